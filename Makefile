@@ -1,0 +1,83 @@
+# Everything that developing refreeze needs, from a checkout with Python >= 3.12, Rust and make.
+# Each target sets up what it needs and is quick when nothing changed: the stamps below know.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VERSITYGW_VERSION := v1.8.0
+
+PY := .venv/bin/python
+# In CI the lock file is the truth; at a desk cargo may add what a new dependency needs.
+LOCKED := $(if $(CI),--locked)
+RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
+
+.PHONY: help demo test test-rust test-python check check-rust check-python fmt bench docs build lock servers clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.refreeze ## ingest a real data set into Icechunk and read it back (DIR=folder keeps the result)
+	@$(PY) -m refreeze demo $(if $(DIR),"$(DIR)")
+
+test: test-rust test-python ## run all tests, those against a real S3 server included
+
+test-rust: ## run the Rust tests and doc-tests
+	cargo test --workspace $(LOCKED)
+
+test-python: .venv/.refreeze servers ## run the Python tests (ARGS="-k name" chooses)
+	$(PY) -m pytest $(ARGS)
+
+check: check-python check-rust ## formatting, lints, types, stubs, docs, lock files
+
+check-rust: ## the Rust half of check
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(LOCKED)
+
+check-python: .venv/.refreeze ## the Python half of check
+	$(PY) scripts/check_dependencies.py
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	MYPYPATH=python $(PY) -m mypy.stubtest refreeze._refreeze --mypy-config-file pyproject.toml
+
+fmt: .venv/.tools ## format everything, apply the lints' safe repairs
+	cargo fmt --all
+	$(PY) -m ruff check --fix-only --quiet .
+	$(PY) -m ruff format .
+
+bench: ## run the Rust benchmarks, optimised
+	@if compgen -G 'benches/*.rs' >/dev/null; then cargo bench $(LOCKED); else echo "no benchmarks yet: they go into benches/"; fi
+
+docs: ## build the Rust documentation
+	cargo doc --workspace --no-deps $(LOCKED)
+	@echo "open target/doc/refreeze/index.html"
+
+build: .venv/.tools ## build the optimised wheel into dist/
+	$(PY) -m maturin build --release --out dist $(LOCKED)
+
+lock: .venv/.tools ## renew requirements-dev.lock (UPGRADE=1 also moves to the newest versions)
+	UV_SYSTEM_CERTS=true $(PY) -m uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.12 \
+	    --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+	    $(if $(UPGRADE),--upgrade) --quiet --output-file requirements-dev.lock
+
+servers: .venv/.tools ## install the S3 server that the tests start
+	@scripts/get-versitygw $(VERSITYGW_VERSION)
+
+clean: ## remove everything that was built or installed here
+	rm -rf target .venv .tools dist .hypothesis .mypy_cache .pytest_cache .ruff_cache python/refreeze/_refreeze*.so
+	find python tests scripts -name __pycache__ -prune -exec rm -rf {} +
+
+# The development tools, exactly as locked.
+.venv/.tools: requirements-dev.lock scripts/make-venv scripts/find-python
+	@scripts/make-venv
+	@touch $@
+
+# refreeze itself, editable: Python files are used in place, Rust files make a new build.
+# Offline, because all it needs is locked and installed; into .venv, whatever other environment is active.
+.venv/.refreeze: .venv/.tools pyproject.toml $(RUST_FILES)
+	VIRTUAL_ENV=$(CURDIR)/.venv UV_OFFLINE=1 env -u CONDA_PREFIX $(PY) -m maturin develop --uv $(LOCKED)
+	@touch $@

@@ -1,0 +1,376 @@
+"""The command ``refreeze``: options in, results on standard output, exit codes.
+
+Exit codes: 0 done, 1 the job failed, 2 wrong usage, 130 and 143 interrupted. Nothing is decided
+here that `refreeze.ingest` does not decide for Python users too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from refreeze import __version__
+from refreeze.exceptions import RefreezeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from refreeze.report import IngestReport
+
+__all__ = ["main"]
+
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+TERMINATED = 143
+
+# Typer keeps its own copy of click in newer versions; both export the subclass.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+_LATER_VERBS = {"plan", "status", "publish", "verify", "sync", "list"}
+_LATER_OPTIONS = {
+    "--region",
+    "--concurrency",
+    "--memory",
+    "--append-dim",
+    "--concat-dim",
+    "--no-publish",
+    "--restart",
+    "--expect-complete",
+    "--expect-count",
+    "--checksum",
+    "--locations",
+    "--unsafe-target",
+    "--no-read-check",
+    "--dry-run",
+    "--rebase",
+    "--sample",
+    "--output",
+}
+
+app = typer.Typer(
+    name="refreeze",
+    help="Icechunk repositories over native Zarr, without copying a chunk.",
+    epilog="Example: refreeze ingest s3://bucket/store.zarr ./store.icechunk",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class LogLevel(StrEnum):
+    """Levels of ``--log-level``."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class EmptyChunks(StrEnum):
+    """What to do with objects of zero bytes under chunk keys."""
+
+    ERROR = "error"
+    SKIP = "skip"
+
+
+class _Ended(BaseException):
+    """Carries an exit code past Typer, which has a code of its own for interruptions."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"refreeze {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr unless it fails.")]
+Level = Annotated[LogLevel, typer.Option("--log-level", help="Messages to show on stderr.")]
+
+
+@app.callback()
+def _root(*, version: Version = False) -> None:
+    """Icechunk repositories over native Zarr, without copying a chunk."""
+
+
+@app.command(
+    epilog="Example: refreeze ingest s3://bucket/store.zarr ./store.icechunk --group model/output"
+)
+def ingest(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE TARGET",
+            help="SOURCE: root of a Zarr store, a group or an array. TARGET: an Icechunk "
+            "repository, created when there is none. Local paths, file:// or s3:// URLs.",
+        ),
+    ],
+    *,
+    group: Annotated[str | None, typer.Option(help="Group of the source to take.")] = None,
+    target_group: Annotated[
+        str | None, typer.Option(help="Group of the target to ingest into.")
+    ] = None,
+    array: Annotated[
+        list[str] | None, typer.Option(help="Take only this array (repeatable, globs).")
+    ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option("--skip-variable", "--skip", help="Leave this array out (repeatable, globs)."),
+    ] = None,
+    load: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--loadable-variable",
+            "--load",
+            help="Copy this array's chunks instead of referencing them (repeatable, globs; "
+            "'none' for no array). Default: one-dimensional dimension coordinates.",
+        ),
+    ] = None,
+    branch: Annotated[str, typer.Option(help="Branch to publish on.")] = "main",
+    mode: Annotated[str, typer.Option(help="create: the arrays must not exist yet.")] = "create",
+    empty_chunks: Annotated[
+        EmptyChunks, typer.Option(help="Objects of zero bytes under chunk keys.")
+    ] = EmptyChunks.ERROR,
+    max_refs_per_commit: Annotated[
+        int | None, typer.Option(help="References in a commit [default: 250000].")
+    ] = None,
+    refs_per_manifest: Annotated[
+        int | None, typer.Option(help="References in a manifest [default: 250000].")
+    ] = None,
+    message: Annotated[str | None, typer.Option(help="Message of every commit.")] = None,
+    source_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Setting of the source's store (repeatable)."),
+    ] = None,
+    target_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Setting of the target's store (repeatable)."),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    log_level: Level = LogLevel.WARNING,
+    version: Version = False,
+) -> None:
+    """Write virtual references to a Zarr store's chunks into an Icechunk repository.
+
+    Metadata is recreated as Zarr version 3, coordinates are copied, all other chunks stay where
+    they are. Everything becomes visible on the branch in one step, or not at all.
+    """
+    if len(paths) < 2:  # noqa: PLR2004 SOURCE and TARGET
+        raise typer.BadParameter("give a SOURCE and a TARGET", param_hint="SOURCE TARGET")
+    *sources, target = paths
+    source_options = _options(source_option, "--source-option")
+    target_options = _options(target_option, "--target-option")
+
+    def job() -> None:
+        from refreeze.display import ProgressDisplay
+        from refreeze.ingest import ingest as run
+
+        with ProgressDisplay(sys.stderr, quiet=quiet) as display:
+            report = run(
+                sources[0] if len(sources) == 1 else sources,
+                target,
+                group=group,
+                target_group=target_group,
+                arrays=array,
+                skip_variables=skip,
+                loadable_variables=_loadable(load),
+                branch=branch,
+                mode=mode,
+                empty_chunks=empty_chunks.value,
+                max_refs_per_commit=max_refs_per_commit,
+                refs_per_manifest=refs_per_manifest,
+                message=message,
+                source_options=source_options,
+                target_options=target_options,
+                progress=display,
+            )
+        if not quiet:
+            for warning in report.warnings:
+                print(f"warning: {warning}", file=sys.stderr)
+        if as_json:
+            print(json.dumps(report.to_dict()))
+        else:
+            _print_report(report, target_group, source_options, target_options)
+
+    _run(job, log_level, as_json=as_json)
+
+
+@app.command(epilog="Example: refreeze demo ./refreeze-demo")
+def demo(
+    directory: Annotated[
+        str | None,
+        typer.Argument(metavar="[DIR]", help="Folder that keeps the result [default: temporary]."),
+    ] = None,
+    *,
+    log_level: Level = LogLevel.WARNING,
+    version: Version = False,
+) -> None:
+    """Write a small real Zarr store, ingest it, and read it back with xarray.
+
+    Needs the extra packages of refreeze[demo].
+    """
+
+    def job() -> None:
+        from refreeze.demo import run
+
+        run(directory)
+
+    _run(job, log_level, as_json=False)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in arguments
+    try:
+        code = app(args=arguments, prog_name="refreeze", standalone_mode=False)
+    except _Ended as ended:
+        sys.exit(ended.code)
+    except _UsageError as error:
+        _fail("UsageError", *_usage_message(error), as_json=as_json)
+        sys.exit(USAGE)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _run(job: Callable[[], None], level: LogLevel, *, as_json: bool) -> None:
+    """Run a job; whatever it raises becomes a message and an exit code."""
+    logging.basicConfig(
+        level=level.value.upper(), stream=sys.stderr, format="%(levelname)s %(message)s"
+    )
+    resume = "nothing was published; run the same command again"
+    try:
+        with _sigterm_raises():
+            job()
+    except KeyboardInterrupt:
+        _fail("KeyboardInterrupt", "interrupted", resume, as_json=as_json)
+        raise _Ended(INTERRUPTED) from None
+    except _Terminated:
+        _fail("Terminated", "terminated", resume, as_json=as_json)
+        raise _Ended(TERMINATED) from None
+    except RefreezeError as error:
+        _fail(type(error).__name__, error.message, error.hint, as_json=as_json)
+        raise _Ended(FAILED) from None
+    except (NotImplementedError, TypeError, ValueError) as error:
+        # Wrong arguments; anything that is wrong with data is a RefreezeError.
+        logging.getLogger("refreeze").debug("wrong usage", exc_info=True)
+        hint = "see refreeze --help"
+        _fail("UsageError", str(error), hint, as_json=as_json)
+        raise _Ended(USAGE) from None
+    except Exception as error:
+        logging.getLogger("refreeze").debug("internal error", exc_info=True)
+        message = f"internal error: {type(error).__name__}: {error}"
+        hint = "run again with --log-level debug and report what it shows"
+        _fail("InternalError", message, hint, as_json=as_json)
+        raise _Ended(FAILED) from None
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    def terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise _Terminated
+
+    previous = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _fail(kind: str, message: str, hint: str | None, *, as_json: bool) -> None:
+    """Say what is wrong: lines on stderr, and with ``--json`` a document on stdout."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    if hint:
+        print(f"hint: {' '.join(hint.split())}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": {"type": kind, "message": message, "hint": hint}}))
+
+
+def _usage_message(error: Exception) -> tuple[str, str]:
+    """Return message and hint; what a later version will know is said to be that."""
+    message = str(getattr(error, "format_message", lambda: error)()).strip().rstrip(".")
+    names = re.findall(r"--[a-z][a-z-]*|'([a-z]+)'", message)
+    option = re.search(r"--[a-z][a-z-]*", message)
+    if option and option[0] in _LATER_OPTIONS:
+        return f"{option[0]} is not in this version", "see refreeze ingest --help"
+    verb = next((name for name in names if name in _LATER_VERBS), None)
+    if verb is not None:
+        return f"refreeze {verb} is not in this version", "see refreeze --help"
+    return message, "see refreeze --help"
+
+
+def _options(pairs: list[str] | None, option: str) -> dict[str, str]:
+    options = {}
+    for pair in pairs or []:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            # The text may be a secret that was given wrongly: it is not repeated.
+            raise typer.BadParameter("expected KEY=VALUE", param_hint=option)
+        options[key] = value
+    return options
+
+
+def _loadable(names: list[str] | None) -> list[str] | None:
+    if not names:
+        return None
+    return [name for name in names if name != "none"]
+
+
+def _print_report(
+    report: IngestReport,
+    target_group: str | None,
+    source_options: dict[str, str],
+    target_options: dict[str, str],
+) -> None:
+    from refreeze.snippet import opening_lines
+
+    if report.already_published:
+        print(f"Nothing to do: this ingest was published before, as {report.snapshot_id}.")
+    else:
+        print(
+            f"Ingested {report.source} into {report.target}, branch {report.branch}: "
+            f"{_count(len(report.arrays), 'array')}, "
+            f"{_count(report.references_written, 'reference')} "
+            f"({report.bytes_referenced:,} bytes stay where they are), "
+            f"{_count(report.commits, 'commit')}, {report.elapsed_s:.1f} s."
+        )
+        print(f"Snapshot {report.snapshot_id}.")
+    print("\nOpen it:\n")
+    print(
+        opening_lines(
+            report,
+            target_group=target_group,
+            source_options=source_options,
+            target_options=target_options,
+        ),
+        end="",
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,200 @@
+"""`ingest`: a Zarr store into an Icechunk repository, as virtual references."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from refreeze.report import ArrayReport, IngestReport, peak_rss_bytes
+
+if TYPE_CHECKING:
+    from refreeze.stores import Options
+
+__all__ = ["ingest"]
+
+DEFAULT_REFS_PER_COMMIT = 250_000
+DEFAULT_REFS_PER_MANIFEST = 250_000
+MAX_REFS_PER_MANIFEST = 1_000_000
+
+
+def ingest(
+    source: Any,
+    target: Any,
+    *,
+    group: str | None = None,
+    target_group: str | None = None,
+    arrays: Iterable[str] | None = None,
+    skip_variables: Iterable[str] | None = None,
+    loadable_variables: Iterable[str] | None = None,
+    branch: str = "main",
+    mode: str = "create",
+    empty_chunks: str = "error",
+    max_refs_per_commit: int | None = None,
+    refs_per_manifest: int | None = None,
+    message: str | None = None,
+    source_options: Options | None = None,
+    target_options: Options | None = None,
+    progress: Callable[[dict[str, Any]], object] | None = None,
+) -> IngestReport:
+    """Ingest a Zarr store, group or array into an Icechunk repository without copying its chunks.
+
+    Groups, arrays and attributes are recreated as Zarr version 3. Every chunk becomes a virtual
+    reference with the object's size and last-modified time; one-dimensional dimension coordinates
+    are copied, byte for byte. All of it is committed on a staging branch and published in one
+    step: readers of ``branch`` see the state before or the state after.
+
+    Parameters
+    ----------
+    source
+        Root of a Zarr version 2 or 3 store, a group, or one array (which lands under its own
+        name): a local path, ``file://`` or ``s3://`` URL; ``(registry, url)`` with an
+        ``ObjectStoreRegistry``; or ``(store, path)`` with an obstore store.
+    target
+        An Icechunk repository: a local path, ``file://`` or ``s3://`` URL,
+        ``icechunk.Storage`` or ``icechunk.Repository``. It is created when there is none.
+    group
+        Group of the source to take as the root.
+    target_group
+        Group of the target to ingest into; it and its parents are created as needed.
+    arrays, skip_variables
+        Names or paths of the arrays to take or to leave out; globs are allowed.
+    loadable_variables
+        Names or paths of arrays whose chunks are copied as native chunks instead of referenced.
+        None means one-dimensional dimension coordinates; an empty list, none at all.
+    branch
+        Branch to publish on.
+    mode
+        Only ``"create"`` in this version: the arrays must not exist in the target.
+    empty_chunks
+        ``"error"`` refuses an object of zero bytes under a chunk's key, ``"skip"`` treats it as a
+        missing chunk.
+    max_refs_per_commit
+        A commit is made when about this many references are waiting (default 250,000).
+    refs_per_manifest
+        References in one manifest (default 250,000, at most 1,000,000); saved as the
+        repository's manifest splitting for the new arrays.
+    message
+        Message of every commit.
+    source_options, target_options
+        Settings of the object stores (``endpoint``, ``region``, ``skip_signature``, …), which
+        take precedence over the environment.
+    progress
+        Called with a dictionary of figures, at most ten times a second.
+
+    Returns
+    -------
+    IngestReport
+        What was written. Running the very same ingest again writes nothing and says so.
+
+    Raises
+    ------
+    refreeze.exceptions.SourceNotFoundError
+        Nothing is at the source, or a selected group or array is not in it.
+    refreeze.exceptions.UnsupportedArrayError
+        An array that cannot be referenced, or an empty chunk.
+    refreeze.exceptions.AlreadyExistsError
+        An array is in the target already.
+    refreeze.exceptions.MismatchError
+        A virtual chunk container in the target contradicts the source.
+    refreeze.exceptions.ListingError
+        A listing that failed or cannot be trusted.
+    refreeze.exceptions.TargetError
+        The target is not an Icechunk repository, is one of spec version 1, or cannot be written.
+    refreeze.exceptions.ConflictError
+        The branch moved meanwhile, or another process is ingesting into the same folder.
+    refreeze.exceptions.AccessError
+        Credentials or permissions were refused.
+
+    Examples
+    --------
+    >>> report = refreeze.ingest("air.zarr", "air.icechunk")  # doctest: +SKIP
+    >>> report.references_written  # doctest: +SKIP
+    1200
+    """
+    from refreeze import _refreeze
+    from refreeze.metadata import Selection, read_metadata
+    from refreeze.stores import NotInThisVersionError, resolve_source, resolve_target
+
+    started = time.monotonic()
+    if mode != "create":
+        if mode in {"append", "overwrite", "update"}:
+            raise NotInThisVersionError(f"mode {mode} is not in this version")
+        raise ValueError(f"unknown mode {mode!r} (known: create)")
+    if empty_chunks not in {"error", "skip"}:
+        raise ValueError(f"empty_chunks must be 'error' or 'skip', not {empty_chunks!r}")
+    per_commit = _positive("max_refs_per_commit", max_refs_per_commit, DEFAULT_REFS_PER_COMMIT)
+    per_manifest = _positive("refs_per_manifest", refs_per_manifest, DEFAULT_REFS_PER_MANIFEST)
+    if per_manifest > MAX_REFS_PER_MANIFEST:
+        raise ValueError(f"refs_per_manifest is at most {MAX_REFS_PER_MANIFEST:,}")
+
+    resolved = resolve_source(source, source_options)
+    selection = Selection(
+        group=group,
+        target_group=target_group,
+        arrays=_names("arrays", arrays),
+        skip_variables=_names("skip_variables", skip_variables),
+        loadable_variables=(
+            None if loadable_variables is None else _names("loadable_variables", loadable_variables)
+        ),
+    )
+    metadata = read_metadata(resolved, selection)
+    report = json.loads(
+        _refreeze.ingest(
+            resolved.store,
+            resolved.path,
+            resolve_target(target, target_options),
+            source_url=resolved.url,
+            branch=branch,
+            groups=metadata.groups,
+            arrays=metadata.arrays,
+            skip_empty_chunks=empty_chunks == "skip",
+            references_per_manifest=per_manifest,
+            references_per_commit=per_commit,
+            message=message,
+            progress=progress,
+        )
+    )
+    report["warnings"] = (*metadata.warnings, *report["warnings"])
+    report["arrays"] = tuple(_array_report(array) for array in report["arrays"])
+    return IngestReport(
+        sources=(resolved.url,),
+        mode=mode,
+        published=True,
+        resumed_batches=0,
+        added=report["references_written"],
+        changed=0,
+        removed=0,
+        elapsed_s=round(time.monotonic() - started, 3),
+        peak_rss_bytes=peak_rss_bytes(),
+        **report,
+    )
+
+
+def _array_report(array: dict[str, Any]) -> ArrayReport:
+    shapes = {name: tuple(array[name]) for name in ("shape", "chunk_shape", "grid_shape")}
+    return ArrayReport(**(array | shapes))
+
+
+def _names(option: str, names: Iterable[str] | None) -> tuple[str, ...]:
+    """Accept any iterable of names; a lone string would be taken letter by letter."""
+    if names is None:
+        return ()
+    if isinstance(names, str):
+        raise TypeError(f"{option} is a list of names, not a string")
+    listed = tuple(names)
+    for name in listed:
+        if not isinstance(name, str):
+            raise TypeError(f"{option} holds {name!r}, which is not a name")
+    return listed
+
+
+def _positive(option: str, value: int | None, default: int) -> int:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{option} is a number of references, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{option} must be at least 1, not {value}")
+    return value

@@ -1,0 +1,88 @@
+"""What an ingest did, as frozen dataclasses with a JSON form."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["ArrayReport", "IngestReport"]
+
+
+@dataclass(frozen=True)
+class ArrayReport:
+    """One array's part in an `IngestReport`.
+
+    Shapes are in elements, ``grid_shape`` in chunks; a chunk is a stored object (a shard, for
+    sharded arrays).
+    """
+
+    path: str
+    """Path in the target, such as ``/group/air``."""
+    shape: tuple[int, ...]
+    chunk_shape: tuple[int, ...]
+    grid_shape: tuple[int, ...]
+    chunks_in_region: int
+    """Chunks that the grid has room for."""
+    references: int
+    """Virtual references written."""
+    missing: int
+    """Chunks that are not in the source; they read as the fill value."""
+    loaded: bool
+    """Whether the chunks were copied as native chunks instead of referenced."""
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """The result of `refreeze.ingest`. Counts are of this run, sizes in bytes, times in seconds."""
+
+    source: str
+    sources: tuple[str, ...]
+    target: str
+    branch: str
+    mode: str
+    run_id: str
+    """Identifier of the run; the property ``refreeze.run`` of its commits."""
+    snapshot_id: str
+    """The published snapshot."""
+    published: bool
+    resumed_batches: int
+    commits: int
+    manifests_written: int
+    manifest_bytes: int
+    list_requests: int
+    """LIST requests; on a local file system, directories read."""
+    keys_listed: int
+    references_written: int
+    bytes_referenced: int
+    added: int
+    changed: int
+    removed: int
+    elapsed_s: float
+    peak_rss_bytes: int
+    """The process's own high-water mark."""
+    arrays: tuple[ArrayReport, ...]
+    warnings: tuple[str, ...]
+    already_published: bool
+    """Whether an earlier run had published the very same, so that nothing was written."""
+    container: str
+    """URL prefix of the virtual chunk container, which readers authorise; empty without one."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, ready for `json.dumps`."""
+        report = asdict(self)
+        report["sources"] = list(self.sources)
+        report["warnings"] = list(self.warnings)
+        for array, plain in zip(self.arrays, report["arrays"], strict=True):
+            for shape in ("shape", "chunk_shape", "grid_shape"):
+                plain[shape] = list(getattr(array, shape))
+        report["arrays"] = list(report["arrays"])
+        return report
+
+
+def peak_rss_bytes() -> int:
+    """Return the most memory that this process has had resident."""
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB

@@ -1,0 +1,280 @@
+"""Turns what a user names as source and target into stores, and says how it may be shown.
+
+URLs become obstore stores here, for zarr-python and the core alike, so that environment and
+options mean the same to both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from refreeze.exceptions import AccessError, SourceNotFoundError, TargetError
+
+if TYPE_CHECKING:
+    import icechunk
+
+__all__ = [
+    "LocalTarget",
+    "NotInThisVersionError",
+    "RepositoryTarget",
+    "S3Target",
+    "Source",
+    "resolve_source",
+    "resolve_target",
+]
+
+Options = Mapping[str, Any]
+
+_LATER_SCHEMES = {"gs", "gcs", "az", "azure", "abfs", "abfss", "adl", "http", "https"}
+
+
+class NotInThisVersionError(NotImplementedError):
+    """Something that refreeze's interface names and this version does not do."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Zarr store, group or array: a path in an obstore store."""
+
+    url: str
+    """For messages, reports and commits; holds no credentials."""
+    store: Any = field(repr=False)
+    path: str
+    """Key prefix in the store, without slashes at its ends."""
+
+    @property
+    def name(self) -> str:
+        """Last component of the URL, the name of a source that is a single array."""
+        return self.url.rstrip("/").rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class LocalTarget:
+    """A repository in a folder."""
+
+    path: str
+    kind: str = "local"
+
+    @property
+    def url(self) -> str:
+        """The folder, for messages."""
+        return self.path
+
+
+@dataclass(frozen=True)
+class S3Target:
+    """A repository under a prefix of a bucket; ``store`` is an obstore ``S3Store``."""
+
+    url: str
+    store: Any = field(repr=False)
+    path: str
+    kind: str = "s3"
+
+
+@dataclass(frozen=True)
+class RepositoryTarget:
+    """An ``icechunk.Repository``, handed over by its serialised state."""
+
+    url: str
+    state: bytes = field(repr=False)
+    kind: str = "repository"
+
+
+def resolve_source(source: Any, options: Options | None = None) -> Source:
+    """Find the store behind a source.
+
+    Parameters
+    ----------
+    source
+        URL or local path; ``(registry, url)`` with an obspec registry; or ``(store, path)`` with
+        an obstore ``S3Store`` or ``LocalStore``.
+    options
+        object_store settings (``endpoint``, ``region``, ``skip_signature`` …) that take
+        precedence over the environment. Only for URLs.
+
+    Raises
+    ------
+    SourceNotFoundError
+        A local path is absent or a file.
+    TypeError, ValueError
+        The source or an option is not what it should be.
+    """
+    if isinstance(source, str | os.PathLike):
+        return _source_from_url(os.fspath(source), options)
+    if isinstance(source, tuple) and len(source) == 2:  # noqa: PLR2004 a pair
+        first, second = source
+        if options:
+            raise TypeError("source options need a source given by its URL, not by a store")
+        if not isinstance(second, str | os.PathLike):
+            raise TypeError("a source given as a pair is (registry, url) or (store, path)")
+        if hasattr(first, "resolve"):
+            url = os.fspath(second)
+            url = url if "://" in url else Path(url).absolute().as_uri()
+            store, path = first.resolve(url)
+            return _checked(Source(_shown(url), store, str(path).strip("/")))
+        path = os.fspath(second).strip("/")
+        return _checked(Source(_store_url(first, path), first, path))
+    if isinstance(source, list | tuple):
+        raise NotInThisVersionError("several sources are not in this version")
+    raise TypeError(
+        f"source must be a URL, a path, (registry, url) or (store, path), not {type(source).__name__}"
+    )
+
+
+def _source_from_url(url: str, options: Options | None) -> Source:
+    scheme, rest = _split(url)
+    if scheme == "s3":
+        bucket, path = _bucket_and_path(url, rest)
+        return Source(f"s3://{bucket}/{path}", _s3_store(bucket, options, "source"), path)
+    from obstore.store import LocalStore
+
+    if options:
+        raise ValueError(f"source options are for object stores; {url} is a local path")
+    root = Path(_local_path(url, rest, scheme)).absolute()
+    if not root.exists():
+        raise SourceNotFoundError(f"there is nothing at {root}", "check the path")
+    return _checked(Source(str(root), LocalStore(root) if root.is_dir() else None, ""), root)
+
+
+def _checked(source: Source, root: Path | None = None) -> Source:
+    """Refuse a local file, which is a mistake that is often made with NetCDF."""
+    if root is None and type(source.store).__name__ == "LocalStore":
+        root = Path(source.store.prefix or "/") / source.path
+    if root is not None and root.is_file():
+        raise SourceNotFoundError(
+            f"{root} is a file, not a Zarr store",
+            "a Zarr store is a folder; for NetCDF, HDF5 or GRIB files use VirtualiZarr's parsers",
+        )
+    return source
+
+
+def resolve_target(target: Any, options: Options | None = None) -> Any:
+    """Find the place of a repository.
+
+    Parameters
+    ----------
+    target
+        URL or local path, ``icechunk.Storage`` or ``icechunk.Repository``.
+    options
+        object_store settings that take precedence over the environment. Only for URLs.
+
+    Returns
+    -------
+    LocalTarget, S3Target or RepositoryTarget
+    """
+    if isinstance(target, str | os.PathLike):
+        url = os.fspath(target)
+        scheme, rest = _split(url)
+        if scheme == "s3":
+            bucket, path = _bucket_and_path(url, rest)
+            store = _s3_store(bucket, options, "target")
+            return S3Target(f"s3://{bucket}/{path}", store, path)
+        if options:
+            raise ValueError(f"target options are for object stores; {url} is a local path")
+        folder = Path(_local_path(url, rest, scheme)).absolute()
+        if folder.is_file():
+            raise TargetError(f"{folder} is a file", "use a folder as the target")
+        return LocalTarget(str(folder))
+    if options:
+        raise TypeError("target options need a target given by its URL")
+    import icechunk
+
+    if isinstance(target, icechunk.Storage):
+        return _repository_target(icechunk.Repository.open_or_create(target))
+    if isinstance(target, icechunk.Repository):
+        return _repository_target(target)
+    raise TypeError(
+        "target must be a URL, a path, an icechunk.Storage or an icechunk.Repository, "
+        f"not {type(target).__name__}"
+    )
+
+
+def _repository_target(repository: icechunk.Repository) -> RepositoryTarget:
+    shown = " ".join(str(repository.storage).split())
+    if "memory" in shown.lower():
+        raise TypeError(
+            "a repository in memory cannot be handed to another library; use a folder or a bucket"
+        )
+    # The wrapper class is Python; its compiled half knows how to serialise itself.
+    return RepositoryTarget(shown, repository._repository.as_bytes())  # noqa: SLF001
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Split a URL into scheme and rest; a local path has no scheme."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "", url
+    scheme = scheme.lower()
+    if scheme in _LATER_SCHEMES:
+        raise NotInThisVersionError(f"{scheme}:// is not in this version")
+    if scheme not in {"s3", "file"}:
+        raise ValueError(f"unknown scheme {scheme}:// (known: s3://, file://, local paths)")
+    return scheme, rest
+
+
+def _local_path(url: str, rest: str, scheme: str) -> str:
+    if not url:
+        raise ValueError("an empty path")
+    if scheme != "file":
+        return os.path.expanduser(url)  # noqa: PTH111 a Path would normalise `//`
+    parts = urlsplit(url)
+    if parts.netloc not in {"", "localhost"}:
+        raise ValueError(f"file://{rest}: a file URL needs three slashes (file:///path)")
+    return unquote(parts.path)
+
+
+def _bucket_and_path(url: str, rest: str) -> tuple[str, str]:
+    bucket, _, path = rest.partition("/")
+    if "@" in bucket:
+        raise ValueError(
+            "credentials do not belong into a URL; use AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or the options access_key_id and secret_access_key"
+        )
+    if not bucket:
+        raise ValueError(f"{url} names no bucket")
+    return bucket, path.strip("/")
+
+
+def _s3_store(bucket: str, options: Options | None, side: str) -> Any:
+    from obstore.exceptions import BaseError
+    from obstore.store import S3Store
+
+    config = {key: _text(value) for key, value in (options or {}).items()}
+    try:
+        return S3Store(bucket, config=config)  # type: ignore[arg-type]  # names are checked there
+    except BaseError as error:
+        # obstore appends its own structures after an empty line; they repeat the settings.
+        message = str(error).partition("\n\n")[0]
+        if "onfig" in message and "key" in message.lower():
+            raise ValueError(f"{side} option: {message}") from None
+        raise AccessError(
+            f"the S3 settings of the {side} do not make a client: {message}",
+            f"check the AWS_* environment variables and --{side}-option",
+        ) from None
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _store_url(store: Any, path: str) -> str:
+    prefix = str(getattr(store, "prefix", None) or "")
+    whole = "/".join(part for part in (prefix.rstrip("/"), path) if part)
+    if type(store).__name__ == "S3Store":
+        config = store.config
+        bucket = config.get("bucket") or config.get("aws_bucket") or ""
+        return f"s3://{bucket}/{whole.lstrip('/')}"
+    return whole or "/"
+
+
+def _shown(url: str) -> str:
+    """Return a URL without user name and password."""
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return unquote(parts.path) if parts.scheme == "file" else url

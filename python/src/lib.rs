@@ -1,0 +1,22 @@
+//! The compiled half of the Python package: translates between Python and the `refreeze` crate.
+//!
+//! Nothing is decided here. Stores come in as obstore objects, metadata as documents that
+//! zarr-python made, results go out as JSON, errors as the classes of `refreeze.exceptions`.
+
+mod errors;
+mod ingest;
+mod runtime;
+mod stores;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _refreeze {
+    #[pymodule_export]
+    use super::ingest::ingest;
+
+    /// Version of the compiled crate.
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "the name that Python packages use")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,76 @@
+//! Runs the crate's futures with the GIL released, while signals still reach Python.
+
+use std::future::Future;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+
+use crate::errors::to_python;
+
+/// How often Python gets to see signals (Ctrl-C).
+const SIGNAL_CHECK: Duration = Duration::from_millis(100);
+
+/// How long an interrupted job may take to put things in order.
+const GRACE: Duration = Duration::from_millis(1_800);
+
+/// One runtime for the process: clients keep their connections between calls.
+fn runtime() -> PyResult<&'static Runtime> {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime);
+    }
+    let runtime = Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("refreeze")
+        .build()
+        .map_err(|error| PyRuntimeError::new_err(format!("cannot start threads: {error}")))?;
+    Ok(RUNTIME.get_or_init(|| runtime))
+}
+
+/// Runs `work` to its end or until a signal handler raises.
+///
+/// `work` gets a receiver that completes when it should stop; it has [`GRACE`] to do so.
+pub(crate) fn run<T, F>(
+    py: Python<'_>,
+    work: impl FnOnce(oneshot::Receiver<()>) -> F + Send,
+) -> PyResult<T>
+where
+    T: Send + 'static,
+    F: Future<Output = refreeze::Result<T>> + Send + 'static,
+{
+    let runtime = runtime()?;
+    py.detach(|| {
+        let (stop, stopped) = oneshot::channel();
+        let mut task = runtime.spawn(work(stopped));
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    outcome = &mut task => return finish(outcome),
+                    () = tokio::time::sleep(SIGNAL_CHECK) => {}
+                }
+                // A path instead of the closure is not general enough in lifetimes.
+                #[expect(clippy::redundant_closure_for_method_calls)]
+                let signals = Python::attach(|py| py.check_signals());
+                if let Err(raised) = signals {
+                    let _ = stop.send(());
+                    if tokio::time::timeout(GRACE, &mut task).await.is_err() {
+                        task.abort();
+                    }
+                    return Err(raised);
+                }
+            }
+        })
+    })
+}
+
+fn finish<T>(outcome: Result<refreeze::Result<T>, tokio::task::JoinError>) -> PyResult<T> {
+    match outcome {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Python::attach(|py| to_python(py, &error))),
+        Err(failure) => Err(PyRuntimeError::new_err(format!("internal error: {failure}"))),
+    }
+}

@@ -1,0 +1,292 @@
+//! How a reference names its object: the virtual chunk container of a source, and locations in it.
+//!
+//! Locations are `vcc://container/key`, relative to a named container whose URL prefix and store
+//! settings are saved in the repository: the bytes of a manifest then do not repeat the prefix,
+//! and a store that moves needs one edit. A container that is already configured and covers the
+//! source is used as it is, because a new one beneath it would take over its references.
+
+use std::fmt::Write as _;
+
+use icechunk::ObjectStoreConfig;
+use icechunk::config::RepositoryConfig;
+use icechunk::format::manifest::VirtualChunkLocation;
+use icechunk::virtual_chunks::VirtualChunkContainer;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::key::ChunkKeyEncoding;
+use crate::metadata::ArrayNode;
+use crate::plan::short_digest;
+use crate::source::Source;
+use crate::{Error, ErrorKind, Result};
+
+/// Kept as they are in a location; everything else is percent-encoded (RFC 3986, unreserved, and
+/// the separator of segments).
+const LOCATION: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
+
+/// Icechunk's limit for a location, in bytes.
+const LONGEST_LOCATION: usize = 1_024;
+
+/// The container of a source's chunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceContainer {
+    container: VirtualChunkContainer,
+    /// Where the source's root is in the container; percent-encoded, empty or ending in `/`.
+    root: String,
+    configured: bool,
+}
+
+impl SourceContainer {
+    /// The container for `source` in a repository with the stored configuration `config`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Mismatch`] when a configured container covers the source but points to another
+    /// store, or has the name that a new one would get. [`ErrorKind::Target`] when no legal prefix
+    /// leads to the source.
+    pub fn new(config: Option<&RepositoryConfig>, source: &Source) -> Result<Self> {
+        let url = source.url_prefix();
+        let store = source.container_store();
+        let configured = || config.into_iter().flat_map(RepositoryConfig::virtual_chunk_containers);
+        let covering = configured()
+            .filter(|container| url.starts_with(&with_slash(container.url_prefix())))
+            .max_by_key(|container| container.url_prefix().len());
+        if let Some(container) = covering {
+            if !same_store(&container.store, &store) {
+                return Err(Error::new(
+                    ErrorKind::Mismatch,
+                    format!(
+                        "the repository's virtual chunk container {} covers {url} but points to \
+                         another store (endpoint)",
+                        container.url_prefix()
+                    ),
+                )
+                .with_hint("use the container's endpoint, or another target repository"));
+            }
+            let root = encoded(url.get(with_slash(container.url_prefix()).len()..));
+            return Ok(Self { container: container.clone(), root, configured: true });
+        }
+        let prefix = plain_prefix(&url);
+        let name = container_name(prefix);
+        for container in configured() {
+            if container.name() == Some(name.as_str()) {
+                return Err(Error::new(
+                    ErrorKind::Mismatch,
+                    format!(
+                        "the repository has a virtual chunk container named {name} for {}, not \
+                         for {prefix}",
+                        container.url_prefix()
+                    ),
+                )
+                .with_hint("rename that container, or use another target repository"));
+            }
+        }
+        let store = match store {
+            ObjectStoreConfig::LocalFileSystem(_) => {
+                let folder = prefix.strip_prefix("file://").unwrap_or(prefix);
+                ObjectStoreConfig::LocalFileSystem(folder.into())
+            }
+            store => store,
+        };
+        let container =
+            VirtualChunkContainer::new_named(name, prefix.to_owned(), store).map_err(|error| {
+                Error::new(
+                    ErrorKind::Target,
+                    format!("no virtual chunk container can be made for {url}: {error}"),
+                )
+                .with_hint("move the store to a path of letters, digits, '-', '_' and '.'")
+            })?;
+        let root = encoded(url.get(prefix.len()..));
+        Ok(Self { container, root, configured: false })
+    }
+
+    /// The container as the repository's configuration holds it.
+    #[must_use]
+    pub fn container(&self) -> &VirtualChunkContainer {
+        &self.container
+    }
+
+    /// Whether the repository's stored configuration already has it.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        self.configured
+    }
+
+    /// The locations of one array's chunks.
+    #[must_use]
+    pub fn locations(&self, array: &ArrayNode) -> ArrayLocations {
+        let base = match self.container.name() {
+            Some(name) => format!("vcc://{name}/"),
+            // A container without a name cannot be referred to: the whole URL is needed.
+            None => with_slash(self.container.url_prefix()),
+        };
+        let folder = encoded(Some(&array.source_prefix()));
+        ArrayLocations {
+            prefix: format!("{base}{}{folder}", self.root),
+            encoding: array.layout.encoding(),
+            path: array.path.clone(),
+        }
+    }
+}
+
+/// The locations of one array's chunks.
+#[derive(Debug, Clone)]
+pub struct ArrayLocations {
+    prefix: String,
+    encoding: ChunkKeyEncoding,
+    path: String,
+}
+
+impl ArrayLocations {
+    /// The location of the chunk at `coords`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UnsupportedArray`] when the location is longer than Icechunk allows.
+    pub fn location(&self, coords: &[u32]) -> Result<VirtualChunkLocation> {
+        let mut url = String::with_capacity(self.prefix.len() + 2 + 7 * coords.len());
+        // Chunk keys consist of unreserved characters: nothing in them needs encoding.
+        let _ = write!(url, "{}{}", self.prefix, self.encoding.encode(coords));
+        let unsupported = |what: String| {
+            Error::new(ErrorKind::UnsupportedArray, what)
+                .with_hint("move the store to a shorter, plainer path")
+        };
+        if url.len() > LONGEST_LOCATION {
+            return Err(unsupported(format!(
+                "the chunk locations of array {} are {} bytes long; Icechunk allows {}",
+                self.path,
+                url.len(),
+                LONGEST_LOCATION
+            )));
+        }
+        VirtualChunkLocation::from_url(&url).map_err(|error| {
+            unsupported(format!("array {} has the chunk location {url}: {}", self.path, error.kind))
+        })
+    }
+}
+
+fn encoded(text: Option<&str>) -> String {
+    utf8_percent_encode(text.unwrap_or_default(), LOCATION).to_string()
+}
+
+fn with_slash(prefix: &str) -> String {
+    if prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") }
+}
+
+/// The longest leading part of `url` that Icechunk can match: it compares decoded locations with
+/// the prefix as text, so a folder whose name a URL writes differently cannot be part of it.
+fn plain_prefix(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let plain = |c: char| c.is_alphanumeric() || "-_.~/=+@,:!".contains(c);
+    match url.get(start..).and_then(|path| path.find(|c| !plain(c))) {
+        None => url,
+        Some(at) => url
+            .get(..start + at)
+            .and_then(|head| head.rfind('/').and_then(|slash| head.get(..=slash)))
+            .unwrap_or(url),
+    }
+}
+
+/// A readable name that no other prefix gets.
+fn container_name(prefix: &str) -> String {
+    let folder = prefix.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let readable: String = folder
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c))
+        .take(40)
+        .collect();
+    let digest = short_digest(prefix, 4);
+    if readable.is_empty() { format!("source-{digest}") } else { format!("{readable}-{digest}") }
+}
+
+/// Whether two settings lead to the same bytes; how a reader signs or retries does not matter.
+fn same_store(one: &ObjectStoreConfig, other: &ObjectStoreConfig) -> bool {
+    use ObjectStoreConfig::{LocalFileSystem, S3, S3Compatible};
+    match (one, other) {
+        (LocalFileSystem(_), LocalFileSystem(_)) => true,
+        (S3(one) | S3Compatible(one), S3(other) | S3Compatible(other)) => {
+            let endpoint = |url: &Option<String>| {
+                url.as_deref().map(|url| url.trim_end_matches('/').to_owned())
+            };
+            endpoint(&one.endpoint_url) == endpoint(&other.endpoint_url)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::ArrayLayout;
+    use crate::source::LocalSource;
+
+    fn array(source_path: &str) -> ArrayNode {
+        let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();
+        ArrayNode {
+            path: "/x".to_owned(),
+            source_path: source_path.to_owned(),
+            document: Vec::new(),
+            layout: ArrayLayout::new(vec![10], vec![1], encoding).unwrap(),
+            loaded: false,
+        }
+    }
+
+    fn local(path: &str) -> Source {
+        Source::Local(LocalSource::new(path).unwrap())
+    }
+
+    #[test]
+    fn locations_are_relative_and_percent_encoded() {
+        let container = SourceContainer::new(None, &local("/data/air.zarr")).unwrap();
+        let name = container.container().name().unwrap().to_owned();
+        assert!(name.starts_with("air.zarr-"), "{name}");
+        assert_eq!(container.container().url_prefix(), "file:///data/air.zarr/");
+        for (path, encoded) in
+            [("air", "air"), ("a b/c#d?e%20f", "a%20b/c%23d%3Fe%2520f"), ("τ", "%CF%84")]
+        {
+            let location = container.locations(&array(path)).location(&[7]).unwrap();
+            assert_eq!(location.url(), format!("vcc://{name}/{encoded}/c/7"));
+        }
+    }
+
+    #[test]
+    fn folders_that_urls_rewrite_are_left_out_of_the_prefix() {
+        let container = SourceContainer::new(None, &local("/data/my data/a#1")).unwrap();
+        assert_eq!(container.container().url_prefix(), "file:///data/");
+        let location = container.locations(&array("air")).location(&[0]).unwrap();
+        assert!(location.url().ends_with("/my%20data/a%231/air/c/0"), "{}", location.url());
+    }
+
+    #[test]
+    fn a_configured_container_that_covers_the_source_is_used() {
+        let mut config = RepositoryConfig::default();
+        let store = ObjectStoreConfig::LocalFileSystem("/data".into());
+        let wide = VirtualChunkContainer::new("file:///data/".to_owned(), store).unwrap();
+        config.set_virtual_chunk_container(wide).unwrap();
+        let container = SourceContainer::new(Some(&config), &local("/data/air.zarr")).unwrap();
+        assert!(container.is_configured());
+        let location = container.locations(&array("air")).location(&[0]).unwrap();
+        assert_eq!(location.url(), "file:///data/air.zarr/air/c/0");
+        let elsewhere = SourceContainer::new(Some(&config), &local("/database/x")).unwrap();
+        assert!(!elsewhere.is_configured());
+    }
+
+    #[test]
+    fn a_name_that_means_another_prefix_is_refused() {
+        let name = container_name("file:///data/air.zarr/");
+        let mut config = RepositoryConfig::default();
+        let store = ObjectStoreConfig::LocalFileSystem("/other".into());
+        let other =
+            VirtualChunkContainer::new_named(name, "file:///other/".to_owned(), store).unwrap();
+        config.set_virtual_chunk_container(other).unwrap();
+        let error = SourceContainer::new(Some(&config), &local("/data/air.zarr")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Mismatch);
+    }
+
+    #[test]
+    fn locations_beyond_the_limit_are_refused() {
+        let container = SourceContainer::new(None, &local("/data/air.zarr")).unwrap();
+        let error = container.locations(&array(&"x".repeat(1_100))).location(&[0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnsupportedArray);
+    }
+}

@@ -1,0 +1,211 @@
+//! The crate's one error type: what went wrong, where, and what to do next.
+//!
+//! Kinds are grouped by what a caller would do about them; each is one exception class of the
+//! Python package. Messages never hold credentials: they are built from keys, URLs without user
+//! information, and the text of library errors.
+
+use std::fmt::Write as _;
+
+use icechunk::repository::{RepositoryError, RepositoryErrorKind};
+use icechunk::session::{SessionError, SessionErrorKind};
+use icechunk::store::{StoreError, StoreErrorKind};
+
+/// What a caller can do about an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Metadata or data that cannot be referenced, naming the array and the feature.
+    UnsupportedArray,
+    /// There is nothing at the source's URL.
+    SourceNotFound,
+    /// A create onto arrays that exist.
+    AlreadyExists,
+    /// The source or the options do not agree with what the target holds.
+    Mismatch,
+    /// A listing that cannot be trusted, or that the server did not give.
+    Listing,
+    /// The target cannot hold the repository.
+    Target,
+    /// The branch moved, or another process holds the target.
+    Conflict,
+    /// Credentials are missing or were refused.
+    Access,
+    /// The caller asked to stop.
+    Interrupted,
+}
+
+/// An error with a remedy.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+}
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of `kind`; `message` says what is wrong and where, without a trailing period.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None }
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The kind of this error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// What is wrong and where.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do next, if there is something to say.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+/// The messages of an error and of everything that caused it, on one line, without repetition.
+///
+/// Libraries differ in whether an outer message repeats the inner one; a part that the text
+/// already holds is left out.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = first_line(&error.to_string());
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let part = first_line(&inner.to_string());
+        if !part.is_empty() && !text.contains(&part) {
+            let _ = write!(text, ": {part}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
+/// Icechunk appends a span trace after an empty line; a user has no use for it.
+fn first_line(text: &str) -> String {
+    text.split("\n\n").next().unwrap_or_default().trim().replace('\n', " ")
+}
+
+/// Whether the cause of an error, at any depth, is a refusal of credentials.
+fn refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        match inner.downcast_ref::<object_store::Error>() {
+            Some(
+                object_store::Error::PermissionDenied { .. }
+                | object_store::Error::Unauthenticated { .. },
+            ) => return true,
+            _ => cause = inner.source(),
+        }
+        if let Some(io) = inner.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            return true;
+        }
+    }
+    false
+}
+
+const TARGET_ACCESS_HINT: &str = "check the credentials and permissions for the target: AWS_ACCESS_KEY_ID and \
+     AWS_SECRET_ACCESS_KEY, or --target-option access_key_id=… and secret_access_key=…; \
+     on local disk, the folder's permissions";
+
+/// An error while `doing` something with the target.
+pub(crate) fn target_error(
+    doing: &str,
+    error: &(dyn std::error::Error + Send + Sync + 'static),
+) -> Error {
+    let text = format!("cannot {doing}: {}", chain(error));
+    if refused(error) {
+        Error::new(ErrorKind::Access, text).with_hint(TARGET_ACCESS_HINT)
+    } else {
+        Error::new(ErrorKind::Target, text)
+    }
+}
+
+/// Turns Icechunk's results into this crate's, saying what was being done.
+pub(crate) trait TargetContext<T> {
+    /// `doing` completes the sentence "cannot …".
+    fn doing(self, doing: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> TargetContext<T> for std::result::Result<T, RepositoryError> {
+    fn doing(self, doing: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| repository_error(&doing(), &error.kind))
+    }
+}
+
+impl<T> TargetContext<T> for std::result::Result<T, SessionError> {
+    fn doing(self, doing: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| match &error.kind {
+            SessionErrorKind::RepositoryError(kind) => repository_error(&doing(), kind),
+            SessionErrorKind::Conflict { expected_parent, actual_parent } => {
+                conflict(&doing(), &format!("{expected_parent:?}"), &format!("{actual_parent:?}"))
+            }
+            kind => target_error(&doing(), kind),
+        })
+    }
+}
+
+impl<T> TargetContext<T> for std::result::Result<T, StoreError> {
+    fn doing(self, doing: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| match &error.kind {
+            StoreErrorKind::RepositoryError(kind) => repository_error(&doing(), kind),
+            kind => target_error(&doing(), kind),
+        })
+    }
+}
+
+fn repository_error(doing: &str, kind: &RepositoryErrorKind) -> Error {
+    match kind {
+        RepositoryErrorKind::Conflict { expected_parent, actual_parent } => {
+            conflict(doing, &format!("{expected_parent:?}"), &format!("{actual_parent:?}"))
+        }
+        kind => target_error(doing, kind),
+    }
+}
+
+fn conflict(doing: &str, expected: &str, actual: &str) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!("cannot {doing}: expected the branch at {expected}, found it at {actual}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer\n\ncontext:\nspans")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn a_chain_is_one_line_without_span_traces() {
+        let error = Outer(std::io::Error::other("inner"));
+        assert_eq!(chain(&error), "outer: inner");
+    }
+
+    #[test]
+    fn a_refused_file_is_an_access_error() {
+        let error = Outer(std::io::Error::from(std::io::ErrorKind::PermissionDenied));
+        assert_eq!(target_error("write", &error).kind(), ErrorKind::Access);
+        let error = Outer(std::io::Error::other("disk full"));
+        assert_eq!(target_error("write", &error).kind(), ErrorKind::Target);
+    }
+}

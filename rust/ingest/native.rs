@@ -1,0 +1,71 @@
+//! Copies the chunks of loaded arrays, byte for byte, as native chunks.
+
+use bytes::Bytes;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use icechunk::format::ChunkIndices;
+use icechunk::store::Store;
+
+use super::tally::Tally;
+use crate::batch::{EmptyChunks, ReferenceBatch};
+use crate::error::TargetContext as _;
+use crate::list::list_chunks;
+use crate::manifest::node_path;
+use crate::metadata::ArrayNode;
+use crate::source::Source;
+use crate::{Error, ErrorKind, Result};
+
+/// Chunks read from the source at a time.
+const CONCURRENT_COPIES: usize = 16;
+
+/// Copies every chunk of the loaded arrays into an uncommitted store.
+pub(super) async fn copy(
+    store: &Store,
+    source: &Source,
+    arrays: &[ArrayNode],
+    empty_chunks: EmptyChunks,
+    tally: &mut Tally<'_>,
+) -> Result<()> {
+    for (position, array) in arrays.iter().enumerate() {
+        if !array.loaded {
+            continue;
+        }
+        let mut chunks = ReferenceBatch::default();
+        let mut listing = list_chunks(source, array);
+        while let Some(records) = listing.batches.try_next().await? {
+            chunks.extend(&records, array, empty_chunks)?;
+        }
+        tally.found(position, chunks.len() as u64, listing.stats());
+        let path = node_path(&array.path)?;
+        let mut copies = futures::stream::iter(chunks.into_sorted())
+            .map(|chunk| read(source, array, chunk.index).boxed())
+            .buffer_unordered(CONCURRENT_COPIES);
+        while let Some((coords, bytes)) = copies.try_next().await? {
+            let copying = || format!("copy a chunk of array {}", array.path);
+            let coords = ChunkIndices(coords);
+            let session = store.session();
+            let write = session.read().await.get_chunk_writer(&path, &coords).doing(copying)?;
+            let payload = write(bytes).await.doing(copying)?;
+            session
+                .write()
+                .await
+                .set_chunk_ref(path.clone(), coords, Some(payload))
+                .await
+                .doing(copying)?;
+        }
+    }
+    Ok(())
+}
+
+/// The coordinates and bytes of the chunk at a row-major index.
+async fn read(source: &Source, array: &ArrayNode, index: u64) -> Result<(Vec<u32>, Bytes)> {
+    let coords = array.layout.coords(index);
+    let key = array.source_key(&coords);
+    let bytes = source.get(&key).await?.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Listing,
+            format!("chunk {key} of array {} was listed and is gone", array.path),
+        )
+        .with_hint("wait until the source is at rest, then run the command again")
+    })?;
+    Ok((coords, bytes))
+}

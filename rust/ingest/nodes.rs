@@ -1,0 +1,116 @@
+//! Groups and arrays in the target: what is there already, and creating what is not.
+
+use bytes::Bytes;
+use icechunk::Repository;
+use icechunk::format::SnapshotId;
+use icechunk::format::snapshot::NodeData;
+use icechunk::repository::VersionInfo;
+use icechunk::session::{Session, SessionErrorKind};
+use icechunk::store::Store;
+use std::collections::HashSet;
+
+use crate::error::TargetContext as _;
+use crate::manifest::node_path;
+use crate::metadata::{ArrayNode, GroupNode};
+use crate::{Error, ErrorKind, Result};
+
+/// What stands in the target already.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Paths of nodes that are where arrays are to be created.
+    pub(super) arrays: Vec<String>,
+    /// Paths of groups that are there already; they are kept as they are.
+    pub(super) groups: HashSet<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Looks for the nodes of an ingest in a snapshot.
+///
+/// Fails when an array stands where a group is needed.
+pub(super) async fn find(
+    repository: &Repository,
+    snapshot: &SnapshotId,
+    groups: &[GroupNode],
+    arrays: &[ArrayNode],
+) -> Result<Found> {
+    let session = repository
+        .readonly_session(&VersionInfo::SnapshotId(snapshot.clone()))
+        .await
+        .doing(|| format!("read snapshot {snapshot}"))?;
+    let mut found = Found::default();
+    for group in groups {
+        match node(&session, &group.path).await? {
+            None => {}
+            Some((NodeData::Group, document)) => {
+                if group.from_source && attributes(&document) != attributes(&group.document) {
+                    found.warnings.push(format!(
+                        "group {} has other attributes in the target, which were kept",
+                        group.path
+                    ));
+                }
+                found.groups.insert(group.path.clone());
+            }
+            Some((NodeData::Array { .. }, _)) => {
+                return Err(Error::new(
+                    ErrorKind::AlreadyExists,
+                    format!("the target has an array where the group {} is needed", group.path),
+                )
+                .with_hint("choose another --target-group"));
+            }
+        }
+    }
+    for array in arrays {
+        if node(&session, &array.path).await?.is_some() {
+            found.arrays.push(array.path.clone());
+        }
+    }
+    Ok(found)
+}
+
+async fn node(session: &Session, path: &str) -> Result<Option<(NodeData, Bytes)>> {
+    match session.get_node(&node_path(path)?).await {
+        Ok(node) => Ok(Some((node.node_data, node.user_data))),
+        Err(error) if matches!(error.kind, SessionErrorKind::NodeNotFound { .. }) => Ok(None),
+        Err(error) => Err(error).doing(|| format!("read node {path}")),
+    }
+}
+
+/// The attributes of a metadata document; absent ones are none.
+fn attributes(document: &[u8]) -> serde_json::Value {
+    serde_json::from_slice::<serde_json::Value>(document)
+        .ok()
+        .and_then(|mut document| document.get_mut("attributes").map(serde_json::Value::take))
+        .filter(|attributes| !attributes.is_null())
+        .unwrap_or_else(|| serde_json::json!({}))
+}
+
+/// The error for arrays that are in the way of a create.
+pub(super) fn already_there(paths: &[String], target: &str) -> Error {
+    let shown: Vec<_> = paths.iter().take(3).map(String::as_str).collect();
+    let more = paths.len() - shown.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Error::new(ErrorKind::AlreadyExists, format!("{target} already has {}{more}", shown.join(", ")))
+        .with_hint("choose another --target-group or --branch, or leave arrays out with --skip")
+}
+
+/// Creates groups (but those in `existing`) and arrays in an uncommitted store.
+pub(super) async fn create(
+    store: &Store,
+    groups: &[GroupNode],
+    arrays: &[ArrayNode],
+    existing: &HashSet<String>,
+) -> Result<()> {
+    let new_groups = groups
+        .iter()
+        .filter(|group| !existing.contains(&group.path))
+        .map(|group| (&group.path, &group.document));
+    let new_arrays = arrays.iter().map(|array| (&array.path, &array.document));
+    for (path, document) in new_groups.chain(new_arrays) {
+        let key = format!("{}/zarr.json", path.trim_end_matches('/'));
+        store
+            .set(key.trim_start_matches('/'), Bytes::copy_from_slice(document))
+            .await
+            .doing(|| format!("create {path}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! Icechunk repositories over native Zarr, without copying a chunk.
+//!
+//! Scientific data in object storage is mostly *native Zarr*: one object for every chunk, up to
+//! hundreds of millions of them. This crate lists those objects and writes an Icechunk repository
+//! whose chunks are *virtual references* to them, so that the data gains transactions, versions
+//! and fast opening while every byte stays where it is.
+//!
+//! Data flows one way through the modules:
+//!
+//! ```text
+//! source ── metadata ── key ── plan ── list ── batch ── manifest ── commit ── ingest
+//!  (IO)       pure      pure   pure    (IO)    pure      (IO)       (IO)
+//! ```
+//!
+//! - [`source`]: where the Zarr store is; lists pages of keys and reads single objects.
+//! - [`metadata`]: what the core needs to know of a group or an array.
+//! - [`key`]: chunk coordinates to object keys and back, exactly.
+//! - [`plan`]: how manifests are split and how many references go into one commit.
+//! - [`list`]: an array's chunks as a stream of Arrow record batches.
+//! - [`batch`]: the references of one commit in compact form.
+//! - [`container`]: how a reference names its object (virtual chunk container and location).
+//! - [`manifest`]: compact references handed to Icechunk.
+//! - [`target`]: opening or creating the repository, and adding to its stored configuration.
+//! - [`commit`]: the staging branch, its commits and their publication.
+//! - [`ingest`]: the main job, all of the above in order.
+//!
+//! The crate knows nothing of Python. Reading Zarr metadata (codecs, data types, version 2) is
+//! left to zarr-python in the Python package; the core receives version 3 documents.
+
+pub mod batch;
+pub mod commit;
+pub mod container;
+pub mod error;
+pub mod ingest;
+pub mod key;
+pub mod list;
+pub mod manifest;
+pub mod metadata;
+pub mod plan;
+pub mod progress;
+pub mod source;
+pub mod target;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,363 @@
+//! A Zarr store under a prefix of an S3-compatible bucket.
+//!
+//! Listing is `ListObjectsV2`, one page after the other; a page's body that breaks off is asked
+//! for again (`object_store`'s own retries end at the response headers).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use icechunk::ObjectStoreConfig;
+use icechunk::config::{Credentials, S3Credentials, S3Options, S3StaticCredentials};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore as _};
+use object_store::path::Path;
+use object_store::{ClientConfigKey, ObjectMeta, ObjectStoreExt as _};
+
+use super::page::{ObjectInfo, Page, PageBuilder, PageStream};
+use crate::error::chain;
+use crate::{Error, ErrorKind, Result};
+
+/// How often a page whose body broke off is asked for in all.
+const ATTEMPTS: u32 = 5;
+
+/// Settings that take part in naming the store in a repository; none of them is a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "the names and kinds of S3's own settings")]
+pub struct S3Settings {
+    /// Bucket name.
+    pub bucket: String,
+    /// Region, if one is set.
+    pub region: Option<String>,
+    /// Endpoint URL of an S3-compatible service; `None` for AWS itself.
+    pub endpoint: Option<String>,
+    /// Requests are not signed.
+    pub anonymous: bool,
+    /// Plain HTTP is allowed.
+    pub allow_http: bool,
+    /// The bucket is part of the host name.
+    pub virtual_hosted_style: bool,
+    /// The requester pays for requests.
+    pub requester_pays: bool,
+}
+
+impl S3Settings {
+    /// Reads back what a builder resolved from environment and options.
+    #[must_use]
+    pub fn of(builder: &AmazonS3Builder) -> Self {
+        let get = |key| builder.get_config_value(&key);
+        let flag = |key| get(key).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        Self {
+            bucket: get(AmazonS3ConfigKey::Bucket).unwrap_or_default(),
+            region: get(AmazonS3ConfigKey::Region),
+            endpoint: get(AmazonS3ConfigKey::S3Endpoint)
+                .or_else(|| get(AmazonS3ConfigKey::Endpoint))
+                .map(|endpoint| without_user_info(&endpoint)),
+            anonymous: flag(AmazonS3ConfigKey::SkipSignature),
+            allow_http: flag(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)),
+            virtual_hosted_style: flag(AmazonS3ConfigKey::VirtualHostedStyleRequest),
+            requester_pays: flag(AmazonS3ConfigKey::RequestPayer),
+        }
+    }
+
+    /// The same settings in Icechunk's terms.
+    #[must_use]
+    pub fn options(&self) -> S3Options {
+        let mut options = S3Options::default()
+            .with_anonymous(self.anonymous)
+            .with_allow_http(self.allow_http)
+            .with_force_path_style(self.endpoint.is_some() && !self.virtual_hosted_style)
+            .with_requester_pays(self.requester_pays);
+        if let Some(region) = &self.region {
+            options = options.with_region(region);
+        }
+        if let Some(endpoint) = &self.endpoint {
+            options = options.with_endpoint_url(endpoint);
+        }
+        options
+    }
+}
+
+/// An endpoint as it may be shown and stored: without a user name and password.
+fn without_user_info(endpoint: &str) -> String {
+    match url::Url::parse(endpoint) {
+        Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
+            // Only URLs without a host refuse this, and those have no user information.
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+            url.into()
+        }
+        _ => endpoint.to_owned(),
+    }
+}
+
+/// A prefix of a bucket.
+#[derive(Clone)]
+pub struct S3Source {
+    store: Arc<AmazonS3>,
+    settings: S3Settings,
+    prefix: String,
+}
+
+impl fmt::Debug for S3Source {
+    /// Settings only: the client knows credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Source")
+            .field("settings", &self.settings)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+impl S3Source {
+    /// The keys below `prefix` (without a trailing `/`; empty for the whole bucket).
+    ///
+    /// `builder` has everything applied: bucket, environment, options, credentials.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Access`] when the settings do not make a client.
+    pub fn new(builder: AmazonS3Builder, prefix: &str) -> Result<Self> {
+        let settings = S3Settings::of(&builder);
+        let client = builder.build().map_err(|error| {
+            Error::new(ErrorKind::Access, format!("cannot use the S3 settings: {}", chain(&error)))
+                .with_hint("check the AWS_* environment variables and --source-option")
+        })?;
+        Ok(Self::with_client(client, settings, prefix))
+    }
+
+    /// As [`new`](Self::new), with a client that was made from the same settings.
+    #[must_use]
+    pub fn with_client(client: AmazonS3, settings: S3Settings, prefix: &str) -> Self {
+        Self { store: Arc::new(client), settings, prefix: prefix.trim_matches('/').to_owned() }
+    }
+
+    pub(super) fn url_prefix(&self) -> String {
+        let bucket = &self.settings.bucket;
+        if self.prefix.is_empty() {
+            format!("s3://{bucket}/")
+        } else {
+            format!("s3://{bucket}/{}/", self.prefix)
+        }
+    }
+
+    pub(super) fn container_store(&self) -> ObjectStoreConfig {
+        let options = self.settings.options();
+        if self.settings.endpoint.is_some() {
+            ObjectStoreConfig::S3Compatible(options)
+        } else {
+            ObjectStoreConfig::S3(options)
+        }
+    }
+
+    pub(super) async fn container_credentials(&self) -> Result<Option<Credentials>> {
+        if self.settings.anonymous {
+            return Ok(Some(Credentials::S3(S3Credentials::Anonymous)));
+        }
+        let credential = self
+            .store
+            .credentials()
+            .get_credential()
+            .await
+            .map_err(|error| self.error("get credentials for", "", &error))?;
+        Ok(Some(Credentials::S3(S3Credentials::Static(S3StaticCredentials {
+            access_key_id: credential.key_id.clone(),
+            secret_access_key: credential.secret_key.clone(),
+            session_token: credential.token.clone(),
+            expires_after: None,
+        }))))
+    }
+
+    pub(super) async fn head(&self, key: &str) -> Result<Option<ObjectInfo>> {
+        let read = async { self.store.head(&self.path(key)?).await };
+        match read.await {
+            Ok(meta) => Ok(Some(ObjectInfo {
+                size: meta.size,
+                last_modified: meta.last_modified.timestamp_micros(),
+                e_tag: meta.e_tag,
+            })),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.error("read", key, &error)),
+        }
+    }
+
+    pub(super) async fn get(&self, key: &str) -> Result<Option<Bytes>> {
+        let read = async { self.store.get(&self.path(key)?).await?.bytes().await };
+        match read.await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.error("read", key, &error)),
+        }
+    }
+
+    pub(super) fn pages(&self, folder: &str) -> PageStream {
+        let prefix = match self.key(folder) {
+            prefix if prefix.is_empty() => prefix,
+            prefix => format!("{prefix}/"),
+        };
+        let start = Some(Cursor { source: self.clone(), prefix, token: None });
+        futures::stream::try_unfold(start, |cursor| async {
+            match cursor {
+                Some(cursor) => cursor.next().await.map(Some),
+                None => Ok(None),
+            }
+        })
+        .boxed()
+    }
+
+    /// The whole key of something relative to the root.
+    fn key(&self, relative: &str) -> String {
+        match (self.prefix.is_empty(), relative.is_empty()) {
+            (true, _) => relative.to_owned(),
+            (false, true) => self.prefix.clone(),
+            (false, false) => format!("{}/{relative}", self.prefix),
+        }
+    }
+
+    fn path(&self, key: &str) -> object_store::Result<Path> {
+        Ok(Path::parse(self.key(key))?)
+    }
+
+    fn error(&self, doing: &str, key: &str, error: &object_store::Error) -> Error {
+        let url = format!("s3://{}/{}", self.settings.bucket, self.key(key));
+        let message = format!("cannot {doing} {url}: {}", chain(error));
+        match error {
+            object_store::Error::PermissionDenied { .. }
+            | object_store::Error::Unauthenticated { .. } => Error::new(ErrorKind::Access, message)
+                .with_hint(
+                    "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set \
+                     --source-option access_key_id=… and secret_access_key=… \
+                     (skip_signature=true for public data)",
+                ),
+            object_store::Error::NotFound { .. } => Error::new(ErrorKind::SourceNotFound, message)
+                .with_hint("check the bucket's name and the endpoint"),
+            _ => Error::new(ErrorKind::Listing, message)
+                .with_hint("check the endpoint and the network, then run the same command again"),
+        }
+    }
+}
+
+/// A place in a listing.
+struct Cursor {
+    source: S3Source,
+    prefix: String,
+    token: Option<String>,
+}
+
+impl Cursor {
+    async fn next(self) -> Result<(Page, Option<Self>)> {
+        let Self { source, prefix, token } = self;
+        let mut page = PageBuilder::default();
+        let listed = fetch(&source, &prefix, token.as_deref(), &mut page).await?;
+        for meta in &listed.result.objects {
+            push(&mut page, &prefix, meta)?;
+        }
+        let next = match listed.page_token {
+            Some(next) if Some(&next) == token.as_ref() => {
+                return Err(Error::new(
+                    ErrorKind::Listing,
+                    format!("the listing of {prefix} gave the same continuation token twice"),
+                )
+                .with_hint("the server's listing cannot be trusted; copy the store elsewhere"));
+            }
+            Some(next) => Some(Self { source, prefix, token: Some(next) }),
+            None => None,
+        };
+        Ok((page.take(), next))
+    }
+}
+
+/// One page, asked for again while its body breaks off.
+async fn fetch(
+    source: &S3Source,
+    prefix: &str,
+    token: Option<&str>,
+    page: &mut PageBuilder,
+) -> Result<PaginatedListResult> {
+    let mut attempt = 1;
+    loop {
+        page.count_request();
+        let options = PaginatedListOptions {
+            page_token: token.map(str::to_owned),
+            ..PaginatedListOptions::default()
+        };
+        match source.store.list_paginated(Some(prefix), options).await {
+            Ok(listed) => return Ok(listed),
+            Err(error @ object_store::Error::Generic { .. }) if attempt < ATTEMPTS => {
+                tracing::debug!(attempt, error = %chain(&error), "asking for a page again");
+                tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
+                attempt += 1;
+            }
+            Err(error) => return Err(source.error("list", "", &error)),
+        }
+    }
+}
+
+fn push(page: &mut PageBuilder, prefix: &str, meta: &ObjectMeta) -> Result<()> {
+    let key = meta.location.as_ref();
+    // A marker of the folder itself is listed as `folder/`, and its final `/` is lost in parsing.
+    let relative = match key.strip_prefix(prefix) {
+        Some(relative) => relative,
+        None if key == prefix.trim_end_matches('/') => "",
+        None => {
+            return Err(Error::new(
+                ErrorKind::Listing,
+                format!("the listing of {prefix} holds the key {key}, which is not below it"),
+            )
+            .with_hint("the server's listing cannot be trusted; copy the store elsewhere"));
+        }
+    };
+    let e_tag = meta.e_tag.as_deref().unwrap_or_default();
+    page.push(
+        relative.as_bytes(),
+        meta.size,
+        meta.last_modified.timestamp_micros(),
+        e_tag.as_bytes(),
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn builder() -> AmazonS3Builder {
+        AmazonS3Builder::new()
+            .with_bucket_name("bucket")
+            .with_region("eu-west-1")
+            .with_access_key_id("id")
+            .with_secret_access_key("very-secret")
+    }
+
+    #[test]
+    fn settings_are_read_back_from_the_builder() {
+        let builder =
+            builder().with_endpoint("http://user:pw@127.0.0.1:9000").with_allow_http(true);
+        let source = S3Source::new(builder, "a/b/").unwrap();
+        assert_eq!(source.url_prefix(), "s3://bucket/a/b/");
+        assert_eq!(
+            source.settings,
+            S3Settings {
+                bucket: "bucket".to_owned(),
+                region: Some("eu-west-1".to_owned()),
+                endpoint: Some("http://127.0.0.1:9000/".to_owned()),
+                anonymous: false,
+                allow_http: true,
+                virtual_hosted_style: false,
+                requester_pays: false,
+            }
+        );
+        assert!(source.settings.options().force_path_style);
+        let aws = S3Source::new(self::builder(), "").unwrap();
+        assert_eq!(aws.url_prefix(), "s3://bucket/");
+        assert!(matches!(aws.container_store(), ObjectStoreConfig::S3(_)));
+    }
+
+    #[test]
+    fn secrets_stay_out_of_debug_output() {
+        let source = S3Source::new(builder(), "a").unwrap();
+        assert!(!format!("{source:?}").contains("very-secret"));
+    }
+}

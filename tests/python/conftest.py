@@ -1,0 +1,35 @@
+"""Fixtures and settings that all Python tests share."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from s3_server import S3Server, run_s3_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Time limits belong to pytest-timeout: examples here do IO on a machine that others may be using.
+settings.register_profile(
+    "dev", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
+)
+# CI must give the same answer twice, and say how to see a failure again.
+settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One S3 server for the whole session; it ends with it."""
+    with run_s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3Server) -> tuple[S3Server, str]:
+    """Return the server and the name of a bucket that no other test uses."""
+    return s3_server, s3_server.new_bucket()
