@@ -19,6 +19,16 @@ pub enum EmptyChunks {
     Skip,
 }
 
+/// How listed chunks become references.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChunkRules {
+    /// What to do with empty objects.
+    pub empty_chunks: EmptyChunks,
+    /// The store refuses reads that carry an object's own time, so that references need the next
+    /// second ([`Source::refuses_listed_times`](crate::source::Source::refuses_listed_times)).
+    pub next_second: bool,
+}
+
 /// One chunk to be referenced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkReference {
@@ -47,7 +57,7 @@ impl ReferenceBatch {
         &mut self,
         batch: &RecordBatch,
         array: &ArrayNode,
-        empty_chunks: EmptyChunks,
+        rules: ChunkRules,
     ) -> Result<()> {
         let columns = ChunkColumns::of(batch)?;
         let ndim = array.layout.ndim();
@@ -55,12 +65,12 @@ impl ReferenceBatch {
         for (row, (&size, &micros)) in columns.sizes.iter().zip(columns.last_modified).enumerate() {
             let coords = columns.coords.get(row * ndim..(row + 1) * ndim).unwrap_or_default();
             if size == 0 {
-                if empty_chunks == EmptyChunks::Error {
+                if rules.empty_chunks == EmptyChunks::Error {
                     return Err(empty_chunk(array, coords));
                 }
                 continue;
             }
-            let last_modified = whole_seconds(micros).ok_or_else(|| {
+            let last_modified = whole_seconds(micros, rules.next_second).ok_or_else(|| {
                 Error::new(
                     ErrorKind::Listing,
                     format!(
@@ -123,8 +133,11 @@ fn empty_chunk(array: &ArrayNode, coords: &[u32]) -> Error {
 
 /// Icechunk compares whole seconds: rounding down would make every read of a file with a
 /// fractional time fail. Times before 1970 become 1970, which any such object satisfies.
-fn whole_seconds(micros: i64) -> Option<u32> {
-    let seconds = micros.div_euclid(1_000_000) + i64::from(micros.rem_euclid(1_000_000) > 0);
+///
+/// With `next_second`, a whole second stands for anything up to the next.
+fn whole_seconds(micros: i64, next_second: bool) -> Option<u32> {
+    let up = next_second || micros.rem_euclid(1_000_000) > 0;
+    let seconds = micros.div_euclid(1_000_000) + i64::from(up);
     u32::try_from(seconds.max(0)).ok()
 }
 
@@ -136,20 +149,22 @@ mod tests {
 
     #[test]
     fn seconds_are_rounded_up_and_clamped() {
-        assert_eq!(whole_seconds(0), Some(0));
-        assert_eq!(whole_seconds(1), Some(1));
-        assert_eq!(whole_seconds(1_000_000), Some(1));
-        assert_eq!(whole_seconds(-5), Some(0));
-        assert_eq!(whole_seconds(i64::from(u32::MAX) * 1_000_000), Some(u32::MAX));
-        assert_eq!(whole_seconds(i64::from(u32::MAX) * 1_000_000 + 1), None);
-        assert_eq!(whole_seconds(i64::MAX), None);
-        assert_eq!(whole_seconds(i64::MIN), Some(0));
+        assert_eq!(whole_seconds(0, false), Some(0));
+        assert_eq!(whole_seconds(1, false), Some(1));
+        assert_eq!(whole_seconds(1_000_000, false), Some(1));
+        assert_eq!(whole_seconds(-5, false), Some(0));
+        assert_eq!(whole_seconds(i64::from(u32::MAX) * 1_000_000, false), Some(u32::MAX));
+        assert_eq!(whole_seconds(i64::from(u32::MAX) * 1_000_000 + 1, false), None);
+        assert_eq!(whole_seconds(i64::MAX, false), None);
+        assert_eq!(whole_seconds(i64::MIN, false), Some(0));
+        assert_eq!(whole_seconds(7_000_000, true), Some(8));
+        assert_eq!(whole_seconds(7_000_001, true), Some(8));
     }
 
     proptest! {
         #[test]
         fn a_recorded_second_is_never_before_the_time(micros in 0_i64..4_000_000_000_000_000) {
-            let seconds = i64::from(whole_seconds(micros).unwrap());
+            let seconds = i64::from(whole_seconds(micros, false).unwrap());
             prop_assert!(seconds * 1_000_000 >= micros);
             prop_assert!(seconds * 1_000_000 - micros < 1_000_000);
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures::TryStreamExt as _;
 use icechunk::Repository;
 use icechunk::format::snapshot::SnapshotProperties;
-use icechunk::format::{ManifestId, NodeId, SnapshotId};
+use icechunk::format::{IcechunkFormatErrorKind, ManifestId, NodeId, SnapshotId};
 use icechunk::repository::{RepositoryErrorKind, VersionInfo};
 use icechunk::store::Store;
 use serde_json::{Value, json};
@@ -72,6 +72,15 @@ pub async fn find_published(
         }
     }
     Ok(None)
+}
+
+/// Whether somebody else moved or created the branch first.
+fn lost(error: &RepositoryErrorKind) -> bool {
+    matches!(
+        error,
+        RepositoryErrorKind::Conflict { .. }
+            | RepositoryErrorKind::FormatError(IcechunkFormatErrorKind::BranchAlreadyExists { .. })
+    )
 }
 
 /// The staging branch of a run.
@@ -220,30 +229,25 @@ impl<'a> Staging<'a> {
     /// [`ErrorKind::Conflict`] when the branch has moved: nothing is published and the staging
     /// branch is kept. [`ErrorKind::Target`] or [`ErrorKind::Access`] when writing fails.
     pub async fn publish(&self) -> Result<()> {
-        let Some(base) = &self.base else {
-            return self
-                .repository
-                .create_branch(&self.branch, &self.tip)
-                .await
-                .doing(|| format!("create branch {}", self.branch));
+        let outcome = match &self.base {
+            Some(base) => self.repository.reset_branch(&self.branch, &self.tip, Some(base)).await,
+            None => self.repository.create_branch(&self.branch, &self.tip).await,
         };
-        match self.repository.reset_branch(&self.branch, &self.tip, Some(base)).await {
-            Err(error) if matches!(error.kind, RepositoryErrorKind::Conflict { .. }) => {
-                Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!(
-                        "branch {} moved while this ingest was running; nothing was published, \
-                         and the ingest is kept on branch {}",
-                        self.branch,
-                        self.name()
-                    ),
-                )
-                .with_hint(
-                    "run the same command again to ingest onto the new tip (publish --rebase and \
-                     --restart, which reuse or discard the kept work, are not in this version)",
-                ))
-            }
-            result => result.doing(|| format!("publish on branch {}", self.branch)),
+        match outcome {
+            Err(error) if lost(&error.kind) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "branch {} moved while this ingest was running; nothing was published, and \
+                     the ingest is kept on branch {}",
+                    self.branch,
+                    self.name()
+                ),
+            )
+            .with_hint(
+                "run the same command again to ingest onto the new tip (publish --rebase and \
+                 --restart, which reuse or discard the kept work, are not in this version)",
+            )),
+            outcome => outcome.doing(|| format!("publish on branch {}", self.branch)),
         }
     }
 

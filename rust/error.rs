@@ -4,6 +4,7 @@
 //! Python package. Messages never hold credentials: they are built from keys, URLs without user
 //! information, and the text of library errors.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use icechunk::repository::{RepositoryError, RepositoryErrorKind};
@@ -98,27 +99,56 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 /// Icechunk appends a span trace after an empty line; a user has no use for it.
 fn first_line(text: &str) -> String {
-    text.split("\n\n").next().unwrap_or_default().trim().replace('\n', " ")
+    let text = text.split("\n\n").next().unwrap_or_default();
+    without_document(text).trim().trim_end_matches('.').replace('\n', " ")
 }
 
-/// Whether the cause of an error, at any depth, is a refusal of credentials.
-fn refused(error: &(dyn std::error::Error + 'static)) -> bool {
+/// Replaces an S3 error document by its code and message. The rest may hold what nobody should
+/// see: AWS explains a wrong signature by repeating the request, session token included.
+fn without_document(text: &str) -> Cow<'_, str> {
+    let Some(at) = ["<?xml", "<Error"].iter().filter_map(|start| text.find(start)).min() else {
+        return text.into();
+    };
+    let (said, document) = text.split_at(at);
+    let element = |name: &str| {
+        let (_, rest) = document.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once("</")?.0)
+    };
+    let parts: Vec<_> = ["Code", "Message"].into_iter().filter_map(element).collect();
+    format!("{said}{}", parts.join(": ")).into()
+}
+
+/// Whether the cause of an error, at any depth, is a refusal of credentials or permissions.
+pub(crate) fn refused(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(inner) = cause {
-        match inner.downcast_ref::<object_store::Error>() {
-            Some(
-                object_store::Error::PermissionDenied { .. }
-                | object_store::Error::Unauthenticated { .. },
-            ) => return true,
-            _ => cause = inner.source(),
+        if let Some(store) = inner.downcast_ref::<object_store::Error>()
+            && refused_by_store(store)
+        {
+            return true;
         }
         if let Some(io) = inner.downcast_ref::<std::io::Error>()
             && io.kind() == std::io::ErrorKind::PermissionDenied
         {
             return true;
         }
+        cause = inner.source();
     }
     false
+}
+
+/// `object_store` sorts the answers to most requests by their status, but not those to LIST: there
+/// the status is in the text alone.
+fn refused_by_store(error: &object_store::Error) -> bool {
+    match error {
+        object_store::Error::PermissionDenied { .. }
+        | object_store::Error::Unauthenticated { .. } => true,
+        object_store::Error::Generic { .. } => {
+            let text = chain(error);
+            ["status code: 401", "status code: 403"].iter().any(|status| text.contains(status))
+        }
+        _ => false,
+    }
 }
 
 const TARGET_ACCESS_HINT: &str = "check the credentials and permissions for the target: AWS_ACCESS_KEY_ID and \
@@ -133,8 +163,12 @@ pub(crate) fn target_error(
     let text = format!("cannot {doing}: {}", chain(error));
     if refused(error) {
         Error::new(ErrorKind::Access, text).with_hint(TARGET_ACCESS_HINT)
+    } else if text.contains("NoSuchBucket") {
+        Error::new(ErrorKind::Target, text)
+            .with_hint("create the bucket first, or check its name and the endpoint")
     } else {
         Error::new(ErrorKind::Target, text)
+            .with_hint("check the target's path or URL, its settings and the network")
     }
 }
 
@@ -185,6 +219,7 @@ fn conflict(doing: &str, expected: &str, actual: &str) -> Error {
         ErrorKind::Conflict,
         format!("cannot {doing}: expected the branch at {expected}, found it at {actual}"),
     )
+    .with_hint("another client is writing to this repository; run the same command again")
 }
 
 #[cfg(test)]
@@ -199,6 +234,23 @@ mod tests {
     fn a_chain_is_one_line_without_span_traces() {
         let error = Outer(std::io::Error::other("inner"));
         assert_eq!(chain(&error), "outer: inner");
+    }
+
+    #[test]
+    fn of_an_error_document_only_code_and_message_are_shown() {
+        let document = "Server returned non-2xx status code: 403 Forbidden: <?xml version=\"1.0\"?>\n\
+             <Error><Code>SignatureDoesNotMatch</Code><Message>wrong</Message>\n\
+             <CanonicalRequest>x-amz-security-token:hidden</CanonicalRequest></Error>";
+        assert_eq!(
+            first_line(document),
+            "Server returned non-2xx status code: 403 Forbidden: SignatureDoesNotMatch: wrong"
+        );
+        let store = |text: &'static str| object_store::Error::Generic {
+            store: "S3",
+            source: Box::new(std::io::Error::other(text)),
+        };
+        assert!(refused(&store(document)));
+        assert!(!refused(&store("Server returned non-2xx status code: 503 Slow Down: ")));
     }
 
     #[test]

@@ -8,34 +8,15 @@ Importing this package is quick: zarr, icechunk and everything else that takes t
 when it is first needed.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
 from refreeze import exceptions
 from refreeze._refreeze import __version__
 
-if TYPE_CHECKING:
-    from refreeze.ingest import ingest
-    from refreeze.report import ArrayReport, IngestReport
+# Not when first asked for: importing the submodule would then put the module in the function's
+# place.
+from refreeze.ingest import ingest
+from refreeze.report import ArrayReport, IngestReport
 
 __all__ = ["ArrayReport", "IngestReport", "__version__", "exceptions", "ingest"]
-
-_HOMES = {
-    "ArrayReport": "refreeze.report",
-    "IngestReport": "refreeze.report",
-    "ingest": "refreeze.ingest",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'refreeze' has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value  # also over the submodule of the same name, which importing has set
-    return value
 
 
 def __dir__() -> list[str]:

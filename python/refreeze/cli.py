@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from refreeze import __version__
+from refreeze.display import ProgressDisplay
 from refreeze.exceptions import RefreezeError
 
 if TYPE_CHECKING:
@@ -63,7 +64,6 @@ app = typer.Typer(
     help="Icechunk repositories over native Zarr, without copying a chunk.",
     epilog="Example: refreeze ingest s3://bucket/store.zarr ./store.icechunk",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -186,12 +186,12 @@ def ingest(
     *sources, target = paths
     source_options = _options(source_option, "--source-option")
     target_options = _options(target_option, "--target-option")
+    display = ProgressDisplay(sys.stderr, quiet=quiet)
 
     def job() -> None:
-        from refreeze.display import ProgressDisplay
         from refreeze.ingest import ingest as run
 
-        with ProgressDisplay(sys.stderr, quiet=quiet) as display:
+        with display:
             report = run(
                 sources[0] if len(sources) == 1 else sources,
                 target,
@@ -218,7 +218,12 @@ def ingest(
         else:
             _print_report(report, target_group, source_options, target_options)
 
-    _run(job, log_level, as_json=as_json)
+    _run(
+        job,
+        LogLevel.ERROR if quiet else log_level,
+        as_json=as_json,
+        after_interruption=lambda: _AFTER.get(display.stage, _NOTHING_PUBLISHED),
+    )
 
 
 @app.command(epilog="Example: refreeze demo ./refreeze-demo")
@@ -258,20 +263,34 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _run(job: Callable[[], None], level: LogLevel, *, as_json: bool) -> None:
+_NOTHING_PUBLISHED = "nothing was published; run the same command again"
+_AFTER = {
+    "publish": "it was being published; run the same command again to see whether it was",
+    "done": "everything was published before; there is nothing left to do",
+}
+"""What to say after an interruption, by the stage in which it came."""
+
+
+def _run(
+    job: Callable[[], None],
+    level: LogLevel,
+    *,
+    as_json: bool,
+    after_interruption: Callable[[], str] = lambda: "run the same command again",
+) -> None:
     """Run a job; whatever it raises becomes a message and an exit code."""
     logging.basicConfig(
         level=level.value.upper(), stream=sys.stderr, format="%(levelname)s %(message)s"
     )
-    resume = "nothing was published; run the same command again"
+    logging.captureWarnings(capture=True)
     try:
         with _sigterm_raises():
             job()
     except KeyboardInterrupt:
-        _fail("KeyboardInterrupt", "interrupted", resume, as_json=as_json)
+        _fail("KeyboardInterrupt", "interrupted", after_interruption(), as_json=as_json)
         raise _Ended(INTERRUPTED) from None
     except _Terminated:
-        _fail("Terminated", "terminated", resume, as_json=as_json)
+        _fail("Terminated", "terminated", after_interruption(), as_json=as_json)
         raise _Ended(TERMINATED) from None
     except RefreezeError as error:
         _fail(type(error).__name__, error.message, error.hint, as_json=as_json)
@@ -314,13 +333,12 @@ def _fail(kind: str, message: str, hint: str | None, *, as_json: bool) -> None:
 def _usage_message(error: Exception) -> tuple[str, str]:
     """Return message and hint; what a later version will know is said to be that."""
     message = str(getattr(error, "format_message", lambda: error)()).strip().rstrip(".")
-    names = re.findall(r"--[a-z][a-z-]*|'([a-z]+)'", message)
-    option = re.search(r"--[a-z][a-z-]*", message)
-    if option and option[0] in _LATER_OPTIONS:
-        return f"{option[0]} is not in this version", "see refreeze ingest --help"
-    verb = next((name for name in names if name in _LATER_VERBS), None)
-    if verb is not None:
-        return f"refreeze {verb} is not in this version", "see refreeze --help"
+    option = re.match(r"No such option:? '?(--[a-z][a-z-]*)", message)
+    if option and option[1] in _LATER_OPTIONS:
+        return f"{option[1]} is not in this version", "see refreeze ingest --help"
+    verb = re.match(r"No such command '([a-z]+)'", message)
+    if verb and verb[1] in _LATER_VERBS:
+        return f"refreeze {verb[1]} is not in this version", "see refreeze --help"
     return message, "see refreeze --help"
 
 
@@ -350,7 +368,7 @@ def _print_report(
     from refreeze.snippet import opening_lines
 
     if report.already_published:
-        print(f"Nothing to do: this ingest was published before, as {report.snapshot_id}.")
+        print(f"Nothing to do: the target has it all, in snapshot {report.snapshot_id}.")
     else:
         print(
             f"Ingested {report.source} into {report.target}, branch {report.branch}: "

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from refreeze.exceptions import AlreadyExistsError, SourceNotFoundError
+from refreeze.exceptions import AlreadyExistsError, SourceNotFoundError, TargetError
 
 __all__ = ["run"]
 
@@ -29,6 +29,8 @@ def run(directory: str | None = None) -> None:
         The packages of ``refreeze[demo]`` are not installed.
     AlreadyExistsError
         The folder holds an earlier demo.
+    TargetError
+        The folder cannot be made.
     """
     if directory is not None:
         _demonstrate(Path(directory).absolute())
@@ -43,6 +45,8 @@ def _demonstrate(folder: Path) -> None:
     from refreeze.snippet import opening_lines
 
     try:
+        import cftime  # noqa: F401 xarray needs it for the data's calendar
+        import h5netcdf  # noqa: F401 xarray reads NetCDF with it
         import iris_sample_data
         import xarray as xr
     except ImportError as error:
@@ -54,7 +58,12 @@ def _demonstrate(folder: Path) -> None:
     for path in (store, repository):
         if path.exists():
             raise AlreadyExistsError(f"{path} exists", "choose another folder for the demo")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TargetError(
+            f"cannot use the folder {folder}: {error.strerror}", "choose another folder"
+        ) from None
 
     print(f"1. {DATASET} is written to a Zarr store by xarray:")
     original = Path(iris_sample_data.path) / DATASET

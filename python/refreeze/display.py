@@ -46,6 +46,8 @@ class ProgressDisplay(AbstractContextManager["ProgressDisplay"]):
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._last_line = time.monotonic()
+        self.stage = ""
+        """Stage of the last event; empty before the first."""
 
     def __enter__(self) -> Self:
         if not self._quiet and self._stream.isatty():
@@ -75,7 +77,8 @@ class ProgressDisplay(AbstractContextManager["ProgressDisplay"]):
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show an event of `refreeze.ingest`'s ``progress``."""
-        stage = _STAGES.get(event["stage"], event["stage"])
+        self.stage = event["stage"]
+        stage = _STAGES.get(self.stage, self.stage)
         if self._bar is not None and self._task is not None:
             self._bar.update(
                 self._task,

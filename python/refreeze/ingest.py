@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from refreeze.report import ArrayReport, IngestReport, peak_rss_bytes
@@ -114,10 +114,19 @@ def ingest(
     1200
     """
     from refreeze import _refreeze
+    from refreeze.interrupt import interruptible
     from refreeze.metadata import Selection, read_metadata
     from refreeze.stores import NotInThisVersionError, resolve_source, resolve_target
 
     started = time.monotonic()
+    _check_texts({"branch": branch, "mode": mode})
+    optional = {"group": group, "target_group": target_group, "message": message}
+    _check_texts({option: text for option, text in optional.items() if text is not None})
+    _check_mappings({"source_options": source_options, "target_options": target_options})
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress is a function, not {progress!r}")
+    if not branch.strip():
+        raise ValueError("branch is empty")
     if mode != "create":
         if mode in {"append", "overwrite", "update"}:
             raise NotInThisVersionError(f"mode {mode} is not in this version")
@@ -139,7 +148,7 @@ def ingest(
             None if loadable_variables is None else _names("loadable_variables", loadable_variables)
         ),
     )
-    metadata = read_metadata(resolved, selection)
+    metadata = interruptible(read_metadata, resolved, selection)
     report = json.loads(
         _refreeze.ingest(
             resolved.store,
@@ -170,6 +179,19 @@ def ingest(
         peak_rss_bytes=peak_rss_bytes(),
         **report,
     )
+
+
+def _check_texts(options: Mapping[str, Any]) -> None:
+    for option, text in options.items():
+        if not isinstance(text, str):
+            raise TypeError(f"{option} is a text, not {text!r}")
+
+
+def _check_mappings(options: Mapping[str, Any]) -> None:
+    for option, settings in options.items():
+        if settings is not None and not isinstance(settings, Mapping):
+            # Not shown: it may hold secrets.
+            raise TypeError(f"{option} is a mapping, not {type(settings).__name__}")
 
 
 def _array_report(array: dict[str, Any]) -> ArrayReport:

@@ -6,13 +6,20 @@ Listing chunks is the core's work. Conversion of one array is `refreeze.convert`
 from __future__ import annotations
 
 import fnmatch
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from refreeze.convert import array_document, chunk_keys, group_document, stored_chunk_shape
+from refreeze.convert import (
+    array_document,
+    chunk_keys,
+    group_document,
+    loses_mask,
+    stored_chunk_shape,
+)
 from refreeze.exceptions import (
     AccessError,
     ListingError,
@@ -29,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["ArraySpec", "GroupSpec", "Selection", "SourceMetadata", "read_metadata"]
 
 _NOT_A_NODE = "is not recognized as a component of a Zarr hierarchy"
+# Those of version 2 lie beside `zarr.json` in a store that has been migrated in place.
+_DOCUMENTS = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 
 
 @dataclass(frozen=True)
@@ -134,15 +143,19 @@ def read_metadata(source: Source, selection: Selection) -> SourceMetadata:
                     loaded=_is_loaded(found[path], path, selection.loadable_variables),
                 )
             )
+            if loses_mask(found[path].metadata):
+                noted.append(
+                    f"array {path}: xarray masks its fill value in version 2, but cannot mask "
+                    "text in version 3; those values show as they are stored"
+                )
     return SourceMetadata(groups, specs, noted)
 
 
 def _open(source: Source, group: str | None) -> tuple[Any, str, dict[str, Any]]:
     """Open the root (or the group below it), and everything in it, by relative path."""
     import zarr
-    from zarr.storage import ObjectStore
 
-    store: Any = ObjectStore(source.store, read_only=True)
+    store = _zarr_store(source)
     relative = (group or "").strip("/")
     path = _join(source.path, relative).lstrip("/")
     try:
@@ -163,6 +176,16 @@ def _open(source: Source, group: str | None) -> tuple[Any, str, dict[str, Any]]:
     except (KeyError, TypeError, ValueError) as error:
         _name_the_culprit(store, path, relative)
         raise _unreadable(relative or source.url, error) from error
+
+
+def _zarr_store(source: Source) -> Any:
+    """Return the source's store as zarr wants it."""
+    from zarr.storage import LocalStore, ObjectStore
+
+    if type(source.store).__name__ == "LocalStore":
+        # obstore's fails on a file where zarr looks for a folder, such as a README in a group.
+        return LocalStore(source.store.prefix or "/", read_only=True)
+    return ObjectStore(source.store, read_only=True)
 
 
 def _name_the_culprit(store: Any, path: str, shown: str) -> None:
@@ -198,16 +221,16 @@ def _unreadable(path: str, error: Exception) -> UnsupportedArrayError:
 
 @contextmanager
 def _array_errors(path: str) -> Iterator[None]:
-    """Name the array in what zarr's conversion raises."""
+    """Name the array in what its conversion raises."""
+    leave_out = f"leave it out with --skip {path}"
     try:
         yield
-    except RefreezeError:
-        raise
+    except UnsupportedArrayError as error:
+        message = f"array {path} cannot be referenced: {error.message}"
+        raise UnsupportedArrayError(message, error.hint or leave_out) from error
     except (KeyError, NotImplementedError, TypeError, ValueError) as error:
-        raise UnsupportedArrayError(
-            f"array {path} cannot be referenced: {_one_line(error)}",
-            f"leave it out with --skip {path}",
-        ) from error
+        message = f"array {path} cannot be referenced: {_one_line(error)}"
+        raise UnsupportedArrayError(message, leave_out) from error
 
 
 @contextmanager
@@ -219,22 +242,28 @@ def _store_errors(source: Source) -> Iterator[None]:
         yield
     except RefreezeError:
         raise
-    except (
-        PermissionError,
-        obstore.exceptions.PermissionDeniedError,
-        obstore.exceptions.UnauthenticatedError,
-    ) as error:
-        raise AccessError(
-            f"cannot read {source.url}: {_one_line(error)}",
-            "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set --source-option "
-            "access_key_id=… and secret_access_key=… (skip_signature=true for public data); "
-            "on local disk, the permissions of the folder",
-        ) from error
     except (OSError, obstore.exceptions.BaseError) as error:
+        if _refused(error):
+            raise AccessError(
+                f"cannot read {source.url}: {_one_line(error)}",
+                "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set --source-option "
+                "access_key_id=… and secret_access_key=… (skip_signature=true for public data); "
+                "on local disk, the permissions of the folder",
+            ) from error
         raise ListingError(
             f"cannot read {source.url}: {_one_line(error)}",
             "check the URL, the endpoint and the network",
         ) from error
+
+
+def _refused(error: Exception) -> bool:
+    """Whether permissions are at fault; for LIST, object_store says so in the text alone."""
+    from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
+
+    if isinstance(error, PermissionError | PermissionDeniedError | UnauthenticatedError):
+        return True
+    refusals = ("status code: 401", "status code: 403", "Permission denied (os error 13)")
+    return isinstance(error, GenericError) and any(text in str(error) for text in refusals)
 
 
 @contextmanager
@@ -243,11 +272,12 @@ def _zarr_warnings(noted: list[str]) -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
+    texts = sorted({str(warning.message) for warning in caught})
+    strangers = [text.removeprefix("Object at ").partition(" is not ")[0] for text in texts]
     noted.extend(
-        f"{text.removeprefix('Object at ').partition(' is not ')[0]} is neither a group nor an "
-        "array and was ignored"
-        for text in sorted({str(warning.message) for warning in caught})
-        if _NOT_A_NODE in text
+        f"{stranger} is neither a group nor an array and was ignored"
+        for stranger, text in zip(strangers, texts, strict=True)
+        if _NOT_A_NODE in text and stranger.rpartition("/")[2] not in _DOCUMENTS
     )
 
 
@@ -331,4 +361,8 @@ def _join(parent: str, child: str) -> str:
 def _one_line(error: Exception) -> str:
     """Return the first paragraph of a message; obstore's go on with a dump of its structures."""
     text = str(error).strip().partition("\n\n")[0]
-    return " ".join(text.split()) or type(error).__name__
+    if (document := re.search(r"<\?xml|<Error", text)) is not None:
+        # Of an S3 error document, the code and the message; AWS repeats whole requests in others.
+        said = re.findall(r"<(?:Code|Message)>([^<]*)<", text)
+        text = text[: document.start()] + ": ".join(said)
+    return " ".join(text.split()).rstrip(".") or type(error).__name__

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from refreeze.stores import shown_url
+
 if TYPE_CHECKING:
     from refreeze.report import IngestReport
     from refreeze.stores import Options
@@ -54,7 +56,7 @@ def _storage(target: str, options: Options | None) -> str:
         options, "endpoint", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"
     )
     if endpoint:
-        arguments.append(f"endpoint_url={endpoint!r}")
+        arguments.append(f"endpoint_url={shown_url(endpoint)!r}")
         arguments.append("force_path_style=True")
         if endpoint.startswith("http://"):
             arguments.append("allow_http=True")

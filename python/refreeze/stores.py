@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from refreeze.exceptions import AccessError, SourceNotFoundError, TargetError
+from refreeze.exceptions import AccessError, RefreezeError, SourceNotFoundError, TargetError
 
 if TYPE_CHECKING:
     import icechunk
@@ -26,11 +26,38 @@ __all__ = [
     "Source",
     "resolve_source",
     "resolve_target",
+    "shown_url",
 ]
 
 Options = Mapping[str, Any]
 
 _LATER_SCHEMES = {"gs", "gcs", "az", "azure", "abfs", "abfss", "adl", "http", "https"}
+
+_CLIENT_SETTINGS = {
+    "allow_http",
+    "allow_invalid_certificates",
+    "connect_timeout",
+    "default_content_type",
+    "http1_only",
+    "http2_keep_alive_interval",
+    "http2_keep_alive_timeout",
+    "http2_keep_alive_while_idle",
+    "http2_max_frame_size",
+    "http2_only",
+    "pool_idle_timeout",
+    "pool_max_idle_per_host",
+    "proxy_ca_certificate",
+    "proxy_excludes",
+    "proxy_url",
+    "randomize_addresses",
+    "read_timeout",
+    "timeout",
+    "user_agent",
+}
+"""Settings of the HTTP client, which are the same for every kind of store."""
+
+
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 
 
 class NotInThisVersionError(NotImplementedError):
@@ -116,7 +143,7 @@ def resolve_source(source: Any, options: Options | None = None) -> Source:
             url = os.fspath(second)
             url = url if "://" in url else Path(url).absolute().as_uri()
             store, path = first.resolve(url)
-            return _checked(Source(_shown(url), store, str(path).strip("/")))
+            return _checked(Source(shown_url(url), store, str(path).strip("/")))
         path = os.fspath(second).strip("/")
         return _checked(Source(_store_url(first, path), first, path))
     if isinstance(source, list | tuple):
@@ -184,24 +211,69 @@ def resolve_target(target: Any, options: Options | None = None) -> Any:
         raise TypeError("target options need a target given by its URL")
     import icechunk
 
-    if isinstance(target, icechunk.Storage):
-        return _repository_target(icechunk.Repository.open_or_create(target))
-    if isinstance(target, icechunk.Repository):
-        return _repository_target(target)
+    if isinstance(target, icechunk.Storage | icechunk.Repository):
+        return _icechunk_target(target)
     raise TypeError(
         "target must be a URL, a path, an icechunk.Storage or an icechunk.Repository, "
         f"not {type(target).__name__}"
     )
 
 
-def _repository_target(repository: icechunk.Repository) -> RepositoryTarget:
-    shown = " ".join(str(repository.storage).split())
-    if "memory" in shown.lower():
+def _icechunk_target(target: icechunk.Storage | icechunk.Repository) -> Any:
+    """Take over storage by what it says of itself, or else by a repository's serialised state."""
+    import icechunk
+
+    storage = target if isinstance(target, icechunk.Storage) else target.storage
+    # One line a field, after a line with the class: `type: S3`, `bucket: …`, `prefix: …`.
+    lines = [line.partition(": ") for line in str(storage).strip().splitlines()]
+    told = {key: value for key, _, value in lines}
+    kind = told.get("type", "")
+    if kind == "in-memory":
         raise TypeError(
             "a repository in memory cannot be handed to another library; use a folder or a bucket"
         )
-    # The wrapper class is Python; its compiled half knows how to serialise itself.
-    return RepositoryTarget(shown, repository._repository.as_bytes())  # noqa: SLF001
+    if kind == "local filesystem":
+        # As a folder it is locked like one that is named by its path.
+        return LocalTarget(str(Path(told["path"]).absolute()))
+    if kind == "S3 (native)":
+        raise TypeError(
+            "icechunk.s3_storage cannot be handed to another library; give the target's URL and "
+            "options, or use icechunk.Storage.new_s3_object_store"
+        )
+    if "bucket" in told:
+        url = (
+            f"{'s3' if kind == 'S3' else kind.lower()}://{told['bucket']}/{told.get('prefix', '')}"
+        )
+    else:
+        url = f"icechunk storage ({kind})"
+    try:
+        repository = (
+            icechunk.Repository.open_or_create(target)
+            if isinstance(target, icechunk.Storage)
+            else target
+        )
+        # The wrapper class is Python; its compiled half knows how to serialise itself.
+        state = repository._repository.as_bytes()  # noqa: SLF001
+    except icechunk.IcechunkError as error:
+        raise _icechunk_error(url, error) from error
+    return RepositoryTarget(url, state)
+
+
+def _icechunk_error(url: str, error: Exception) -> RefreezeError:
+    """Sort an error of the icechunk package, whose causes are in its text alone."""
+    # What follows the empty line is a trace of icechunk's own functions.
+    text = " ".join(str(error).strip().partition("\n\n")[0].split())
+    refusals = ("PermissionDenied", "Unauthenticated", "403", "401", "lacked the necessary privil")
+    if any(refusal in str(error) for refusal in refusals):
+        return AccessError(
+            f"cannot open the target {url}: {text}", "check the credentials of the icechunk.Storage"
+        )
+    if "not clean" in text or "not empty" in text:
+        return TargetError(
+            f"{url} is not empty and is not an Icechunk repository",
+            "use an empty or new folder (or prefix) as the target",
+        )
+    return TargetError(f"cannot open the target {url}: {text}")
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -244,10 +316,22 @@ def _s3_store(bucket: str, options: Options | None, side: str) -> Any:
     from obstore.exceptions import BaseError
     from obstore.store import S3Store
 
-    config = {key: _text(value) for key, value in (options or {}).items()}
+    config: dict[str, str] = {}
+    client: dict[str, str] = {}
+    for key, value in (options or {}).items():
+        name = key.lower()
+        # object_store takes both kinds in one; an obstore store that did could not tell of itself.
+        if name.removeprefix("aws_") in _CLIENT_SETTINGS:
+            client[name.removeprefix("aws_")] = _text(value)
+        else:
+            config[name] = _text(value)
+    if client and "AWS_ALLOW_HTTP" in os.environ:
+        # obstore lets client settings replace those of the environment, all of them.
+        client.setdefault("allow_http", os.environ["AWS_ALLOW_HTTP"])
+    _check_endpoints(config, side)
     try:
-        return S3Store(bucket, config=config)  # type: ignore[arg-type]  # names are checked there
-    except BaseError as error:
+        return S3Store(bucket, config=config, client_options=client or None)  # type: ignore[arg-type]  # names are checked there
+    except (BaseError, ValueError) as error:
         # obstore appends its own structures after an empty line; they repeat the settings.
         message = str(error).partition("\n\n")[0]
         if "onfig" in message and "key" in message.lower():
@@ -256,6 +340,26 @@ def _s3_store(bucket: str, options: Options | None, side: str) -> Any:
             f"the S3 settings of the {side} do not make a client: {message}",
             f"check the AWS_* environment variables and --{side}-option",
         ) from None
+
+
+def _check_endpoints(config: Options, side: str) -> None:
+    """Refuse endpoints that are no URLs, or hold credentials, which object_store would repeat."""
+    settings = {key: str(value) for key, value in config.items() if "endpoint" in key}
+    settings |= {key: os.environ[key] for key in _ENDPOINT_VARIABLES if os.environ.get(key)}
+    for name, endpoint in settings.items():
+        where = name if name in _ENDPOINT_VARIABLES else f"{side} option {name}"
+        try:
+            parts = urlsplit(endpoint)
+            port = parts.port
+        except ValueError:
+            port = -1
+        if port == -1 or "://" not in endpoint:
+            raise ValueError(f"{where} is not a URL (https://host:port)")
+        if "@" in parts.netloc:
+            raise ValueError(
+                f"{where}: credentials do not belong into a URL; use the options access_key_id "
+                "and secret_access_key"
+            )
 
 
 def _text(value: Any) -> str:
@@ -272,7 +376,7 @@ def _store_url(store: Any, path: str) -> str:
     return whole or "/"
 
 
-def _shown(url: str) -> str:
+def shown_url(url: str) -> str:
     """Return a URL without user name and password."""
     parts = urlsplit(url)
     if "@" in parts.netloc:

@@ -15,7 +15,7 @@ use crate::errors::to_python;
 const SIGNAL_CHECK: Duration = Duration::from_millis(100);
 
 /// How long an interrupted job may take to put things in order.
-const GRACE: Duration = Duration::from_millis(1_800);
+const GRACE: Duration = Duration::from_millis(1_500);
 
 /// One runtime for the process: clients keep their connections between calls.
 fn runtime() -> PyResult<&'static Runtime> {

@@ -11,6 +11,7 @@ mod report;
 mod tally;
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use icechunk::format::SnapshotId;
@@ -31,7 +32,7 @@ use crate::target::{Additions, Target, TargetLocation};
 use crate::{Error, ErrorKind, Result};
 
 /// Time given to removing a staging branch after a failure; what is left is harmless.
-const CLEAN_UP: Duration = Duration::from_millis(1_500);
+const CLEAN_UP: Duration = Duration::from_millis(1_200);
 
 /// Everything an ingest needs to know.
 #[derive(Debug)]
@@ -59,7 +60,8 @@ pub struct IngestJob {
 /// Ingests a Zarr store into an Icechunk repository (mode *create*).
 ///
 /// `cancelled` ends the job when it completes: the staging branch is removed and the result is an
-/// error of kind [`ErrorKind::Interrupted`].
+/// error of kind [`ErrorKind::Interrupted`]. Once publishing has begun it is waited for, so that
+/// the result tells what happened.
 ///
 /// # Errors
 ///
@@ -71,12 +73,20 @@ pub async fn ingest(
 ) -> Result<IngestReport> {
     let mut target = None;
     let mut staged = None;
+    let publishing = AtomicBool::new(false);
     let outcome = {
-        let work = run(job, &mut target, &mut staged, &on_progress);
+        let work = run(job, &mut target, &mut staged, &publishing, &on_progress);
+        let mut work = std::pin::pin!(work);
         tokio::select! {
-            outcome = work => outcome,
-            () = cancelled => Err(Error::new(ErrorKind::Interrupted, "interrupted")
-                .with_hint("nothing was published; run the same command again")),
+            outcome = &mut work => outcome,
+            () = cancelled => {
+                if publishing.load(Ordering::Relaxed) {
+                    work.await
+                } else {
+                    Err(Error::new(ErrorKind::Interrupted, "interrupted")
+                        .with_hint("nothing was published; run the same command again"))
+                }
+            }
         }
     };
     if let (Err(error), Some(target), Some(branch)) = (&outcome, &target, &staged)
@@ -93,6 +103,7 @@ async fn run(
     job: IngestJob,
     opened: &mut Option<Target>,
     staged: &mut Option<String>,
+    publishing: &AtomicBool,
     on_progress: &OnProgress,
 ) -> Result<IngestReport> {
     let IngestJob { source, target, branch, groups, arrays, empty_chunks, .. } = &job;
@@ -102,11 +113,13 @@ async fn run(
     let container = SourceContainer::new(target.stored_config().await?.as_ref(), source)?;
 
     let found = nodes::find(target.repository(), &tip, groups, arrays).await?;
-    if !found.arrays.is_empty() {
+    let complete = found.arrays.len() == arrays.len() && found.groups.len() == groups.len();
+    if complete || !found.arrays.is_empty() {
         let published = find_published(target.repository(), branch, &plan.fingerprint).await?;
         return match published {
-            Some(run) if found.arrays.len() == arrays.len() => {
-                Ok(already_published(&run, &job, target.url(), &container))
+            Some(run) if complete => Ok(already_published(&run, &job, target.url(), &container)),
+            _ if found.arrays.is_empty() => {
+                Ok(nothing_to_create(&tip, &job, target.url(), &container, found.warnings))
             }
             _ => Err(nodes::already_there(&found.arrays, target.url())),
         };
@@ -137,6 +150,7 @@ async fn run(
 
     tally.begin("check");
     check::read_back(target.repository(), staging.tip(), work, &tally).await?;
+    publishing.store(true, Ordering::Relaxed);
     tally.begin("publish");
     staging.publish().await?;
     *staged = None;
@@ -203,11 +217,31 @@ fn already_published(
         run_id: run.run_id.clone(),
         snapshot_id: run.snapshot_id.to_string(),
         already_published: true,
-        arrays: job.arrays.iter().map(ArrayReport::new).collect(),
+        arrays: job.arrays.iter().map(ArrayReport::unread).collect(),
         warnings: vec![format!(
             "this ingest was published before, as snapshot {}; nothing was written",
             run.snapshot_id
         )],
+        ..blank_report(job, target, container)
+    }
+}
+
+/// The report of groups without arrays that are all in the target.
+fn nothing_to_create(
+    tip: &SnapshotId,
+    job: &IngestJob,
+    target: &str,
+    container: &SourceContainer,
+    mut warnings: Vec<String>,
+) -> IngestReport {
+    warnings.push(format!(
+        "{} has no arrays to ingest, and its groups are in the target; nothing was written",
+        job.source_url
+    ));
+    IngestReport {
+        snapshot_id: tip.to_string(),
+        already_published: true,
+        warnings,
         ..blank_report(job, target, container)
     }
 }

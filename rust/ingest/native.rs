@@ -6,7 +6,7 @@ use icechunk::format::ChunkIndices;
 use icechunk::store::Store;
 
 use super::tally::Tally;
-use crate::batch::{EmptyChunks, ReferenceBatch};
+use crate::batch::{ChunkRules, EmptyChunks, ReferenceBatch};
 use crate::error::TargetContext as _;
 use crate::list::list_chunks;
 use crate::manifest::node_path;
@@ -25,6 +25,8 @@ pub(super) async fn copy(
     empty_chunks: EmptyChunks,
     tally: &mut Tally<'_>,
 ) -> Result<()> {
+    // Copies carry no times.
+    let rules = ChunkRules { empty_chunks, next_second: false };
     for (position, array) in arrays.iter().enumerate() {
         if !array.loaded {
             continue;
@@ -32,7 +34,7 @@ pub(super) async fn copy(
         let mut chunks = ReferenceBatch::default();
         let mut listing = list_chunks(source, array);
         while let Some(records) = listing.batches.try_next().await? {
-            chunks.extend(&records, array, empty_chunks)?;
+            chunks.extend(&records, array, rules)?;
         }
         tally.found(position, chunks.len() as u64, listing.stats());
         let path = node_path(&array.path)?;

@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::tally::Tally;
 use crate::Result;
-use crate::batch::{EmptyChunks, ReferenceBatch};
+use crate::batch::{ChunkRules, EmptyChunks, ReferenceBatch};
 use crate::commit::Staging;
 use crate::container::SourceContainer;
-use crate::list::{ListStats, list_chunks};
+use crate::list::{ChunkColumns, ListStats, list_chunks};
 use crate::manifest::set_references;
 use crate::metadata::ArrayNode;
 use crate::source::Source;
@@ -51,14 +51,21 @@ pub(super) async fn ingest(
     let mut pending =
         Pending { batches: vec![ReferenceBatch::default(); work.arrays.len()], references: 0 };
     tally.begin("list");
+    // Known when the first chunk is: the source is asked about the times it lists.
+    let mut rules = None;
     while let Some((position, records, stats)) = pages.next().await {
         let mut added = 0;
-        if let Some(records) = records?
+        let records = records?;
+        if let (None, Some(records), Some(array)) = (rules, &records, work.arrays.get(position)) {
+            rules = Some(rules_of(work, array, records, tally).await?);
+        }
+        if let Some(records) = records
+            && let Some(rules) = rules
             && let Some(array) = work.arrays.get(position)
             && let Some(waiting) = pending.batches.get_mut(position)
         {
             let before = waiting.len();
-            waiting.extend(&records, array, work.empty_chunks)?;
+            waiting.extend(&records, array, rules)?;
             added = waiting.len() - before;
         }
         pending.references += added;
@@ -85,6 +92,29 @@ fn listing(position: usize, source: &Source, array: &ArrayNode) -> BoxStream<'st
     })
     .flatten()
     .boxed()
+}
+
+/// How this run's chunks become references, judged by the first of them.
+async fn rules_of(
+    work: Work<'_>,
+    array: &ArrayNode,
+    records: &RecordBatch,
+    tally: &mut Tally<'_>,
+) -> Result<ChunkRules> {
+    let columns = ChunkColumns::of(records)?;
+    let coords = columns.coords.get(..array.layout.ndim()).unwrap_or_default();
+    let next_second = match columns.last_modified.first() {
+        Some(time) => work.source.refuses_listed_times(&array.source_key(coords), *time).await?,
+        None => false,
+    };
+    if next_second {
+        tally.warn(
+            "the source's server refuses reads that carry an object's own time \
+             (If-Unmodified-Since): references carry the next whole second"
+                .to_owned(),
+        );
+    }
+    Ok(ChunkRules { empty_chunks: work.empty_chunks, next_second })
 }
 
 async fn commit(

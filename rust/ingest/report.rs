@@ -79,6 +79,11 @@ impl ArrayReport {
         }
     }
 
+    /// The report of an array whose chunks were not looked at.
+    pub(super) fn unread(array: &ArrayNode) -> Self {
+        Self { missing: 0, ..Self::new(array) }
+    }
+
     /// Counts `chunks` as found.
     pub(super) fn found(&mut self, chunks: u64) {
         self.missing = self.missing.saturating_sub(chunks);

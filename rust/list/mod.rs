@@ -5,11 +5,12 @@
 
 mod records;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
 use futures::stream::BoxStream;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
 use records::ChunkRecords;
 pub use records::{ChunkColumns, chunk_schema};
@@ -17,6 +18,9 @@ pub use records::{ChunkColumns, chunk_schema};
 use crate::metadata::ArrayNode;
 use crate::source::{Page, Source};
 use crate::{Error, ErrorKind, Result};
+
+/// Empty objects looked at together.
+const CONCURRENT_HEADS: usize = 16;
 
 /// Zarr's own documents, which are neither chunks nor strangers below an array.
 const METADATA_KEYS: [&[u8]; 5] = [b"zarr.json", b".zarray", b".zattrs", b".zgroup", b".zmetadata"];
@@ -102,27 +106,65 @@ fn grid(
     stats: Arc<Mutex<ListStats>>,
 ) -> BoxStream<'static, Result<RecordBatch>> {
     let mut guard = source.is_ordered().then(OrderGuard::default);
+    let (source, array) = (source.clone(), Arc::new(array));
     source
         .pages(&array.source_path)
-        .map(move |page| {
-            let page = page?;
-            if let Some(guard) = &mut guard {
-                guard.check(&page, &array)?;
+        .then(move |page| {
+            let checked = page.and_then(|page| {
+                guard.as_mut().map_or(Ok(()), |guard| guard.check(&page, &array))?;
+                Ok(page)
+            });
+            let (source, array, stats) = (source.clone(), Arc::clone(&array), Arc::clone(&stats));
+            async move {
+                let page = checked?;
+                let markers = markers(&source, &page, &array).await?;
+                scan(&page, &array, &markers, &stats)
             }
-            scan(&page, &array, &stats)
         })
         .try_filter(|batch| std::future::ready(batch.num_rows() > 0))
         .boxed()
 }
 
-fn scan(page: &Page, array: &ArrayNode, stats: &Mutex<ListStats>) -> Result<RecordBatch> {
+/// Keys of the page that look like empty chunks and are markers of folders.
+///
+/// The object `c/0/` is listed as `c/0`: only asking for `c/0` tells whether that is an object.
+async fn markers(source: &Source, page: &Page, array: &ArrayNode) -> Result<HashSet<Vec<u8>>> {
+    if !source.has_markers() {
+        return Ok(HashSet::new());
+    }
+    let layout = &array.layout;
+    let mut coords = vec![0; layout.ndim()];
+    let mut asked = Vec::new();
+    for (key, size, ..) in page.iter() {
+        if size == 0 && layout.encoding().decode(key, layout.grid_shape(), &mut coords) {
+            let (key, path) = (key.to_vec(), array.source_key(&coords));
+            asked.push(async move { Ok::<_, Error>((key, source.head(&path).await?)) }.boxed());
+        }
+    }
+    futures::stream::iter(asked)
+        .buffer_unordered(CONCURRENT_HEADS)
+        .try_filter_map(|(key, found)| {
+            let empty = found.is_some_and(|info| info.size == 0);
+            std::future::ready(Ok((!empty).then_some(key)))
+        })
+        .try_collect()
+        .await
+}
+
+fn scan(
+    page: &Page,
+    array: &ArrayNode,
+    markers: &HashSet<Vec<u8>>,
+    stats: &Mutex<ListStats>,
+) -> Result<RecordBatch> {
     let layout = &array.layout;
     let mut records = ChunkRecords::new(layout.ndim());
     let mut coords = vec![0; layout.ndim()];
     let mut foreign = 0;
     let mut example = None;
     for (key, size, last_modified, e_tag) in page.iter() {
-        if layout.encoding().decode(key, layout.grid_shape(), &mut coords) {
+        let marker = size == 0 && markers.contains(key);
+        if !marker && layout.encoding().decode(key, layout.grid_shape(), &mut coords) {
             let e_tag = std::str::from_utf8(e_tag).ok().filter(|e_tag| !e_tag.is_empty());
             records.push(&coords, size, last_modified, e_tag)?;
         } else if !METADATA_KEYS.contains(&key) {
@@ -155,9 +197,10 @@ struct OrderGuard {
 impl OrderGuard {
     fn check(&mut self, page: &Page, array: &ArrayNode) -> Result<()> {
         for (key, size, ..) in page.iter() {
-            // The marker of a folder, `c/0/`, arrives as `c/0` and may follow an object `c/0`.
-            let marker = size == 0 && key == self.last;
-            if self.seen && key <= self.last.as_slice() && !marker {
+            // The marker of a folder, `c/0/`, arrives as `c/0`: it may follow `c/0` and `c/0-old`.
+            let marker = size == 0 && [key, b"/"].concat() > self.last;
+            let ascending = !self.seen || key > self.last.as_slice();
+            if !ascending && !marker {
                 let shown = |key: &[u8]| {
                     format!("{}{}", array.source_prefix(), String::from_utf8_lossy(key))
                 };
@@ -178,6 +221,9 @@ impl OrderGuard {
             self.seen = true;
             self.last.clear();
             self.last.extend_from_slice(key);
+            if !ascending {
+                self.last.push(b'/');
+            }
         }
         Ok(())
     }
@@ -225,11 +271,18 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_marker_may_follow_its_object() {
+    fn a_folder_marker_may_follow_its_object_and_what_sorts_before_the_slash() {
         let mut builder = PageBuilder::default();
         builder.push(b"c/0", 9, 0, b"");
+        builder.push(b"c/0-old", 9, 0, b"");
         builder.push(b"c/0", 0, 0, b"");
+        builder.push(b"c/0/0", 9, 0, b"");
         assert!(OrderGuard::default().check(&builder.take(), &array(&[20])).is_ok());
+        // The marker stands for `c/0/`: what sorts before that cannot come after it.
+        builder.push(b"c/0-old", 9, 0, b"");
+        builder.push(b"c/0", 0, 0, b"");
+        builder.push(b"c/0.txt", 9, 0, b"");
+        assert!(OrderGuard::default().check(&builder.take(), &array(&[20])).is_err());
     }
 
     #[tokio::test]

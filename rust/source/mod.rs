@@ -80,6 +80,26 @@ impl Source {
         matches!(self, Self::S3(_))
     }
 
+    /// Whether [`pages`](Self::pages) may hold markers of folders, `a/` listed as an empty `a`.
+    #[must_use]
+    pub fn has_markers(&self) -> bool {
+        matches!(self, Self::S3(_))
+    }
+
+    /// Whether the store refuses a read that carries the object's own time; asked of one object
+    /// and its listed time (µs since 1970 UTC).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Access`](crate::ErrorKind::Access) or
+    /// [`ErrorKind::Listing`](crate::ErrorKind::Listing).
+    pub async fn refuses_listed_times(&self, key: &str, last_modified: i64) -> Result<bool> {
+        match self {
+            Self::S3(source) => source.refuses_listed_times(key, last_modified).await,
+            Self::Local(_) => Ok(false),
+        }
+    }
+
     /// The settings a reader of virtual chunks needs to reach this store; holds no secrets.
     #[must_use]
     pub fn container_store(&self) -> ObjectStoreConfig {

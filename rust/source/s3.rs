@@ -8,16 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::DateTime;
 use futures::StreamExt as _;
 use icechunk::ObjectStoreConfig;
 use icechunk::config::{Credentials, S3Credentials, S3Options, S3StaticCredentials};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore as _};
 use object_store::path::Path;
-use object_store::{ClientConfigKey, ObjectMeta, ObjectStoreExt as _};
+use object_store::{
+    ClientConfigKey, GetOptions, ObjectMeta, ObjectStore as _, ObjectStoreExt as _,
+};
 
 use super::page::{ObjectInfo, Page, PageBuilder, PageStream};
-use crate::error::chain;
+use crate::error::{chain, refused};
 use crate::{Error, ErrorKind, Result};
 
 /// How often a page whose body broke off is asked for in all.
@@ -207,6 +210,34 @@ impl S3Source {
         .boxed()
     }
 
+    /// Whether the server refuses a read that carries the object's own time.
+    ///
+    /// If-Unmodified-Since with the time of Last-Modified must pass (RFC 9110, 13.1.4). Some
+    /// gateways compare with the finer time of a file, or take equal for later: a reference with
+    /// the listed time could then never be read. Asked of one object, whose listed time is
+    /// `last_modified` (µs since 1970).
+    pub(super) async fn refuses_listed_times(&self, key: &str, last_modified: i64) -> Result<bool> {
+        let Some(time) = DateTime::from_timestamp_micros(last_modified) else { return Ok(false) };
+        if last_modified % 1_000_000 != 0 {
+            // A fraction is rounded up anyway.
+            return Ok(false);
+        }
+        let options = GetOptions {
+            if_unmodified_since: Some(time),
+            range: Some((0..1).into()),
+            ..GetOptions::default()
+        };
+        let read = async { self.store.get_opts(&self.path(key)?, options).await };
+        match read.await {
+            Err(object_store::Error::Precondition { .. }) => {
+                let now = self.head(key).await?;
+                Ok(now.is_some_and(|now| now.last_modified == last_modified))
+            }
+            // Whatever else is wrong with the object shows when it is read back.
+            Ok(_) | Err(_) => Ok(false),
+        }
+    }
+
     /// The whole key of something relative to the root.
     fn key(&self, relative: &str) -> String {
         match (self.prefix.is_empty(), relative.is_empty()) {
@@ -224,13 +255,11 @@ impl S3Source {
         let url = format!("s3://{}/{}", self.settings.bucket, self.key(key));
         let message = format!("cannot {doing} {url}: {}", chain(error));
         match error {
-            object_store::Error::PermissionDenied { .. }
-            | object_store::Error::Unauthenticated { .. } => Error::new(ErrorKind::Access, message)
-                .with_hint(
-                    "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set \
-                     --source-option access_key_id=… and secret_access_key=… \
-                     (skip_signature=true for public data)",
-                ),
+            error if refused(error) => Error::new(ErrorKind::Access, message).with_hint(
+                "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set \
+                 --source-option access_key_id=… and secret_access_key=… \
+                 (skip_signature=true for public data)",
+            ),
             object_store::Error::NotFound { .. } => Error::new(ErrorKind::SourceNotFound, message)
                 .with_hint("check the bucket's name and the endpoint"),
             _ => Error::new(ErrorKind::Listing, message)
@@ -285,7 +314,9 @@ async fn fetch(
         };
         match source.store.list_paginated(Some(prefix), options).await {
             Ok(listed) => return Ok(listed),
-            Err(error @ object_store::Error::Generic { .. }) if attempt < ATTEMPTS => {
+            Err(error @ object_store::Error::Generic { .. })
+                if attempt < ATTEMPTS && !refused(&error) =>
+            {
                 tracing::debug!(attempt, error = %chain(&error), "asking for a page again");
                 tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
                 attempt += 1;

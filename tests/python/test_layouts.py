@@ -1,0 +1,630 @@
+"""Every layout of Zarr, written by zarr-python or xarray, is read back from Icechunk unchanged."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import cftime
+import icechunk
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from obstore.store import LocalStore
+from zarr.core.sync import sync
+
+from stores_for_tests import (
+    assert_same_array,
+    assert_same_dataset,
+    chunk_files,
+    ingest,
+    ingest_and_compare,
+    open_dataset,
+    open_result,
+    write_array,
+)
+
+LAYOUTS = {
+    "v2-dot": (2, {"name": "v2", "separator": "."}),
+    "v2-slash": (2, {"name": "v2", "separator": "/"}),
+    "v3-slash": (3, {"name": "default", "separator": "/"}),
+    "v3-dot": (3, {"name": "default", "separator": "."}),
+    "v3-v2-dot": (3, {"name": "v2", "separator": "."}),
+    "v3-v2-slash": (3, {"name": "v2", "separator": "/"}),
+}
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """Return where a test writes its store, and where the repository goes."""
+    return tmp_path / "source.zarr", tmp_path / "target.icechunk"
+
+
+def open_group(path, zarr_format=3, **options):
+    # A LocalStore, because zarr takes a path with `?` or `#` for a URL.
+    store = zarr.storage.LocalStore(path)
+    return zarr.open_group(store, mode="w", zarr_format=zarr_format, **options)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_key_layout_with_every_shape(paths, layout):
+    """Ragged, sparse, scalar, empty and long arrays come back from each of the key layouts."""
+    source, target = paths
+    zarr_format, keys = LAYOUTS[layout]
+    root = open_group(
+        source, zarr_format, attributes={"title": "all shapes", "n": [1, {"a": None}]}
+    )
+
+    def create(name, shape, chunks, dimensions, dtype="i4", **options):
+        names = (
+            {"attributes": {"_ARRAY_DIMENSIONS": dimensions}}
+            if zarr_format == 2
+            else {"dimension_names": dimensions}
+        )
+        return root.create_array(
+            name,
+            shape=shape,
+            chunks=chunks,
+            dtype=dtype,
+            chunk_key_encoding=keys,
+            **names,
+            **options,
+        )
+
+    ragged = create("ragged", (7, 5, 4), (3, 2, 4), ["a", "b", "c"], fill_value=-1)
+    ragged[...] = np.arange(140).reshape(7, 5, 4)
+    sparse = create("sparse", (30, 5), (1, 2), ["d", "b"], fill_value=7)
+    sparse[3:25:4, 1:3] = 5
+    # 9, 10, 99 and 100 change the number of digits in a key.
+    long = create("long", (103,), (1,), ["n"], dtype="i2")
+    long[1:] = np.arange(1, 103)
+    create("scalar", (), (), [])[...] = 42
+    create("absent_scalar", (), (), [], fill_value=13)
+    create("absent", (20, 4), (3, 3), ["e", "c"], fill_value=9)
+    create("empty", (0, 4), (2, 3), ["z", "c"])
+    create("empty_line", (0,), (5,), ["z"])
+
+    result = ingest_and_compare(source, target)
+    if keys["name"] == "default" or zarr_format == 2:
+        # xarray makes a ZarrStore of any of them; zarr was asked above.
+        assert_same_dataset(source, result)
+    assert result.chunks("sparse") == {(i, j) for i in range(3, 25, 4) for j in (0, 1)}
+    assert result.chunks("scalar") == {()}
+    assert (
+        result.chunks("absent_scalar") == result.chunks("absent") == result.chunks("empty") == set()
+    )
+    missing = {array.path: array.missing for array in result.report.arrays}
+    assert missing["/long"] == 1
+    assert missing["/absent_scalar"] == 1
+    assert missing["/absent"] == 14
+    assert missing["/empty"] == 0
+
+
+@pytest.mark.parametrize("keys", [keys for form, keys in LAYOUTS.values() if form == 3])
+def test_a_chunk_of_a_sharded_array_is_a_shard(paths, keys):
+    """References, grids and reports count stored objects, and inner chunks stay readable."""
+    source, target = paths
+    root = open_group(source)
+    sharded = root.create_array(
+        "sharded",
+        shape=(25, 9),
+        shards=(10, 4),
+        chunks=(5, 2),
+        dtype="f8",
+        fill_value=np.nan,
+        dimension_names=("y", "x"),
+        chunk_key_encoding=keys,
+    )
+    sharded[:20] = np.arange(180).reshape(20, 9)
+    line = root.create_array(
+        "y", shape=(25,), shards=(10,), chunks=(5,), dtype="i8", dimension_names=("y",)
+    )
+    line[:] = np.arange(25)
+
+    result = ingest_and_compare(source, target)
+    assert_same_dataset(source, result)
+    array = next(array for array in result.report.arrays if array.path == "/sharded")
+    assert array.chunk_shape == (10, 4)
+    assert array.grid_shape == (3, 3)
+    assert array.references == 6
+    np.testing.assert_array_equal(result.array("sharded")[7:12, 3], sharded[7:12, 3])
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_groups_within_groups(paths, zarr_format):
+    """Groups three deep, empty ones too, keep their arrays and attributes."""
+    source, target = paths
+    root = open_group(source, zarr_format, attributes={"level": 0})
+    deep = root.create_group("one", attributes={"level": 1}).create_group(
+        "two", attributes={"level": 2, "ü": "é"}
+    )
+    write_array(deep, "air")
+    write_array(root, "air", "i4")
+    deep.create_group("three", attributes={"level": 3})
+    write_array(root.create_group("other"), "air", "u1")
+
+    result = ingest_and_compare(source, target)
+    assert result.group("one/two/three").attrs["level"] == 3
+    assert result.group().attrs.asdict() == {"level": 0}
+    xr.testing.assert_identical(
+        result.dataset("one/two").load(),
+        xr.open_zarr(source, group="one/two", consolidated=False).load(),
+    )
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("consolidated", [False, True])
+def test_what_xarray_writes(paths, zarr_format, consolidated):
+    """Packed, masked and dated variables decode to the same values, with the same encodings."""
+    source, target = paths
+    rng = np.random.default_rng(0)
+    times = xr.date_range("2001-01-30", periods=13, freq="D", calendar="noleap", use_cftime=True)
+    packed = rng.normal(280, 10, (13, 6))
+    packed[2, 3] = np.nan
+    dataset = xr.Dataset(
+        {
+            "packed": (("time", "x"), packed, {"units": "K", "flags": [1, 2]}),
+            "plain": (("time", "x"), rng.normal(size=(13, 6)).astype("f4")),
+            "counts": (("time",), np.arange(13, dtype="i8"), {"valid_min": 0}),
+            "bounds": (("time", "x"), np.full((13, 6), np.datetime64("2000-01-01T06:00", "ns"))),
+            "lag": (("x",), np.arange(6).astype("m8[h]").astype("m8[ns]")),
+            "flag": (("x",), np.arange(6) % 2 == 0),
+            "code": (("x",), np.array(["a", "bb", "", "d", "ü", "f"])),
+            "text": (("x",), np.array(["a", "bb", "", "long text", "ü", "f"], dtype=object)),
+            "raw": (("x",), np.array([b"a", b"", b"c", b"d", b"e", b"f"])),
+            "crs": ((), np.int32(7), {"grid_mapping_name": "latitude_longitude"}),
+        },
+        coords={
+            "time": times,
+            "x": ("x", np.linspace(0, 1, 6), {"axis": "X"}),
+            "height": ((), 2.0, {"units": "m"}),
+            "lat2d": (("time", "x"), rng.normal(size=(13, 6))),
+        },
+        attrs={"title": "a title", "numbers": [1, 2.5]},
+    )
+    encoding = {
+        "packed": {
+            "dtype": "i2",
+            "scale_factor": 0.01,
+            "add_offset": 280.0,
+            "_FillValue": -32768,
+            "chunks": (5, 4),
+        },
+        "plain": {"_FillValue": np.float32(-9999), "chunks": (5, 6)},
+        "time": {"units": "hours since 2001-01-01", "calendar": "noleap", "dtype": "i4"},
+        "bounds": {"units": "days since 1950-01-01", "dtype": "f8", "chunks": (13, 2)},
+    }
+    # A packed variable's missing value in a chunk that is all missing.
+    dataset["packed"][5:10, 4:] = np.nan
+    dataset.to_zarr(source, zarr_format=zarr_format, encoding=encoding, consolidated=consolidated)
+
+    result = ingest_and_compare(source, target)
+    expected = assert_same_dataset(source, result)
+    assert expected.packed.isnull().sum() == 11
+    assert isinstance(expected.time.values[0], cftime.DatetimeNoLeap)
+    assert result.dataset().packed.encoding["chunks"] == (5, 4)
+    assert {array.path for array in result.report.arrays if array.loaded} == {"/time", "/x"}
+    assert "consolidated_metadata" not in result.document("")
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize(
+    "dtype",
+    ["?", "i1", "u1", ">i2", "<u2", "<i4", ">u4", "<i8", "<u8", "<f2", "<f4", ">f8", "<c8", ">c16"],
+)
+def test_data_types(paths, zarr_format, dtype):
+    """Numbers of every kind, size and byte order, with a fill value, without one, and sparse."""
+    source, target = paths
+    root = open_group(source, zarr_format)
+    write_array(root, "default", dtype)
+    write_array(root, "filled", dtype, fill_value=np.ones((), dtype)[()])
+    write_array(root, "without", dtype, **({"fill_value": None} if zarr_format == 2 else {}))
+    result = ingest_and_compare(source, target)
+    assert_same_dataset(source, result)
+    if zarr_format == 2:
+        # The stored bytes keep their order: the codec says it, not the data type.
+        codec = result.document("filled")["codecs"][0]
+        order = {">": "big", "<": "little"}.get(dtype[0])
+        assert codec.get("configuration", {}).get("endian") == order
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("dtype", ["<M8[s]", "<M8[ns]", "<m8[h]", "<m8[ns]"])
+def test_times_that_zarr_stores_as_such(paths, zarr_format, dtype):
+    """Native dates and durations keep their unit and their missing values."""
+    source, target = paths
+    root = open_group(source, zarr_format)
+    write_array(root, "when", dtype)
+    result = ingest_and_compare(source, target)
+    expected = xr.open_zarr(source, consolidated=False).load()
+    # In version 2 xarray shows the fill value as an attribute of such arrays.
+    expected["when"].attrs.pop("_FillValue", None)
+    xr.testing.assert_identical(result.dataset().load(), expected)
+    assert result.array("when").dtype == np.dtype(dtype)
+
+
+@pytest.mark.filterwarnings("ignore::xarray.SerializationWarning")  # of several fill values
+@pytest.mark.parametrize(
+    "value", [np.nan, np.inf, -np.inf, -9999.0, 9.969209968386869e36, 0.0, -0.0]
+)
+@pytest.mark.parametrize("dtype", ["<f4", ">f8"])
+def test_floating_fill_values_and_masks_of_version_2(paths, dtype, value):
+    """The v2 fill value masks in xarray as it did, as does a _FillValue beside no fill value."""
+    source, target = paths
+    root = open_group(source, 2)
+    write_array(root, "fill", dtype, fill_value=value)
+    write_array(root, "both", dtype, fill_value=value, attributes={"_FillValue": 3.0})
+    write_array(root, "attribute", dtype, fill_value=None, attributes={"_FillValue": value})
+    write_array(root, "masked", dtype, fill_value=8.0, attributes={"missing_value": 9.0})
+    result = ingest_and_compare(source, target)
+    expected = assert_same_dataset(source, result)
+    assert np.isnan(expected.fill[3, 0]) or np.isinf(value)
+    assert result.document("fill")["attributes"]["_FillValue"].endswith("=")
+
+
+def test_integer_masks_of_version_2(paths):
+    """Packed, unsigned-by-attribute and boolean arrays keep their masks."""
+    source, target = paths
+    root = open_group(source, 2)
+    packing = {"scale_factor": 0.5, "add_offset": 3.0}
+    write_array(root, "packed", "<i2", fill_value=7, attributes=packing)
+    write_array(root, "zero", "<i2", fill_value=0, attributes=packing)
+    write_array(root, "attribute", ">i2", fill_value=None, attributes=packing | {"_FillValue": 9})
+    write_array(root, "unsigned", "i1", fill_value=-1, attributes={"_Unsigned": "true"})
+    write_array(root, "flag", "?", fill_value=True)
+    write_array(root, "complex", "<c8", fill_value=complex(1, np.nan))
+    expected = assert_same_dataset(source, ingest_and_compare(source, target))
+    assert np.isnan(expected.packed.values[1, 1])
+    assert np.isnan(expected.attribute.values[1, 3])
+
+
+def test_text(paths):
+    """Fixed and variable text of version 2 and 3, empty strings and missing chunks included."""
+    source, target = paths
+    two = open_group(source, 2)
+    words = np.array(["", "a", "ü", "long enough", "日本"] * 7, dtype=object).reshape(7, 5)
+    for name, options in {
+        "strings": {},
+        "column": {"order": "F"},
+        "plain": {"compressors": None},
+    }.items():
+        write_array(two, name, str, fill_value=None, **options)[:3] = words[:3]
+    write_array(two, "fixed", "<U11", fill_value=None)[:3] = words[:3]
+    write_array(two, "bytes", "S3", fill_value=None)
+    result = ingest_and_compare(source, target)
+    assert_same_dataset(source, result)
+    assert result.document("strings")["data_type"] == "string"
+    assert result.report.warnings == ()
+
+    # Here xarray makes other types of version 2's text (objects, `<U44`): the values count.
+    filled = open_group(source / "filled", 2)
+    write_array(filled, "strings", str)[:3] = words[:3]
+    write_array(filled, "swapped", ">U11", fill_value=None)[:3] = words[:3]
+    result = ingest_and_compare(source / "filled", target / "filled")
+    xr.testing.assert_identical(result.dataset().load(), open_dataset(source / "filled").load())
+
+    three = open_group(source / "inner", 3)
+    for name, dtype in {"strings": str, "fixed": "<U11"}.items():
+        write_array(three, name, dtype)[:3] = words[:3]
+    write_array(three, "bytes", "S3")
+    assert_same_dataset(source / "inner", ingest_and_compare(source / "inner", target / "inner"))
+
+
+def test_text_whose_mask_is_lost_is_announced(paths):
+    """The report says that xarray cannot mask fixed text in version 3; the values are there."""
+    source, target = paths
+    root = open_group(source, 2)
+    write_array(root, "code", "<U3", fill_value="")
+    write_array(root, "word", str, fill_value="missing")
+    result = ingest_and_compare(source, target)
+    assert len(result.report.warnings) == 2
+    assert "array code" in result.report.warnings[0]
+    assert "array word" in result.report.warnings[1]
+    assert result.dataset().code.values[3, 0] == ""
+    assert result.dataset().word.values[3, 0] == "missing"
+
+
+def test_structured_arrays(paths):
+    """Records come back, big-endian ones of version 2 too."""
+    source, target = paths
+    root = open_group(source, 2)
+    for name, order in {"little": "<", "big": ">"}.items():
+        dtype = np.dtype([("a", order + "i4"), ("b", order + "f8"), ("c", "S2")])
+        array = root.create_array(name, shape=(5,), chunks=(2,), dtype=dtype)
+        array[:3] = np.array([(1, 2.5, b"x"), (3, 4.5, b"y"), (5, 6.5, b"")], dtype=dtype)
+    result = ingest(source, target)
+    for name in ("little", "big"):
+        assert result.array(name)[:].tolist() == root[name][:].tolist()
+
+
+def test_arrays_without_dimension_names(paths):
+    """OME-Zarr and its kin: no names are invented, and nothing is copied."""
+    source, target = paths
+    for zarr_format in (2, 3):
+        root = open_group(source / str(zarr_format), zarr_format)
+        array = root.create_array("image", shape=(9, 8), chunks=(4, 4), dtype="u2")
+        array[:] = np.arange(72).reshape(9, 8)
+        line = root.create_array("line", shape=(9,), chunks=(4,), dtype="u2")
+        line[:] = 1
+        result = ingest_and_compare(source / str(zarr_format), target / str(zarr_format))
+        assert result.array("image").metadata.dimension_names is None
+        assert not any(array.loaded for array in result.report.arrays)
+
+
+def test_some_dimensions_without_a_name(paths):
+    """Version 3 allows names for some dimensions only."""
+    source, target = paths
+    write_array(open_group(source), "air", dimensions=("y", None))
+    result = ingest_and_compare(source, target)
+    assert result.array("air").metadata.dimension_names == ("y", None)
+
+
+def test_consolidated_metadata_is_not_copied(paths):
+    """A copy would go stale; what the source's own says is used, as xarray uses it."""
+    source, target = paths
+    for zarr_format in (2, 3):
+        folder = source / str(zarr_format)
+        root = open_group(folder, zarr_format, attributes={"a": 1})
+        write_array(root.create_group("inner", attributes={"b": 2}), "air")
+        zarr.consolidate_metadata(folder)
+        result = ingest_and_compare(folder, target / str(zarr_format))
+        assert "consolidated_metadata" not in result.document("")
+        assert "consolidated_metadata" not in result.document("inner")
+        assert result.group("inner").attrs.asdict() == {"b": 2}
+
+
+def test_a_store_with_metadata_of_both_versions(paths):
+    """Version 3 wins, as it does for zarr-python and xarray."""
+    source, target = paths
+    root = open_group(source, 2, attributes={"version": 2})
+    write_array(root, "air", ">i4", fill_value=9)
+    from zarr.metadata.migrate_v3 import migrate_v2_to_v3
+
+    migrate_v2_to_v3(input_store=zarr.storage.LocalStore(source))
+    assert (source / "air" / ".zarray").exists()
+    assert (source / "air" / "zarr.json").exists()
+    result = ingest(source, target)
+    expected = zarr.open_group(source, mode="r", zarr_format=3)
+    assert_same_array(expected["air"], result.array("air"))
+    assert result.report.warnings == ()
+
+
+SELECTIONS = {
+    "array": ({"arrays": ["air"]}, {"/air", "/one/air", "/one/two/air"}),
+    "path": ({"arrays": ["one/air"]}, {"/one/air"}),
+    "rooted": ({"arrays": ["/one/two/air"]}, {"/one/two/air"}),
+    "glob": ({"arrays": ["one/*"]}, {"/one/air", "/one/two/air", "/one/two/x"}),
+    "several": ({"arrays": ["x", "ic?"]}, {"/one/two/x", "/ice"}),
+    "skip": ({"skip_variables": ["a*"]}, {"/ice", "/one/two/x"}),
+    "both": ({"arrays": ["one/*"], "skip_variables": ["x"]}, {"/one/air", "/one/two/air"}),
+    "group": ({"group": "one"}, {"/air", "/two/air", "/two/x"}),
+    "deep": ({"group": "/one/two/"}, {"/air", "/x"}),
+    "target": ({"group": "one/two", "target_group": "a/b"}, {"/a/b/air", "/a/b/x"}),
+    "rooted target": ({"arrays": ["ice"], "target_group": "/a/"}, {"/a/ice"}),
+}
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_selections(paths, name):
+    """Groups, arrays and patterns choose what is ingested, and where it lands."""
+    source, target = paths
+    options, wanted = SELECTIONS[name]
+    root = open_group(source, 3, attributes={"n": "root"})
+    one = root.create_group("one", attributes={"n": "one"})
+    two = one.create_group("two", attributes={"n": "two"})
+    for group in (root, one, two):
+        write_array(group, "air")
+    write_array(root, "ice")
+    write_array(two, "x")[:] = 3
+
+    result = ingest(source, target, **options)
+    assert {array.path for array in result.report.arrays} == wanted
+    arrays = {f"/{p}" for p, node in result.group().members(None) if isinstance(node, zarr.Array)}
+    assert arrays == wanted
+    base = options.get("target_group", "").strip("/")
+    for path in wanted:
+        original = f"{options.get('group', '').strip('/')}/{path.strip('/').removeprefix(base)}"
+        assert_same_array(root[original.replace("//", "/").strip("/")], result.array(path))
+    if base:
+        assert result.group("a").attrs.asdict() == ({} if base == "a/b" else {"n": "root"})
+    if name == "deep":
+        assert result.group().attrs.asdict() == {"n": "two"}
+
+
+def test_a_second_ingest_beside_the_first(paths):
+    """Another group of the same repository: parents stay, the first is untouched."""
+    source, target = paths
+    root = open_group(source, 3, attributes={"n": "root"})
+    write_array(root.create_group("one"), "air")
+    write_array(root.create_group("two"), "air")[:] = 2
+    first = ingest(source, target, group="one", target_group="models/one")
+    result = ingest(source, target, group="two", target_group="models/two")
+    assert_same_array(root["one/air"], result.array("models/one/air"))
+    assert_same_array(root["two/air"], result.array("models/two/air"))
+    assert first.report.container == result.report.container or result.report.container
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_one_array_as_the_source(paths, zarr_format):
+    """An array lands under its own name: inside a store, as a store of its own, and by an obstore store."""
+    source, target = paths
+    root = open_group(source, zarr_format)
+    air = write_array(root.create_group("one"), "air", fill_value=4)
+    alone = source.parent / "alone.zarr"
+    zarr.save_array(alone, np.arange(12).reshape(3, 4), zarr_format=zarr_format)
+
+    inside = ingest(source / "one" / "air", target / "inside")
+    assert_same_array(air, inside.array("air"))
+    assert [array.path for array in inside.report.arrays] == ["/air"]
+    by_group = ingest(source, target / "group", group="one/air", target_group="x/y")
+    assert_same_array(air, by_group.array("x/y/air"))
+    by_url = ingest((source / "one" / "air").as_uri(), target / "url")
+    assert_same_array(air, by_url.array("air"))
+    assert by_url.locations() == inside.locations() == by_group.locations()
+    by_store = ingest((LocalStore(source), "one/air"), target / "store")
+    assert_same_array(air, by_store.array("air"))
+    assert by_store.locations() == inside.locations()
+
+    whole = ingest(alone, target / "alone")
+    assert_same_array(zarr.open_array(alone, mode="r"), whole.array("alone.zarr"))
+    prefixed = ingest((LocalStore(alone), ""), target / "prefixed")
+    assert prefixed.locations() == whole.locations()
+
+
+LOADED = {
+    "default": ({}, {"x", "y"}),
+    "none": ({"loadable_variables": []}, set()),
+    "explicit": ({"loadable_variables": ["air"]}, {"air"}),
+    "glob": ({"loadable_variables": ["*"]}, {"x", "y", "air", "station", "scalar"}),
+}
+
+
+@pytest.mark.parametrize("name", LOADED)
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_loaded_variables_are_copied_byte_for_byte(paths, name, zarr_format):
+    """Copied chunks have the very bytes of the files and need the source no more."""
+    source, target = paths
+    options, wanted = LOADED[name]
+    xr.Dataset(
+        {"air": (("y", "x"), np.arange(35.0).reshape(7, 5)), "scalar": ((), 3.0)},
+        coords={
+            "y": ("y", np.arange(7.0)),
+            "x": ("x", np.arange(5)),
+            "station": ("x", np.arange(5) * 2),
+        },
+    ).to_zarr(
+        source,
+        zarr_format=zarr_format,
+        consolidated=False,
+        encoding={"y": {"chunks": (2,)}, "air": {"chunks": (3, 2)}},
+    )
+    result = ingest_and_compare(source, target, **options)
+    assert_same_dataset(source, result)
+    assert {array.path[1:] for array in result.report.arrays if array.loaded} == wanted
+    assert result.report.container == ("" if name == "glob" else f"file://{source}/")
+
+    from zarr.core.buffer import default_buffer_prototype
+
+    prototype = default_buffer_prototype()
+    for variable in wanted:
+        array = zarr.open_group(source, mode="r")[variable]
+        for coordinates, file in chunk_files(source / variable, array).items():
+            key = "/".join([variable, "c", *map(str, coordinates)])
+            assert sync(result.store.get(key, prototype)).to_bytes() == file.read_bytes()
+    shutil.rmtree(source)
+    for variable in wanted:
+        assert result.array(variable)[...].size
+
+
+NAMES = [
+    "a#b",
+    "what?",
+    "a%20b",
+    "100%",
+    "a b",
+    "a+b",
+    "ü",
+    "e\u0301",
+    "日本",
+    "it's",
+    'a"b',
+    "a&b;c,d",
+    "[x](y)",
+    "a:b",
+    "a*b",
+    "a=b@c!d$e",
+    "<a>|b",
+    "a%2Fb",
+    "~x^`{}",
+]
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_names_that_urls_write_differently(paths, zarr_format):
+    """Variables and groups of any name are readable afterwards."""
+    source, target = paths
+    root = open_group(source, zarr_format)
+    for number, name in enumerate(NAMES):
+        write_array(root, name, "i4")[0] = number
+        write_array(root.create_group(f"group {name}"), name, "i4")[0] = number
+    result = ingest_and_compare(source, target)
+    assert set(NAMES) < set(result.group())
+    assert result.array("a%20b")[0, 0] == NAMES.index("a%20b")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_root_folder_that_urls_write_differently(tmp_path, name):
+    """The store may lie below folders of any name; the container is a plain parent."""
+    source = tmp_path / name / f"{name}.zarr"
+    write_array(open_group(source, 2), name, "i4")
+    result = ingest_and_compare(source, tmp_path / "target")
+    container = result.report.container
+    assert f"file://{source}/".startswith(container)
+    assert not set("#?% ") & set(container)
+    by_url = ingest(source.as_uri(), tmp_path / "by_url")
+    assert by_url.locations() == result.locations()
+    single = ingest(source / name, tmp_path / "single")
+    np.testing.assert_array_equal(single.array(name)[:], result.array(name)[:])
+
+
+def test_a_relative_path_and_a_link(paths, monkeypatch):
+    """Paths are made absolute, and links are followed as zarr follows them."""
+    source, _ = paths
+    write_array(open_group(source), "air")
+    elsewhere = source.parent / "elsewhere"
+    (source / "air" / "c").rename(elsewhere)
+    (source / "air" / "c").symlink_to(elsewhere)
+    monkeypatch.chdir(source.parent)
+    result = ingest("source.zarr", "target.icechunk")
+    assert result.report.source == str(source)
+    assert_same_array(zarr.open_array(source / "air", mode="r"), result.array("air"))
+
+
+def test_what_registries_and_stores_give(paths):
+    """(registry, url) and (obstore store, path) lead to the same references as the path."""
+    from obspec_utils.registry import ObjectStoreRegistry
+
+    source, target = paths
+    write_array(open_group(source, 2).create_group("in ner"), "a b")
+    plain = ingest(source, target / "plain")
+    registry = ObjectStoreRegistry({"file://": LocalStore()})
+    for number, given in enumerate(
+        [
+            (registry, source.as_uri()),
+            (LocalStore(), str(source)),
+            (LocalStore(source.parent), source.name),
+            (LocalStore(source), ""),
+        ]
+    ):
+        result = ingest(given, target / str(number))
+        assert result.locations() == plain.locations()
+        np.testing.assert_array_equal(result.array("in ner/a b")[:], plain.array("in ner/a b")[:])
+
+
+def test_the_command_line_ingests_the_same(paths):
+    """`refreeze ingest` does what `refreeze.ingest` does, and its report is the same."""
+    source, target = paths
+    root = open_group(source, 2)
+    one = root.create_group("one", attributes={"n": 1})
+    write_array(one, "air")
+    write_array(one, "ice")
+    x = one.create_array("x", shape=(5,), dtype="i4", attributes={"_ARRAY_DIMENSIONS": ["x"]})
+    x[:] = np.arange(5)
+    command = [sys.executable, "-m", "refreeze", "ingest", str(source), str(target / "cli")]
+    command += ["--group", "one", "--target-group", "a/b", "--skip", "i*", "--load", "none"]
+    run = subprocess.run(
+        [*command, "--json", "--quiet"], capture_output=True, text=True, check=True
+    )
+    assert run.stderr == ""
+    printed = json.loads(run.stdout)
+    options = {"group": "one", "target_group": "a/b", "skip_variables": ["i*"]}
+    result = ingest(source, target / "python", **options, loadable_variables=[])
+    report = json.loads(json.dumps(result.report.to_dict()))
+    differing = {"target", "run_id", "snapshot_id", "elapsed_s", "peak_rss_bytes", "manifest_bytes"}
+    assert {k: v for k, v in printed.items() if k not in differing} == {
+        k: v for k, v in report.items() if k not in differing
+    }
+    by_cli = open_result(result.report, icechunk.local_filesystem_storage(str(target / "cli")))
+    assert by_cli.locations() == result.locations()
+    xr.testing.assert_identical(by_cli.dataset("a/b").load(), result.dataset("a/b").load())

@@ -1,0 +1,139 @@
+//! A small Zarr store in a temporary folder, the job that ingests it, and ways to look at results.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use icechunk::Repository;
+use icechunk::config::Credentials;
+use icechunk::format::manifest::ChunkPayload;
+use icechunk::format::{ByteRange, ChunkIndices};
+use icechunk::repository::VersionInfo;
+use icechunk::session::{Session, get_chunk};
+use icechunk::storage::new_local_filesystem_storage;
+use refreeze::batch::EmptyChunks;
+use refreeze::ingest::IngestJob;
+use refreeze::key::ChunkKeyEncoding;
+use refreeze::metadata::{ArrayLayout, ArrayNode, GroupNode};
+use refreeze::plan::PlanLimits;
+use refreeze::source::{LocalSource, Source};
+use refreeze::target::TargetLocation;
+use tempfile::TempDir;
+
+/// Chunks of `/air`, which has room for one more that is not there.
+pub(crate) const CHUNKS: [u32; 3] = [0, 1, 3];
+
+/// A folder with a store in `air.zarr` and room for a repository in `repo`.
+pub(crate) struct Scenario {
+    folder: TempDir,
+}
+
+impl Scenario {
+    pub(crate) fn new() -> Self {
+        let scenario = Self { folder: tempfile::tempdir().unwrap() };
+        for chunk in CHUNKS {
+            scenario.write(&format!("air/c/{chunk}"), &[u8::try_from(chunk).unwrap(); 2]);
+        }
+        scenario.write("time/c/0", b"copied");
+        scenario
+    }
+
+    pub(crate) fn write(&self, key: &str, bytes: &[u8]) {
+        let path = self.source().join(key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    pub(crate) fn source(&self) -> PathBuf {
+        self.folder.path().join("air.zarr")
+    }
+
+    pub(crate) fn target(&self) -> PathBuf {
+        self.folder.path().join("repo")
+    }
+
+    /// An ingest of `/air` by reference and `/time` by copy, one reference a commit.
+    pub(crate) fn job(&self) -> IngestJob {
+        IngestJob {
+            source: Source::Local(LocalSource::new(self.source()).unwrap()),
+            source_url: self.source().display().to_string(),
+            target: TargetLocation::Local(self.target()),
+            branch: "main".to_owned(),
+            groups: vec![GroupNode {
+                path: "/".to_owned(),
+                document: br#"{"zarr_format":3,"node_type":"group","attributes":{}}"#.to_vec(),
+                from_source: true,
+            }],
+            arrays: vec![array("air", 4, 1, false), array("time", 6, 6, true)],
+            empty_chunks: EmptyChunks::Error,
+            limits: PlanLimits { references_per_manifest: 2, references_per_commit: 1 },
+            message: None,
+        }
+    }
+
+    pub(crate) async fn repository(&self) -> Repository {
+        open(&self.target()).await
+    }
+}
+
+fn array(name: &str, length: u64, chunk: u64, loaded: bool) -> ArrayNode {
+    let document = format!(
+        r#"{{"zarr_format":3,"node_type":"array","shape":[{length}],"data_type":"uint8",
+        "chunk_grid":{{"name":"regular","configuration":{{"chunk_shape":[{chunk}]}}}},
+        "chunk_key_encoding":{{"name":"default","configuration":{{"separator":"/"}}}},
+        "fill_value":0,"codecs":[{{"name":"bytes"}}],"dimension_names":["{name}"],
+        "attributes":{{}}}}"#
+    );
+    let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();
+    ArrayNode {
+        path: format!("/{name}"),
+        source_path: name.to_owned(),
+        document: document.into_bytes(),
+        layout: ArrayLayout::new(vec![length], vec![chunk], encoding).unwrap(),
+        loaded,
+    }
+}
+
+/// Opens a repository with access to every container that it knows.
+pub(crate) async fn open(folder: &Path) -> Repository {
+    let storage = new_local_filesystem_storage(folder).await.unwrap();
+    let repository = Repository::open(storage).execute().await.unwrap();
+    let access: HashMap<_, _> = repository
+        .config()
+        .virtual_chunk_containers()
+        .map(|container| {
+            (container.url_prefix().to_owned(), Some(Credentials::LocalFileSystemAccess))
+        })
+        .collect();
+    repository.reopen(None, Some(access)).await.unwrap()
+}
+
+pub(crate) async fn session(repository: &Repository, branch: &str) -> Session {
+    let version = VersionInfo::BranchTipRef(branch.to_owned());
+    repository.readonly_session(&version).await.unwrap()
+}
+
+/// The bytes of a chunk, as a reader gets them.
+pub(crate) async fn chunk(session: &Session, path: &str, index: u32) -> Option<Bytes> {
+    let path = path.try_into().unwrap();
+    let coords = ChunkIndices(vec![index]);
+    let reader = session.get_chunk_reader(&path, &coords, &ByteRange::ALL).await.unwrap();
+    get_chunk(reader).await.unwrap()
+}
+
+/// How the repository refers to a chunk.
+pub(crate) async fn payload(session: &Session, path: &str, index: u32) -> Option<ChunkPayload> {
+    let coords = ChunkIndices(vec![index]);
+    session.get_chunk_ref(&path.try_into().unwrap(), &coords).await.unwrap()
+}
+
+/// Paths of the nodes on a branch.
+pub(crate) async fn nodes(repository: &Repository, branch: &str) -> Vec<String> {
+    let session = session(repository, branch).await;
+    let root = icechunk::format::Path::root();
+    let nodes = session.list_nodes(&root).await.unwrap();
+    let mut paths: Vec<_> = nodes.map(|node| node.unwrap().path.to_string()).collect();
+    paths.sort();
+    paths
+}
