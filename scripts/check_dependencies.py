@@ -62,11 +62,11 @@ def unmet(requirements: list[Requirement], pins: dict[str, Version]) -> Iterator
 
 
 def rust_dependencies() -> Iterator[str]:
-    """Yield the names of the direct dependencies of both crates, this one's own aside."""
-    for manifest in ("Cargo.toml", "python/Cargo.toml"):
+    """Yield the names of the direct dependencies of all crates, those of this repository aside."""
+    for manifest in ("Cargo.toml", "python/Cargo.toml", "benches/endpoint/Cargo.toml"):
         crate = tomllib.loads((ROOT / manifest).read_text())
         for table in ("dependencies", "dev-dependencies", "build-dependencies"):
-            yield from (name for name in crate.get(table, {}) if name != "refreeze")
+            yield from (name for name in crate.get(table, {}) if not name.startswith("refreeze"))
 
 
 def main() -> int:
