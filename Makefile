@@ -14,7 +14,7 @@ PY := .venv/bin/python
 LOCKED := $(if $(CI),--locked)
 RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
 
-.PHONY: help demo test test-rust test-python check check-rust check-python fmt bench docs build lock servers clean
+.PHONY: help demo test test-rust test-python check check-rust check-python fmt bench docs build lock servers endpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ test: test-rust test-python ## run all tests, those against a real S3 server inc
 test-rust: ## run the Rust tests and doc-tests
 	cargo test --workspace $(LOCKED)
 
-test-python: .venv/.refreeze servers ## run the Python tests (ARGS="-k name" chooses)
+test-python: .venv/.refreeze servers endpoint ## run the Python tests (ARGS="-k name" chooses)
 	$(PY) -m pytest $(ARGS)
 
 check: check-python check-rust ## formatting, lints, types, stubs, docs, lock files
@@ -49,8 +49,11 @@ fmt: .venv/.tools ## format everything, apply the lints' safe repairs
 	$(PY) -m ruff check --fix-only --quiet .
 	$(PY) -m ruff format .
 
-bench: ## run the Rust benchmarks, optimised
-	@if compgen -G 'benches/*.rs' >/dev/null; then cargo bench $(LOCKED); else echo "no benchmarks yet: they go into benches/"; fi
+bench: .venv/.tools ## compare listing with obstore, side by side (ARGS="--full" also lists 100 million chunks)
+	cargo build --release -p refreeze-python -p refreeze-endpoint $(LOCKED)
+	@rm -rf target/bench && mkdir -p target/bench && cp -r python/refreeze target/bench/
+	@rm -f target/bench/refreeze/_refreeze*.so && cp target/release/lib_refreeze.so target/bench/refreeze/_refreeze.abi3.so
+	$(PY) benches/listing.py $(ARGS)
 
 docs: ## build the Rust documentation
 	cargo doc --workspace --no-deps $(LOCKED)
@@ -66,6 +69,9 @@ lock: .venv/.tools ## renew requirements-dev.lock (UPGRADE=1 also moves to the n
 
 servers: .venv/.tools ## install the S3 server that the tests start
 	@scripts/get-versitygw $(VERSITYGW_VERSION)
+
+endpoint: ## build the synthetic S3 endpoint that tests and benchmarks start
+	cargo build --quiet --package refreeze-endpoint $(LOCKED)
 
 clean: ## remove everything that was built or installed here
 	rm -rf target .venv .tools dist .hypothesis .mypy_cache .pytest_cache .ruff_cache python/refreeze/_refreeze*.so

@@ -15,6 +15,8 @@ use icechunk::store::{StoreError, StoreErrorKind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
+    /// A region that does not align with chunks, is empty, or names an unknown dimension.
+    Region,
     /// Metadata or data that cannot be referenced, naming the array and the feature.
     UnsupportedArray,
     /// There is nothing at the source's URL.
@@ -150,6 +152,10 @@ fn refused_by_store(error: &object_store::Error) -> bool {
         _ => false,
     }
 }
+
+/// What to do when the source refuses.
+pub(crate) const SOURCE_ACCESS_HINT: &str = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set --source-option access_key_id=… \
+     and secret_access_key=… (skip_signature=true for public data)";
 
 const TARGET_ACCESS_HINT: &str = "check the credentials and permissions for the target: AWS_ACCESS_KEY_ID and \
      AWS_SECRET_ACCESS_KEY, or --target-option access_key_id=… and secret_access_key=…; \

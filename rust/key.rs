@@ -140,6 +140,11 @@ impl ChunkKeyEncoding {
     }
 }
 
+/// The coordinate that `text` is, in full.
+pub(crate) fn coordinate(text: &[u8]) -> Option<u32> {
+    leading_number(text).and_then(|(value, rest)| rest.is_empty().then_some(value))
+}
+
 /// The canonical decimal number (no sign, no leading zero) at the front of `text`, and the rest.
 fn leading_number(text: &[u8]) -> Option<(u32, &[u8])> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();

@@ -8,15 +8,19 @@
 //! Data flows one way through the modules:
 //!
 //! ```text
-//! source ── metadata ── key ── plan ── list ── batch ── manifest ── commit ── ingest
-//!  (IO)       pure      pure   pure    (IO)    pure      (IO)       (IO)
+//! source ── metadata ── key, rank ── region ── plan ── list ── batch ── manifest ── commit ── ingest
+//!  (IO)       pure        pure         pure     pure    (IO)    pure      (IO)        (IO)
 //! ```
 //!
 //! - [`source`]: where the Zarr store is; lists pages of keys and reads single objects.
 //! - [`metadata`]: what the core needs to know of a group or an array.
 //! - [`key`]: chunk coordinates to object keys and back, exactly.
+//! - [`rank`]: a key's place among all possible keys of its array, and back, by arithmetic.
+//! - [`region`]: slices of elements to a box of the chunk grid; [`runs`]: that box in rank order.
+//! - [`estimate`]: what listing and referencing a region takes.
 //! - [`plan`]: how manifests are split and how many references go into one commit.
-//! - [`list`]: an array's chunks as a stream of Arrow record batches.
+//! - [`list`]: an array's chunks as a stream of Arrow record batches; on S3 by independent pages
+//!   that start after computed keys.
 //! - [`batch`]: the references of one commit in compact form.
 //! - [`container`]: how a reference names its object (virtual chunk container and location).
 //! - [`manifest`]: compact references handed to Icechunk.
@@ -30,7 +34,9 @@
 pub mod batch;
 pub mod commit;
 pub mod container;
+mod decimal;
 pub mod error;
+pub mod estimate;
 pub mod ingest;
 pub mod key;
 pub mod list;
@@ -38,7 +44,12 @@ pub mod manifest;
 pub mod metadata;
 pub mod plan;
 pub mod progress;
+pub mod rank;
+pub mod region;
+pub mod runs;
 pub mod source;
 pub mod target;
+#[cfg(test)]
+mod testing;
 
 pub use error::{Error, ErrorKind, Result};

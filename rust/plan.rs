@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::batch::EmptyChunks;
-use crate::metadata::{ArrayNode, GroupNode};
+use crate::metadata::{ArrayLayout, ArrayNode, GroupNode};
+use crate::region::ChunkBox;
 
 /// References of one manifest: about 3 MB, which a reader fetches in one request.
 pub const DEFAULT_REFERENCES_PER_MANIFEST: u32 = 250_000;
@@ -22,6 +23,9 @@ pub const MAX_REFERENCES_PER_MANIFEST: u32 = 1_000_000;
 /// The largest number of arrays for which a split is stored even when one manifest holds the
 /// whole array. Icechunk matches every rule against every array it commits.
 const MOST_SMALL_ARRAYS_WITH_RULES: usize = 64;
+
+/// The most parts that one array is listed in.
+const MOST_BATCHES: u64 = 1_000;
 
 /// How many references go where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +114,35 @@ pub fn manifest_split(grid_shape: &[u64], references: u32) -> Vec<u32> {
     split
 }
 
+/// The parts in which an array is listed and committed: ranges of its leading dimension that end
+/// where manifests do and have room for a commit's references, or the whole grid.
+///
+/// A grid that would need more than a thousand parts is taken whole: it is not going to be full.
+#[must_use]
+pub fn batches(layout: &ArrayLayout, limits: PlanLimits) -> Vec<ChunkBox> {
+    let whole = ChunkBox::whole(layout);
+    let most = u64::try_from(limits.references_per_commit.max(1)).unwrap_or(u64::MAX);
+    let Some((&extent, trailing)) = layout.grid_shape().split_first() else { return vec![whole] };
+    if layout.chunks() <= most {
+        return vec![whole];
+    }
+    let step: u64 = trailing.iter().product();
+    let split = manifest_split(layout.grid_shape(), limits.references_per_manifest);
+    let aligned = u64::from(split.first().copied().unwrap_or(1));
+    // Manifests larger than a commit are shared by several commits; nothing else is possible.
+    let length = match most / step.max(1) {
+        fitting if fitting >= aligned => fitting / aligned * aligned,
+        fitting => fitting.max(1),
+    };
+    if extent.div_ceil(length) > MOST_BATCHES {
+        return vec![whole];
+    }
+    let coordinate = |chunk: u64| u32::try_from(chunk.min(extent)).unwrap_or(u32::MAX);
+    (0..extent.div_ceil(length))
+        .map(|part| whole.with_leading(coordinate(part * length)..coordinate((part + 1) * length)))
+        .collect()
+}
+
 fn fingerprint(
     source_url: &str,
     groups: &[GroupNode],
@@ -166,6 +199,26 @@ mod tests {
         assert_eq!(manifest_split(&[], 10), [0_u32; 0]);
     }
 
+    fn layout(grid: &[u64]) -> ArrayLayout {
+        let encoding = crate::key::ChunkKeyEncoding::parse("default", "/").unwrap();
+        ArrayLayout::new(grid.to_vec(), vec![1; grid.len()], encoding).unwrap()
+    }
+
+    #[test]
+    fn large_arrays_are_cut_where_manifests_end() {
+        let limits =
+            PlanLimits { references_per_manifest: 250_000, references_per_commit: 600_000 };
+        let leading: Vec<_> = batches(&layout(&[8760, 10, 10]), limits)
+            .iter()
+            .map(|batch| batch.ranges()[0].clone())
+            .collect();
+        assert_eq!(leading, [0..5_000, 5_000..8_760]);
+        assert_eq!(batches(&layout(&[6_000, 100]), limits).len(), 1);
+        assert_eq!(batches(&layout(&[]), limits).len(), 1);
+        // A grid that nobody fills.
+        assert_eq!(batches(&layout(&[1_000_000, 1_000_000]), limits).len(), 1);
+    }
+
     proptest! {
         #[test]
         fn a_manifest_never_holds_more_than_allowed(
@@ -183,6 +236,26 @@ mod tests {
             // Half of the room is used, unless the array is smaller than that.
             let chunks: u128 = grid.iter().map(|extent| u128::from((*extent).max(1))).product();
             prop_assert!(held * 2 > u128::from(references).min(chunks));
+        }
+
+        #[test]
+        fn batches_cover_the_grid_once(
+            grid in proptest::collection::vec(1_u64..60, 1..4),
+            references_per_commit in 1_usize..500,
+            references_per_manifest in 1_u32..500,
+        ) {
+            let layout = layout(&grid);
+            let limits = PlanLimits { references_per_manifest, references_per_commit };
+            let parts = batches(&layout, limits);
+            let whole = ChunkBox::whole(&layout);
+            let mut next = 0;
+            for part in &parts {
+                prop_assert_eq!(part.ranges()[0].start, next);
+                next = part.ranges()[0].end;
+                prop_assert_eq!(&part.ranges()[1..], &whole.ranges()[1..]);
+            }
+            prop_assert_eq!(u64::from(next), grid[0]);
+            prop_assert_eq!(parts.iter().map(ChunkBox::chunks).sum::<u64>(), layout.chunks());
         }
     }
 }

@@ -9,14 +9,27 @@ when it is first needed.
 """
 
 from refreeze import exceptions
-from refreeze._refreeze import __version__
 
 # Not when first asked for: importing the submodule would then put the module in the function's
 # place.
+from refreeze._refreeze import ChunkStream, __version__
 from refreeze.ingest import ingest
-from refreeze.report import ArrayReport, IngestReport
+from refreeze.listing import list_chunks
+from refreeze.plan import Plan, plan
+from refreeze.report import ArrayReport, IngestReport, ListStats
 
-__all__ = ["ArrayReport", "IngestReport", "__version__", "exceptions", "ingest"]
+__all__ = [
+    "ArrayReport",
+    "ChunkStream",
+    "IngestReport",
+    "ListStats",
+    "Plan",
+    "__version__",
+    "exceptions",
+    "ingest",
+    "list_chunks",
+    "plan",
+]
 
 
 def __dir__() -> list[str]:

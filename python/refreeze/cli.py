@@ -7,41 +7,47 @@ here that `refreeze.ingest` does not decide for Python users too.
 from __future__ import annotations
 
 import json
-import logging
 import re
-import signal
 import sys
-from collections.abc import Callable
-from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from refreeze import __version__
+from refreeze import cli_read
+from refreeze.console import (
+    USAGE,
+    Array,
+    Ended,
+    Group,
+    Json,
+    Level,
+    LogLevel,
+    Quiet,
+    Skip,
+    SourceOption,
+    TargetOption,
+    Version,
+    count,
+    fail,
+    run_job,
+    show_warnings,
+    store_options,
+)
 from refreeze.display import ProgressDisplay
-from refreeze.exceptions import RefreezeError
+from refreeze.options import DEFAULT_CONCURRENCY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
-
     from refreeze.report import IngestReport
 
 __all__ = ["main"]
 
-FAILED = 1
-USAGE = 2
-INTERRUPTED = 130
-TERMINATED = 143
-
 # Typer keeps its own copy of click in newer versions; both export the subclass.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-_LATER_VERBS = {"plan", "status", "publish", "verify", "sync", "list"}
+_LATER_VERBS = {"status", "publish", "verify", "sync"}
 _LATER_OPTIONS = {
     "--region",
-    "--concurrency",
     "--memory",
     "--append-dim",
     "--concat-dim",
@@ -56,7 +62,6 @@ _LATER_OPTIONS = {
     "--dry-run",
     "--rebase",
     "--sample",
-    "--output",
 }
 
 app = typer.Typer(
@@ -70,47 +75,11 @@ app = typer.Typer(
 )
 
 
-class LogLevel(StrEnum):
-    """Levels of ``--log-level``."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
 class EmptyChunks(StrEnum):
     """What to do with objects of zero bytes under chunk keys."""
 
     ERROR = "error"
     SKIP = "skip"
-
-
-class _Ended(BaseException):
-    """Carries an exit code past Typer, which has a code of its own for interruptions."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        print(f"refreeze {__version__}")
-        raise typer.Exit
-
-
-Version = Annotated[
-    bool,
-    typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr unless it fails.")]
-Level = Annotated[LogLevel, typer.Option("--log-level", help="Messages to show on stderr.")]
 
 
 @app.callback()
@@ -131,17 +100,12 @@ def ingest(
         ),
     ],
     *,
-    group: Annotated[str | None, typer.Option(help="Group of the source to take.")] = None,
+    group: Group = None,
     target_group: Annotated[
         str | None, typer.Option(help="Group of the target to ingest into.")
     ] = None,
-    array: Annotated[
-        list[str] | None, typer.Option(help="Take only this array (repeatable, globs).")
-    ] = None,
-    skip: Annotated[
-        list[str] | None,
-        typer.Option("--skip-variable", "--skip", help="Leave this array out (repeatable, globs)."),
-    ] = None,
+    array: Array = None,
+    skip: Skip = None,
     load: Annotated[
         list[str] | None,
         typer.Option(
@@ -162,15 +126,12 @@ def ingest(
     refs_per_manifest: Annotated[
         int | None, typer.Option(help="References in a manifest [default: 250000].")
     ] = None,
+    concurrency: Annotated[
+        int, typer.Option(help="LIST requests in flight, over all arrays.")
+    ] = DEFAULT_CONCURRENCY,
     message: Annotated[str | None, typer.Option(help="Message of every commit.")] = None,
-    source_option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Setting of the source's store (repeatable)."),
-    ] = None,
-    target_option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Setting of the target's store (repeatable)."),
-    ] = None,
+    source_option: SourceOption = None,
+    target_option: TargetOption = None,
     as_json: Json = False,
     quiet: Quiet = False,
     log_level: Level = LogLevel.WARNING,
@@ -184,8 +145,8 @@ def ingest(
     if len(paths) < 2:  # noqa: PLR2004 SOURCE and TARGET
         raise typer.BadParameter("give a SOURCE and a TARGET", param_hint="SOURCE TARGET")
     *sources, target = paths
-    source_options = _options(source_option, "--source-option")
-    target_options = _options(target_option, "--target-option")
+    source_options = store_options(source_option, "--source-option")
+    target_options = store_options(target_option, "--target-option")
     display = ProgressDisplay(sys.stderr, quiet=quiet)
 
     def job() -> None:
@@ -205,25 +166,32 @@ def ingest(
                 empty_chunks=empty_chunks.value,
                 max_refs_per_commit=max_refs_per_commit,
                 refs_per_manifest=refs_per_manifest,
+                concurrency=concurrency,
                 message=message,
                 source_options=source_options,
                 target_options=target_options,
                 progress=display,
             )
-        if not quiet:
-            for warning in report.warnings:
-                print(f"warning: {warning}", file=sys.stderr)
+        show_warnings(report.warnings, quiet=quiet)
         if as_json:
             print(json.dumps(report.to_dict()))
         else:
             _print_report(report, target_group, source_options, target_options)
 
-    _run(
+    run_job(
         job,
         LogLevel.ERROR if quiet else log_level,
         as_json=as_json,
         after_interruption=lambda: _AFTER.get(display.stage, _NOTHING_PUBLISHED),
     )
+
+
+app.command("plan", epilog="Example: refreeze plan s3://bucket/store.zarr --region time=0:240")(
+    cli_read.plan
+)
+app.command(
+    "list", epilog="Example: refreeze list s3://bucket/store.zarr/t2m --output t2m.parquet"
+)(cli_read.list_chunks)
 
 
 @app.command(epilog="Example: refreeze demo ./refreeze-demo")
@@ -246,7 +214,7 @@ def demo(
 
         run(directory)
 
-    _run(job, log_level, as_json=False)
+    run_job(job, log_level, as_json=False)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -255,10 +223,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     as_json = "--json" in arguments
     try:
         code = app(args=arguments, prog_name="refreeze", standalone_mode=False)
-    except _Ended as ended:
+    except Ended as ended:
         sys.exit(ended.code)
     except _UsageError as error:
-        _fail("UsageError", *_usage_message(error), as_json=as_json)
+        fail("UsageError", *_usage_message(error), as_json=as_json)
         sys.exit(USAGE)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -271,65 +239,6 @@ _AFTER = {
 """What to say after an interruption, by the stage in which it came."""
 
 
-def _run(
-    job: Callable[[], None],
-    level: LogLevel,
-    *,
-    as_json: bool,
-    after_interruption: Callable[[], str] = lambda: "run the same command again",
-) -> None:
-    """Run a job; whatever it raises becomes a message and an exit code."""
-    logging.basicConfig(
-        level=level.value.upper(), stream=sys.stderr, format="%(levelname)s %(message)s"
-    )
-    logging.captureWarnings(capture=True)
-    try:
-        with _sigterm_raises():
-            job()
-    except KeyboardInterrupt:
-        _fail("KeyboardInterrupt", "interrupted", after_interruption(), as_json=as_json)
-        raise _Ended(INTERRUPTED) from None
-    except _Terminated:
-        _fail("Terminated", "terminated", after_interruption(), as_json=as_json)
-        raise _Ended(TERMINATED) from None
-    except RefreezeError as error:
-        _fail(type(error).__name__, error.message, error.hint, as_json=as_json)
-        raise _Ended(FAILED) from None
-    except (NotImplementedError, TypeError, ValueError) as error:
-        # Wrong arguments; anything that is wrong with data is a RefreezeError.
-        logging.getLogger("refreeze").debug("wrong usage", exc_info=True)
-        hint = "see refreeze --help"
-        _fail("UsageError", str(error), hint, as_json=as_json)
-        raise _Ended(USAGE) from None
-    except Exception as error:
-        logging.getLogger("refreeze").debug("internal error", exc_info=True)
-        message = f"internal error: {type(error).__name__}: {error}"
-        hint = "run again with --log-level debug and report what it shows"
-        _fail("InternalError", message, hint, as_json=as_json)
-        raise _Ended(FAILED) from None
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    def terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise _Terminated
-
-    previous = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _fail(kind: str, message: str, hint: str | None, *, as_json: bool) -> None:
-    """Say what is wrong: lines on stderr, and with ``--json`` a document on stdout."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    if hint:
-        print(f"hint: {' '.join(hint.split())}", file=sys.stderr)
-    if as_json:
-        print(json.dumps({"error": {"type": kind, "message": message, "hint": hint}}))
-
-
 def _usage_message(error: Exception) -> tuple[str, str]:
     """Return message and hint; what a later version will know is said to be that."""
     message = str(getattr(error, "format_message", lambda: error)()).strip().rstrip(".")
@@ -340,17 +249,6 @@ def _usage_message(error: Exception) -> tuple[str, str]:
     if verb and verb[1] in _LATER_VERBS:
         return f"refreeze {verb[1]} is not in this version", "see refreeze --help"
     return message, "see refreeze --help"
-
-
-def _options(pairs: list[str] | None, option: str) -> dict[str, str]:
-    options = {}
-    for pair in pairs or []:
-        key, separator, value = pair.partition("=")
-        if not separator or not key:
-            # The text may be a secret that was given wrongly: it is not repeated.
-            raise typer.BadParameter("expected KEY=VALUE", param_hint=option)
-        options[key] = value
-    return options
 
 
 def _loadable(names: list[str] | None) -> list[str] | None:
@@ -372,10 +270,10 @@ def _print_report(
     else:
         print(
             f"Ingested {report.source} into {report.target}, branch {report.branch}: "
-            f"{_count(len(report.arrays), 'array')}, "
-            f"{_count(report.references_written, 'reference')} "
+            f"{count(len(report.arrays), 'array')}, "
+            f"{count(report.references_written, 'reference')} "
             f"({report.bytes_referenced:,} bytes stay where they are), "
-            f"{_count(report.commits, 'commit')}, {report.elapsed_s:.1f} s."
+            f"{count(report.commits, 'commit')}, {report.elapsed_s:.1f} s."
         )
         print(f"Snapshot {report.snapshot_id}.")
     print("\nOpen it:\n")
@@ -388,7 +286,3 @@ def _print_report(
         ),
         end="",
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from refreeze.options import (
+    DEFAULT_CONCURRENCY,
+    check_mappings,
+    check_texts,
+    refs_per_commit,
+    requests_in_flight,
+    selected,
+)
+from refreeze.options import refs_per_manifest as per_manifest_of
 from refreeze.report import ArrayReport, IngestReport, peak_rss_bytes
 
 if TYPE_CHECKING:
     from refreeze.stores import Options
 
 __all__ = ["ingest"]
-
-DEFAULT_REFS_PER_COMMIT = 250_000
-DEFAULT_REFS_PER_MANIFEST = 250_000
-MAX_REFS_PER_MANIFEST = 1_000_000
 
 
 def ingest(
@@ -33,6 +38,7 @@ def ingest(
     empty_chunks: str = "error",
     max_refs_per_commit: int | None = None,
     refs_per_manifest: int | None = None,
+    concurrency: int = DEFAULT_CONCURRENCY,
     message: str | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
@@ -75,6 +81,8 @@ def ingest(
     refs_per_manifest
         References in one manifest (default 250,000, at most 1,000,000); saved as the
         repository's manifest splitting for the new arrays.
+    concurrency
+        LIST requests in flight, over all arrays; fewer when the service asks for it.
     message
         Message of every commit.
     source_options, target_options
@@ -115,14 +123,14 @@ def ingest(
     """
     from refreeze import _refreeze
     from refreeze.interrupt import interruptible
-    from refreeze.metadata import Selection, read_metadata
+    from refreeze.metadata import read_metadata
     from refreeze.stores import NotInThisVersionError, resolve_source, resolve_target
 
     started = time.monotonic()
-    _check_texts({"branch": branch, "mode": mode})
-    optional = {"group": group, "target_group": target_group, "message": message}
-    _check_texts({option: text for option, text in optional.items() if text is not None})
-    _check_mappings({"source_options": source_options, "target_options": target_options})
+    check_texts(
+        {"branch": branch, "mode": mode} | ({} if message is None else {"message": message})
+    )
+    check_mappings({"source_options": source_options, "target_options": target_options})
     if progress is not None and not callable(progress):
         raise TypeError(f"progress is a function, not {progress!r}")
     if not branch.strip():
@@ -133,21 +141,13 @@ def ingest(
         raise ValueError(f"unknown mode {mode!r} (known: create)")
     if empty_chunks not in {"error", "skip"}:
         raise ValueError(f"empty_chunks must be 'error' or 'skip', not {empty_chunks!r}")
-    per_commit = _positive("max_refs_per_commit", max_refs_per_commit, DEFAULT_REFS_PER_COMMIT)
-    per_manifest = _positive("refs_per_manifest", refs_per_manifest, DEFAULT_REFS_PER_MANIFEST)
-    if per_manifest > MAX_REFS_PER_MANIFEST:
-        raise ValueError(f"refs_per_manifest is at most {MAX_REFS_PER_MANIFEST:,}")
-
-    resolved = resolve_source(source, source_options)
-    selection = Selection(
-        group=group,
-        target_group=target_group,
-        arrays=_names("arrays", arrays),
-        skip_variables=_names("skip_variables", skip_variables),
-        loadable_variables=(
-            None if loadable_variables is None else _names("loadable_variables", loadable_variables)
-        ),
+    per_commit, per_manifest = (
+        refs_per_commit(max_refs_per_commit),
+        per_manifest_of(refs_per_manifest),
     )
+    in_flight = requests_in_flight(concurrency)
+    selection = selected(group, target_group, arrays, skip_variables, loadable_variables)
+    resolved = resolve_source(source, source_options)
     metadata = interruptible(read_metadata, resolved, selection)
     report = json.loads(
         _refreeze.ingest(
@@ -161,6 +161,7 @@ def ingest(
             skip_empty_chunks=empty_chunks == "skip",
             references_per_manifest=per_manifest,
             references_per_commit=per_commit,
+            concurrency=in_flight,
             message=message,
             progress=progress,
         )
@@ -181,42 +182,6 @@ def ingest(
     )
 
 
-def _check_texts(options: Mapping[str, Any]) -> None:
-    for option, text in options.items():
-        if not isinstance(text, str):
-            raise TypeError(f"{option} is a text, not {text!r}")
-
-
-def _check_mappings(options: Mapping[str, Any]) -> None:
-    for option, settings in options.items():
-        if settings is not None and not isinstance(settings, Mapping):
-            # Not shown: it may hold secrets.
-            raise TypeError(f"{option} is a mapping, not {type(settings).__name__}")
-
-
 def _array_report(array: dict[str, Any]) -> ArrayReport:
     shapes = {name: tuple(array[name]) for name in ("shape", "chunk_shape", "grid_shape")}
     return ArrayReport(**(array | shapes))
-
-
-def _names(option: str, names: Iterable[str] | None) -> tuple[str, ...]:
-    """Accept any iterable of names; a lone string would be taken letter by letter."""
-    if names is None:
-        return ()
-    if isinstance(names, str):
-        raise TypeError(f"{option} is a list of names, not a string")
-    listed = tuple(names)
-    for name in listed:
-        if not isinstance(name, str):
-            raise TypeError(f"{option} holds {name!r}, which is not a name")
-    return listed
-
-
-def _positive(option: str, value: int | None, default: int) -> int:
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{option} is a number of references, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{option} must be at least 1, not {value}")
-    return value

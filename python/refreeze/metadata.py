@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from refreeze.convert import (
     array_document,
     chunk_keys,
+    dimension_names,
     group_document,
     loses_mask,
     stored_chunk_shape,
@@ -27,13 +28,14 @@ from refreeze.exceptions import (
     SourceNotFoundError,
     UnsupportedArrayError,
 )
+from refreeze.interrupt import interruptible
 
 if TYPE_CHECKING:
     import zarr
 
     from refreeze.stores import Source
 
-__all__ = ["ArraySpec", "GroupSpec", "Selection", "SourceMetadata", "read_metadata"]
+__all__ = ["ArraySpec", "GroupSpec", "Selection", "SourceMetadata", "read_array", "read_metadata"]
 
 _NOT_A_NODE = "is not recognized as a component of a Zarr hierarchy"
 # Those of version 2 lie beside `zarr.json` in a store that has been migrated in place.
@@ -65,6 +67,7 @@ class ArraySpec:
     key_encoding: str
     separator: str
     loaded: bool
+    dimension_names: tuple[str | None, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,55 @@ def read_metadata(source: Source, selection: Selection) -> SourceMetadata:
                     "text in version 3; those values show as they are stored"
                 )
     return SourceMetadata(groups, specs, noted)
+
+
+def read_array(source: Source) -> ArraySpec:
+    """Read what is needed to list one array; its data type and codecs may be of any kind.
+
+    Raises
+    ------
+    SourceNotFoundError
+        There is nothing at the source, or a group.
+    UnsupportedArrayError
+        The array's grid or chunk keys are of an unknown kind, or its metadata is damaged.
+    AccessError, ListingError
+        The store cannot be read.
+    """
+    import zarr
+
+    with _store_errors(source), _zarr_warnings([]):
+        node = interruptible(_open_node, source)
+    if not isinstance(node, zarr.Array):
+        raise SourceNotFoundError(
+            f"{source.url} is a group, not an array",
+            "name one array: the path of the group, '/' and the array's name",
+        )
+    with _array_errors(source.name):
+        key_encoding, separator = chunk_keys(node.metadata)
+        return ArraySpec(
+            path=f"/{source.name}",
+            source_path="",
+            document=b"",
+            shape=tuple(node.shape),
+            chunk_shape=stored_chunk_shape(node.metadata),
+            key_encoding=key_encoding,
+            separator=separator,
+            loaded=False,
+            dimension_names=dimension_names(node.metadata),
+        )
+
+
+def _open_node(source: Source) -> Any:
+    import zarr
+
+    try:
+        return zarr.open(_zarr_store(source), mode="r", path=source.path)
+    except FileNotFoundError:
+        raise SourceNotFoundError(
+            f"there is no Zarr array at {source.url}", "check the path"
+        ) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unreadable(source.url, error) from error
 
 
 def _open(source: Source, group: str | None) -> tuple[Any, str, dict[str, Any]]:
@@ -317,8 +369,6 @@ def _matches(path: str, patterns: Iterable[str]) -> bool:
 def _is_loaded(array: zarr.Array[Any], path: str, loadable: Sequence[str] | None) -> bool:
     if loadable is not None:
         return _matches(path, loadable)
-    from refreeze.convert import dimension_names
-
     return array.ndim == 1 and dimension_names(array.metadata) == (path.rpartition("/")[2],)
 
 
@@ -333,6 +383,7 @@ def _array_spec(array: zarr.Array[Any], *, path: str, source_path: str, loaded: 
         key_encoding=key_encoding,
         separator=separator,
         loaded=loaded,
+        dimension_names=dimension_names(array.metadata),
     )
 
 

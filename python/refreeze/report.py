@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["ArrayReport", "IngestReport"]
+__all__ = ["ArrayReport", "IngestReport", "ListStats"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,38 @@ class IngestReport:
                 plain[shape] = list(getattr(array, shape))
         report["arrays"] = list(report["arrays"])
         return report
+
+
+@dataclass(frozen=True)
+class ListStats(Mapping[str, Any]):
+    """What a listing has cost and met so far; also a mapping of its fields."""
+
+    list_requests: int
+    """LIST requests, retries included; on a local file system, folders read."""
+    keys_listed: int
+    chunks: int
+    """Chunks of the region."""
+    foreign_keys: int
+    """Keys that are neither chunks of the array nor Zarr metadata."""
+    foreign_example: str | None
+    retries: int
+    warnings: tuple[str, ...]
+    """What is odd about the server."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.__dataclass_fields__:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__dataclass_fields__)
+
+    def __len__(self) -> int:
+        return len(self.__dataclass_fields__)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the statistics as plain data, ready for `json.dumps`."""
+        return asdict(self) | {"warnings": list(self.warnings)}
 
 
 def peak_rss_bytes() -> int:

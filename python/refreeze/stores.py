@@ -27,6 +27,7 @@ __all__ = [
     "resolve_source",
     "resolve_target",
     "shown_url",
+    "store_source",
 ]
 
 Options = Mapping[str, Any]
@@ -144,13 +145,18 @@ def resolve_source(source: Any, options: Options | None = None) -> Source:
             url = url if "://" in url else Path(url).absolute().as_uri()
             store, path = first.resolve(url)
             return _checked(Source(shown_url(url), store, str(path).strip("/")))
-        path = os.fspath(second).strip("/")
-        return _checked(Source(_store_url(first, path), first, path))
+        return store_source(first, os.fspath(second))
     if isinstance(source, list | tuple):
         raise NotInThisVersionError("several sources are not in this version")
     raise TypeError(
         f"source must be a URL, a path, (registry, url) or (store, path), not {type(source).__name__}"
     )
+
+
+def store_source(store: Any, path: str) -> Source:
+    """Find the source at a path in an obstore store."""
+    path = path.strip("/")
+    return _checked(Source(_store_url(store, path), store, path))
 
 
 def _source_from_url(url: str, options: Options | None) -> Source:

@@ -7,6 +7,7 @@ use refreeze::{Error, ErrorKind};
 /// The exception for an error: the class that is named after its kind, with message and hint.
 pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     let class = match error.kind() {
+        ErrorKind::Region => "RegionError",
         ErrorKind::UnsupportedArray => "UnsupportedArrayError",
         ErrorKind::SourceNotFound => "SourceNotFoundError",
         ErrorKind::AlreadyExists => "AlreadyExistsError",

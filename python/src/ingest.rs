@@ -41,10 +41,11 @@ pub(crate) struct ArraySpec {
     key_encoding: String,
     separator: String,
     loaded: bool,
+    pub(crate) dimension_names: Option<Vec<Option<String>>>,
 }
 
 impl ArraySpec {
-    fn node(self) -> refreeze::Result<ArrayNode> {
+    pub(crate) fn node(self) -> refreeze::Result<ArrayNode> {
         let layout = ChunkKeyEncoding::parse(&self.key_encoding, &self.separator)
             .and_then(|encoding| ArrayLayout::new(self.shape, self.chunk_shape, encoding))
             .map_err(|error| {
@@ -101,7 +102,7 @@ fn target(spec: &Bound<'_, PyAny>) -> PyResult<TargetLocation> {
 #[pyfunction]
 #[pyo3(signature = (
     store, path, target, *, source_url, branch, groups, arrays, skip_empty_chunks,
-    references_per_manifest, references_per_commit, message, progress
+    references_per_manifest, references_per_commit, concurrency, message, progress
 ))]
 #[expect(clippy::too_many_arguments, reason = "the options of one Python call, all keywords")]
 pub(crate) fn ingest(
@@ -116,6 +117,7 @@ pub(crate) fn ingest(
     skip_empty_chunks: bool,
     references_per_manifest: u32,
     references_per_commit: usize,
+    concurrency: usize,
     message: Option<String>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
@@ -141,6 +143,7 @@ pub(crate) fn ingest(
         arrays,
         empty_chunks: if skip_empty_chunks { EmptyChunks::Skip } else { EmptyChunks::Error },
         limits: PlanLimits { references_per_manifest, references_per_commit },
+        concurrency,
         message,
     };
     let on_progress = callback(progress);

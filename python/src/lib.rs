@@ -5,6 +5,7 @@
 
 mod errors;
 mod ingest;
+mod listing;
 mod runtime;
 mod stores;
 
@@ -14,6 +15,8 @@ use pyo3::prelude::*;
 mod _refreeze {
     #[pymodule_export]
     use super::ingest::ingest;
+    #[pymodule_export]
+    use super::listing::{ChunkStream, estimate_array, list_chunks};
 
     /// Version of the compiled crate.
     #[pymodule_export]

@@ -67,6 +67,27 @@ where
     })
 }
 
+/// Lets the current thread start tasks on the runtime.
+pub(crate) fn enter() -> Option<tokio::runtime::EnterGuard<'static>> {
+    runtime().ok().map(Runtime::enter)
+}
+
+/// Waits for a future on this thread, which must not hold the GIL, until a signal handler raises.
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> PyResult<T> {
+    let mut future = std::pin::pin!(future);
+    runtime()?.block_on(async {
+        loop {
+            tokio::select! {
+                output = &mut future => return Ok(output),
+                () = tokio::time::sleep(SIGNAL_CHECK) => {}
+            }
+            // A path instead of the closure is not general enough in lifetimes.
+            #[expect(clippy::redundant_closure_for_method_calls)]
+            Python::attach(|py| py.check_signals())?;
+        }
+    })
+}
+
 fn finish<T>(outcome: Result<refreeze::Result<T>, tokio::task::JoinError>) -> PyResult<T> {
     match outcome {
         Ok(Ok(value)) => Ok(value),

@@ -1,16 +1,21 @@
 //! obstore's store objects, which may come from another compiled library, as the crate's sources.
 //!
 //! A store is rebuilt from what it tells of itself (configuration, client options, retries,
-//! credential provider); connections are not shared.
+//! credential provider); connections are not shared. A store in memory cannot be rebuilt: it is
+//! listed by its own library.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use chrono::{DateTime, Utc};
+use object_store::RetryConfig;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3_object_store::{PyClientOptions, PyS3Store};
-use refreeze::source::{LocalSource, S3Settings, S3Source, Source};
+use refreeze::list::retry::RetryPolicy;
+use refreeze::source::{LocalSource, MemoryObject, MemorySource, ObjectInfo, S3Source, Source};
 
 use crate::errors::to_python;
 
@@ -18,12 +23,9 @@ use crate::errors::to_python;
 pub(crate) fn source(store: &Bound<'_, PyAny>, path: &str) -> PyResult<Source> {
     let py = store.py();
     let result = match class_name(store)?.as_str() {
-        "S3Store" => {
-            let settings = S3Settings::of(&s3_builder(store)?);
-            let prefix = prefixed(store, path)?;
-            Ok(Source::S3(S3Source::with_client(s3_client(store)?, settings, &prefix)))
-        }
+        "S3Store" => s3(store, path)?.map(Source::S3),
         "LocalStore" => LocalSource::new(local_path(store, path)?).map(Source::Local),
+        "MemoryStore" => memory(store, path).map(Source::Memory).map(Ok)?,
         other => {
             return Err(PyTypeError::new_err(format!(
                 "a source in {other} is not in this version; use an obstore S3Store or LocalStore"
@@ -31,6 +33,42 @@ pub(crate) fn source(store: &Bound<'_, PyAny>, path: &str) -> PyResult<Source> {
         }
     };
     result.map_err(|error| to_python(py, &error))
+}
+
+/// A bucket; listings are as persistent as the store says, if it does.
+fn s3(store: &Bound<'_, PyAny>, path: &str) -> PyResult<refreeze::Result<S3Source>> {
+    let mut list_retries = RetryPolicy::default();
+    let config = store.getattr("retry_config")?;
+    if !config.is_none() {
+        let config = retries(&config)?;
+        list_retries.attempts =
+            u32::try_from(config.max_retries).unwrap_or(u32::MAX).saturating_add(1);
+        list_retries.first = config.backoff.init_backoff;
+        list_retries.longest = config.backoff.max_backoff;
+    }
+    let source = S3Source::new(s3_builder(store)?, &prefixed(store, path)?);
+    Ok(source.map(|source| source.with_list_retries(list_retries)))
+}
+
+/// The objects of a store in memory, as its own library lists them.
+fn memory(store: &Bound<'_, PyAny>, path: &str) -> PyResult<MemorySource> {
+    let folder = path.trim_matches('/');
+    let mut objects = Vec::new();
+    for chunk in store.call_method1("list", (folder,))?.try_iter()? {
+        for object in chunk?.try_iter()? {
+            let object = object?;
+            let key: String = object.get_item("path")?.extract()?;
+            let modified: DateTime<Utc> = object.get_item("last_modified")?.extract()?;
+            let relative = key.strip_prefix(folder).unwrap_or(&key).trim_start_matches('/');
+            let info = ObjectInfo {
+                size: object.get_item("size")?.extract()?,
+                last_modified: modified.timestamp_micros(),
+                e_tag: object.get_item("e_tag")?.extract()?,
+            };
+            objects.push(MemoryObject { key: relative.to_owned(), info });
+        }
+    }
+    Ok(MemorySource::new(objects))
 }
 
 fn class_name(store: &Bound<'_, PyAny>) -> PyResult<String> {
@@ -58,6 +96,10 @@ pub(crate) fn s3_builder(store: &Bound<'_, PyAny>) -> PyResult<AmazonS3Builder> 
     if !client_options.is_none() {
         builder = builder.with_client_options(client_options.extract::<PyClientOptions>()?.into());
     }
+    let retry_config = store.getattr("retry_config")?;
+    if !retry_config.is_none() {
+        builder = builder.with_retry(retries(&retry_config)?);
+    }
     for (key, value) in store.getattr("config")?.cast_into::<PyDict>()? {
         let key: String = key.extract()?;
         let parsed = key
@@ -65,15 +107,45 @@ pub(crate) fn s3_builder(store: &Bound<'_, PyAny>) -> PyResult<AmazonS3Builder> 
             .map_err(|_| PyValueError::new_err(format!("unknown S3 setting {key}")))?;
         builder = builder.with_config(parsed, value.str()?.to_string());
     }
+    if !store.getattr("credential_provider")?.is_none() {
+        builder = builder.with_credentials(credentials(store)?);
+    }
     Ok(builder)
 }
 
-/// A client like the store's own, with its retries and its credential provider (Python call-back
-/// included).
-fn s3_client(store: &Bound<'_, PyAny>) -> PyResult<AmazonS3> {
+/// obstore's `RetryConfig`, a dictionary of which every part may be left out.
+fn retries(config: &Bound<'_, PyAny>) -> PyResult<RetryConfig> {
+    let mut retries = RetryConfig::default();
+    if let Some(most) = part(config, "max_retries")? {
+        retries.max_retries = most.extract()?;
+    }
+    if let Some(timeout) = part(config, "retry_timeout")? {
+        retries.retry_timeout = timeout.extract::<Duration>()?;
+    }
+    if let Some(backoff) = part(config, "backoff")? {
+        if let Some(first) = part(&backoff, "init_backoff")? {
+            retries.backoff.init_backoff = first.extract()?;
+        }
+        if let Some(longest) = part(&backoff, "max_backoff")? {
+            retries.backoff.max_backoff = longest.extract()?;
+        }
+        if let Some(base) = part(&backoff, "base")? {
+            retries.backoff.base = base.extract()?;
+        }
+    }
+    Ok(retries)
+}
+
+/// An entry of a dictionary that may be absent or None.
+fn part<'py>(config: &Bound<'py, PyAny>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    Ok(config.cast::<PyDict>()?.get_item(name)?.filter(|value| !value.is_none()))
+}
+
+/// The store's credential provider, Python call-back included.
+fn credentials(store: &Bound<'_, PyAny>) -> PyResult<AwsCredentialProvider> {
     let (args, kwargs): (Bound<'_, PyTuple>, Bound<'_, PyDict>) =
         store.call_method0("__getnewargs_ex__")?.extract()?;
     let rebuilt = store.py().get_type::<PyS3Store>().call(args, Some(&kwargs))?;
     let rebuilt = rebuilt.cast::<PyS3Store>()?.get().clone();
-    Ok(rebuilt.into_inner().inner().clone())
+    Ok(std::sync::Arc::clone(rebuilt.into_inner().inner().credentials()))
 }

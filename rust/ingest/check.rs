@@ -26,7 +26,7 @@ const CONCURRENT_READS: usize = 16;
 pub(super) async fn read_back(
     repository: &Repository,
     snapshot: &SnapshotId,
-    work: Work<'_>,
+    work: &Work<'_>,
     tally: &Tally<'_>,
 ) -> Result<()> {
     let prefix = work.container.container().url_prefix().to_owned();

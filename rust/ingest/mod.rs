@@ -24,6 +24,7 @@ use crate::batch::EmptyChunks;
 use crate::commit::{PublishedRun, RunDescription, Staging, find_published};
 use crate::container::SourceContainer;
 use crate::error::TargetContext as _;
+use crate::list::limit::ConcurrencyLimit;
 use crate::metadata::{ArrayNode, GroupNode};
 use crate::plan::{Plan, PlanLimits};
 use crate::progress::OnProgress;
@@ -53,6 +54,8 @@ pub struct IngestJob {
     pub empty_chunks: EmptyChunks,
     /// How many references go where.
     pub limits: PlanLimits,
+    /// LIST requests in flight, over all arrays.
+    pub concurrency: usize,
     /// The user's message for every commit.
     pub message: Option<String>,
 }
@@ -144,12 +147,13 @@ async fn run(
         container: &container,
         arrays,
         empty_chunks: *empty_chunks,
-        references_per_commit: plan.limits.references_per_commit,
+        limits: plan.limits,
+        in_flight: ConcurrencyLimit::new(job.concurrency),
     };
-    references::ingest(work, &mut staging, &mut tally).await?;
+    references::ingest(&work, &mut staging, &mut tally).await?;
 
     tally.begin("check");
-    check::read_back(target.repository(), staging.tip(), work, &tally).await?;
+    check::read_back(target.repository(), staging.tip(), &work, &tally).await?;
     publishing.store(true, Ordering::Relaxed);
     tally.begin("publish");
     staging.publish().await?;

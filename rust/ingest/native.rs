@@ -8,9 +8,10 @@ use icechunk::store::Store;
 use super::tally::Tally;
 use crate::batch::{ChunkRules, EmptyChunks, ReferenceBatch};
 use crate::error::TargetContext as _;
-use crate::list::list_chunks;
+use crate::list::{ListOptions, list_chunks, stats_of};
 use crate::manifest::node_path;
 use crate::metadata::ArrayNode;
+use crate::region::ChunkBox;
 use crate::source::Source;
 use crate::{Error, ErrorKind, Result};
 
@@ -32,11 +33,12 @@ pub(super) async fn copy(
             continue;
         }
         let mut chunks = ReferenceBatch::default();
-        let mut listing = list_chunks(source, array);
+        let region = ChunkBox::whole(&array.layout);
+        let mut listing = list_chunks(source, array, region, ListOptions::new(CONCURRENT_COPIES))?;
         while let Some(records) = listing.batches.try_next().await? {
             chunks.extend(&records, array, rules)?;
         }
-        tally.found(position, chunks.len() as u64, listing.stats());
+        tally.found(position, chunks.len() as u64, &stats_of(&listing.stats));
         let path = node_path(&array.path)?;
         let mut copies = futures::stream::iter(chunks.into_sorted())
             .map(|chunk| read(source, array, chunk.index).boxed())

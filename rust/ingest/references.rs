@@ -1,5 +1,7 @@
 //! Lists the referenced arrays and commits their references in bounded batches.
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -10,85 +12,176 @@ use crate::Result;
 use crate::batch::{ChunkRules, EmptyChunks, ReferenceBatch};
 use crate::commit::Staging;
 use crate::container::SourceContainer;
-use crate::list::{ChunkColumns, ListStats, list_chunks};
+use crate::list::limit::ConcurrencyLimit;
+use crate::list::{ChunkColumns, ListOptions, ListStats, Listing, list_chunks, stats_of};
 use crate::manifest::set_references;
 use crate::metadata::ArrayNode;
+use crate::plan::{PlanLimits, batches};
+use crate::region::ChunkBox;
 use crate::source::Source;
 
-/// Arrays listed at a time; each is listed serially.
+/// Arrays listed at a time.
 const CONCURRENT_LISTINGS: usize = 8;
 
 /// What is to be listed, and how.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Work<'a> {
     pub(super) source: &'a Source,
     pub(super) container: &'a SourceContainer,
     pub(super) arrays: &'a [ArrayNode],
     pub(super) empty_chunks: EmptyChunks,
-    pub(super) references_per_commit: usize,
+    pub(super) limits: PlanLimits,
+    /// Requests in flight, over all arrays.
+    pub(super) in_flight: Arc<ConcurrencyLimit>,
 }
 
-/// References that wait for a commit, by position of the array.
-struct Pending {
-    batches: Vec<ReferenceBatch>,
+/// A run of listings and commits.
+struct Run<'a, 'b> {
+    work: &'a Work<'a>,
+    staging: &'a mut Staging<'b>,
+    tally: &'a mut Tally<'b>,
+    /// References that wait for a commit, by position of the array.
+    waiting: Vec<ReferenceBatch>,
     references: usize,
+    /// Known when the first chunk is: the source is asked about the times it lists.
+    rules: Option<ChunkRules>,
 }
 
 /// Lists every referenced array and commits what is found, in bounded batches.
-pub(super) async fn ingest(
-    work: Work<'_>,
-    staging: &mut Staging<'_>,
-    tally: &mut Tally<'_>,
+///
+/// Arrays that fit a commit are listed several at a time and committed together. A larger one is
+/// listed batch by batch, each a range of its leading dimension that ends where manifests do, so
+/// that no commit rewrites another's manifests.
+pub(super) async fn ingest<'b>(
+    work: &Work<'_>,
+    staging: &mut Staging<'b>,
+    tally: &mut Tally<'b>,
 ) -> Result<()> {
-    let mut listings = Vec::new();
-    for (position, array) in work.arrays.iter().enumerate() {
-        if !array.loaded {
-            listings.push(listing(position, work.source, array));
-        }
-    }
-    let mut pages = futures::stream::iter(listings).flatten_unordered(CONCURRENT_LISTINGS);
-
-    let mut pending =
-        Pending { batches: vec![ReferenceBatch::default(); work.arrays.len()], references: 0 };
     tally.begin("list");
-    // Known when the first chunk is: the source is asked about the times it lists.
-    let mut rules = None;
-    while let Some((position, records, stats)) = pages.next().await {
-        let mut added = 0;
-        let records = records?;
-        if let (None, Some(records), Some(array)) = (rules, &records, work.arrays.get(position)) {
-            rules = Some(rules_of(work, array, records, tally).await?);
-        }
-        if let Some(records) = records
-            && let Some(rules) = rules
-            && let Some(array) = work.arrays.get(position)
-            && let Some(waiting) = pending.batches.get_mut(position)
-        {
-            let before = waiting.len();
-            waiting.extend(&records, array, rules)?;
-            added = waiting.len() - before;
-        }
-        pending.references += added;
-        tally.found(position, added as u64, stats);
-        if pending.references >= work.references_per_commit {
-            commit(work, staging, &mut pending, tally).await?;
+    let waiting = vec![ReferenceBatch::default(); work.arrays.len()];
+    let mut run = Run { work, staging, tally, waiting, references: 0, rules: None };
+    let (mut small, mut large) = (Vec::new(), Vec::new());
+    for (position, array) in work.arrays.iter().enumerate().filter(|(_, array)| !array.loaded) {
+        let batches = batches(&array.layout, work.limits);
+        match <[ChunkBox; 1]>::try_from(batches) {
+            Ok([whole]) => small.push(listing(position, work, array, whole)),
+            Err(batches) => large.push((position, array, batches)),
         }
     }
-    commit(work, staging, &mut pending, tally).await
+    let mut pages = futures::stream::iter(small).flatten_unordered(CONCURRENT_LISTINGS);
+    while let Some(listed) = pages.next().await {
+        run.take(listed).await?;
+    }
+    for (position, array, batches) in large {
+        let (mut possible, mut found) = (0_u64, 0_u64);
+        for batch in batches {
+            let room = batch.chunks();
+            // Sparse batches share a commit: as many as are expected to fit, at the density so far.
+            let expected = match possible {
+                0 => u128::from(room),
+                _ => u128::from(room) * u128::from(found) / u128::from(possible),
+            };
+            run.make_room(usize::try_from(expected).unwrap_or(usize::MAX)).await?;
+            let mut pages = listing(position, work, array, batch);
+            while let Some(listed) = pages.next().await {
+                found += run.take(listed).await?;
+            }
+            possible = possible.saturating_add(room);
+        }
+    }
+    run.commit().await
 }
 
-/// A page of an array's listing, or its end, and what the listing has cost so far.
+impl Run<'_, '_> {
+    /// Takes note of a page of a listing; gives back how many references it added.
+    async fn take(&mut self, (position, records, stats): Listed) -> Result<u64> {
+        let mut added = 0;
+        if let Some(records) = records?
+            && let Some(array) = self.work.arrays.get(position)
+        {
+            let rules = match self.rules {
+                Some(rules) => rules,
+                None => *self.rules.insert(rules_of(self.work, array, &records, self.tally).await?),
+            };
+            if let Some(waiting) = self.waiting.get_mut(position) {
+                let before = waiting.len();
+                waiting.extend(&records, array, rules)?;
+                added = waiting.len() - before;
+            }
+        }
+        self.references += added;
+        self.tally.found(position, added as u64, &stats);
+        self.make_room(0).await?;
+        Ok(added as u64)
+    }
+
+    /// Commits what waits if it would not fit into one commit with `more`.
+    async fn make_room(&mut self, more: usize) -> Result<()> {
+        let limit = self.work.limits.references_per_commit;
+        if self.references >= limit || self.references.saturating_add(more) > limit {
+            self.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<()> {
+        if self.references == 0 {
+            return Ok(());
+        }
+        self.tally.begin("commit");
+        let store = self.staging.store().await?;
+        let mut parts = Vec::new();
+        for (position, (array, waiting)) in
+            self.work.arrays.iter().zip(&mut self.waiting).enumerate()
+        {
+            if waiting.is_empty() {
+                continue;
+            }
+            let batch = std::mem::take(waiting);
+            self.tally.add(position, &batch);
+            parts.push(json!({ "array": array.path, "references": batch.len() }));
+            set_references(&store, self.work.container, array, batch).await?;
+        }
+        let what = format!("{} references", self.references);
+        self.staging.commit(&store, &what, json!(parts)).await?;
+        self.tally.committed(self.staging.commits());
+        self.references = 0;
+        Ok(())
+    }
+}
+
+/// A page of an array's listing, or its end, and what the listing has cost since the last.
 type Listed = (usize, Result<Option<RecordBatch>>, ListStats);
 
-/// The listing of one array, which begins when it is first polled.
-fn listing(position: usize, source: &Source, array: &ArrayNode) -> BoxStream<'static, Listed> {
-    let (source, array) = (source.clone(), array.clone());
+/// The listing of a part of one array, which begins when it is first polled.
+fn listing(
+    position: usize,
+    work: &Work<'_>,
+    array: &ArrayNode,
+    region: ChunkBox,
+) -> BoxStream<'static, Listed> {
+    let (source, array, limit) = (work.source.clone(), array.clone(), Arc::clone(&work.in_flight));
     futures::stream::once(async move {
-        let listing = list_chunks(&source, &array);
-        let stats = listing.stats_handle();
-        let end = futures::stream::once(std::future::ready(Ok(None)));
-        let pages = listing.batches.map(|records| records.map(Some)).chain(end);
-        pages.map(move |records| (position, records, stats()))
+        let options = ListOptions { limit, paths: None, flat: false };
+        match list_chunks(&source, &array, region, options) {
+            Ok(Listing { batches, stats, .. }) => {
+                let end = futures::stream::once(std::future::ready(Ok(None)));
+                let pages = batches.map(|records| records.map(Some)).chain(end);
+                let mut last = ListStats::default();
+                pages
+                    .map(move |records| {
+                        let now = stats_of(&stats);
+                        let since = now.since(&last);
+                        last = now;
+                        (position, records, since)
+                    })
+                    .boxed()
+            }
+            Err(error) => {
+                let failed = (position, Err(error), ListStats::default());
+                futures::stream::once(std::future::ready(failed)).boxed()
+            }
+        }
     })
     .flatten()
     .boxed()
@@ -96,7 +189,7 @@ fn listing(position: usize, source: &Source, array: &ArrayNode) -> BoxStream<'st
 
 /// How this run's chunks become references, judged by the first of them.
 async fn rules_of(
-    work: Work<'_>,
+    work: &Work<'_>,
     array: &ArrayNode,
     records: &RecordBatch,
     tally: &mut Tally<'_>,
@@ -115,32 +208,4 @@ async fn rules_of(
         );
     }
     Ok(ChunkRules { empty_chunks: work.empty_chunks, next_second })
-}
-
-async fn commit(
-    work: Work<'_>,
-    staging: &mut Staging<'_>,
-    pending: &mut Pending,
-    tally: &mut Tally<'_>,
-) -> Result<()> {
-    if pending.references == 0 {
-        return Ok(());
-    }
-    tally.begin("commit");
-    let store = staging.store().await?;
-    let mut parts = Vec::new();
-    for (position, (array, waiting)) in work.arrays.iter().zip(&mut pending.batches).enumerate() {
-        if waiting.is_empty() {
-            continue;
-        }
-        let batch = std::mem::take(waiting);
-        tally.add(position, &batch);
-        parts.push(json!({ "array": array.path, "references": batch.len() }));
-        set_references(&store, work.container, array, batch).await?;
-    }
-    let what = format!("{} references", pending.references);
-    staging.commit(&store, &what, json!(parts)).await?;
-    tally.committed(staging.commits());
-    pending.references = 0;
-    Ok(())
 }

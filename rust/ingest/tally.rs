@@ -16,7 +16,7 @@ pub(super) struct Tally<'a> {
     pub(super) warnings: Vec<String>,
     /// One committed chunk of each array that has any.
     pub(super) samples: Vec<Option<ChunkReference>>,
-    /// Listing statistics of the arrays whose listing has begun.
+    /// Listing statistics of each array.
     listings: Vec<ListStats>,
     progress: Progress,
     on_progress: &'a OnProgress,
@@ -57,12 +57,12 @@ impl<'a> Tally<'a> {
         self.warnings.push(warning);
     }
 
-    /// Chunks of an array were found, at the cost in `stats` so far.
-    pub(super) fn found(&mut self, position: usize, chunks: u64, stats: ListStats) {
+    /// Chunks of an array were found, at the cost in `stats`.
+    pub(super) fn found(&mut self, position: usize, chunks: u64, stats: &ListStats) {
+        self.list_requests += stats.list_requests;
+        self.keys_listed += stats.keys_listed;
         if let Some(listing) = self.listings.get_mut(position) {
-            self.list_requests += stats.list_requests - listing.list_requests;
-            self.keys_listed += stats.keys_listed - listing.keys_listed;
-            *listing = stats;
+            listing.add(stats);
         }
         if let Some(report) = self.reports.get_mut(position) {
             report.found(chunks);
@@ -94,6 +94,8 @@ impl<'a> Tally<'a> {
     pub(super) fn finish(mut self, arrays: &[ArrayNode]) -> Self {
         for (array, stats) in arrays.iter().zip(&self.listings) {
             self.warnings.extend(foreign_warning(array, stats));
+            let about = stats.warnings.iter();
+            self.warnings.extend(about.map(|text| format!("array {}: {text}", array.path)));
         }
         self
     }

@@ -1,13 +1,18 @@
 //! The Arrow form of listed chunks: the schema, and building and reading its batches.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use arrow_array::builder::{StringBuilder, TimestampMicrosecondBuilder, UInt64Builder};
+use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{TimestampMicrosecondType, UInt32Type, UInt64Type};
-use arrow_array::{ArrayRef, FixedSizeListArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_array::{
+    ArrayRef, FixedSizeListArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray,
+    UInt32Array, UInt64Array,
+};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 
+use crate::key::ChunkKeyEncoding;
 use crate::{Error, ErrorKind, Result};
 
 /// The schema of chunk record batches.
@@ -19,19 +24,59 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// [`ErrorKind::UnsupportedArray`] for more dimensions than Arrow can hold (2³¹).
 pub fn chunk_schema(ndim: usize) -> Result<SchemaRef> {
-    let width = i32::try_from(ndim).map_err(|_| {
-        Error::new(ErrorKind::UnsupportedArray, format!("an array of {ndim} dimensions"))
-    })?;
-    Ok(Arc::new(Schema::new(vec![
-        Field::new("chunk", DataType::FixedSizeList(coordinate_field(), width), false),
-        Field::new("size", DataType::UInt64, false),
-        Field::new(
-            "last_modified",
-            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            false,
-        ),
-        Field::new("e_tag", DataType::Utf8, true),
-    ])))
+    Ok(Arc::clone(
+        &RecordLayout::new(ndim, ChunkKeyEncoding::parse("v2", ".")?, None, false)?.schema,
+    ))
+}
+
+/// What the record batches of a listing hold.
+#[derive(Debug)]
+pub(super) struct RecordLayout {
+    ndim: usize,
+    encoding: ChunkKeyEncoding,
+    paths: Option<String>,
+    flat: bool,
+    schema: SchemaRef,
+}
+
+impl RecordLayout {
+    /// With `paths`, a column `path` of that path, `/` and the key; `flat` gives each dimension a
+    /// column of its own.
+    pub(super) fn new(
+        ndim: usize,
+        encoding: ChunkKeyEncoding,
+        paths: Option<String>,
+        flat: bool,
+    ) -> Result<Self> {
+        let width = i32::try_from(ndim).map_err(|_| {
+            Error::new(ErrorKind::UnsupportedArray, format!("an array of {ndim} dimensions"))
+        })?;
+        let mut fields = Vec::new();
+        if flat {
+            let name = |axis| Field::new(format!("chunk_{axis}"), DataType::UInt32, false);
+            fields.extend((0..ndim).map(name));
+        } else {
+            let list = DataType::FixedSizeList(coordinate_field(), width);
+            fields.push(Field::new("chunk", list, false));
+        }
+        let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        fields.push(Field::new("size", DataType::UInt64, false));
+        fields.push(Field::new("last_modified", time, false));
+        fields.push(Field::new("e_tag", DataType::Utf8, true));
+        if paths.is_some() {
+            fields.push(Field::new("path", DataType::Utf8, false));
+        }
+        let paths = paths.map(|path| if path.is_empty() { path } else { format!("{path}/") });
+        Ok(Self { ndim, encoding, paths, flat, schema: Arc::new(Schema::new(fields)) })
+    }
+
+    pub(super) fn ndim(&self) -> usize {
+        self.ndim
+    }
+
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
 }
 
 fn coordinate_field() -> Arc<Field> {
@@ -44,68 +89,80 @@ fn arrow_error(error: &ArrowError) -> Error {
 
 /// Fills one record batch.
 pub(super) struct ChunkRecords {
-    ndim: usize,
+    layout: Arc<RecordLayout>,
     coords: Vec<u32>,
-    sizes: UInt64Builder,
-    times: TimestampMicrosecondBuilder,
+    sizes: Vec<u64>,
+    times: Vec<i64>,
     e_tags: StringBuilder,
-    rows: usize,
+    paths: StringBuilder,
+    key: String,
 }
 
 impl ChunkRecords {
-    pub(super) fn new(ndim: usize) -> Self {
+    pub(super) fn new(layout: Arc<RecordLayout>) -> Self {
         Self {
-            ndim,
+            layout,
             coords: Vec::new(),
-            sizes: UInt64Builder::new(),
-            times: TimestampMicrosecondBuilder::new().with_timezone("UTC"),
+            sizes: Vec::new(),
+            times: Vec::new(),
             e_tags: StringBuilder::new(),
-            rows: 0,
+            paths: StringBuilder::new(),
+            key: String::new(),
         }
     }
 
-    /// Adds a chunk; `coords` must have the array's number of dimensions.
+    pub(super) fn rows(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// Adds a chunk; `coords` are as many as the array has dimensions, time is in µs since 1970.
     pub(super) fn push(
         &mut self,
         coords: &[u32],
         size: u64,
         last_modified: i64,
         e_tag: Option<&str>,
-    ) -> Result<()> {
-        if coords.len() != self.ndim {
-            return Err(Error::new(
-                ErrorKind::Listing,
-                format!("{} coordinates for {} dimensions", coords.len(), self.ndim),
-            ));
-        }
+    ) {
+        debug_assert_eq!(coords.len(), self.layout.ndim);
         self.coords.extend_from_slice(coords);
-        self.sizes.append_value(size);
-        self.times.append_value(last_modified);
+        self.sizes.push(size);
+        self.times.push(last_modified);
         self.e_tags.append_option(e_tag);
-        self.rows += 1;
-        Ok(())
+        if let Some(prefix) = &self.layout.paths {
+            self.key.clear();
+            // Writing to a String does not fail.
+            let _ = write!(self.key, "{prefix}{}", self.layout.encoding.encode(coords));
+            self.paths.append_value(&self.key);
+        }
     }
 
     pub(super) fn finish(mut self) -> Result<RecordBatch> {
-        let schema = chunk_schema(self.ndim)?;
-        let width = i32::try_from(self.ndim).unwrap_or(i32::MAX);
-        // `with_length` because a scalar's list of no coordinates says nothing of the rows.
-        let chunk = FixedSizeListArray::try_new_with_length(
-            coordinate_field(),
-            width,
-            Arc::new(UInt32Array::from(self.coords)) as ArrayRef,
-            None,
-            self.rows,
-        )
-        .map_err(|error| arrow_error(&error))?;
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(chunk),
-            Arc::new(self.sizes.finish()),
-            Arc::new(self.times.finish()),
-            Arc::new(self.e_tags.finish()),
-        ];
-        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        RecordBatch::try_new_with_options(schema, columns, &options)
+        let (ndim, rows) = (self.layout.ndim, self.sizes.len());
+        let mut columns: Vec<ArrayRef> = Vec::new();
+        if self.layout.flat {
+            for axis in 0..ndim {
+                let coords = self.coords.iter().skip(axis).step_by(ndim).copied();
+                columns.push(Arc::new(UInt32Array::from_iter_values(coords)));
+            }
+        } else {
+            // With a length, because a scalar's list of no coordinates says nothing of the rows.
+            let chunk = FixedSizeListArray::try_new_with_length(
+                coordinate_field(),
+                i32::try_from(ndim).unwrap_or(i32::MAX),
+                Arc::new(UInt32Array::from(self.coords)) as ArrayRef,
+                None,
+                rows,
+            );
+            columns.push(Arc::new(chunk.map_err(|error| arrow_error(&error))?));
+        }
+        columns.push(Arc::new(UInt64Array::from(self.sizes)));
+        columns.push(Arc::new(TimestampMicrosecondArray::from(self.times).with_timezone("UTC")));
+        columns.push(Arc::new(self.e_tags.finish()));
+        if self.layout.paths.is_some() {
+            columns.push(Arc::new(self.paths.finish()));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::clone(&self.layout.schema), columns, &options)
             .map_err(|error| arrow_error(&error))
     }
 }
@@ -153,12 +210,17 @@ impl<'a> ChunkColumns<'a> {
 mod tests {
     use super::*;
 
+    fn records(ndim: usize, paths: Option<&str>, flat: bool) -> ChunkRecords {
+        let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();
+        let layout = RecordLayout::new(ndim, encoding, paths.map(str::to_owned), flat).unwrap();
+        ChunkRecords::new(Arc::new(layout))
+    }
+
     #[test]
     fn a_batch_gives_back_its_columns() {
-        let mut records = ChunkRecords::new(2);
-        records.push(&[1, 2], 10, 77, Some("\"tag\"")).unwrap();
-        records.push(&[3, 4], 20, 78, None).unwrap();
-        assert!(records.push(&[1], 0, 0, None).is_err());
+        let mut records = records(2, None, false);
+        records.push(&[1, 2], 10, 77, Some("\"tag\""));
+        records.push(&[3, 4], 20, 78, None);
         let batch = records.finish().unwrap();
         assert_eq!(batch.schema(), chunk_schema(2).unwrap());
         let columns = ChunkColumns::of(&batch).unwrap();
@@ -169,10 +231,21 @@ mod tests {
 
     #[test]
     fn a_scalar_has_a_row_without_coordinates() {
-        let mut records = ChunkRecords::new(0);
-        records.push(&[], 10, 77, None).unwrap();
+        let mut records = records(0, None, false);
+        records.push(&[], 10, 77, None);
         let batch = records.finish().unwrap();
         assert_eq!(batch.num_rows(), 1);
         assert_eq!(ChunkColumns::of(&batch).unwrap().coords, [0_u32; 0]);
+    }
+
+    #[test]
+    fn flat_batches_have_a_column_a_dimension_and_paths_name_objects() {
+        let mut records = records(2, Some("a/b"), true);
+        records.push(&[1, 2], 10, 77, None);
+        records.push(&[3, 4], 20, 78, None);
+        let batch = records.finish().unwrap();
+        let column = |name| batch.column_by_name(name).unwrap();
+        assert_eq!(column("chunk_1").as_primitive::<UInt32Type>().values(), &[2, 4]);
+        assert_eq!(column("path").as_string::<i32>().value(1), "a/b/c/3/4");
     }
 }

@@ -1,23 +1,17 @@
-//! A Zarr store in a folder of a local file system.
+//! A Zarr store in a folder of a local file system: paths, sizes, times and bytes.
 //!
-//! Listing is one walk that follows symbolic links, as zarr-python's reads do; its order is
-//! the file system's. Sizes and times come from `stat`.
+//! How an array's folders are walked is the lister's business.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use icechunk::ObjectStoreConfig;
-use tokio::sync::mpsc;
 
-use super::page::{ObjectInfo, Page, PageBuilder, PageStream};
+use super::ObjectInfo;
 use crate::error::chain;
 use crate::{Error, ErrorKind, Result};
-
-/// Files of one page: as many as S3 gives, so that progress looks alike.
-const PAGE: usize = 1_000;
 
 /// A folder.
 #[derive(Debug, Clone)]
@@ -53,20 +47,30 @@ impl LocalSource {
         ObjectStoreConfig::LocalFileSystem(self.root.clone())
     }
 
-    pub(super) fn head(&self, key: &str) -> Result<Option<ObjectInfo>> {
-        let path = self.root.join(key);
-        match std::fs::metadata(&path) {
+    /// The file or folder at `key`.
+    pub(crate) fn path(&self, key: &str) -> PathBuf {
+        if key.is_empty() { self.root.clone() } else { self.root.join(key) }
+    }
+
+    /// Size and time of a file; `None` when it is not there or not a file.
+    pub(crate) fn info(path: &Path) -> Result<Option<ObjectInfo>> {
+        match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => {
-                object_info(&metadata).map(Some).map_err(|error| unreadable(&path, &error))
+                let modified = metadata.modified().map_err(|error| unreadable(path, &error))?;
+                Ok(Some(ObjectInfo {
+                    size: metadata.len(),
+                    last_modified: microseconds_rounded_up(modified),
+                    e_tag: None,
+                }))
             }
             Ok(_) => Ok(None),
             Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(unreadable(&path, &error)),
+            Err(error) => Err(unreadable(path, &error)),
         }
     }
 
     pub(super) async fn get(&self, key: &str) -> Result<Option<Bytes>> {
-        let path = self.root.join(key);
+        let path = self.path(key);
         let read = tokio::task::spawn_blocking(move || match std::fs::read(&path) {
             Ok(bytes) => Ok(Some(Bytes::from(bytes))),
             Err(error) if is_absent(&error) => Ok(None),
@@ -74,74 +78,10 @@ impl LocalSource {
         });
         read.await.map_err(|error| Error::new(ErrorKind::Listing, chain(&error)))?
     }
-
-    pub(super) fn pages(&self, folder: &str) -> PageStream {
-        let folder = if folder.is_empty() { self.root.clone() } else { self.root.join(folder) };
-        let (sender, receiver) = mpsc::channel(4);
-        tokio::task::spawn_blocking(move || {
-            if let Err(Stopped::Failed(error)) = walk(&folder, &sender) {
-                // Nobody listens any more: nothing to tell.
-                let _ = sender.blocking_send(Err(error));
-            }
-        });
-        futures::stream::unfold(receiver, |mut receiver| async {
-            receiver.recv().await.map(|page| (page, receiver))
-        })
-        .boxed()
-    }
 }
 
-/// Why a walk ended early.
-enum Stopped {
-    Failed(Error),
-    /// The receiving end is gone.
-    Dropped,
-}
-
-fn walk(folder: &Path, sender: &mpsc::Sender<Result<Page>>) -> std::result::Result<(), Stopped> {
-    let send = |page: Page| sender.blocking_send(Ok(page)).map_err(|_| Stopped::Dropped);
-    let mut page = PageBuilder::default();
-    for entry in walkdir::WalkDir::new(folder).follow_links(true) {
-        let entry = match entry {
-            Ok(entry) => entry,
-            // Listed, and gone before it was looked at; a dangling link likewise.
-            Err(error) if error.io_error().is_some_and(is_absent) => continue,
-            Err(error) => {
-                let path = error.path().unwrap_or(folder).to_owned();
-                return Err(Stopped::Failed(unreadable(&path, &io::Error::from(error))));
-            }
-        };
-        if entry.file_type().is_dir() {
-            page.count_request();
-            continue;
-        }
-        let info = match entry.metadata().map_err(io::Error::from).and_then(|m| object_info(&m)) {
-            Ok(info) => info,
-            Err(error) if is_absent(&error) => continue,
-            Err(error) => return Err(Stopped::Failed(unreadable(entry.path(), &error))),
-        };
-        let key = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-        page.push(key.as_os_str().as_encoded_bytes(), info.size, info.last_modified, b"");
-        if page.len() == PAGE {
-            send(page.take())?;
-        }
-    }
-    if !page.is_empty() {
-        send(page.take())?;
-    }
-    Ok(())
-}
-
-fn is_absent(error: &io::Error) -> bool {
+pub(crate) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-fn object_info(metadata: &std::fs::Metadata) -> io::Result<ObjectInfo> {
-    Ok(ObjectInfo {
-        size: metadata.len(),
-        last_modified: microseconds_rounded_up(metadata.modified()?),
-        e_tag: None,
-    })
 }
 
 /// Rounded up, because a reader compares with the file's own, finer, time: a reference that is a
@@ -155,7 +95,7 @@ fn microseconds_rounded_up(time: SystemTime) -> i64 {
     }
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Error {
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Error {
     let message = format!("cannot read {}: {error}", path.display());
     if error.kind() == io::ErrorKind::PermissionDenied {
         Error::new(ErrorKind::Access, message)
@@ -169,8 +109,6 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
 mod tests {
     use std::time::Duration;
 
-    use futures::TryStreamExt as _;
-
     use super::*;
 
     #[test]
@@ -183,30 +121,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_walk_gives_files_below_the_folder() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(dir.path().join("a/c/1")).unwrap();
-        std::fs::write(dir.path().join("a/c/1/0"), b"four").unwrap();
-        std::fs::write(dir.path().join("a/README"), b"x").unwrap();
-        std::fs::write(dir.path().join("b"), b"elsewhere").unwrap();
-        let source = LocalSource::new(dir.path()).unwrap();
-        let pages: Vec<_> = source.pages("a").try_collect().await.unwrap();
-        let mut keys: Vec<_> = pages
-            .iter()
-            .flat_map(Page::iter)
-            .map(|(key, size, ..)| (String::from_utf8_lossy(key).into_owned(), size))
-            .collect();
-        keys.sort();
-        assert_eq!(keys, [("README".to_owned(), 1), ("c/1/0".to_owned(), 4)]);
-        assert_eq!(pages.iter().map(Page::requests).sum::<u64>(), 3);
-    }
-
-    #[tokio::test]
-    async fn an_absent_folder_is_an_empty_listing() {
+    async fn what_is_not_a_file_is_absent() {
         let dir = tempfile::tempdir().unwrap();
         let source = LocalSource::new(dir.path()).unwrap();
-        assert!(source.pages("nothing").try_collect::<Vec<_>>().await.unwrap().is_empty());
-        assert_eq!(source.head("nothing").unwrap(), None);
+        assert_eq!(LocalSource::info(&source.path("nothing")).unwrap(), None);
+        assert_eq!(LocalSource::info(&source.path("")).unwrap(), None);
         assert_eq!(source.get("nothing").await.unwrap(), None);
+        assert!(LocalSource::new("relative").is_err());
     }
 }

@@ -3,19 +3,34 @@
 //! A closed set of stores behind a narrow interface. Keys are relative to the source's root,
 //! which is a folder or a key prefix; nothing here knows about arrays or chunks.
 
+mod echo;
 mod local;
-mod page;
+mod memory;
+pub mod page;
 mod s3;
+pub mod xml;
 
 use bytes::Bytes;
 use icechunk::ObjectStoreConfig;
 use icechunk::config::Credentials;
 
 pub use local::LocalSource;
-pub use page::{ObjectInfo, Page, PageBuilder, PageStream};
+pub(crate) use local::{is_absent, unreadable};
+pub use memory::{MemoryObject, MemorySource};
 pub use s3::{S3Settings, S3Source};
 
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
+
+/// Size and time of one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Bytes.
+    pub size: u64,
+    /// Microseconds since 1970-01-01 UTC; fractions of a microsecond are rounded up.
+    pub last_modified: i64,
+    /// As the service gave it.
+    pub e_tag: Option<String>,
+}
 
 /// A Zarr store (or a part of one) that can be listed and read.
 #[derive(Debug, Clone)]
@@ -24,6 +39,8 @@ pub enum Source {
     S3(S3Source),
     /// A folder of a local file system.
     Local(LocalSource),
+    /// What another library told of its store in memory; can be listed, not referenced.
+    Memory(MemorySource),
 }
 
 impl Source {
@@ -33,6 +50,7 @@ impl Source {
         match self {
             Self::S3(source) => source.url_prefix(),
             Self::Local(source) => source.url_prefix(),
+            Self::Memory(_) => "memory:///".to_owned(),
         }
     }
 
@@ -40,12 +58,12 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Access`](crate::ErrorKind::Access) or
-    /// [`ErrorKind::Listing`](crate::ErrorKind::Listing).
+    /// [`ErrorKind::Access`] or [`ErrorKind::Listing`].
     pub async fn head(&self, key: &str) -> Result<Option<ObjectInfo>> {
         match self {
             Self::S3(source) => source.head(key).await,
-            Self::Local(source) => source.head(key),
+            Self::Local(source) => LocalSource::info(&source.path(key)),
+            Self::Memory(source) => Ok(source.head(key)),
         }
     }
 
@@ -53,37 +71,13 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Access`](crate::ErrorKind::Access) or
-    /// [`ErrorKind::Listing`](crate::ErrorKind::Listing).
+    /// [`ErrorKind::Access`] or [`ErrorKind::Listing`].
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
         match self {
             Self::S3(source) => source.get(key).await,
             Self::Local(source) => source.get(key).await,
+            Self::Memory(_) => Err(not_in_memory()),
         }
-    }
-
-    /// All objects below `folder` (relative to the root; empty for the root), page by page.
-    ///
-    /// Page keys are relative to `folder`. Pages of S3 come in byte order, those of a local file
-    /// system in no order. The stream ends early on the first error, and stops work when dropped.
-    #[must_use]
-    pub fn pages(&self, folder: &str) -> PageStream {
-        match self {
-            Self::S3(source) => source.pages(folder),
-            Self::Local(source) => source.pages(folder),
-        }
-    }
-
-    /// Whether [`pages`](Self::pages) come in byte order of their keys.
-    #[must_use]
-    pub fn is_ordered(&self) -> bool {
-        matches!(self, Self::S3(_))
-    }
-
-    /// Whether [`pages`](Self::pages) may hold markers of folders, `a/` listed as an empty `a`.
-    #[must_use]
-    pub fn has_markers(&self) -> bool {
-        matches!(self, Self::S3(_))
     }
 
     /// Whether the store refuses a read that carries the object's own time; asked of one object
@@ -91,12 +85,11 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Access`](crate::ErrorKind::Access) or
-    /// [`ErrorKind::Listing`](crate::ErrorKind::Listing).
+    /// [`ErrorKind::Access`] or [`ErrorKind::Listing`].
     pub async fn refuses_listed_times(&self, key: &str, last_modified: i64) -> Result<bool> {
         match self {
             Self::S3(source) => source.refuses_listed_times(key, last_modified).await,
-            Self::Local(_) => Ok(false),
+            Self::Local(_) | Self::Memory(_) => Ok(false),
         }
     }
 
@@ -106,6 +99,7 @@ impl Source {
         match self {
             Self::S3(source) => source.container_store(),
             Self::Local(source) => source.container_store(),
+            Self::Memory(_) => ObjectStoreConfig::InMemory,
         }
     }
 
@@ -113,11 +107,18 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Access`](crate::ErrorKind::Access) when there are none to be had.
+    /// [`ErrorKind::Access`] when there are none to be had, [`ErrorKind::Target`] for a store in
+    /// memory, which Icechunk cannot refer to.
     pub async fn container_credentials(&self) -> Result<Option<Credentials>> {
         match self {
             Self::S3(source) => source.container_credentials().await,
             Self::Local(_) => Ok(Some(Credentials::LocalFileSystemAccess)),
+            Self::Memory(_) => Err(not_in_memory()),
         }
     }
+}
+
+fn not_in_memory() -> Error {
+    Error::new(ErrorKind::Target, "a store in memory can be listed, but not referenced")
+        .with_hint("write the store to a folder or a bucket first")
 }

@@ -1,112 +1,176 @@
-//! One page of a listing: keys, sizes and times in two allocations, however many entries.
+//! One page of a listing and the narrow interface through which pages are asked for.
+//!
+//! A page holds keys exactly as the service gave them, in two allocations however many entries.
+//! How a service is spoken to, and what the keys mean, is not known here.
 
 use std::ops::Range;
 
-use futures::stream::BoxStream;
+use bytes::Bytes;
+use futures::future::BoxFuture;
 
-use crate::Result;
-
-/// Pages of a listing, in the order the store gives them.
-pub type PageStream = BoxStream<'static, Result<Page>>;
-
-/// Size and time of one object.
+/// One object of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectInfo {
+pub struct PageEntry {
+    /// Where the object's full key is in the page's buffer.
+    pub key: Range<u32>,
     /// Bytes.
     pub size: u64,
-    /// Microseconds since 1970-01-01 UTC; fractions of a microsecond are rounded up.
+    /// Microseconds since 1970-01-01 UTC.
     pub last_modified: i64,
-    /// As the service gave it.
-    pub e_tag: Option<String>,
+    /// Where the `ETag` is in the page's buffer; empty when there is none.
+    pub e_tag: Range<u32>,
 }
 
-#[derive(Debug, Clone)]
-struct Entry {
-    key: Range<usize>,
-    e_tag: Range<usize>,
-    size: u64,
-    last_modified: i64,
-}
-
-/// The objects of one page.
+/// The answer to one LIST request.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
-    text: Vec<u8>,
-    entries: Vec<Entry>,
-    requests: u64,
+    /// The text that the entries point into.
+    pub buf: Bytes,
+    /// The objects, in the order in which the service gave them.
+    pub entries: Vec<PageEntry>,
+    /// Whether the service says that there is more.
+    pub truncated: bool,
+    /// With what to ask for the next page.
+    pub next_token: Option<String>,
+    /// The start-after of the request that this is the answer to, where the service repeats it.
+    pub echo: Option<Vec<u8>>,
 }
 
 impl Page {
     /// Objects on this page.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Whether the page holds no object.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Requests (S3) or directory reads (local) that this page cost.
-    #[must_use]
-    pub fn requests(&self) -> u64 {
-        self.requests
+    /// The full key of entry `index`; empty beyond the last.
+    pub fn key(&self, index: usize) -> &[u8] {
+        self.entries.get(index).map_or(&[], |entry| self.text(&entry.key))
     }
 
-    /// The objects: key, size in bytes, last-modified in µs since 1970 UTC, `ETag` (empty: none).
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64, i64, &[u8])> {
-        self.entries.iter().map(|entry| {
-            let bytes = |range: &Range<usize>| self.text.get(range.clone()).unwrap_or_default();
-            (bytes(&entry.key), entry.size, entry.last_modified, bytes(&entry.e_tag))
-        })
+    /// The `ETag` of entry `index` as the service gave it; empty when there is none.
+    pub fn e_tag(&self, index: usize) -> &[u8] {
+        self.entries.get(index).map_or(&[], |entry| self.text(&entry.e_tag))
+    }
+
+    /// The first and the last key.
+    pub fn ends(&self) -> Option<(&[u8], &[u8])> {
+        let last = self.len().checked_sub(1)?;
+        Some((self.key(0), self.key(last)))
+    }
+
+    /// All keys in the order of the page.
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
+        self.entries.iter().map(|entry| self.text(&entry.key))
+    }
+
+    /// How many keys come before the first that `holds` is false of; keys must be in order.
+    pub fn partition_point(&self, holds: impl Fn(&[u8]) -> bool) -> usize {
+        self.entries.partition_point(|entry| holds(self.text(&entry.key)))
+    }
+
+    fn text(&self, range: &Range<u32>) -> &[u8] {
+        // A u32 fits the usize of every platform that this runs on.
+        self.buf.get(range.start as usize..range.end as usize).unwrap_or_default()
     }
 }
 
-/// Fills a [`Page`].
+/// What one LIST request asks for. The default is the first page of everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageRequest<'a> {
+    /// Only keys that begin with this string, which need not end in `/`.
+    pub prefix: &'a str,
+    /// Only keys greater than this string, which need not be a key. Exclusive.
+    pub start_after: Option<&'a str>,
+    /// Continue where the page that gave this token ended; counts more than `start_after`.
+    pub token: Option<&'a str>,
+    /// At most so many keys.
+    pub max_keys: u32,
+}
+
+impl Default for PageRequest<'_> {
+    fn default() -> Self {
+        Self { prefix: "", start_after: None, token: None, max_keys: 1_000 }
+    }
+}
+
+/// What can be done about a [`PageError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PageErrorKind {
+    /// The service asks for fewer requests (429, 503 `SlowDown`): later, and with less at a time.
+    Throttled,
+    /// Connection, timeout, another 5xx, an error in the middle of a body, a 200 whose body is an
+    /// error document or no listing: the same request again may succeed.
+    Transient,
+    /// The service knows no start-after: there may be another way to list.
+    Unsupported,
+    /// Credentials are missing or were refused.
+    AccessDenied,
+    /// There is no such bucket.
+    NotFound,
+    /// Anything else; asking again is of no use.
+    Fatal,
+}
+
+/// Why there is no page.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct PageError {
+    /// What can be done about it.
+    pub kind: PageErrorKind,
+    /// What is wrong, without credentials and without a trailing period.
+    pub message: String,
+}
+
+impl PageError {
+    /// An error of `kind`.
+    pub fn new(kind: PageErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+/// A service that lists objects page by page.
+///
+/// One call is one request; retrying is the caller's business. Dropping the future gives the
+/// request up.
+pub trait PageSource: Send + Sync {
+    /// Asks for one page.
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, PageError>>;
+}
+
+/// Builds a page key by key, for sources that do not hold a response body to point into.
 #[derive(Debug, Default)]
 pub struct PageBuilder {
-    page: Page,
+    buf: Vec<u8>,
+    entries: Vec<PageEntry>,
 }
 
 impl PageBuilder {
-    /// Adds an object; arguments as [`Page::iter`] gives them.
-    pub fn push(&mut self, key: &[u8], size: u64, last_modified: i64, e_tag: &[u8]) {
-        let start = self.page.text.len();
-        self.page.text.extend_from_slice(key);
-        let middle = self.page.text.len();
-        self.page.text.extend_from_slice(e_tag);
-        let end = self.page.text.len();
-        self.page.entries.push(Entry {
+    /// Adds an object; `last_modified` in microseconds since 1970 UTC, `e_tag` empty for none.
+    ///
+    /// False, with nothing added, when the page's text would exceed 4 GiB.
+    pub fn push(&mut self, key: &[u8], size: u64, last_modified: i64, e_tag: &[u8]) -> bool {
+        let ends = [0, key.len(), key.len() + e_tag.len()]
+            .map(|length| u32::try_from(self.buf.len() + length));
+        let [Ok(start), Ok(middle), Ok(end)] = ends else { return false };
+        self.buf.extend_from_slice(key);
+        self.buf.extend_from_slice(e_tag);
+        self.entries.push(PageEntry {
             key: start..middle,
-            e_tag: middle..end,
             size,
             last_modified,
+            e_tag: middle..end,
         });
+        true
     }
 
-    /// Counts a request (or a directory read) towards this page.
-    pub fn count_request(&mut self) {
-        self.page.requests += 1;
-    }
-
-    /// Objects so far.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.page.len()
-    }
-
-    /// Whether there is nothing to report: no object and no request.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.page.is_empty() && self.page.requests == 0
-    }
-
-    /// The finished page; the builder starts anew.
-    #[must_use]
-    pub fn take(&mut self) -> Page {
-        std::mem::take(&mut self.page)
+    /// The finished page.
+    pub fn finish(self, truncated: bool, next_token: Option<String>) -> Page {
+        Page { buf: self.buf.into(), entries: self.entries, truncated, next_token, echo: None }
     }
 }
 
@@ -117,19 +181,11 @@ mod tests {
     #[test]
     fn a_page_gives_back_what_was_put_in() {
         let mut builder = PageBuilder::default();
-        builder.push(b"c/0", 7, -1, b"\"tag\"");
-        builder.push(b"\xff", 0, 5, b"");
-        builder.count_request();
-        let page = builder.take();
-        let entries: Vec<_> = page.iter().collect();
-        assert_eq!(
-            entries,
-            [
-                (b"c/0".as_slice(), 7, -1, b"\"tag\"".as_slice()),
-                (b"\xff".as_slice(), 0, 5, b"".as_slice()),
-            ]
-        );
-        assert_eq!(page.requests(), 1);
-        assert!(builder.is_empty());
+        assert!(builder.push(b"a/c/0", 5, 7, b"\"x\""));
+        assert!(builder.push(b"a/c/1", 6, 8, b""));
+        let page = builder.finish(true, Some("next".to_owned()));
+        assert_eq!(page.keys().collect::<Vec<_>>(), [b"a/c/0", b"a/c/1"]);
+        assert_eq!((page.e_tag(0), page.e_tag(1)), (b"\"x\"".as_slice(), b"".as_slice()));
+        assert_eq!((page.len(), page.key(2)), (2, b"".as_slice()));
     }
 }

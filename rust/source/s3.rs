@@ -1,30 +1,37 @@
 //! A Zarr store under a prefix of an S3-compatible bucket.
 //!
-//! Listing is `ListObjectsV2`, one page after the other; a page's body that breaks off is asked
-//! for again (`object_store`'s own retries end at the response headers).
+//! Two clients of the same settings: one reads single objects, with `object_store`'s retries; one
+//! lists, a page a call and without retries, so that the lister sees every refusal and can slow
+//! down. Which pages to ask for is not known here.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::DateTime;
-use futures::StreamExt as _;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use icechunk::ObjectStoreConfig;
 use icechunk::config::{Credentials, S3Credentials, S3Options, S3StaticCredentials};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore as _};
+use object_store::client::{HttpError, HttpErrorKind};
 use object_store::path::Path;
 use object_store::{
-    ClientConfigKey, GetOptions, ObjectMeta, ObjectStore as _, ObjectStoreExt as _,
+    ClientConfigKey, GetOptions, ObjectStore as _, ObjectStoreExt as _, RetryConfig,
 };
 
-use super::page::{ObjectInfo, Page, PageBuilder, PageStream};
-use crate::error::{chain, refused};
+use super::ObjectInfo;
+use super::echo::Echo;
+use super::page::{Page, PageError, PageErrorKind, PageRequest, PageSource};
+use super::xml::connector::{PageConnector, PageParser, Probe};
+use super::xml::fetch::list_page;
+use crate::error::{SOURCE_ACCESS_HINT, chain, refused};
+use crate::list::retry::RetryPolicy;
 use crate::{Error, ErrorKind, Result};
 
-/// How often a page whose body broke off is asked for in all.
-const ATTEMPTS: u32 = 5;
+/// Environment variable that selects the parser of listings, for support cases: `xml` is
+/// `object_store`'s own.
+const PAGE_PARSER: &str = "REFREEZE_PAGE_PARSER";
 
 /// Settings that take part in naming the store in a repository; none of them is a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,13 +106,16 @@ fn without_user_info(endpoint: &str) -> String {
 /// A prefix of a bucket.
 #[derive(Clone)]
 pub struct S3Source {
-    store: Arc<AmazonS3>,
+    objects: Arc<AmazonS3>,
+    lister: Arc<AmazonS3>,
+    echo: Arc<Echo>,
     settings: S3Settings,
     prefix: String,
+    retry: RetryPolicy,
 }
 
 impl fmt::Debug for S3Source {
-    /// Settings only: the client knows credentials.
+    /// Settings only: the clients know credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("S3Source")
             .field("settings", &self.settings)
@@ -117,24 +127,48 @@ impl fmt::Debug for S3Source {
 impl S3Source {
     /// The keys below `prefix` (without a trailing `/`; empty for the whole bucket).
     ///
-    /// `builder` has everything applied: bucket, environment, options, credentials.
+    /// `builder` has everything applied: bucket, environment, options, credentials. The variable
+    /// `REFREEZE_PAGE_PARSER` (`scan` or `xml`) chooses how listings are read.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Access`] when the settings do not make a client.
     pub fn new(builder: AmazonS3Builder, prefix: &str) -> Result<Self> {
-        let settings = S3Settings::of(&builder);
-        let client = builder.build().map_err(|error| {
-            Error::new(ErrorKind::Access, format!("cannot use the S3 settings: {}", chain(&error)))
+        let unusable = |why: String| {
+            Error::new(ErrorKind::Access, format!("cannot use the S3 settings: {why}"))
                 .with_hint("check the AWS_* environment variables and --source-option")
-        })?;
-        Ok(Self::with_client(client, settings, prefix))
+        };
+        let parser: PageParser = std::env::var(PAGE_PARSER)
+            .unwrap_or_default()
+            .parse()
+            .map_err(|error| unusable(format!("{PAGE_PARSER}: {error}")))?;
+        let settings = S3Settings::of(&builder);
+        let build = |builder: AmazonS3Builder| {
+            builder.build().map(Arc::new).map_err(|error| unusable(chain(&error)))
+        };
+        let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+        let listing =
+            builder.clone().with_retry(once).with_http_connector(PageConnector::new(parser));
+        Ok(Self {
+            objects: build(builder)?,
+            lister: build(listing)?,
+            echo: Arc::default(),
+            settings,
+            prefix: prefix.trim_matches('/').to_owned(),
+            retry: RetryPolicy::default(),
+        })
     }
 
-    /// As [`new`](Self::new), with a client that was made from the same settings.
+    /// Lists with this persistence, which the builder does not tell.
     #[must_use]
-    pub fn with_client(client: AmazonS3, settings: S3Settings, prefix: &str) -> Self {
-        Self { store: Arc::new(client), settings, prefix: prefix.trim_matches('/').to_owned() }
+    pub fn with_list_retries(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// How persistent listings are.
+    pub(crate) fn list_retries(&self) -> RetryPolicy {
+        self.retry.clone()
     }
 
     pub(super) fn url_prefix(&self) -> String {
@@ -160,7 +194,7 @@ impl S3Source {
             return Ok(Some(Credentials::S3(S3Credentials::Anonymous)));
         }
         let credential = self
-            .store
+            .objects
             .credentials()
             .get_credential()
             .await
@@ -174,7 +208,7 @@ impl S3Source {
     }
 
     pub(super) async fn head(&self, key: &str) -> Result<Option<ObjectInfo>> {
-        let read = async { self.store.head(&self.path(key)?).await };
+        let read = async { self.objects.head(&self.path(key)?).await };
         match read.await {
             Ok(meta) => Ok(Some(ObjectInfo {
                 size: meta.size,
@@ -187,27 +221,12 @@ impl S3Source {
     }
 
     pub(super) async fn get(&self, key: &str) -> Result<Option<Bytes>> {
-        let read = async { self.store.get(&self.path(key)?).await?.bytes().await };
+        let read = async { self.objects.get(&self.path(key)?).await?.bytes().await };
         match read.await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.error("read", key, &error)),
         }
-    }
-
-    pub(super) fn pages(&self, folder: &str) -> PageStream {
-        let prefix = match self.key(folder) {
-            prefix if prefix.is_empty() => prefix,
-            prefix => format!("{prefix}/"),
-        };
-        let start = Some(Cursor { source: self.clone(), prefix, token: None });
-        futures::stream::try_unfold(start, |cursor| async {
-            match cursor {
-                Some(cursor) => cursor.next().await.map(Some),
-                None => Ok(None),
-            }
-        })
-        .boxed()
     }
 
     /// Whether the server refuses a read that carries the object's own time.
@@ -227,7 +246,7 @@ impl S3Source {
             range: Some((0..1).into()),
             ..GetOptions::default()
         };
-        let read = async { self.store.get_opts(&self.path(key)?, options).await };
+        let read = async { self.objects.get_opts(&self.path(key)?, options).await };
         match read.await {
             Err(object_store::Error::Precondition { .. }) => {
                 let now = self.head(key).await?;
@@ -239,7 +258,7 @@ impl S3Source {
     }
 
     /// The whole key of something relative to the root.
-    fn key(&self, relative: &str) -> String {
+    pub(crate) fn key(&self, relative: &str) -> String {
         match (self.prefix.is_empty(), relative.is_empty()) {
             (true, _) => relative.to_owned(),
             (false, true) => self.prefix.clone(),
@@ -255,11 +274,9 @@ impl S3Source {
         let url = format!("s3://{}/{}", self.settings.bucket, self.key(key));
         let message = format!("cannot {doing} {url}: {}", chain(error));
         match error {
-            error if refused(error) => Error::new(ErrorKind::Access, message).with_hint(
-                "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set \
-                 --source-option access_key_id=… and secret_access_key=… \
-                 (skip_signature=true for public data)",
-            ),
+            error if refused(error) => {
+                Error::new(ErrorKind::Access, message).with_hint(SOURCE_ACCESS_HINT)
+            }
             object_store::Error::NotFound { .. } => Error::new(ErrorKind::SourceNotFound, message)
                 .with_hint("check the bucket's name and the endpoint"),
             _ => Error::new(ErrorKind::Listing, message)
@@ -268,86 +285,54 @@ impl S3Source {
     }
 }
 
-/// A place in a listing.
-struct Cursor {
-    source: S3Source,
-    prefix: String,
-    token: Option<String>,
-}
-
-impl Cursor {
-    async fn next(self) -> Result<(Page, Option<Self>)> {
-        let Self { source, prefix, token } = self;
-        let mut page = PageBuilder::default();
-        let listed = fetch(&source, &prefix, token.as_deref(), &mut page).await?;
-        for meta in &listed.result.objects {
-            push(&mut page, &prefix, meta)?;
-        }
-        let next = match listed.page_token {
-            Some(next) if Some(&next) == token.as_ref() => {
-                return Err(Error::new(
-                    ErrorKind::Listing,
-                    format!("the listing of {prefix} gave the same continuation token twice"),
-                )
-                .with_hint("the server's listing cannot be trusted; copy the store elsewhere"));
+impl PageSource for S3Source {
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, PageError>> {
+        async move {
+            let probe = Arc::new(Probe::default());
+            let page = list_page(self.lister.as_ref(), request, &probe)
+                .await
+                .map_err(|error| page_error(&error, probe.status()))?;
+            if self.echo.answers(&request, &page) {
+                Ok(page)
+            } else {
+                let what = "the server sent the answer to another request (its StartAfter differs)";
+                Err(PageError::new(PageErrorKind::Transient, what))
             }
-            Some(next) => Some(Self { source, prefix, token: Some(next) }),
-            None => None,
-        };
-        Ok((page.take(), next))
+        }
+        .boxed()
     }
 }
 
-/// One page, asked for again while its body breaks off.
-async fn fetch(
-    source: &S3Source,
-    prefix: &str,
-    token: Option<&str>,
-    page: &mut PageBuilder,
-) -> Result<PaginatedListResult> {
-    let mut attempt = 1;
-    loop {
-        page.count_request();
-        let options = PaginatedListOptions {
-            page_token: token.map(str::to_owned),
-            ..PaginatedListOptions::default()
-        };
-        match source.store.list_paginated(Some(prefix), options).await {
-            Ok(listed) => return Ok(listed),
-            Err(error @ object_store::Error::Generic { .. })
-                if attempt < ATTEMPTS && !refused(&error) =>
-            {
-                tracing::debug!(attempt, error = %chain(&error), "asking for a page again");
-                tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
-                attempt += 1;
-            }
-            Err(error) => return Err(source.error("list", "", &error)),
-        }
-    }
-}
-
-fn push(page: &mut PageBuilder, prefix: &str, meta: &ObjectMeta) -> Result<()> {
-    let key = meta.location.as_ref();
-    // A marker of the folder itself is listed as `folder/`, and its final `/` is lost in parsing.
-    let relative = match key.strip_prefix(prefix) {
-        Some(relative) => relative,
-        None if key == prefix.trim_end_matches('/') => "",
-        None => {
-            return Err(Error::new(
-                ErrorKind::Listing,
-                format!("the listing of {prefix} holds the key {key}, which is not below it"),
-            )
-            .with_hint("the server's listing cannot be trusted; copy the store elsewhere"));
-        }
+/// What can be done about a failed LIST; `status` is that of the answer, if there was one.
+///
+/// `object_store` leaves the status of a LIST in the error's text alone.
+fn page_error(error: &object_store::Error, status: Option<u16>) -> PageError {
+    let kind = match status {
+        Some(401 | 403) => PageErrorKind::AccessDenied,
+        Some(404) => PageErrorKind::NotFound,
+        Some(429 | 503) => PageErrorKind::Throttled,
+        Some(501) => PageErrorKind::Unsupported,
+        // Read to its end and not understood: the same page would come again.
+        Some(200) if !broke_off(error) => PageErrorKind::Fatal,
+        // A 200 whose body broke off or was no listing; a timeout that the service reports.
+        Some(200 | 408 | 500..) => PageErrorKind::Transient,
+        Some(_) => PageErrorKind::Fatal,
+        None if refused(error) => PageErrorKind::AccessDenied,
+        None => PageErrorKind::Transient,
     };
-    let e_tag = meta.e_tag.as_deref().unwrap_or_default();
-    page.push(
-        relative.as_bytes(),
-        meta.size,
-        meta.last_modified.timestamp_micros(),
-        e_tag.as_bytes(),
-    );
-    Ok(())
+    PageError::new(kind, chain(error))
+}
+
+/// Whether an answer was lost on its way, rather than not understood.
+fn broke_off(error: &object_store::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<HttpError>() {
+            return error.kind() != HttpErrorKind::Decode;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 #[cfg(test)]

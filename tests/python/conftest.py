@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from endpoint import run_endpoint
 from s3_server import S3Server, run_s3_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from endpoint import Endpoint
 
 # Time limits belong to pytest-timeout: examples here do IO on a machine that others may be using.
 settings.register_profile(
@@ -33,3 +37,10 @@ def s3_server() -> Iterator[S3Server]:
 def s3_bucket(s3_server: S3Server) -> tuple[S3Server, str]:
     """Return the server and the name of a bucket that no other test uses."""
     return s3_server, s3_server.new_bucket()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Endpoint]]:
+    """Start synthetic endpoints that end with the test; see `endpoint.run_endpoint`."""
+    with ExitStack() as running:
+        yield lambda *arrays, **config: running.enter_context(run_endpoint(*arrays, **config))

@@ -488,6 +488,7 @@ def test_credentials_that_may_only_list_are_noticed_by_the_core(s3_bucket, sourc
             skip_empty_chunks=False,
             references_per_manifest=100,
             references_per_commit=100,
+            concurrency=4,
             message=None,
             progress=None,
         )
@@ -699,15 +700,12 @@ def test_schemes_of_later_versions(capsys, source, target, url, named):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("plan", "a", "b"),
         ("status", "b"),
         ("publish", "b"),
         ("verify", "a", "b", "--sample", "3"),
         ("sync", "a", "b"),
-        ("list", "a", "--output", "x.parquet"),
         ("ingest", "a", "b", "--region", "time=0:1"),
         ("ingest", "a", "b", "--memory=1GiB"),
-        ("ingest", "a", "b", "--concurrency", "8"),
         ("ingest", "a", "b", "--append-dim", "time"),
         ("ingest", "a", "b", "--concat-dim", "time"),
         ("ingest", "a", "b", "--no-publish"),

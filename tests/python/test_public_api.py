@@ -101,10 +101,15 @@ def test_names():
     assert dir(refreeze) == sorted(refreeze.__all__)
     assert set(refreeze.__all__) == {
         "ArrayReport",
+        "ChunkStream",
         "IngestReport",
+        "ListStats",
+        "Plan",
         "__version__",
         "exceptions",
         "ingest",
+        "list_chunks",
+        "plan",
     }
     for name in refreeze.__all__:
         assert getattr(refreeze, name) is not None

@@ -3,11 +3,19 @@
 //! Sources are Zarr stores made by hand, so that nothing here depends on another library's idea of
 //! them; results are read back with Icechunk's own API.
 
-#![expect(
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "what fails here is a failed test; clippy knows tests by their attribute, not helpers"
 )]
 
 mod failure;
 mod ingest;
+/// Which requests are made, what is believed, and that nothing is missing.
+mod scan;
 mod store;
+/// Listings as bytes: the scanner, the connector, and `object_store`'s parser beside them.
+mod xml;

@@ -67,6 +67,7 @@ impl Scenario {
             }],
             arrays: vec![array("air", 4, 1, false), array("time", 6, 6, true)],
             empty_chunks: EmptyChunks::Error,
+            concurrency: 4,
             limits: PlanLimits { references_per_manifest: 2, references_per_commit: 1 },
             message: None,
         }

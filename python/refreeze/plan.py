@@ -1,0 +1,253 @@
+"""`plan`: what an ingest of a source would take, from its metadata alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from refreeze.exceptions import RegionError
+from refreeze.options import (
+    DEFAULT_CONCURRENCY,
+    check_mappings,
+    refs_per_commit,
+    requests_in_flight,
+    selected,
+)
+from refreeze.options import refs_per_manifest as per_manifest_of
+from refreeze.regions import SliceBounds, bounds_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from refreeze.metadata import ArraySpec
+    from refreeze.regions import Region
+    from refreeze.stores import Options
+
+__all__ = ["ArrayPlan", "Plan", "Totals", "plan"]
+
+# What the estimates are made of. None of them is a promise; the report of an ingest has the facts.
+_USD_PER_LIST = 0.005 / 1000
+_SECONDS_PER_LIST = 0.1
+_SECONDS_PER_REFERENCE = 3e-6
+_BYTES_PER_REFERENCE = 12.5
+_SESSION_BYTES_PER_REFERENCE = 1_000
+_CACHED_BYTES_PER_REFERENCE = 120
+_BASE_MEMORY = 150_000_000
+
+
+@dataclass(frozen=True)
+class ArrayPlan:
+    """One array's part in a `Plan`. Shapes are in elements, ``grid_shape`` in chunks."""
+
+    path: str
+    shape: tuple[int, ...]
+    chunk_shape: tuple[int, ...]
+    grid_shape: tuple[int, ...]
+    key_encoding: str
+    """Name and separator, such as ``default /``."""
+    region: dict[str, tuple[int | None, int | None]] | None
+    """Start and stop by dimension name; None is the whole array."""
+    chunks_in_region: int
+    strategy: str
+    """``ranked-pages``, ``folder-walk``, ``head`` (a scalar) or ``given-list`` (in memory)."""
+    list_requests: int
+    """LIST requests if every chunk exists; on a local file system, folders read."""
+    refs_per_manifest: int
+    batches: int
+    """Commits that the array's references would fill by themselves."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the arrays, if every chunk exists."""
+
+    chunks_in_region: int
+    list_requests: int
+    list_cost_usd: float
+    """At 0.005 US dollars for 1,000 LIST requests of S3; 0 on a local file system."""
+    estimated_s: float
+    commits: int
+    manifests: int
+    manifest_bytes: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an ingest would take. All of it is computed; nothing has been listed or written."""
+
+    arrays: tuple[ArrayPlan, ...]
+    estimate: str
+    """``dense``: every figure assumes that every chunk exists. Sparse arrays take less."""
+    totals: Totals
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain data, ready for `json.dumps`."""
+        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+
+
+def plan(
+    source: Any,
+    target: Any = None,
+    *,
+    group: str | None = None,
+    target_group: str | None = None,
+    arrays: Iterable[str] | None = None,
+    skip_variables: Iterable[str] | None = None,
+    loadable_variables: Iterable[str] | None = None,
+    region: Region | None = None,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    max_refs_per_commit: int | None = None,
+    refs_per_manifest: int | None = None,
+    source_options: Options | None = None,
+    target_options: Options | None = None,
+) -> Plan:
+    """Compute what an ingest would take, from the source's metadata.
+
+    Parameters
+    ----------
+    source, group, target_group, arrays, skip_variables, loadable_variables, source_options
+        As for `refreeze.ingest`.
+    target, target_options
+        Checked, but not opened.
+    region
+        Slices by dimension name, in elements. Arrays without the dimension are taken whole, and
+        so are copied coordinates that are chunked otherwise.
+    concurrency, max_refs_per_commit, refs_per_manifest
+        As for `refreeze.ingest`.
+
+    Returns
+    -------
+    Plan
+        Its ``to_dict()`` is what ``refreeze plan --json`` prints.
+
+    Raises
+    ------
+    refreeze.exceptions.RegionError
+        The region does not align with an array's chunks, is empty, or names a dimension that no
+        array has.
+    refreeze.exceptions.SourceNotFoundError, refreeze.exceptions.UnsupportedArrayError
+        As for `refreeze.ingest`.
+    """
+    from refreeze.interrupt import interruptible
+    from refreeze.metadata import read_metadata
+    from refreeze.stores import resolve_source, resolve_target
+
+    check_mappings({"source_options": source_options, "target_options": target_options})
+    per_commit, per_manifest = (
+        refs_per_commit(max_refs_per_commit),
+        per_manifest_of(refs_per_manifest),
+    )
+    in_flight = requests_in_flight(concurrency)
+    bounds = bounds_of(region)
+    resolved = resolve_source(source, source_options)
+    if isinstance(target, str | os.PathLike):
+        resolve_target(target, target_options)
+    selection = selected(group, target_group, arrays, skip_variables, loadable_variables)
+    metadata = interruptible(read_metadata, resolved, selection)
+    chosen = _bounds_by_array(metadata.arrays, bounds)
+
+    planned = []
+    manifests = 0
+    for spec in metadata.arrays:
+        part = chosen[spec.path]
+        estimate = _estimate(resolved, spec, part, per_manifest)
+        planned.append(_array_plan(spec, part, estimate, per_commit))
+        # Copied chunks are named in manifests too.
+        manifests += estimate["manifests"]
+    referenced = sum(
+        array.chunks_in_region
+        for array, spec in zip(planned, metadata.arrays, strict=True)
+        if not spec.loaded
+    )
+    requests = sum(array.list_requests for array in planned)
+    is_remote = resolved.url.startswith("s3://")
+    seconds = math.ceil(requests / in_flight) * _SECONDS_PER_LIST
+    totals = Totals(
+        chunks_in_region=sum(array.chunks_in_region for array in planned),
+        list_requests=requests,
+        list_cost_usd=round(requests * _USD_PER_LIST, 6) if is_remote else 0.0,
+        estimated_s=round(seconds * is_remote + referenced * _SECONDS_PER_REFERENCE, 2),
+        commits=1 + math.ceil(referenced / per_commit),
+        manifests=manifests,
+        manifest_bytes=math.ceil(referenced * _BYTES_PER_REFERENCE),
+        peak_memory_bytes=_BASE_MEMORY
+        + min(referenced, per_commit) * _SESSION_BYTES_PER_REFERENCE
+        + referenced * _CACHED_BYTES_PER_REFERENCE,
+    )
+    return Plan(tuple(planned), "dense", totals, tuple(metadata.warnings))
+
+
+def _bounds_by_array(
+    specs: list[ArraySpec], bounds: Mapping[str, SliceBounds]
+) -> dict[str, dict[str, SliceBounds]]:
+    """Return the part of a region that concerns each array.
+
+    Raises
+    ------
+    RegionError
+        A dimension that no array has.
+    """
+    names = {spec.path: addressed_names(spec) for spec in specs}
+    known = sorted({name for of_array in names.values() for name in of_array})
+    for dimension in bounds:
+        if dimension not in known:
+            raise RegionError(
+                f"no array has the dimension {dimension}",
+                f"dimensions: {', '.join(known) or 'none'}",
+            )
+    return {
+        spec.path: {}
+        if spec.loaded and len(spec.shape) == 1
+        else {name: part for name, part in bounds.items() if name in names[spec.path]}
+        for spec in specs
+    }
+
+
+def addressed_names(spec: ArraySpec) -> list[str]:
+    """Return the names by which an array's dimensions are addressed in regions."""
+    names = spec.dimension_names or (None,) * len(spec.shape)
+    return [f"dim_{axis}" if name is None else name for axis, name in enumerate(names)]
+
+
+def _estimate(
+    source: Any, spec: ArraySpec, bounds: dict[str, SliceBounds], per_manifest: int
+) -> dict[str, Any]:
+    from refreeze import _refreeze
+
+    estimate: dict[str, Any] = json.loads(
+        _refreeze.estimate_array(
+            source.store,
+            source.path,
+            spec,
+            region=bounds,
+            references_per_manifest=per_manifest,
+        )
+    )
+    return estimate
+
+
+def _array_plan(
+    spec: ArraySpec, bounds: dict[str, SliceBounds], estimate: dict[str, Any], per_commit: int
+) -> ArrayPlan:
+    grid = tuple(
+        -(-length // chunk) for length, chunk in zip(spec.shape, spec.chunk_shape, strict=True)
+    )
+    references = 0 if spec.loaded else estimate["chunks_in_region"]
+    return ArrayPlan(
+        path=spec.path,
+        shape=spec.shape,
+        chunk_shape=spec.chunk_shape,
+        grid_shape=grid,
+        key_encoding=f"{spec.key_encoding} {spec.separator}",
+        region={name: (start, stop) for name, (start, stop, _) in bounds.items()} or None,
+        chunks_in_region=estimate["chunks_in_region"],
+        strategy=estimate["strategy"],
+        list_requests=estimate["list_requests"],
+        refs_per_manifest=estimate["refs_per_manifest"],
+        batches=math.ceil(references / per_commit),
+    )

@@ -1,0 +1,192 @@
+//! `list_chunks` as Python calls it: a stream of record batches with statistics.
+//!
+//! The stream can be iterated, which gives `arro3.core.RecordBatch`, or handed to any library
+//! through the Arrow C stream interface, which gives all that is left in it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow_array::{Array, RecordBatch, StructArray};
+use arrow_schema::{ArrowError, Field, FieldRef, SchemaRef};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use pyo3::exceptions::{PyStopIteration, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyDict, PyTuple};
+use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
+use pyo3_arrow::{PyRecordBatch, PySchema};
+use refreeze::estimate::estimate;
+use refreeze::list::{ListOptions, Listing, SharedStats, list_chunks as run_list_chunks, stats_of};
+use refreeze::metadata::ArrayNode;
+use refreeze::region::{ChunkBox, DimensionSlice, addressed_names, chunk_box};
+
+use crate::errors::to_python;
+use crate::ingest::ArraySpec;
+use crate::runtime::{enter, wait};
+use crate::stores::source;
+
+/// Start, stop and step of a slice, in elements.
+type SliceBounds = (Option<i64>, Option<i64>, Option<i64>);
+
+/// Lists the chunks of one array; see `refreeze.list_chunks`.
+#[pyfunction]
+#[pyo3(signature = (store, path, array, *, region, paths, flat, concurrency))]
+#[expect(clippy::too_many_arguments, reason = "the options of one Python call, all keywords")]
+pub(crate) fn list_chunks(
+    py: Python<'_>,
+    store: &Bound<'_, PyAny>,
+    path: &str,
+    array: ArraySpec,
+    region: BTreeMap<String, SliceBounds>,
+    paths: bool,
+    flat: bool,
+    concurrency: usize,
+) -> PyResult<ChunkStream> {
+    let source = source(store, path)?;
+    let listed = || {
+        let (array, region) = chosen(array, region)?;
+        let mut options = ListOptions::new(concurrency);
+        options.paths = paths.then(|| path.trim_matches('/').to_owned());
+        options.flat = flat;
+        let _runtime = enter();
+        run_list_chunks(&source, &array, region, options)
+    };
+    let Listing { schema, batches, stats } = listed().map_err(|error| to_python(py, &error))?;
+    Ok(ChunkStream { schema, stats, batches: Mutex::new(Some(batches)) })
+}
+
+/// Estimates the listing of one array; see `refreeze.plan`. Returns JSON.
+#[pyfunction]
+#[pyo3(signature = (store, path, array, *, region, references_per_manifest))]
+pub(crate) fn estimate_array(
+    py: Python<'_>,
+    store: &Bound<'_, PyAny>,
+    path: &str,
+    array: ArraySpec,
+    region: BTreeMap<String, SliceBounds>,
+    references_per_manifest: u32,
+) -> PyResult<String> {
+    let source = source(store, path)?;
+    let estimated = || {
+        let (array, region) = chosen(array, region)?;
+        estimate(&source, &array, &region, references_per_manifest)
+    };
+    let estimated = estimated().map_err(|error| to_python(py, &error))?;
+    serde_json::to_string(&estimated).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// An array and the chunks of it that a region names.
+fn chosen(
+    array: ArraySpec,
+    region: BTreeMap<String, SliceBounds>,
+) -> refreeze::Result<(ArrayNode, ChunkBox)> {
+    let names = array.dimension_names.clone().unwrap_or_default();
+    let array = array.node()?;
+    let names = addressed_names(&names, array.layout.ndim());
+    let slice = |(start, stop, step)| DimensionSlice { start, stop, step };
+    let region = region.into_iter().map(|(name, bounds)| (name, slice(bounds))).collect();
+    let chunks = chunk_box(&array.path, &array.layout, &names, &region)?;
+    Ok((array, chunks))
+}
+
+/// The chunks of an array, as a stream that can be read once.
+#[pyclass(frozen, module = "refreeze")]
+pub(crate) struct ChunkStream {
+    schema: SchemaRef,
+    stats: SharedStats,
+    batches: Mutex<Option<BoxStream<'static, refreeze::Result<RecordBatch>>>>,
+}
+
+#[pymethods]
+impl ChunkStream {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        // The stream is taken out while it is waited for, so that two threads cannot both wait.
+        let Some(mut batches) = self.take() else { return Err(PyStopIteration::new_err(())) };
+        let next = py.detach(|| wait(batches.next()))?;
+        match next {
+            None => Err(PyStopIteration::new_err(())),
+            Some(Err(error)) => Err(to_python(py, &error)),
+            Some(Ok(batch)) => {
+                *self.batches.lock().unwrap_or_else(PoisonError::into_inner) = Some(batches);
+                Ok(PyRecordBatch::new(batch).into_arro3(py)?.unbind())
+            }
+        }
+    }
+
+    /// The schema of the record batches.
+    #[getter]
+    fn schema(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(PySchema::new(Arc::clone(&self.schema)).into_arro3(py)?.unbind())
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        Ok(to_schema_pycapsule(py, self.schema.as_ref())?)
+    }
+
+    #[pyo3(signature = (requested_schema = None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        let fields = self.schema.fields().clone();
+        let field: FieldRef = Arc::new(Field::new_struct("", fields, false));
+        let batches = Batches(self.take());
+        let arrays = batches
+            .map(|batch| batch.map(|batch| Arc::new(StructArray::from(batch)) as Arc<dyn Array>));
+        Ok(to_stream_pycapsule(py, Box::new(ArrayIterator::new(arrays, field)), requested_schema)?)
+    }
+
+    /// What the listing has cost and met so far.
+    #[getter]
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let stats = stats_of(&self.stats);
+        let fields = PyDict::new(py);
+        fields.set_item("list_requests", stats.list_requests)?;
+        fields.set_item("keys_listed", stats.keys_listed)?;
+        fields.set_item("chunks", stats.chunks)?;
+        fields.set_item("foreign_keys", stats.foreign_keys)?;
+        fields.set_item("foreign_example", stats.foreign_example)?;
+        fields.set_item("retries", stats.retries)?;
+        fields.set_item("warnings", PyTuple::new(py, stats.warnings)?)?;
+        py.import("refreeze.report")?.getattr("ListStats")?.call((), Some(&fields))
+    }
+}
+
+impl ChunkStream {
+    fn take(&self) -> Option<BoxStream<'static, refreeze::Result<RecordBatch>>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What is left of a stream, for a consumer that may or may not hold the GIL.
+struct Batches(Option<BoxStream<'static, refreeze::Result<RecordBatch>>>);
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batches = self.0.as_mut()?;
+        let failure = match wait(batches.next()) {
+            Ok(Some(Ok(batch))) => return Some(Ok(batch)),
+            Ok(None) => {
+                self.0 = None;
+                return None;
+            }
+            Ok(Some(Err(error))) => Python::attach(|py| text(py, &to_python(py, &error))),
+            Err(raised) => Python::attach(|py| text(py, &raised)),
+        };
+        self.0 = None;
+        Some(Err(ArrowError::ExternalError(failure.into())))
+    }
+}
+
+/// Class name and message: Arrow carries only text.
+fn text(py: Python<'_>, error: &PyErr) -> String {
+    let class = error.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
+    format!("{class}: {}", error.value(py))
+}

@@ -1,0 +1,285 @@
+//! Lets `object_store` do what it does well (credentials, signatures, endpoints, retries) and reads
+//! the pages itself: a connector whose service recognises the responses to [`list_page`], scans
+//! their bodies, and hands `object_store` a stub with nothing but the token. Everything else passes
+//! through untouched. What is done with pages is not its business.
+//!
+//! [`list_page`]: super::fetch::list_page
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use http::{Method, StatusCode, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
+    HttpResponseBody, HttpService, ReqwestConnector,
+};
+
+use super::document::{Refusal, scan};
+use super::stock;
+
+/// Default limit of a page's body. 1,000 keys of 1,024 bytes, each byte escaped, are 6 MB.
+pub const MAX_BODY: usize = 64 << 20;
+
+/// Which parser reads the pages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PageParser {
+    /// The scanner, and the stock parser for what it leaves alone.
+    #[default]
+    Scan,
+    /// Always the stock parser of `object_store`; for support cases.
+    Xml,
+}
+
+impl FromStr for PageParser {
+    type Err = UnknownParser;
+
+    /// `scan` (or nothing) and `xml`, as in `REFREEZE_PAGE_PARSER`.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "" | "scan" => Ok(Self::Scan),
+            "xml" => Ok(Self::Xml),
+            _ => Err(UnknownParser(name.to_owned())),
+        }
+    }
+}
+
+/// The name of a parser that there is not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown page parser {0:?}: use \"scan\" or \"xml\"")]
+pub struct UnknownParser(String);
+
+/// Marks a request whose response is wanted as a page, and counts what became of it. One probe can
+/// serve many requests; it travels in the request's extensions.
+#[derive(Debug, Default)]
+pub struct Probe {
+    requests: AtomicU64,
+    throttled: AtomicU64,
+    stock_pages: AtomicU64,
+    status: AtomicU64,
+}
+
+impl Probe {
+    /// Requests sent, each retry of `object_store` included.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Answers that ask for fewer requests: 429, 503, or `SlowDown` in a document under 200.
+    #[must_use]
+    pub fn throttled(&self) -> u64 {
+        self.throttled.load(Ordering::Relaxed)
+    }
+
+    /// Status of the last answer, after error documents under 200 were given their own; `None`
+    /// when nothing was answered.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        u16::try_from(self.status.load(Ordering::Relaxed)).ok().filter(|status| *status > 0)
+    }
+
+    /// Pages that went to the stock parser.
+    #[must_use]
+    pub fn stock_pages(&self) -> u64 {
+        self.stock_pages.load(Ordering::Relaxed)
+    }
+
+    fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Wraps another connector so that pages are scanned; for `with_http_connector`.
+#[derive(Debug)]
+pub struct PageConnector<C = ReqwestConnector> {
+    inner: C,
+    parser: PageParser,
+    max_body: usize,
+}
+
+impl PageConnector {
+    /// Over `object_store`'s own transport.
+    #[must_use]
+    pub fn new(parser: PageParser) -> Self {
+        Self::over(ReqwestConnector::default(), parser)
+    }
+}
+
+impl<C> PageConnector<C> {
+    /// Over another transport.
+    #[must_use]
+    pub fn over(inner: C, parser: PageParser) -> Self {
+        Self { inner, parser, max_body: MAX_BODY }
+    }
+
+    /// Pages of more than this many bytes are errors that are not retried; default [`MAX_BODY`].
+    #[must_use]
+    pub fn with_max_body(mut self, bytes: usize) -> Self {
+        self.max_body = bytes;
+        self
+    }
+}
+
+impl<C: HttpConnector> HttpConnector for PageConnector<C> {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(PageService {
+            inner: self.inner.connect(options)?,
+            parser: self.parser,
+            max_body: self.max_body,
+        }))
+    }
+}
+
+struct PageService {
+    inner: HttpClient,
+    parser: PageParser,
+    max_body: usize,
+}
+
+impl fmt::Debug for PageService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageService").field("parser", &self.parser).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl HttpService for PageService {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let probe = request.extensions().get::<Arc<Probe>>().cloned();
+        let Some(probe) = probe.filter(|_| request.method() == Method::GET) else {
+            return self.inner.execute(request).await;
+        };
+        Probe::count(&probe.requests);
+        let response = self.inner.execute(request).await?;
+        probe.status.store(u64::from(response.status().as_u16()), Ordering::Relaxed);
+        match response.status() {
+            StatusCode::OK => self.page(response, &probe).await,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                Probe::count(&probe.throttled);
+                Ok(response)
+            }
+            _ => Ok(response),
+        }
+    }
+}
+
+impl PageService {
+    /// The response with its page in the extensions and a stub for a body, or with the body that
+    /// the stock parser is to read.
+    async fn page(&self, response: HttpResponse, probe: &Probe) -> Result<HttpResponse, HttpError> {
+        let (mut parts, body) = response.into_parts();
+        let body = read(body, self.max_body).await?;
+        let (refusal, body) = match self.parser {
+            PageParser::Scan => match scan(body) {
+                Ok(page) => {
+                    let stub = stub(page.next_token.as_deref());
+                    parts.extensions.insert(Arc::new(page));
+                    parts.headers.remove(header::CONTENT_LENGTH);
+                    return Ok(HttpResponse::from_parts(parts, stub.into()));
+                }
+                Err(refused) => refused,
+            },
+            PageParser::Xml => match scan_root(body) {
+                Ok(body) => (Refusal::Unusual("not looked at"), body),
+                Err(refused) => refused,
+            },
+        };
+        match refusal {
+            Refusal::Unusual(_) => match stock::inspect(&body) {
+                Ok(notes) => {
+                    Probe::count(&probe.stock_pages);
+                    parts.extensions.insert(notes);
+                    Ok(HttpResponse::from_parts(parts, body.into()))
+                }
+                // Asking again does not help against a key that cannot be represented.
+                Err(refusal @ Refusal::Unusual(_)) => {
+                    Err(HttpError::new(HttpErrorKind::Decode, refusal))
+                }
+                Err(refusal) => Err(HttpError::new(HttpErrorKind::Interrupted, refusal)),
+            },
+            Refusal::ErrorDocument { code, message } => {
+                let status = status_of(&code);
+                probe.status.store(u64::from(status.as_u16()), Ordering::Relaxed);
+                if status == StatusCode::SERVICE_UNAVAILABLE {
+                    Probe::count(&probe.throttled);
+                }
+                parts.status = status;
+                // Written anew: the original need not be UTF-8, which `object_store` expects.
+                let text =
+                    format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+                Ok(HttpResponse::from_parts(parts, text.into()))
+            }
+            refusal @ (Refusal::NotAListing | Refusal::Incomplete) => {
+                Err(HttpError::new(HttpErrorKind::Interrupted, refusal))
+            }
+        }
+    }
+}
+
+/// For the stock path: whether the body is a listing at all, which the stock parser does not ask.
+fn scan_root(body: Vec<u8>) -> Result<Vec<u8>, (Refusal, Vec<u8>)> {
+    match super::document::root(&body) {
+        Ok(()) | Err(Refusal::Unusual(_)) => Ok(body),
+        Err(refusal) => Err((refusal, body)),
+    }
+}
+
+/// The status that an error document under 200 should have had: `object_store` retries 5xx.
+fn status_of(code: &str) -> StatusCode {
+    match code {
+        "SlowDown" | "ServiceUnavailable" | "RequestLimitExceeded" | "TooManyRequests" => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        "AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" => {
+            StatusCode::FORBIDDEN
+        }
+        "NoSuchBucket" => StatusCode::NOT_FOUND,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Reads a whole body. Whatever goes wrong on the way may be asked again.
+async fn read(mut body: HttpResponseBody, limit: usize) -> Result<Vec<u8>, HttpError> {
+    let too_large = || {
+        let text = format!("a listing of more than {limit} bytes");
+        HttpError::new_boxed(HttpErrorKind::Decode, text.into())
+    };
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > limit {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(announced);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| match error.kind() {
+            HttpErrorKind::Timeout => error,
+            _ => HttpError::new(HttpErrorKind::Interrupted, error),
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue; // trailers
+        };
+        if bytes.len() + data.len() > limit {
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+/// The document that the stock parser gets instead of the page.
+fn stub(next_token: Option<&str>) -> String {
+    match next_token {
+        None => "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>".to_owned(),
+        Some(token) => {
+            let token = token.replace('&', "&amp;").replace('<', "&lt;");
+            format!(
+                "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken></ListBucketResult>"
+            )
+        }
+    }
+}

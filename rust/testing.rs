@@ -1,0 +1,47 @@
+//! What several tests share: strategies for grids and the brute-force oracle of all keys.
+
+use proptest::prelude::*;
+
+use crate::key::{ChunkKeyEncoding, ChunkKeyForm, ChunkKeySeparator};
+
+pub(crate) fn encodings() -> impl Strategy<Value = ChunkKeyEncoding> {
+    (
+        prop_oneof![Just(ChunkKeyForm::Default), Just(ChunkKeyForm::V2)],
+        prop_oneof![Just(ChunkKeySeparator::Slash), Just(ChunkKeySeparator::Dot)],
+    )
+        .prop_map(|(form, separator)| ChunkKeyEncoding { form, separator })
+}
+
+/// Grids of 0 to 8 dimensions and at most a few thousand chunks.
+pub(crate) fn small_grids() -> impl Strategy<Value = Vec<u64>> {
+    prop_oneof![
+        proptest::collection::vec(1_u64..=2500, 0..=1),
+        proptest::collection::vec(1_u64..=45, 2),
+        proptest::collection::vec(1_u64..=13, 3),
+        proptest::collection::vec(0_u64..=12, 2),
+        proptest::collection::vec(1_u64..=2, 8),
+        (1_u64..=3, 1_u64..=700).prop_map(|(a, b)| vec![a, b]),
+        (1_u64..=700, 1_u64..=3).prop_map(|(a, b)| vec![a, b]),
+    ]
+}
+
+/// Every key of a grid with its coordinates, sorted as bytes.
+pub(crate) fn all_keys(encoding: ChunkKeyEncoding, grid: &[u64]) -> Vec<(Vec<u8>, Vec<u32>)> {
+    let mut coords = vec![vec![]];
+    for extent in grid {
+        coords = coords
+            .into_iter()
+            .flat_map(|head: Vec<u32>| {
+                (0..u32::try_from(*extent).unwrap()).map(move |coord| {
+                    let mut coords = head.clone();
+                    coords.push(coord);
+                    coords
+                })
+            })
+            .collect();
+    }
+    let mut keys: Vec<_> =
+        coords.into_iter().map(|coords| (encoding.encode(&coords).into_bytes(), coords)).collect();
+    keys.sort();
+    keys
+}

@@ -1,0 +1,171 @@
+//! LIST requests stay within their budgets: dense 1.01 × keys / 1000 + 2, sparse 1.10 × keys /
+//! 1000 + 2 × concurrency, nothing there at most 3.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use refreeze::list::array_keys::ArrayKeys;
+use refreeze::runs::RankRegion;
+
+use super::mock::{Server, coordinates, encoding, listed, options, order};
+
+const N: u64 = 1_000_000;
+
+fn noise(rank: u64) -> u64 {
+    let mixed = (rank + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ (mixed >> 27)) % 1000
+}
+
+/// Calls, keys and virtual milliseconds (50 a round trip) for the ranks that `there` says exist.
+async fn cost(grid: &[u64], concurrency: usize, there: impl Fn(u64) -> bool) -> (u64, u64, u64) {
+    let order = order(encoding("default", "/"), grid);
+    let keys = ArrayKeys::new("store/array", Arc::clone(&order));
+    let mut objects: Vec<Vec<u8>> = (0..order.len())
+        .filter(|rank| there(*rank))
+        .map(|rank| format!("store/array/{}", order.key(rank).unwrap()).into_bytes())
+        .collect();
+    let count = objects.len() as u64;
+    objects.push(b"store/array/zarr.json".to_vec());
+    objects.push(b"store/other/c/0".to_vec());
+    let mut server = Server::new(objects);
+    server.delay = Some(Duration::from_millis(50));
+    let start = tokio::time::Instant::now();
+    let region = RankRegion::whole(order);
+    let (chunks, stats) =
+        listed(&Arc::new(server), &keys, &region, options(1000, concurrency)).await;
+    assert_eq!(chunks.unwrap().len() as u64, count);
+    assert_eq!(stats.warnings, Vec::<String>::new());
+    (stats.list_requests, count, u64::try_from(start.elapsed().as_millis()).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn patterns() {
+    type Pattern = (&'static str, fn(u64) -> bool);
+    let patterns: [Pattern; 8] = [
+        ("dense", |_| true),
+        ("random 30 %", |rank| noise(rank) < 300),
+        ("first half", |rank| rank < N / 2),
+        ("second half", |rank| rank >= N / 2),
+        ("every tenth", |rank| rank % 10 == 0),
+        ("random 2 %", |rank| noise(rank) < 20),
+        ("block in the middle", |rank| (450_000..550_000).contains(&rank)),
+        ("ten blocks", |rank| rank % 100_000 < 10_000),
+    ];
+    for (name, there) in patterns {
+        for concurrency in [64, 16] {
+            let (calls, keys, millis) = cost(&[100, 100, 100], concurrency, there).await;
+            let pages = keys.div_ceil(1000);
+            println!(
+                "{name:20} C={concurrency:2} calls {calls:5} for {pages:4} pages, {:5.1} round trips (ideal {:.1})",
+                millis as f64 / 48.0,
+                pages as f64 / concurrency as f64
+            );
+            let most = if name == "dense" {
+                pages * 101 / 100 + 2
+            } else {
+                pages * 110 / 100 + 2 * concurrency as u64
+            };
+            assert!(calls <= most, "{name}: {calls} > {most}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_and_empty_arrays() {
+    for (grid, there, most) in [
+        (&[1000_u64, 50][..], None, 3),
+        (&[1000][..], Some(1000), 1),
+        (&[999][..], Some(1000), 1),
+        (&[1001][..], Some(2000), 2),
+        (&[1000, 50][..], Some(10), 2),
+    ] {
+        let (calls, ..) = cost(grid, 64, |rank| there.is_some_and(|most| rank < most)).await;
+        assert!(calls <= most, "{grid:?}: {calls}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dense_regions_cost_what_they_hold_and_one_request_a_run() {
+    let order = order(encoding("v2", "."), &[60, 50, 40]);
+    let objects = coordinates(&[0..60, 0..50, 0..40])
+        .iter()
+        .map(|coords| format!("a/{}", order.encoding().encode(coords)).into_bytes())
+        .collect();
+    let server = Server::new(objects);
+    let mut server = Arc::new(server);
+    let keys = ArrayKeys::new("a", Arc::clone(&order));
+    for ranges in [
+        [0..60, 0..50, 0..40],
+        [0..24, 0..50, 0..40],
+        [10..20, 0..50, 0..40],
+        [7..8, 0..50, 0..40],
+        [0..60, 3..4, 0..40],
+        [0..60, 0..50, 0..39],
+        [0..60, 10..13, 5..9],
+        [59..60, 49..50, 39..40],
+    ] {
+        let region = RankRegion::new(Arc::clone(&order), &ranges).unwrap();
+        Arc::get_mut(&mut server).unwrap().requests = 0.into();
+        for concurrency in [1, 64] {
+            Arc::get_mut(&mut server).unwrap().requests = 0.into();
+            let (chunks, stats) = listed(&server, &keys, &region, options(1000, concurrency)).await;
+            assert_eq!(chunks.unwrap().len() as u64, region.len());
+            let runs = region.runs().count() as u64;
+            let most = region.len().div_ceil(1000) * 101 / 100 + 2 + runs;
+            println!(
+                "{ranges:?} C={concurrency} {} calls, {} keys for {} chunks in {runs} runs",
+                stats.list_requests,
+                stats.keys_listed,
+                region.len()
+            );
+            assert!(stats.list_requests <= most, "{ranges:?}: {} > {most}", stats.list_requests);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_region_costs_at_most_four_requests_and_two_of_an_empty_array() {
+    let order = order(encoding("default", "/"), &[100, 100]);
+    let keys = ArrayKeys::new("a", Arc::clone(&order));
+    let half: Vec<_> = coordinates(&[0..50, 0..100])
+        .iter()
+        .map(|coords| format!("a/{}", order.encoding().encode(coords)).into_bytes())
+        .collect();
+    for objects in [half, Vec::new()] {
+        for range in [60..70, 90..100] {
+            let most = if objects.is_empty() { 2 } else { 4 };
+            let server = Arc::new(Server::new(objects.clone()));
+            let region = RankRegion::new(Arc::clone(&order), &[range, 0..100]).unwrap();
+            let (chunks, stats) = listed(&server, &keys, &region, options(1000, 64)).await;
+            assert!(chunks.unwrap().is_empty());
+            assert!(stats.list_requests <= most, "{}", stats.list_requests);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_huge_sparse_grid_costs_what_it_holds() {
+    let order = order(encoding("default", "/"), &[1_000_000, 1000, 1000]);
+    let keys = ArrayKeys::new("a", Arc::clone(&order));
+    let objects = (0..100_000_u64)
+        .map(|n| format!("a/{}", order.key(n * 9_999_991).unwrap()).into_bytes())
+        .collect();
+    let server = Arc::new(Server::new(objects));
+    let (chunks, stats) =
+        listed(&server, &keys, &RankRegion::whole(Arc::clone(&order)), options(1000, 64)).await;
+    assert_eq!(chunks.unwrap().len(), 100_000);
+    println!("10^12 ranks, 100,000 keys: {} calls", stats.list_requests);
+    assert!(stats.list_requests <= 110 + 128);
+
+    // Ten million far runs of a thousand ranks, nearly all empty: as cheap.
+    let server = Arc::new(Server::new(
+        (0..100_000_u64)
+            .map(|n| format!("a/{}", order.key(n * 9_999_991).unwrap()).into_bytes())
+            .collect(),
+    ));
+    let region = RankRegion::new(Arc::clone(&order), &[0..1_000_000, 10..20, 0..1000]).unwrap();
+    let (chunks, stats) = listed(&server, &keys, &region, options(1000, 64)).await;
+    println!("region of it: {} chunks, {} calls", chunks.unwrap().len(), stats.list_requests);
+    assert!(stats.list_requests <= 110 + 128);
+}
