@@ -25,7 +25,7 @@ use array_keys::ArrayKeys;
 use limit::ConcurrencyLimit;
 pub use records::{ChunkColumns, chunk_schema};
 use records::{ChunkRecords, RecordLayout};
-use scan::{ScanOptions, ScanPage, ScanStats, scan};
+use scan::{ScanOptions, ScanPage, scan};
 
 use crate::metadata::ArrayNode;
 use crate::rank::KeyOrder;
@@ -87,20 +87,6 @@ impl ListStats {
             if !self.warnings.contains(warning) {
                 self.warnings.push(warning.clone());
             }
-        }
-    }
-}
-
-impl From<ScanStats> for ListStats {
-    fn from(stats: ScanStats) -> Self {
-        Self {
-            list_requests: stats.list_requests,
-            keys_listed: stats.keys_listed,
-            chunks: stats.chunks,
-            foreign_keys: stats.foreign_keys,
-            foreign_example: stats.foreign_example,
-            retries: stats.retries,
-            warnings: stats.warnings,
         }
     }
 }
@@ -238,12 +224,12 @@ fn ranked(
     let last = pages.stats_handle();
     let at_end = Arc::clone(&stats);
     let batches = pages.map(move |page| {
-        update(&stats, |stats| *stats = current().into());
+        update(&stats, |stats| *stats = current());
         records_of(&page?, &records)
     });
     // Pages without chunks are counted too, and the last of them come with the end.
     let end = futures::stream::poll_fn(move |_| {
-        update(&at_end, |stats| *stats = last().into());
+        update(&at_end, |stats| *stats = last());
         std::task::Poll::Ready(None)
     });
     Ok(batches.chain(end).boxed())

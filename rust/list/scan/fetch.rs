@@ -4,8 +4,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::ScanStats;
 use crate::error::SOURCE_ACCESS_HINT;
+use crate::list::ListStats;
 use crate::list::limit::ConcurrencyLimit;
 use crate::list::retry::RetryPolicy;
 use crate::source::page::{Page, PageError, PageErrorKind, PageRequest, PageSource};
@@ -17,7 +17,7 @@ pub(super) struct Fetcher {
     pub(super) source: Arc<dyn PageSource>,
     pub(super) limit: Arc<ConcurrencyLimit>,
     pub(super) retry: RetryPolicy,
-    pub(super) stats: Arc<Mutex<ScanStats>>,
+    pub(super) stats: Arc<Mutex<ListStats>>,
 }
 
 impl Fetcher {
@@ -53,7 +53,7 @@ impl Fetcher {
         }
     }
 
-    pub(super) fn stats(&self) -> MutexGuard<'_, ScanStats> {
+    pub(super) fn stats(&self) -> MutexGuard<'_, ListStats> {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -25,6 +25,7 @@ use futures::Stream;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::list::ListStats;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::limit::ConcurrencyLimit;
 use crate::list::retry::RetryPolicy;
@@ -47,25 +48,6 @@ pub struct ScanOptions {
     pub retry: RetryPolicy,
     /// Requests in flight; may be shared by several listings.
     pub limit: Arc<ConcurrencyLimit>,
-}
-
-/// What a listing cost and met; complete once its stream has ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ScanStats {
-    /// LIST requests, retries included.
-    pub list_requests: u64,
-    /// Keys on all pages.
-    pub keys_listed: u64,
-    /// Chunks delivered.
-    pub chunks: u64,
-    /// Keys met that are neither chunks of the grid nor Zarr metadata.
-    pub foreign_keys: u64,
-    /// One of those, in full.
-    pub foreign_example: Option<String>,
-    /// Requests sent again after a failure.
-    pub retries: u64,
-    /// What a user should know about the server.
-    pub warnings: Vec<String>,
 }
 
 /// A page and the chunks on it that belong to the listing.
@@ -92,7 +74,7 @@ pub struct Scan {
     pages: mpsc::Receiver<Result<ScanPage>>,
     task: JoinHandle<()>,
     finished: bool,
-    stats: Arc<Mutex<ScanStats>>,
+    stats: Arc<Mutex<ListStats>>,
 }
 
 /// What all parts of a listing need to know.
@@ -113,7 +95,7 @@ pub fn scan(
     region: RankRegion,
     options: ScanOptions,
 ) -> Scan {
-    let stats = Arc::new(Mutex::new(ScanStats::default()));
+    let stats = Arc::new(Mutex::new(ListStats::default()));
     let (sender, pages) = mpsc::channel(WAITING_PAGES);
     let fetcher =
         Fetcher { source, limit: options.limit, retry: options.retry, stats: Arc::clone(&stats) };
@@ -129,12 +111,12 @@ pub fn scan(
 
 impl Scan {
     /// What the listing has cost and met so far.
-    pub fn stats(&self) -> ScanStats {
+    pub fn stats(&self) -> ListStats {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A handle to the statistics that outlives the stream.
-    pub fn stats_handle(&self) -> impl Fn() -> ScanStats + Send + Sync + use<> {
+    pub fn stats_handle(&self) -> impl Fn() -> ListStats + Send + Sync + use<> {
         let stats = Arc::clone(&self.stats);
         move || stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use refreeze::key::ChunkKeyEncoding;
+use refreeze::list::ListStats;
 use refreeze::list::array_keys::ArrayKeys;
 use refreeze::list::limit::ConcurrencyLimit;
 use refreeze::list::retry::RetryPolicy;
-use refreeze::list::scan::{ScanOptions, ScanStats, scan};
+use refreeze::list::scan::{ScanOptions, scan};
 use refreeze::rank::KeyOrder;
 use refreeze::runs::RankRegion;
 use refreeze::source::page::{
@@ -329,7 +330,7 @@ pub(crate) async fn listed(
     keys: &ArrayKeys,
     region: &RankRegion,
     options: ScanOptions,
-) -> (Result<Vec<Vec<u32>>, Error>, ScanStats) {
+) -> (Result<Vec<Vec<u32>>, Error>, ListStats) {
     let ndim = keys.order().grid_shape().len();
     let mut stream = scan(Arc::clone(server) as _, keys.clone(), region.clone(), options);
     let mut chunks = HashSet::new();
