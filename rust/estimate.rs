@@ -3,20 +3,16 @@
 //! Arithmetic only: nothing is asked of a store, and a grid of a billion chunks costs no more than
 //! a small one. A sparse array takes less.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 
-use crate::list::PAGE_SIZE;
+use crate::Result;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::pages::summary;
+use crate::list::{PAGE_SIZE, ranked_region};
 use crate::metadata::ArrayNode;
 use crate::plan::manifest_split;
-use crate::rank::KeyOrder;
 use crate::region::ChunkBox;
-use crate::runs::RankRegion;
 use crate::source::Source;
-use crate::{Error, ErrorKind, Result};
 
 /// How an array's chunks will be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -55,7 +51,7 @@ pub struct ArrayEstimate {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::UnsupportedArray`] for a grid that cannot be ranked.
+/// [`ErrorKind::UnsupportedArray`](crate::ErrorKind::UnsupportedArray) for a grid that cannot be ranked.
 pub fn estimate(
     source: &Source,
     array: &ArrayNode,
@@ -63,13 +59,7 @@ pub fn estimate(
     references_per_manifest: u32,
 ) -> Result<ArrayEstimate> {
     let layout = &array.layout;
-    let unsupported = |error: Error| {
-        let message = format!("array {} cannot be listed: {}", array.path, error.message());
-        Error::new(ErrorKind::UnsupportedArray, message)
-    };
-    let order =
-        Arc::new(KeyOrder::new(layout.encoding(), layout.grid_shape()).map_err(unsupported)?);
-    let ranks = RankRegion::new(Arc::clone(&order), &region.wide_ranges()).map_err(unsupported)?;
+    let (order, ranks) = ranked_region(array, region)?;
     let keys = ArrayKeys::new(&array.source_path, order);
     let pages = summary(&keys, &ranks, PAGE_SIZE);
     let (strategy, list_requests) = match source {

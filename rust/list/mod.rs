@@ -200,6 +200,22 @@ fn scalar(
     .boxed()
 }
 
+/// The order of an array's keys, and a part of its grid in that order.
+pub(crate) fn ranked_region(
+    array: &ArrayNode,
+    region: &ChunkBox,
+) -> Result<(Arc<KeyOrder>, RankRegion)> {
+    let layout = &array.layout;
+    let unsupported = |error: Error| {
+        let message = format!("array {} cannot be listed: {}", array.path, error.message());
+        Error::new(ErrorKind::UnsupportedArray, message)
+    };
+    let order =
+        Arc::new(KeyOrder::new(layout.encoding(), layout.grid_shape()).map_err(unsupported)?);
+    let region = RankRegion::new(Arc::clone(&order), &region.wide_ranges()).map_err(unsupported)?;
+    Ok((order, region))
+}
+
 /// The listing by ranks, for services that list in byte order and take start-after.
 fn ranked(
     source: &S3Source,
@@ -207,15 +223,7 @@ fn ranked(
     stats: SharedStats,
     limit: Arc<ConcurrencyLimit>,
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-    let layout = &wanted.array.layout;
-    let unsupported = |error: Error| {
-        let message = format!("array {} cannot be listed: {}", wanted.array.path, error.message());
-        Error::new(ErrorKind::UnsupportedArray, message)
-    };
-    let order =
-        Arc::new(KeyOrder::new(layout.encoding(), layout.grid_shape()).map_err(unsupported)?);
-    let region =
-        RankRegion::new(Arc::clone(&order), &wanted.region.wide_ranges()).map_err(unsupported)?;
+    let (order, region) = ranked_region(&wanted.array, &wanted.region)?;
     let keys = ArrayKeys::new(&source.key(&wanted.array.source_path), order);
     let options = ScanOptions { page_size: PAGE_SIZE, retry: source.list_retries(), limit };
     let pages = scan(Arc::new(source.clone()), keys, region, options);
