@@ -72,7 +72,7 @@ def endpoint(grid: list[int], latency_ms: int) -> Iterator[str]:
         "grid": grid,
         "zarr": {"chunk_shape": [1] * len(grid), "data_type": "float32"},
     }
-    config = {"bucket": "bucket", "latency_ms": latency_ms, "arrays": [shape]}
+    config = {"bucket": "bucket", "latency_ms": latency_ms, "groups": [""], "arrays": [shape]}
     command = [str(ENDPOINT), "--json", json.dumps(config), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -96,6 +96,11 @@ impl RankRegion {
         &self.order
     }
 
+    /// The coordinates along the leading dimension; none in a scalar.
+    pub(crate) fn leading(&self) -> Range<u64> {
+        self.axes.first().map_or(0..0, |axis| axis.chunks.clone())
+    }
+
     /// Chunks in the region, whether or not there is an object for them.
     pub fn len(&self) -> u64 {
         self.len

@@ -2,6 +2,7 @@
 //!
 //! Joins the array's place in the store with the key order of its grid. Asks nothing of a store.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::key::ChunkKeyForm;
@@ -57,6 +58,21 @@ impl ArrayKeys {
         }
     }
 
+    /// What the keys of all chunks with this leading coordinate begin with, and no others; the array
+    /// has two dimensions or more.
+    pub fn below(&self, leading: u64) -> String {
+        format!("{}{leading}{}", self.lead, char::from(self.order.encoding().separator.byte()))
+    }
+
+    /// The ranks of the keys of the grid that begin with `prefix`, which ends where a coordinate
+    /// does.
+    pub fn ranks_below(&self, prefix: &str) -> Range<u64> {
+        let start = if prefix == self.prefix() { 0 } else { self.rank_after(prefix.as_bytes()) };
+        let mut end = prefix.as_bytes().to_vec();
+        end.push(0xff);
+        start..self.rank_after(&end)
+    }
+
     /// `key` without the array's path; `None` when it is not below the array.
     pub fn relative<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
         key.strip_prefix(self.root.as_bytes())
@@ -100,6 +116,19 @@ mod tests {
         assert_eq!(keys("", "v2", ".", &[2]).before(0), "/");
         assert_eq!(keys("a", "v2", ".", &[]).prefix(), "a/0");
         assert!(keys("a", "default", ".", &[]).before(0).as_str() < "a/c");
+    }
+
+    #[test]
+    fn leading_coordinates_are_prefixes() {
+        for (name, separator, prefix) in [("default", "/", "a/c/1/"), ("v2", ".", "a/1.")] {
+            let keys = keys("a", name, separator, &[12, 3]);
+            assert_eq!(keys.below(1), prefix);
+            assert_eq!(keys.ranks_below(prefix), 3..6);
+            assert_eq!(keys.ranks_below(&keys.below(10)), 6..9);
+            assert_eq!(keys.ranks_below("a/"), 0..36);
+        }
+        assert_eq!(keys("", "v2", "/", &[4]).ranks_below(""), 0..4);
+        assert_eq!(keys("a", "v2", "/", &[]).ranks_below("a/0"), 0..1);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! With `/` between coordinates every coordinate is a folder, and folders outside the region are
 //! not entered. With `.` there is one folder, read once. `stat` is called only for chunks of the
-//! region. Order is the file system's; symbolic links are followed, as zarr-python's reads do.
+//! region. Order is the file system's unless that of the keys is asked for, which one worker keeps
+//! that goes into a folder before it goes on beside it; symbolic links are followed, as zarr-python's reads do.
 
 use std::collections::VecDeque;
 use std::fs::{DirEntry, FileType};
@@ -19,6 +20,8 @@ use super::array_keys::ArrayKeys;
 use super::records::ChunkRecords;
 use super::{PAGE_SIZE, SharedStats, Wanted, update};
 use crate::key::{ChunkKeyForm, ChunkKeySeparator};
+use crate::metadata::ArrayNode;
+use crate::region::ChunkBox;
 use crate::source::{LocalSource, is_absent, unreadable};
 use crate::{Error, Result};
 
@@ -31,6 +34,7 @@ pub(super) fn list(
     wanted: Wanted,
     stats: SharedStats,
     concurrency: usize,
+    ordered: bool,
 ) -> BoxStream<'static, Result<RecordBatch>> {
     let (sender, receiver) = mpsc::channel(4);
     let (root, folder) = (source.path(""), source.path(&wanted.array.source_path));
@@ -43,6 +47,7 @@ pub(super) fn list(
             queue: Mutex::new(Queue { folders: VecDeque::from([Folder::root(folder)]), busy: 0 }),
             changed: Condvar::new(),
             stopped: Mutex::new(None),
+            ordered,
         };
         let workers = concurrency.clamp(1, MOST_WORKERS);
         std::thread::scope(|scope| {
@@ -98,6 +103,8 @@ struct Walk<'a> {
     queue: Mutex<Queue>,
     changed: Condvar,
     stopped: Mutex<Option<Stopped>>,
+    /// In the byte order of keys, which is that of the names, folder by folder.
+    ordered: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -165,12 +172,24 @@ impl Walk<'_> {
             Err(error) => return Err(failed(&error)),
         };
         update(self.stats, |stats| stats.list_requests += 1);
+        let mut entries: Box<dyn Iterator<Item = io::Result<DirEntry>>> = Box::new(entries);
+        if self.ordered {
+            let mut all: Vec<_> =
+                entries.collect::<io::Result<_>>().map_err(|error| failed(&error))?;
+            all.sort_by_cached_key(DirEntry::file_name);
+            entries = Box::new(all.into_iter().map(Ok));
+        }
+        let waiting = lock(&self.queue).folders.len();
         for entry in entries {
             let entry = entry.map_err(|error| failed(&error))?;
             self.visit(folder, &entry, records)?;
             if records.rows() == PAGE_SIZE as usize {
                 self.send(records)?;
             }
+        }
+        if self.ordered {
+            // What was put in line behind the others goes before them.
+            lock(&self.queue).folders.rotate_left(waiting);
         }
         Ok(())
     }
@@ -184,7 +203,8 @@ impl Walk<'_> {
         let name = entry.file_name();
         let name = name.as_encoded_bytes();
         let Some(kind) = kind(entry) else { return Ok(()) };
-        match self.wanted.meaning(folder.below_lead, &folder.coords, name, kind.is_dir()) {
+        let Wanted { array, region, .. } = self.wanted;
+        match meaning(array, region, folder.below_lead, &folder.coords, name, kind.is_dir()) {
             Meaning::Folder(coords) => {
                 let below = Folder { path: entry.path(), coords, below_lead: true };
                 lock(&self.queue).folders.push_back(below);
@@ -223,7 +243,7 @@ impl Walk<'_> {
 }
 
 /// The type of an entry, through links; `None` for what is gone or dangling.
-fn kind(entry: &DirEntry) -> Option<FileType> {
+pub(super) fn kind(entry: &DirEntry) -> Option<FileType> {
     let kind = entry.file_type().ok()?;
     if kind.is_symlink() {
         return Some(std::fs::metadata(entry.path()).ok()?.file_type());
@@ -232,7 +252,7 @@ fn kind(entry: &DirEntry) -> Option<FileType> {
 }
 
 /// What a name in a folder of the array is.
-enum Meaning {
+pub(super) enum Meaning {
     /// Leads to chunks of the region.
     Folder(Vec<u32>),
     /// A chunk of the region.
@@ -242,43 +262,47 @@ enum Meaning {
     Stranger,
 }
 
-impl Wanted {
-    /// What `name` means in a folder that the coordinates `parent` lead to.
-    fn meaning(&self, below_lead: bool, parent: &[u32], name: &[u8], is_dir: bool) -> Meaning {
-        let layout = &self.array.layout;
-        let encoding = layout.encoding();
-        let nested = encoding.separator == ChunkKeySeparator::Slash && layout.ndim() > 0;
-        if !below_lead && ArrayKeys::is_metadata(name) && !is_dir {
-            return Meaning::Outside;
-        }
-        if nested && encoding.form == ChunkKeyForm::Default && !below_lead {
-            let is_lead = is_dir && name == b"c";
-            return if is_lead { Meaning::Folder(Vec::new()) } else { Meaning::Stranger };
-        }
-        if !nested {
-            let mut coords = vec![0; layout.ndim()];
-            return match encoding.decode(name, layout.grid_shape(), &mut coords) {
-                true if is_dir => Meaning::Stranger,
-                true if self.region.contains(&coords) => Meaning::Chunk(coords),
-                true => Meaning::Outside,
-                false => Meaning::Stranger,
-            };
-        }
-        let axis = parent.len();
-        let (Some(extent), Some(range)) =
-            (layout.grid_shape().get(axis), self.region.ranges().get(axis))
-        else {
-            return Meaning::Stranger;
+/// What `name` means in a folder of `array` that the coordinates `parent` lead to.
+pub(super) fn meaning(
+    array: &ArrayNode,
+    region: &ChunkBox,
+    below_lead: bool,
+    parent: &[u32],
+    name: &[u8],
+    is_dir: bool,
+) -> Meaning {
+    let layout = &array.layout;
+    let encoding = layout.encoding();
+    let nested = encoding.separator == ChunkKeySeparator::Slash && layout.ndim() > 0;
+    if !below_lead && ArrayKeys::is_metadata(name) && !is_dir {
+        return Meaning::Outside;
+    }
+    if nested && encoding.form == ChunkKeyForm::Default && !below_lead {
+        let is_lead = is_dir && name == b"c";
+        return if is_lead { Meaning::Folder(Vec::new()) } else { Meaning::Stranger };
+    }
+    if !nested {
+        let mut coords = vec![0; layout.ndim()];
+        return match encoding.decode(name, layout.grid_shape(), &mut coords) {
+            true if is_dir => Meaning::Stranger,
+            true if region.contains(&coords) => Meaning::Chunk(coords),
+            true => Meaning::Outside,
+            false => Meaning::Stranger,
         };
-        let last = axis + 1 == layout.ndim();
-        match crate::key::coordinate(name).filter(|coord| u64::from(*coord) < *extent) {
-            Some(_) if last == is_dir => Meaning::Stranger,
-            Some(coord) if range.contains(&coord) => {
-                let coords = [parent, &[coord]].concat();
-                if last { Meaning::Chunk(coords) } else { Meaning::Folder(coords) }
-            }
-            Some(_) => Meaning::Outside,
-            None => Meaning::Stranger,
+    }
+    let axis = parent.len();
+    let (Some(extent), Some(range)) = (layout.grid_shape().get(axis), region.ranges().get(axis))
+    else {
+        return Meaning::Stranger;
+    };
+    let last = axis + 1 == layout.ndim();
+    match crate::key::coordinate(name).filter(|coord| u64::from(*coord) < *extent) {
+        Some(_) if last == is_dir => Meaning::Stranger,
+        Some(coord) if range.contains(&coord) => {
+            let coords = [parent, &[coord]].concat();
+            if last { Meaning::Chunk(coords) } else { Meaning::Folder(coords) }
         }
+        Some(_) => Meaning::Outside,
+        None => Meaning::Stranger,
     }
 }

@@ -7,6 +7,8 @@ use futures::stream::BoxStream;
 use super::array_keys::ArrayKeys;
 use super::{PAGE_SIZE, SharedStats, Wanted, update};
 use crate::Result;
+use crate::metadata::ArrayNode;
+use crate::region::ChunkBox;
 use crate::source::MemorySource;
 
 pub(super) fn list(
@@ -16,6 +18,18 @@ pub(super) fn list(
 ) -> BoxStream<'static, Result<RecordBatch>> {
     let batches = find(source, wanted, stats);
     futures::stream::iter(batches).boxed()
+}
+
+/// How many chunks of `region` there are.
+pub(super) fn chunks(source: &MemorySource, array: &ArrayNode, region: &ChunkBox) -> u64 {
+    let prefix = array.source_prefix();
+    let mut coords = vec![0; array.layout.ndim()];
+    let of_region = source.below(&prefix).filter(|(key, _)| {
+        let relative = key.get(prefix.len()..).unwrap_or_default().as_bytes();
+        array.layout.encoding().decode(relative, array.layout.grid_shape(), &mut coords)
+            && region.contains(&coords)
+    });
+    of_region.count() as u64
 }
 
 fn find(source: &MemorySource, wanted: &Wanted, stats: &SharedStats) -> Vec<Result<RecordBatch>> {

@@ -1,7 +1,7 @@
 //! An array's chunks as a stream of Arrow record batches.
 //!
 //! Which keys are chunks is decided below this module; what they become is not. Each chunk of the
-//! region comes once, in unspecified order. How the chunks are found depends on the source: by
+//! region comes once, in unspecified order unless it is asked for. How the chunks are found depends on the source: by
 //! computed ranks and independent pages ([`scan`](mod@scan)), by a walk of folders (`local`), or
 //! from what another library has listed already.
 
@@ -10,6 +10,7 @@ pub mod limit;
 mod local;
 mod memory;
 pub mod pages;
+pub mod probe;
 mod records;
 pub mod retry;
 pub mod scan;
@@ -100,13 +101,17 @@ pub struct ListOptions {
     pub paths: Option<String>,
     /// One column `chunk_0`, `chunk_1`, … a dimension, instead of one list column.
     pub flat: bool,
+    /// Batches and their rows come in the byte order of their keys; see [`ScanOptions::ordered`].
+    /// On a local file system folders are then read one after the other, and the names of a folder
+    /// are in memory together.
+    pub ordered: bool,
 }
 
 impl ListOptions {
     /// At most `concurrency` requests in flight.
     #[must_use]
     pub fn new(concurrency: usize) -> Self {
-        Self { limit: ConcurrencyLimit::new(concurrency), paths: None, flat: false }
+        Self { limit: ConcurrencyLimit::new(concurrency), paths: None, flat: false, ordered: false }
     }
 }
 
@@ -169,9 +174,12 @@ pub fn list_chunks(
     let stats = SharedStats::default();
     let batches = match source {
         _ if array.layout.ndim() == 0 => scalar(source.clone(), wanted, Arc::clone(&stats)),
-        Source::S3(source) => ranked(source, &wanted, Arc::clone(&stats), options.limit)?,
+        Source::S3(source) => {
+            ranked(source, &wanted, Arc::clone(&stats), options.limit, options.ordered)?
+        }
         Source::Local(source) => {
-            local::list(source, wanted, Arc::clone(&stats), options.limit.most())
+            let workers = if options.ordered { 1 } else { options.limit.most() };
+            local::list(source, wanted, Arc::clone(&stats), workers, options.ordered)
         }
         Source::Memory(source) => memory::list(source, &wanted, &stats),
     };
@@ -222,10 +230,12 @@ fn ranked(
     wanted: &Wanted,
     stats: SharedStats,
     limit: Arc<ConcurrencyLimit>,
+    ordered: bool,
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let (order, region) = ranked_region(&wanted.array, &wanted.region)?;
     let keys = ArrayKeys::new(&source.key(&wanted.array.source_path), order);
-    let options = ScanOptions { page_size: PAGE_SIZE, retry: source.list_retries(), limit };
+    let options =
+        ScanOptions { page_size: PAGE_SIZE, retry: source.list_retries(), limit, ordered };
     let pages = scan(Arc::new(source.clone()), keys, region, options);
     let records = Arc::clone(&wanted.layout);
     let current = pages.stats_handle();

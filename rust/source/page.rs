@@ -73,6 +73,29 @@ impl Page {
         self.entries.partition_point(|entry| holds(self.text(&entry.key)))
     }
 
+    /// The same page with a buffer that holds its keys and tags only, and the buffer that it had.
+    ///
+    /// A page may wait for a consumer; the document that it came in is several times as large.
+    #[must_use]
+    pub fn compacted(self) -> (Self, Bytes) {
+        let texts = self
+            .entries
+            .iter()
+            .map(|entry| self.text(&entry.key).len() + self.text(&entry.e_tag).len());
+        let mut builder = PageBuilder {
+            buf: Vec::with_capacity(texts.sum()),
+            entries: Vec::with_capacity(self.entries.len()),
+        };
+        for entry in &self.entries {
+            let (key, e_tag) = (self.text(&entry.key), self.text(&entry.e_tag));
+            if !builder.push(key, entry.size, entry.last_modified, e_tag) {
+                return (self, Bytes::new());
+            }
+        }
+        let page = builder.finish(self.truncated, self.next_token);
+        (Self { echo: self.echo, ..page }, self.buf)
+    }
+
     fn text(&self, range: &Range<u32>) -> &[u8] {
         // A u32 fits the usize of every platform that this runs on.
         self.buf.get(range.start as usize..range.end as usize).unwrap_or_default()
@@ -187,5 +210,25 @@ mod tests {
         assert_eq!(page.keys().collect::<Vec<_>>(), [b"a/c/0", b"a/c/1"]);
         assert_eq!((page.e_tag(0), page.e_tag(1)), (b"\"x\"".as_slice(), b"".as_slice()));
         assert_eq!((page.len(), page.key(2)), (2, b"".as_slice()));
+        let keys: Vec<_> = page.keys().map(<[u8]>::to_vec).collect();
+        let spread = Page {
+            buf: [b"<Key>".as_slice(), &page.buf].concat().into(),
+            entries: page
+                .entries
+                .iter()
+                .map(|entry| PageEntry {
+                    key: entry.key.start + 5..entry.key.end + 5,
+                    e_tag: entry.e_tag.start + 5..entry.e_tag.end + 5,
+                    ..entry.clone()
+                })
+                .collect(),
+            echo: Some(b"a".to_vec()),
+            ..page.clone()
+        };
+        let (compact, buf) = spread.compacted();
+        assert_eq!((compact.keys().map(<[u8]>::to_vec).collect(), buf.len()), (keys, 18));
+        assert_eq!((compact.entries, compact.buf), (page.entries, page.buf));
+        assert_eq!((compact.truncated, compact.next_token.as_deref()), (true, Some("next")));
+        assert_eq!(compact.echo.as_deref(), Some(b"a".as_slice()));
     }
 }

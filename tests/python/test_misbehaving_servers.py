@@ -98,6 +98,41 @@ def test_start_after_not_honoured(endpoint, start_after):
     assert any(warned)
 
 
+@pytest.mark.parametrize("start_after", ["ignored", "empty"])
+def test_large_leading_coordinates(serve, start_after):
+    """They are listed side by side, and no others than those of the region."""
+    endpoint = serve(array("a", 5, 8000))
+    endpoint.set(log=True)
+    endpoint.fail(start_after=start_after)
+    region = {"dim_0": slice(1, 4)}
+    stream = refreeze.list_chunks(endpoint.store(), "a", region=region)
+    found = [tuple(c) for c in pa.table(_batches(stream))["chunk"].to_pylist()]
+    assert sorted(found) == list(itertools.product(range(1, 4), range(8000)))
+    assert "leading coordinates" in stream.stats.warnings[0]
+    listed_below = {request["prefix"] for request in endpoint.log()}
+    assert {"a/c/1/", "a/c/2/", "a/c/3/"} <= listed_below
+    assert not {"a/c/0/", "a/c/4/"} & listed_below
+
+
+@pytest.mark.parametrize("rate", [0.3, 1.0])
+@pytest.mark.parametrize("grid", [(30, 100), (4, 8000), (9000,)], ids=str)
+@pytest.mark.parametrize("pattern", [{"kind": "dense"}, SPARSE], ids=["dense", "sparse"])
+def test_short_pages_of_a_listing_by_tokens(serve, grid, pattern, rate):
+    """A page that is cut short and called complete: all chunks all the same, or an error."""
+    endpoint = serve(array("a", *grid, pattern=pattern))
+    store = endpoint.store()
+    there = listed(store, "a")[0]
+    failed = 0
+    for seed in range(4):
+        endpoint.fail(start_after="ignored", short_page=rate, short_page_keys=30, seed=seed)
+        try:
+            assert listed(store, "a")[0] == there
+        except ListingError as error:
+            failed += 1
+            assert "a/" in error.message  # noqa: PT017
+    assert failed == 4 or rate < 1
+
+
 @pytest.mark.parametrize("order", ["descending", "shuffled"])
 def test_unordered_keys(endpoint, order):
     """A serial listing with a warning; each chunk once."""

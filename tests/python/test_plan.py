@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 
 import pytest
 import zarr
@@ -10,7 +9,7 @@ from obstore.store import LocalStore, MemoryStore
 
 import refreeze
 from endpoint import array
-from refreeze.exceptions import RegionError, SourceNotFoundError
+from refreeze.exceptions import ListingError, RegionError, SourceNotFoundError
 
 ARRAY_KEYS = {"path", "shape", "chunk_shape", "grid_shape", "key_encoding", "region"} | {
     "chunks_in_region",
@@ -157,15 +156,80 @@ def test_figures_hold_on_s3(serve, tmp_path, region):
         assert 0.5 < report.manifest_bytes / plan.totals.manifest_bytes < 2
 
 
-def test_a_billion_chunks_at_once(serve):
-    """No longer than reading the metadata, and no LIST at all below the group."""
+def test_a_billion_chunks(serve):
+    """A few LIST requests, however large the grid."""
     endpoint = serve(array("a", 1000, 1000, 1000), array("b", 10**9))
-    refreeze.plan((endpoint.store(), ""))
+    refreeze.plan((endpoint.store(), ""), arrays=["b"], region={"dim_0": slice(0, 900)})
+    reading = endpoint.stats()["list"]
     endpoint.reset()
-    started = time.monotonic()
     plan = refreeze.plan((endpoint.store(), ""), region={"dim_0": slice(17, 903)})
-    assert time.monotonic() - started < 1
-    assert endpoint.stats()["list"] <= 4
+    assert endpoint.stats()["list"] <= reading + 8
+    assert plan.estimate == "sampled"
     assert by_path(plan)["/a"].chunks_in_region == 886_000_000
     assert by_path(plan)["/a"].list_requests >= math.ceil(886_000_000 / 1000)
     assert by_path(plan)["/b"].chunks_in_region == 886
+
+
+@pytest.mark.parametrize(
+    ("pattern", "chunks", "over"),
+    [
+        ({"kind": "empty"}, 0, 1.0),
+        ({"kind": "random", "probability": 0.3, "seed": 1}, 300_000, 1.2),
+        ({"kind": "first_half"}, 500_000, 2.0),
+        ({"kind": "every", "step": 10}, 100_000, 1.2),
+        ({"kind": "scatter", "every": 10_000}, 100, 1.0),
+    ],
+    ids=str,
+)
+def test_sparse_arrays(serve, pattern, chunks, over):
+    """Figures are for the chunks that a few pages let expect, not for those there is room for."""
+    endpoint = serve(array("a", 1000, 1000, pattern=pattern))
+    plan = refreeze.plan((endpoint.store(), ""), max_refs_per_commit=1000)
+    (planned,) = plan.arrays
+    assert plan.estimate == "sampled"
+    assert planned.chunks_in_region == plan.totals.chunks_in_region == 1_000_000
+    assert planned.strategy == "ranked-pages"
+    pages = math.ceil(chunks / 1000)
+    assert 0.98 * pages <= planned.batches <= max(1, math.ceil(over * pages))
+    assert max(1, 0.98 * pages) <= planned.list_requests <= max(1, math.ceil(over * pages))
+    assert plan.totals.commits == 1 + planned.batches
+    assert plan.totals.manifests <= max(chunks * over, 0)
+
+
+def test_requests_are_bounded(serve):
+    """At most eight for an array, 64 for all of them, none for small ones."""
+    names = [f"a{number}" for number in range(20)]
+    endpoint = serve(*(array(name, 100, 100) for name in names), array("small", 10, 100))
+    refreeze.plan((endpoint.store(), ""), arrays=["small"])
+    reading = endpoint.stats()["list"]
+    for chosen, most in ((["small"], 0), (["a1", "small"], 8), (["a*"], 64)):
+        endpoint.reset()
+        plan = refreeze.plan((endpoint.store(), ""), arrays=chosen)
+        assert (plan.estimate == "dense") == (most == 0)
+        assert endpoint.stats()["list"] - reading <= most
+        assert sum(planned.list_requests for planned in plan.arrays) >= len(plan.arrays)
+
+
+def test_the_source_is_opened_once(monkeypatch):
+    """A store in memory is listed once for a plan, not once for each of its arrays."""
+    memory = MemoryStore()
+    group = zarr.create_group(zarr.storage.ObjectStore(memory))
+    for name in "abc":
+        group.create_array(name, shape=(2000,), chunks=(1,), dtype="u1")[::2] = 1
+    lists = []
+    original = MemoryStore.list
+    monkeypatch.setattr(
+        MemoryStore, "list", lambda *args, **kw: lists.append(args) or original(*args, **kw)
+    )
+    plan = refreeze.plan((memory, ""), max_refs_per_commit=1)
+    assert [planned.batches for planned in plan.arrays] == [1000] * 3
+    assert len(lists) == 1
+
+
+def test_a_source_that_cannot_be_listed(serve):
+    """The listing's own errors."""
+    endpoint = serve(array("a", 100, 100))
+    refreeze.plan((endpoint.store(), ""))
+    endpoint.fail(internal_error=1.0)
+    with pytest.raises(ListingError, match="a/"):
+        refreeze.plan((endpoint.store(retries=1), "a"))

@@ -9,10 +9,12 @@
 mod cover;
 mod fetch;
 mod inspect;
+mod sample;
 mod scanner;
 mod seen;
 mod segments;
 mod serial;
+mod turn;
 mod witness;
 
 use std::future::Future as _;
@@ -34,7 +36,9 @@ use crate::source::page::{Page, PageError, PageErrorKind, PageRequest, PageSourc
 use crate::{Error, ErrorKind, Result};
 use fetch::{Fetcher, page_error};
 use inspect::{Distrust, Inspected, inspect};
+pub use sample::sample;
 use scanner::{Job, Scanner};
+use turn::Turn;
 
 /// Pages that wait for the consumer beyond those in flight.
 const WAITING_PAGES: usize = 2;
@@ -48,6 +52,13 @@ pub struct ScanOptions {
     pub retry: RetryPolicy,
     /// Requests in flight; may be shared by several listings.
     pub limit: Arc<ConcurrencyLimit>,
+    /// Pages come in the order of their keys, each with keys greater than those before.
+    ///
+    /// A dense region takes no more requests for that, a sparse one about a tenth more, and where
+    /// density changes along the region, up to one more for each request in flight and change. In
+    /// memory are at most two and a half times as many pages as requests may be in flight. A server
+    /// that must be listed serially and does not list in order is an error.
+    pub ordered: bool,
 }
 
 /// A page and the chunks on it that belong to the listing.
@@ -64,7 +75,8 @@ pub struct ScanPage {
     pub entries: Vec<u32>,
 }
 
-/// The chunks of a region, page by page, in no particular order; each chunk once.
+/// The chunks of a region, page by page; each chunk once, in no particular order unless
+/// [`ScanOptions::ordered`].
 ///
 /// The stream ends without an error only when every rank of the region is answered for. Dropping
 /// it stops all requests. At most the pages in flight and a few more are in memory, however slow
@@ -82,6 +94,7 @@ struct Context {
     keys: ArrayKeys,
     region: Arc<RankRegion>,
     page_size: u32,
+    ordered: bool,
 }
 
 /// Lists the chunks of `region`, whose ranks are those of `keys`.
@@ -99,7 +112,12 @@ pub fn scan(
     let (sender, pages) = mpsc::channel(WAITING_PAGES);
     let fetcher =
         Fetcher { source, limit: options.limit, retry: options.retry, stats: Arc::clone(&stats) };
-    let context = Context { keys, region: Arc::new(region), page_size: options.page_size.max(1) };
+    let context = Context {
+        keys,
+        region: Arc::new(region),
+        page_size: options.page_size.max(1),
+        ordered: options.ordered,
+    };
     let task = tokio::spawn(async move {
         if let Err(error) = run(Arc::new(context), &fetcher, &sender).await {
             // Without a receiver nobody is left to be told.
@@ -162,8 +180,10 @@ async fn run(
         Arc::clone(&context.region),
         context.page_size,
         fetcher.limit.most(),
+        context.ordered,
     );
-    let ended = segmented(&context, fetcher, &mut scanner, pages).await?;
+    let mut turn = Turn::new(context.ordered);
+    let ended = segmented(&context, fetcher, &mut scanner, &mut turn, pages).await?;
     fetcher.stats().warnings.append(&mut scanner.warnings);
     let Err(distrust) = ended else { return Ok(()) };
     if let Distrust::OutsidePrefix { .. } | Distrust::Overlap { .. } = distrust {
@@ -174,9 +194,11 @@ async fn run(
         )
         .with_hint(serial::HINT));
     }
-    fetcher.stats().warnings.push(serial::warning(context.keys.prefix(), &distrust));
-    let greatest = scanner.witnesses.greatest();
-    serial::list(&context, fetcher, &scanner.cover, greatest, pages).await
+    fetcher.stats().warnings.push(serial::warning(&context, &distrust));
+    let (dropped, delivered) = turn.give_up();
+    fetcher.stats().chunks -= dropped;
+    let cover = if context.ordered { &delivered } else { &scanner.cover };
+    serial::list(&context, fetcher, cover, scanner.witnesses.greatest(), pages).await
 }
 
 /// The listing by segments; the inner result tells when it must be given up.
@@ -184,12 +206,13 @@ async fn segmented(
     context: &Arc<Context>,
     fetcher: &Fetcher,
     scanner: &mut Scanner,
+    turn: &mut Turn,
     pages: &mpsc::Sender<Result<ScanPage>>,
 ) -> Result<Result<(), Distrust>> {
     let mut requests = JoinSet::new();
     loop {
         while requests.len() < fetcher.limit.allowed() {
-            match scanner.next_job() {
+            match scanner.next_job(turn.waiting()) {
                 Ok(Some(job)) => requests.spawn(send(Arc::clone(context), fetcher.clone(), job)),
                 Ok(None) => break,
                 Err(distrust) => return Ok(Err(distrust)),
@@ -216,8 +239,13 @@ async fn segmented(
         };
         fetcher.count(&inspected);
         let page = inspected.into_scan_page(ranks);
-        if !page.entries.is_empty() && pages.send(Ok(page)).await.is_err() {
-            return Ok(Ok(()));
+        if !page.entries.is_empty() {
+            turn.hold(page);
+        }
+        while let Some(page) = turn.due(&scanner.cover, context.region.bounds().start) {
+            if pages.send(Ok(page)).await.is_err() {
+                return Ok(Ok(()));
+            }
         }
     }
     if scanner.is_complete() {

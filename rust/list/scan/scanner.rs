@@ -28,6 +28,10 @@ pub(super) const MOST_EMPTY_PAGES: u32 = 1000;
 /// How often a server may not know of keys that it knows of later: they may have been created.
 const MOST_REFUTED: u32 = 2;
 
+/// Pages that wait for their turn and requests in flight, of the concurrency: when no more is asked
+/// for beyond the last page that waits, and when no more at all but the next in turn.
+const MOST_AHEAD: (usize, usize) = (3, 5);
+
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
@@ -108,6 +112,9 @@ pub(super) struct Scanner {
     region: Arc<RankRegion>,
     spread: bool,
     in_flight: usize,
+    /// The chunks are wanted in the order of their keys.
+    ordered: bool,
+    most_in_flight: usize,
     /// How often "not truncated" was untrue: when too often, only an empty page ends a chain.
     flags_refuted: u32,
     refuted: u32,
@@ -122,6 +129,7 @@ impl Scanner {
         region: Arc<RankRegion>,
         page_size: u32,
         most_segments: usize,
+        ordered: bool,
     ) -> Self {
         let segments = Segments::new(Arc::clone(&region), page_size, most_segments);
         Self {
@@ -134,6 +142,8 @@ impl Scanner {
             region,
             spread: false,
             in_flight: 0,
+            ordered,
+            most_in_flight: most_segments.max(1),
             flags_refuted: 0,
             refuted: 0,
             evidence: Evidence::default(),
@@ -147,9 +157,12 @@ impl Scanner {
     }
 
     /// The next request to send now; with `None`, an answer must come first, or all is done.
-    pub(super) fn next_job(&mut self) -> Result<Option<Job>, Distrust> {
-        let mut ready = self.segments.ready();
-        if ready.is_none() && self.spread && self.segments.steal() {
+    ///
+    /// `waiting` is how many pages wait for their turn, and the first rank of the last of them.
+    pub(super) fn next_job(&mut self, waiting: (usize, u64)) -> Result<Option<Job>, Distrust> {
+        let mut ready =
+            if self.ordered { self.next_in_order(waiting) } else { self.segments.ready() };
+        if ready.is_none() && self.spread && !self.ordered && self.segments.steal() {
             ready = self.segments.ready();
         }
         if let Some(id) = ready {
@@ -164,6 +177,21 @@ impl Scanner {
         let job = self.closing_job()?;
         self.in_flight += usize::from(job.is_some());
         Ok(job)
+    }
+
+    /// The first part of the region that waits to be listed, unless too many pages would then wait
+    /// for their turn: that of the next in turn never does.
+    fn next_in_order(&mut self, (held, last): (usize, u64)) -> Option<u64> {
+        let (position, id, follows) = self.segments.first_ready()?;
+        let (beyond, at_all) = MOST_AHEAD;
+        let most = if position < last { at_all } else { beyond };
+        if follows && 2 * (held + self.in_flight) >= most * self.most_in_flight {
+            return None;
+        }
+        if self.spread && self.chains.get(&id).is_none_or(|chain| chain.ask == Ask::Next) {
+            self.segments.leave_a_page(id);
+        }
+        Some(id)
     }
 
     fn segment_job(&mut self, id: u64) -> Option<Job> {
@@ -223,6 +251,10 @@ impl Scanner {
         id: u64,
         mut inspected: Inspected,
     ) -> Result<(Range<u64>, Inspected), Distrust> {
+        if self.ordered {
+            let untouched = |id| !self.chains.contains_key(&id);
+            self.segments.take_over(id, inspected.end, untouched);
+        }
         let Some(segment) = self.segments.get(id) else {
             return Err(Distrust::Overlap { ranks: 0..inspected.end });
         };
@@ -273,9 +305,12 @@ impl Scanner {
         if self.segments.get(id).is_none() {
             self.chains.remove(&id);
         }
+        if self.ordered {
+            self.segments.hand_on_pace(start);
+        }
         if !self.spread {
             self.spread = true;
-            if truncated {
+            if truncated && !self.ordered {
                 self.segments.spread();
             }
         }

@@ -6,6 +6,8 @@
 //! Cuts are made at multiples of the page size among the region's own ranks, so that in a dense
 //! region every page but the last of a run is full, whoever lists it.
 
+mod in_order;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -64,6 +66,10 @@ pub(super) struct Segments {
     pages: u64,
     /// Pages that reached into the next segment, or held nothing.
     wasted: u64,
+    /// What the pages that came last told.
+    recent: Option<Pace>,
+    /// From where to where the page went that went furthest.
+    furthest: Range<u64>,
 }
 
 impl Segments {
@@ -79,6 +85,8 @@ impl Segments {
             most: most.max(1) as u64,
             pages: 0,
             wasted: 0,
+            recent: None,
+            furthest: 0..0,
         };
         if !bounds.is_empty() {
             segments.push(&bounds, Pace { per_page: page_size, density: 1.0 });
@@ -156,8 +164,15 @@ impl Segments {
         }
         segment.position = page.end.clamp(segment.position, segment.end);
         segment.index = self.region.count_below(segment.position).min(segment.end_index);
+        let latest = segment.pace;
         if segment.remaining() == 0 {
             self.list.swap_remove(at);
+        }
+        if page.end > start {
+            self.note_pace(latest);
+        }
+        if page.end > self.furthest.end {
+            self.furthest = start..page.end;
         }
     }
 
@@ -220,12 +235,22 @@ impl Segments {
         let Some(segment) = self.get(id) else {
             return false;
         };
-        let (end, end_index, pace) = (segment.end, segment.end_index, segment.pace);
+        let end_index = segment.end_index;
         let fits = |index: &u64| *index > floor && *index < end_index;
         let candidates = [self.page_boundary(segment, target), self.end_of_runs(target)];
-        let Some(index) = candidates.into_iter().flatten().find(fits) else {
+        let index = candidates.into_iter().flatten().find(fits);
+        index.is_some_and(|index| self.cut_at(id, index, floor))
+    }
+
+    /// Ends segment `id` at `index`, if that is above index `floor`, and begins a new one there.
+    fn cut_at(&mut self, id: u64, index: u64, floor: u64) -> bool {
+        let Some(segment) = self.get(id).filter(|segment| index < segment.end_index) else {
             return false;
         };
+        if index <= floor {
+            return false;
+        }
+        let (end, pace) = (segment.end, segment.pace);
         let Some(rank) = self.region.select(index) else {
             return false;
         };

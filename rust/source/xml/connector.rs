@@ -20,6 +20,7 @@ use object_store::client::{
     HttpResponseBody, HttpService, ReqwestConnector,
 };
 
+use super::buffers::Buffers;
 use super::document::{Refusal, scan};
 use super::stock;
 
@@ -132,6 +133,7 @@ impl<C: HttpConnector> HttpConnector for PageConnector<C> {
             inner: self.inner.connect(options)?,
             parser: self.parser,
             max_body: self.max_body,
+            buffers: Buffers::default(),
         }))
     }
 }
@@ -140,6 +142,7 @@ struct PageService {
     inner: HttpClient,
     parser: PageParser,
     max_body: usize,
+    buffers: Buffers,
 }
 
 impl fmt::Debug for PageService {
@@ -174,10 +177,12 @@ impl PageService {
     /// the stock parser is to read.
     async fn page(&self, response: HttpResponse, probe: &Probe) -> Result<HttpResponse, HttpError> {
         let (mut parts, body) = response.into_parts();
-        let body = read(body, self.max_body).await?;
+        let body = read(body, self.max_body, &self.buffers).await?;
         let (refusal, body) = match self.parser {
             PageParser::Scan => match scan(body) {
                 Ok(page) => {
+                    let (page, body) = page.compacted();
+                    self.buffers.give(body);
                     let stub = stub(page.next_token.as_deref());
                     parts.extensions.insert(Arc::new(page));
                     parts.headers.remove(header::CONTENT_LENGTH);
@@ -245,7 +250,11 @@ fn status_of(code: &str) -> StatusCode {
 }
 
 /// Reads a whole body. Whatever goes wrong on the way may be asked again.
-async fn read(mut body: HttpResponseBody, limit: usize) -> Result<Vec<u8>, HttpError> {
+async fn read(
+    mut body: HttpResponseBody,
+    limit: usize,
+    buffers: &Buffers,
+) -> Result<Vec<u8>, HttpError> {
     let too_large = || {
         let text = format!("a listing of more than {limit} bytes");
         HttpError::new_boxed(HttpErrorKind::Decode, text.into())
@@ -254,7 +263,7 @@ async fn read(mut body: HttpResponseBody, limit: usize) -> Result<Vec<u8>, HttpE
     if announced > limit {
         return Err(too_large());
     }
-    let mut bytes = Vec::with_capacity(announced);
+    let mut bytes = buffers.take(announced);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| match error.kind() {
             HttpErrorKind::Timeout => error,

@@ -5,6 +5,7 @@
 //! signatures and endpoints; [`document`] reads the bodies; `stock` is the way through
 //! `object_store`'s own parser for whatever is unusual; [`fetch`] is one request, one page.
 
+mod buffers;
 pub mod connector;
 pub mod document;
 pub mod fetch;

@@ -8,14 +8,9 @@ use refreeze::list::array_keys::ArrayKeys;
 use refreeze::runs::RankRegion;
 
 use super::mock::{Server, coordinates, encoding, listed, options, order};
+use super::properties::noise;
 
 const N: u64 = 1_000_000;
-
-fn noise(rank: u64) -> u64 {
-    let mixed = (rank + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (mixed ^ (mixed >> 27)) % 1000
-}
 
 /// Calls, keys and virtual milliseconds (50 a round trip) for the ranks that `there` says exist.
 async fn cost(grid: &[u64], concurrency: usize, there: impl Fn(u64) -> bool) -> (u64, u64, u64) {

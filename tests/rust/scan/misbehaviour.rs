@@ -10,7 +10,7 @@ use refreeze::runs::RankRegion;
 use super::mock::{Fault, Server, coordinates, encoding, listed, options, order};
 use super::properties::{cases, runtime};
 
-const FAULTS: [Fault; 18] = [
+pub(crate) const FAULTS: [Fault; 19] = [
     Fault::IgnoresStart,
     Fault::IgnoresAbsentStart,
     Fault::NothingAfterStart,
@@ -24,6 +24,7 @@ const FAULTS: [Fault; 18] = [
     Fault::RepeatsFirstPage { fresh: false },
     Fault::Stutters,
     Fault::NeverTruncated,
+    Fault::CutsShort,
     Fault::IgnoresPrefix,
     Fault::EmptyPagesForever { fresh: true },
     Fault::EmptyPagesForever { fresh: false },
@@ -89,8 +90,10 @@ fn outcomes() {
         (Fault::RepeatsFirstPage { fresh: false }, false, true),
         (Fault::Stutters, false, true),
         (Fault::NeverTruncated, true, true),
+        (Fault::CutsShort, false, true),
         (Fault::IgnoresPrefix, false, false),
         (Fault::EmptyPagesFirst, true, false),
+        (Fault::EmptyPagesRun, true, false),
         (Fault::EmptyPagesForever { fresh: true }, false, true),
         (Fault::EmptyPagesForever { fresh: false }, false, true),
         (Fault::AlwaysTruncated { token: true }, true, false),

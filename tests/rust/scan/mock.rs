@@ -49,10 +49,14 @@ pub(crate) enum Fault {
     Stutters,
     /// Never truncated, although pages are cut at the cap.
     NeverTruncated,
+    /// The same of pages after the first of a listing, and start-after is ignored.
+    CutsShort,
     /// Keys of other prefixes too.
     IgnoresPrefix,
     /// An empty truncated page before every page.
     EmptyPagesFirst,
+    /// Five of them before every page, each with a token of its own, as some servers do.
+    EmptyPagesRun,
     /// The same, but the token leads to itself, or to ever new tokens.
     EmptyPagesForever {
         fresh: bool,
@@ -146,6 +150,21 @@ impl Server {
         self.keys.binary_search_by(|key| key.as_slice().cmp(text.as_bytes())).is_ok()
     }
 
+    /// A truncated page without keys, before the one that begins at `from`.
+    fn empty_page(&self, from: usize, token: Option<&str>) -> Page {
+        let next = match self.fault {
+            Fault::EmptyPagesRun => {
+                let depth = token.and_then(|token| token.split('.').nth(1));
+                let depth: u64 = depth.map_or(0, |depth| depth.parse().unwrap());
+                format!("{}{from}.{}", if depth == 4 { 'e' } else { 'n' }, depth + 1)
+            }
+            Fault::EmptyPagesForever { fresh: true } => format!("n{from}.{}", self.random()),
+            Fault::EmptyPagesForever { fresh: false } => format!("n{from}"),
+            _ => format!("e{from}"),
+        };
+        PageBuilder::default().finish(true, Some(next))
+    }
+
     /// The keys below a prefix in the order of this server, from a position in that order on.
     fn page_of(&self, request: PageRequest<'_>) -> Page {
         let prefix =
@@ -164,26 +183,23 @@ impl Server {
         }
         let start = match self.fault {
             Fault::IgnoresStart
+            | Fault::CutsShort
             | Fault::Shuffled { filters: false }
             | Fault::RepeatsFirstPage { .. } => None,
             Fault::IgnoresAbsentStart if absent => None,
             _ => start,
         };
         let token = request.token.map(|token| &token[1..]);
-        let empties =
-            matches!(self.fault, Fault::EmptyPagesFirst | Fault::EmptyPagesForever { .. });
+        let empties = matches!(
+            self.fault,
+            Fault::EmptyPagesFirst | Fault::EmptyPagesRun | Fault::EmptyPagesForever { .. }
+        );
         if empties && request.token.is_none_or(|token| token.starts_with('n')) {
             let from = token.map_or_else(
                 || start.map_or(0, |start| self.after(start)),
                 |token| token.split('.').next().unwrap().parse().unwrap(),
             );
-            let letter = if self.fault == Fault::EmptyPagesFirst { 'e' } else { 'n' };
-            let fresh = if self.fault == (Fault::EmptyPagesForever { fresh: true }) {
-                format!(".{}", self.random())
-            } else {
-                String::new()
-            };
-            return PageBuilder::default().finish(true, Some(format!("{letter}{from}{fresh}")));
+            return self.empty_page(from, token);
         }
         let key_at = |position: usize| match self.fault {
             Fault::Descending => &self.keys[self.keys.len() - 1 - position],
@@ -233,6 +249,7 @@ impl Server {
         }
         let truncated = match self.fault {
             Fault::NeverTruncated => false,
+            Fault::CutsShort => more && request.token.is_none(),
             Fault::AlwaysTruncated { .. } => count > 0,
             Fault::RepeatsFirstPage { .. } => true,
             _ => more,
@@ -276,7 +293,8 @@ impl PageSource for Server {
             if let Some(log) = &self.log {
                 let last = page.keys().next_back().map(String::from_utf8_lossy);
                 log.lock().unwrap().push(format!(
-                    "after {:?} token {:?} max {} -> {} keys to {last:?}{}",
+                    "below {:?} after {:?} token {:?} max {} -> {} keys to {last:?}{}",
+                    request.prefix,
                     request.start_after,
                     request.token,
                     request.max_keys,
@@ -320,11 +338,11 @@ pub(crate) fn options(page_size: u32, concurrency: usize) -> ScanOptions {
         first: Duration::from_micros(100),
         longest: Duration::from_millis(1),
     };
-    ScanOptions { page_size, retry, limit: ConcurrencyLimit::new(concurrency) }
+    ScanOptions { page_size, retry, limit: ConcurrencyLimit::new(concurrency), ordered: false }
 }
 
 /// The chunks that a listing gave, sorted, and its statistics. Panics when one came twice, or
-/// outside the region, or does not fit its key.
+/// outside the region, or does not fit its key, or out of turn.
 pub(crate) async fn listed(
     server: &Arc<Server>,
     keys: &ArrayKeys,
@@ -332,6 +350,8 @@ pub(crate) async fn listed(
     options: ScanOptions,
 ) -> (Result<Vec<Vec<u32>>, Error>, ListStats) {
     let ndim = keys.order().grid_shape().len();
+    let ordered = options.ordered;
+    let mut next = 0;
     let mut stream = scan(Arc::clone(server) as _, keys.clone(), region.clone(), options);
     let mut chunks = HashSet::new();
     let mut error = None;
@@ -350,6 +370,8 @@ pub(crate) async fn listed(
             assert_eq!(keys.relative(page.page.key(*entry as usize)), Some(key.as_bytes()));
             let rank = keys.order().rank(&coords).unwrap();
             assert!(page.ranks.contains(&rank));
+            assert!(!ordered || rank >= next, "{coords:?} after a greater one");
+            next = rank + 1;
             assert!(chunks.insert(coords.clone()), "{coords:?} twice");
         }
     }

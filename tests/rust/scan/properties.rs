@@ -155,6 +155,7 @@ proptest! {
         fault in prop_oneof![
             6 => Just(Fault::None),
             1 => Just(Fault::EmptyPagesFirst),
+            1 => Just(Fault::EmptyPagesRun),
             1 => Just(Fault::AlwaysTruncated { token: true }),
             1 => Just(Fault::NoToken),
         ],
@@ -229,4 +230,11 @@ fn keys_of(case: &Case, coords: &[u32]) -> Vec<u8> {
     } else {
         format!("{}/{key}", case.path).into_bytes()
     }
+}
+
+/// A number below 1,000 that looks random.
+pub(crate) fn noise(rank: u64) -> u64 {
+    let mixed = (rank + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ (mixed >> 27)) % 1000
 }

@@ -1,16 +1,22 @@
-//! What listing and referencing an array takes when every chunk of the region exists.
+//! What listing and referencing an array takes, when every chunk of the region exists or as many
+//! as a look at the store has let expect.
 //!
 //! Arithmetic only: nothing is asked of a store, and a grid of a billion chunks costs no more than
-//! a small one. A sparse array takes less.
+//! a small one.
+
+mod ingest;
 
 use serde::Serialize;
 
+pub use ingest::{IngestEstimate, estimate_ingest};
+
 use crate::Result;
+use crate::key::{ChunkKeyForm, ChunkKeySeparator};
 use crate::list::array_keys::ArrayKeys;
 use crate::list::pages::summary;
+use crate::list::probe::Density;
 use crate::list::{PAGE_SIZE, ranked_region};
 use crate::metadata::ArrayNode;
-use crate::plan::manifest_split;
 use crate::region::ChunkBox;
 use crate::source::Source;
 
@@ -33,9 +39,13 @@ pub enum Strategy {
 pub struct ArrayEstimate {
     /// Chunks that the region has room for.
     pub chunks_in_region: u64,
+    /// Chunks that are expected to exist.
+    pub chunks_expected: u64,
+    /// Whether that follows from a look at the store; without one, every chunk is expected.
+    pub sampled: bool,
     /// How they will be found.
     pub strategy: Strategy,
-    /// LIST requests (local: folders read) when every chunk exists.
+    /// LIST requests (local: folders read) for as many chunks as are expected.
     pub list_requests: u64,
     /// Contiguous runs of keys in byte order.
     pub runs: u64,
@@ -43,11 +53,14 @@ pub struct ArrayEstimate {
     pub exact: bool,
     /// Most references in one manifest.
     pub refs_per_manifest: u64,
-    /// Manifests of the region.
+    /// Manifests of the region, of which those without a chunk are not written.
     pub manifests: u64,
+    /// Parts in which the region is listed and committed.
+    pub batches: u64,
 }
 
-/// Estimates the listing and the manifests of `region` of `array`.
+/// Estimates the listing and the manifests, of `split` chunks each, of `region` of `array`, of
+/// which `density` tells how full it is.
 ///
 /// # Errors
 ///
@@ -56,20 +69,23 @@ pub fn estimate(
     source: &Source,
     array: &ArrayNode,
     region: &ChunkBox,
-    references_per_manifest: u32,
+    split: &[u32],
+    density: Option<&Density>,
 ) -> Result<ArrayEstimate> {
     let layout = &array.layout;
     let (order, ranks) = ranked_region(array, region)?;
     let keys = ArrayKeys::new(&array.source_path, order);
     let pages = summary(&keys, &ranks, PAGE_SIZE);
+    let possible = region.chunks();
+    let expected = density.map_or(possible, |density| density.chunks_expected.min(possible));
     let (strategy, list_requests) = match source {
         _ if layout.ndim() == 0 => (Strategy::Head, 0),
-        Source::S3(_) => (Strategy::RankedPages, pages.pages.max(1)),
-        Source::Local(_) => (Strategy::FolderWalk, folders(array, region)),
+        // Pages reach over what is missing: as many fewer as there are fewer chunks.
+        Source::S3(_) => (Strategy::RankedPages, share(pages.pages, expected, possible).max(1)),
+        Source::Local(_) => (Strategy::FolderWalk, folders(array, region, density)),
         Source::Memory(_) => (Strategy::GivenList, 0),
     };
-    let split = manifest_split(layout.grid_shape(), references_per_manifest);
-    let manifests = split
+    let manifests: u64 = split
         .iter()
         .zip(region.ranges())
         .map(|(length, range)| {
@@ -79,19 +95,31 @@ pub fn estimate(
         .product();
     let whole = split.iter().zip(layout.grid_shape());
     Ok(ArrayEstimate {
-        chunks_in_region: region.chunks(),
+        chunks_in_region: possible,
+        chunks_expected: expected,
+        sampled: density.is_some(),
         strategy,
         list_requests,
         runs: pages.runs,
         exact: pages.exact,
         refs_per_manifest: whole.map(|(length, extent)| u64::from(*length).min(*extent)).product(),
-        manifests,
+        manifests: manifests.min(expected),
+        batches: 1,
     })
 }
 
-/// Folders that a walk of the region reads.
-fn folders(array: &ArrayNode, region: &ChunkBox) -> u64 {
-    use crate::key::{ChunkKeyForm, ChunkKeySeparator};
+/// `part` of `whole`, of `number`; rounded up.
+fn share(number: u64, part: u64, whole: u64) -> u64 {
+    let share = (u128::from(number) * u128::from(part)).div_ceil(u128::from(whole.max(1)));
+    u64::try_from(share).unwrap_or(number)
+}
+
+/// Folders that a walk of the region reads; there are none without a chunk.
+fn folders(array: &ArrayNode, region: &ChunkBox, density: Option<&Density>) -> u64 {
+    if let Some(counted) = density.filter(|density| density.exact) {
+        return counted.list_requests;
+    }
+    let most = density.map_or(u64::MAX, |density| density.chunks_expected);
     let encoding = array.layout.encoding();
     if encoding.separator == ChunkKeySeparator::Dot {
         return 1;
@@ -101,7 +129,7 @@ fn folders(array: &ArrayNode, region: &ChunkBox) -> u64 {
     // The last coordinate is a file.
     for range in region.ranges().iter().rev().skip(1).rev() {
         level *= u64::from(range.end - range.start);
-        folders += level;
+        folders += level.min(most);
     }
     folders
 }
@@ -128,10 +156,22 @@ mod tests {
     fn a_billion_chunks_are_estimated_at_once() {
         let source = Source::Local(LocalSource::new("/nowhere").unwrap());
         let array = array(&[1_000, 1_000, 1_000]);
-        let estimate = estimate(&source, &array, &ChunkBox::whole(&array.layout), 250_000).unwrap();
-        assert_eq!(estimate.chunks_in_region, 1_000_000_000);
-        assert_eq!((estimate.manifests, estimate.refs_per_manifest), (4_000, 250_000));
-        assert_eq!((estimate.runs, estimate.exact), (1, true));
-        assert_eq!(estimate.list_requests, 1 + 1 + 1_000 + 1_000_000);
+        let whole = ChunkBox::whole(&array.layout);
+        let dense = estimate(&source, &array, &whole, &[1, 250, 1_000], None).unwrap();
+        assert_eq!((dense.chunks_in_region, dense.chunks_expected), (1_000_000_000, 1_000_000_000));
+        assert_eq!((dense.manifests, dense.refs_per_manifest), (4_000, 250_000));
+        assert_eq!((dense.runs, dense.exact, dense.sampled), (1, true, false));
+        assert_eq!(dense.list_requests, 1 + 1 + 1_000 + 1_000_000);
+        let few = Density { chunks_expected: 1_500, exact: false, list_requests: 24 };
+        let sparse = estimate(&source, &array, &whole, &[166, 1_000, 1_000], Some(&few)).unwrap();
+        assert_eq!((sparse.chunks_in_region, sparse.chunks_expected), (1_000_000_000, 1_500));
+        assert_eq!((sparse.manifests, sparse.sampled), (7, true));
+        assert_eq!(sparse.list_requests, 1 + 1 + 1_000 + 1_500);
+    }
+
+    #[test]
+    fn a_share_is_rounded_up_and_does_not_overflow() {
+        assert_eq!((share(1_001, 500, 1_000), share(7, 0, 0), share(7, 9, 9)), (501, 0, 7));
+        assert_eq!(share(u64::MAX, u64::MAX, u64::MAX), u64::MAX);
     }
 }

@@ -1,0 +1,142 @@
+//! What a whole ingest takes: its arrays, cut into batches as the ingest itself would cut them.
+
+use serde::Serialize;
+
+use super::{ArrayEstimate, Strategy, estimate, share};
+use crate::Result;
+use crate::list::array_keys::ArrayKeys;
+use crate::list::pages::summary;
+use crate::list::probe::Density;
+use crate::list::{PAGE_SIZE, ranked_region};
+use crate::metadata::{ArrayLayout, ArrayNode};
+use crate::plan::{Batches, ExpectedArray, PlanLimits, split_rules};
+use crate::region::ChunkBox;
+use crate::source::Source;
+
+/// The most batches that are looked at one by one.
+const MOST_BATCHES: u64 = 200;
+
+/// The expected cost of an ingest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IngestEstimate {
+    /// Of each array.
+    pub arrays: Vec<ArrayEstimate>,
+    /// References that a commit has room for.
+    pub references_per_commit: u64,
+    /// Commits: metadata and coordinates, and then the batches.
+    pub commits: u64,
+}
+
+/// Estimates the ingest of `parts`, of which `densities` tell how full they are.
+///
+/// # Errors
+///
+/// As [`estimate`].
+pub fn estimate_ingest(
+    source: &Source,
+    parts: &[(ArrayNode, ChunkBox)],
+    densities: &[Option<Density>],
+    limits: PlanLimits,
+) -> Result<IngestEstimate> {
+    let layouts: Vec<ArrayLayout> =
+        parts.iter().map(|(array, region)| cut(&array.layout, region)).collect::<Result<_>>()?;
+    let expected: Vec<u64> = parts
+        .iter()
+        .zip(densities)
+        .map(|((_, region), density)| {
+            let chunks = region.chunks();
+            density.as_ref().map_or(chunks, |density| density.chunks_expected.min(chunks))
+        })
+        .collect();
+    let nodes: Vec<ArrayNode> = parts
+        .iter()
+        .zip(&layouts)
+        .map(|((array, _), layout)| ArrayNode { layout: layout.clone(), ..array.clone() })
+        .collect();
+    let rules = split_rules(&nodes, &expected, limits);
+    let whole = |layout: &ArrayLayout| {
+        let along = |extent: &u64| u32::try_from(*extent).unwrap_or(u32::MAX).max(1);
+        layout.grid_shape().iter().map(along).collect::<Vec<_>>()
+    };
+    let splits: Vec<Vec<u32>> = nodes
+        .iter()
+        .map(|node| {
+            let rule = rules.iter().find(|rule| rule.path == node.path);
+            rule.map_or_else(|| whole(&node.layout), |rule| rule.split.clone())
+        })
+        .collect();
+    let names: Vec<_> = nodes.iter().map(ArrayNode::dimension_names).collect();
+    let known = layouts.iter().zip(&splits).zip(&expected).zip(&names).enumerate();
+    let referenced: Vec<_> = known
+        .filter(|(position, _)| nodes.get(*position).is_some_and(|node| !node.loaded))
+        .map(|(array, (((layout, split), expected), names))| ExpectedArray {
+            array,
+            layout,
+            leading: names.first().and_then(Option::as_deref),
+            split: split.clone(),
+            expected: *expected,
+        })
+        .collect();
+    let batches = Batches::new(&referenced, limits.references_per_commit);
+    let mut arrays = Vec::with_capacity(parts.len());
+    for (((array, region), density), split) in parts.iter().zip(densities).zip(&splits) {
+        arrays.push(estimate(source, array, region, split, density.as_ref())?);
+    }
+    let count = batches.count(&layouts);
+    spread(&mut arrays, &batches, &nodes, count)?;
+    let found: u64 = referenced.iter().map(|array| array.expected).fold(0, u64::saturating_add);
+    // Small batches share a commit.
+    let filled = if found <= limits.references_per_commit { count.min(1) } else { count };
+    Ok(IngestEstimate {
+        arrays,
+        references_per_commit: limits.references_per_commit,
+        commits: 1 + filled,
+    })
+}
+
+/// The layout of an array that is a region of another.
+fn cut(layout: &ArrayLayout, region: &ChunkBox) -> Result<ArrayLayout> {
+    let lengths = region.ranges().iter().zip(layout.chunk_shape()).zip(layout.shape());
+    let shape = lengths.map(|((range, chunk), length)| {
+        let end = (u64::from(range.end) * chunk).min(*length);
+        end.saturating_sub(u64::from(range.start) * chunk)
+    });
+    ArrayLayout::new(shape.collect(), layout.chunk_shape().to_vec(), layout.encoding())
+}
+
+/// Requests and runs of arrays that are listed batch by batch: every part has runs of its own.
+fn spread(
+    arrays: &mut [ArrayEstimate],
+    batches: &Batches,
+    nodes: &[ArrayNode],
+    count: u64,
+) -> Result<()> {
+    let layouts: Vec<ArrayLayout> = nodes.iter().map(|node| node.layout.clone()).collect();
+    let looked_at = count.min(MOST_BATCHES);
+    let mut sums = vec![(0_u64, 0_u64, 0_u64); arrays.len()];
+    for batch in 0..looked_at {
+        for part in batches.parts(batch, &layouts) {
+            let (Some(node), Some(sum)) = (nodes.get(part.array), sums.get_mut(part.array)) else {
+                continue;
+            };
+            sum.0 += 1;
+            if part.region == ChunkBox::whole(&node.layout) {
+                continue;
+            }
+            let (order, ranks) = ranked_region(node, &part.region)?;
+            let pages = summary(&ArrayKeys::new(&node.source_path, order), &ranks, PAGE_SIZE);
+            sum.1 += pages.pages;
+            sum.2 += pages.runs;
+        }
+    }
+    for (position, (array, (parts, pages, runs))) in arrays.iter_mut().zip(sums).enumerate() {
+        array.batches = batches.count_of(position, &layouts);
+        let scale = |number: u64| share(number, array.batches.max(parts), parts);
+        if pages > 0 && array.strategy == Strategy::RankedPages {
+            let expected = share(scale(pages), array.chunks_expected, array.chunks_in_region);
+            array.list_requests = array.list_requests.max(expected);
+            array.runs = array.runs.max(scale(runs));
+        }
+    }
+    Ok(())
+}
