@@ -14,7 +14,7 @@ PY := .venv/bin/python
 LOCKED := $(if $(CI),--locked)
 RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
 
-.PHONY: help demo test test-rust test-python check check-rust check-python fmt bench docs build lock servers endpoint clean
+.PHONY: help demo test test-rust test-python check check-rust check-python fmt bench bench-parser bench-ingest bench-build docs build lock servers endpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,11 +49,20 @@ fmt: .venv/.tools ## format everything, apply the lints' safe repairs
 	$(PY) -m ruff check --fix-only --quiet .
 	$(PY) -m ruff format .
 
-bench: .venv/.tools ## compare listing with obstore, side by side (ARGS="--full" also lists 100 million chunks)
+bench: bench-build ## compare listing with obstore, side by side (ARGS="--full" also lists 100 million chunks)
+	$(PY) benches/listing.py $(ARGS)
+
+bench-parser: bench-build ## compare ZarrParser with VirtualiZarr's, side by side
+	$(PY) benches/parser.py $(ARGS)
+
+bench-ingest: bench-build ## ingest 1 and 10 million chunks (ARGS="--sizes 1,10,100 --ufs" for more)
+	$(PY) benches/ingest.py $(ARGS)
+
+# The package with an optimised extension, where the benchmarks find it.
+bench-build: .venv/.tools
 	cargo build --release -p refreeze-python -p refreeze-endpoint $(LOCKED)
 	@rm -rf target/bench && mkdir -p target/bench && cp -r python/refreeze target/bench/
 	@rm -f target/bench/refreeze/_refreeze*.so && cp target/release/lib_refreeze.so target/bench/refreeze/_refreeze.abi3.so
-	$(PY) benches/listing.py $(ARGS)
 
 docs: ## build the Rust documentation
 	cargo doc --workspace --no-deps $(LOCKED)

@@ -1,12 +1,15 @@
-"""Keeps long calls of other libraries interruptible. refreeze's own core looks after itself."""
+"""Keeps long calls interruptible: those of other libraries, and several of the core at a time."""
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["interruptible"]
+__all__ = ["Job", "in_parallel", "interruptible"]
 
 _SIGNAL_CHECK = 0.1
 """Seconds between two looks at signals."""
@@ -40,3 +43,51 @@ def interruptible[T](function: Callable[..., T], *arguments: Any) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work that is done in a thread of its own."""
+
+    work: Callable[[threading.Event], Any]
+    """Given an event, it ends soon after that is set; what it returns then is dropped."""
+    slots: int
+    """How much of what is shared it takes."""
+
+
+def in_parallel(jobs: Sequence[Job], slots: int) -> list[Any]:
+    """Do jobs side by side, as many as fit into ``slots``, and return their results in order.
+
+    The first error ends the others and is raised; so does a signal handler that raises.
+    """
+    stop = threading.Event()
+    finished: queue.SimpleQueue[tuple[int, Any, BaseException | None]] = queue.SimpleQueue()
+    results: list[Any] = [None] * len(jobs)
+    waiting = deque(enumerate(jobs))
+    running = 0
+
+    def do(index: int, job: Job) -> None:
+        try:
+            finished.put((index, job.work(stop), None))
+        except BaseException as error:  # noqa: BLE001 raised again in the caller's thread
+            finished.put((index, None, error))
+
+    try:
+        while waiting or running:
+            # One that needs more than there is runs by itself.
+            while waiting and (not running or running + waiting[0][1].slots <= slots):
+                running += waiting[0][1].slots
+                threading.Thread(
+                    target=do, args=waiting.popleft(), name="refreeze-listing", daemon=True
+                ).start()
+            try:
+                index, result, error = finished.get(timeout=_SIGNAL_CHECK)
+            except queue.Empty:
+                continue
+            if error is not None:
+                raise error
+            results[index] = result
+            running -= jobs[index].slots
+    finally:
+        stop.set()
+    return results

@@ -35,7 +35,16 @@ if TYPE_CHECKING:
 
     from refreeze.stores import Source
 
-__all__ = ["ArraySpec", "GroupSpec", "Selection", "SourceMetadata", "read_array", "read_metadata"]
+__all__ = [
+    "ArraySpec",
+    "GroupSpec",
+    "Selection",
+    "SourceMetadata",
+    "matches",
+    "read_array",
+    "read_elements",
+    "read_metadata",
+]
 
 _NOT_A_NODE = "is not recognized as a component of a Zarr hierarchy"
 # Those of version 2 lie beside `zarr.json` in a store that has been migrated in place.
@@ -68,6 +77,8 @@ class ArraySpec:
     separator: str
     loaded: bool
     dimension_names: tuple[str | None, ...] | None = None
+    source_format: int = 3
+    """Zarr version of the source's metadata; the document is of version 3."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +199,27 @@ def read_array(source: Source) -> ArraySpec:
             loaded=False,
             dimension_names=dimension_names(node.metadata),
         )
+
+
+def read_elements(source: Source, start: int, stop: int) -> Any:
+    """Read elements of a one-dimensional array as they are stored: not masked, not scaled.
+
+    Raises
+    ------
+    ListingError, AccessError
+        The store cannot be read.
+    UnsupportedArrayError
+        A chunk cannot be decoded.
+    """
+    with _store_errors(source), _zarr_warnings([]):
+        array = _open_node(source)
+        try:
+            return array[start:stop]
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise UnsupportedArrayError(
+                f"{source.url} cannot be decoded: {type(error).__name__}: {_one_line(error)}",
+                "the chunk is damaged, or its codec is not installed",
+            ) from error
 
 
 def _open_node(source: Source) -> Any:
@@ -339,12 +371,12 @@ def _select(
     chosen = list(found)
     if selection.arrays:
         for pattern in selection.arrays:
-            if not any(_matches(path, [pattern]) for path in found):
+            if not any(matches(path, [pattern]) for path in found):
                 raise SourceNotFoundError(
                     f"{source.url} has no array {pattern}",
                     f"arrays: {', '.join(sorted(found)) or 'none'}",
                 )
-        chosen = [path for path in chosen if _matches(path, selection.arrays)]
+        chosen = [path for path in chosen if matches(path, selection.arrays)]
     for option, patterns in (
         ("skip", selection.skip_variables),
         ("loadable", selection.loadable_variables or ()),
@@ -352,12 +384,13 @@ def _select(
         noted.extend(
             f"no array matches the {option} pattern {pattern}"
             for pattern in patterns
-            if not any(_matches(path, [pattern]) for path in found)
+            if not any(matches(path, [pattern]) for path in found)
         )
-    return [path for path in chosen if not _matches(path, selection.skip_variables)]
+    return [path for path in chosen if not matches(path, selection.skip_variables)]
 
 
-def _matches(path: str, patterns: Iterable[str]) -> bool:
+def matches(path: str, patterns: Iterable[str]) -> bool:
+    """Whether an array's path below its group, or its name, matches one of the patterns."""
     name = path.rpartition("/")[2]
     return any(
         candidate == pattern or fnmatch.fnmatchcase(candidate, pattern)
@@ -368,7 +401,7 @@ def _matches(path: str, patterns: Iterable[str]) -> bool:
 
 def _is_loaded(array: zarr.Array[Any], path: str, loadable: Sequence[str] | None) -> bool:
     if loadable is not None:
-        return _matches(path, loadable)
+        return matches(path, loadable)
     return array.ndim == 1 and dimension_names(array.metadata) == (path.rpartition("/")[2],)
 
 
@@ -384,6 +417,7 @@ def _array_spec(array: zarr.Array[Any], *, path: str, source_path: str, loaded: 
         separator=separator,
         loaded=loaded,
         dimension_names=dimension_names(array.metadata),
+        source_format=array.metadata.zarr_format,
     )
 
 

@@ -2,7 +2,7 @@
 //!
 //! A store is rebuilt from what it tells of itself (configuration, client options, retries,
 //! credential provider); connections are not shared. A store in memory cannot be rebuilt: it is
-//! listed by its own library.
+//! listed by its own library, and so are those that the crate does not know yet.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,13 +19,29 @@ use refreeze::source::{LocalSource, MemoryObject, MemorySource, ObjectInfo, S3So
 
 use crate::errors::to_python;
 
-/// The source at `path` in an obstore store.
+/// A source that several listings share, and its connections with it; see `refreeze.ZarrParser`.
+#[pyclass(frozen, module = "refreeze._refreeze")]
+pub(crate) struct OpenedSource(Source);
+
+/// Opens the source at `path` in an obstore store.
+#[pyfunction]
+pub(crate) fn open_source(store: &Bound<'_, PyAny>, path: &str) -> PyResult<OpenedSource> {
+    source(store, path).map(OpenedSource)
+}
+
+/// The source at `path` in an obstore store, or one that has been opened there.
 pub(crate) fn source(store: &Bound<'_, PyAny>, path: &str) -> PyResult<Source> {
     let py = store.py();
+    if let Ok(opened) = store.cast::<OpenedSource>() {
+        return Ok(opened.get().0.clone());
+    }
     let result = match class_name(store)?.as_str() {
         "S3Store" => s3(store, path)?.map(Source::S3),
         "LocalStore" => LocalSource::new(local_path(store, path)?).map(Source::Local),
-        "MemoryStore" => memory(store, path).map(Source::Memory).map(Ok)?,
+        // The crate has no source of its own for the last two yet: slower, but right.
+        "MemoryStore" | "GCSStore" | "AzureStore" => {
+            given(store, path).map(Source::Memory).map(Ok)?
+        }
         other => {
             return Err(PyTypeError::new_err(format!(
                 "a source in {other} is not in this version; use an obstore S3Store or LocalStore"
@@ -50,8 +66,8 @@ fn s3(store: &Bound<'_, PyAny>, path: &str) -> PyResult<refreeze::Result<S3Sourc
     Ok(source.map(|source| source.with_list_retries(list_retries)))
 }
 
-/// The objects of a store in memory, as its own library lists them.
-fn memory(store: &Bound<'_, PyAny>, path: &str) -> PyResult<MemorySource> {
+/// The objects of a store, as its own library lists them: all of them, before anything else.
+fn given(store: &Bound<'_, PyAny>, path: &str) -> PyResult<MemorySource> {
     let folder = path.trim_matches('/');
     let mut objects = Vec::new();
     for chunk in store.call_method1("list", (folder,))?.try_iter()? {
