@@ -5,8 +5,6 @@
 //! and a store that moves needs one edit. A container that is already configured and covers the
 //! source is used as it is, because a new one beneath it would take over its references.
 
-use std::fmt::Write as _;
-
 use icechunk::ObjectStoreConfig;
 use icechunk::config::RepositoryConfig;
 use icechunk::format::manifest::VirtualChunkLocation;
@@ -26,6 +24,16 @@ const LOCATION: &AsciiSet =
 
 /// Icechunk's limit for a location, in bytes.
 const LONGEST_LOCATION: usize = 1_024;
+
+/// How references name their objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum Locations {
+    /// `vcc://container/key`: relative to a named container, whose prefix can be changed later.
+    #[default]
+    Relative,
+    /// The object's whole URL, for readers that know no named containers.
+    Absolute,
+}
 
 /// The container of a source's chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,55 +121,82 @@ impl SourceContainer {
     }
 
     /// The locations of one array's chunks.
-    #[must_use]
-    pub fn locations(&self, array: &ArrayNode) -> ArrayLocations {
-        let base = match self.container.name() {
-            Some(name) => format!("vcc://{name}/"),
-            // A container without a name cannot be referred to: the whole URL is needed.
-            None => with_slash(self.container.url_prefix()),
-        };
-        let folder = encoded(Some(&array.source_prefix()));
-        ArrayLocations {
-            prefix: format!("{base}{}{folder}", self.root),
-            encoding: array.layout.encoding(),
-            path: array.path.clone(),
-        }
-    }
-}
-
-/// The locations of one array's chunks.
-#[derive(Debug, Clone)]
-pub struct ArrayLocations {
-    prefix: String,
-    encoding: ChunkKeyEncoding,
-    path: String,
-}
-
-impl ArrayLocations {
-    /// The location of the chunk at `coords`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::UnsupportedArray`] when the location is longer than Icechunk allows.
-    pub fn location(&self, coords: &[u32]) -> Result<VirtualChunkLocation> {
-        let mut url = String::with_capacity(self.prefix.len() + 2 + 7 * coords.len());
-        // Chunk keys consist of unreserved characters: nothing in them needs encoding.
-        let _ = write!(url, "{}{}", self.prefix, self.encoding.encode(coords));
+    /// [`ErrorKind::UnsupportedArray`] when Icechunk cannot hold the location of a chunk of the
+    /// array.
+    pub fn locations(&self, array: &ArrayNode, form: Locations) -> Result<ArrayLocations> {
+        let base = match (self.container.name(), form) {
+            (Some(name), Locations::Relative) => format!("vcc://{name}/"),
+            // A container without a name cannot be referred to: the whole URL is needed.
+            _ => with_slash(self.container.url_prefix()),
+        };
+        let folder = encoded(Some(&array.source_prefix()));
+        ArrayLocations::new(&format!("{base}{}{folder}", self.root), array)
+    }
+}
+
+/// The locations of one array's chunks, each of which Icechunk can hold.
+#[derive(Debug, Clone)]
+pub struct ArrayLocations {
+    /// What every location begins with, in the form that Icechunk stores.
+    prefix: String,
+    encoding: ChunkKeyEncoding,
+}
+
+impl ArrayLocations {
+    fn new(prefix: &str, array: &ArrayNode) -> Result<Self> {
         let unsupported = |what: String| {
             Error::new(ErrorKind::UnsupportedArray, what)
                 .with_hint("move the store to a shorter, plainer path")
         };
-        if url.len() > LONGEST_LOCATION {
+        let last = |extent: &u64| u32::try_from(extent.saturating_sub(1)).unwrap_or(u32::MAX);
+        let last: Vec<_> = array.layout.grid_shape().iter().map(last).collect();
+        let encoding = array.layout.encoding();
+        let key = encoding.encode(&last);
+        let url = format!("{prefix}{key}");
+        let location = VirtualChunkLocation::from_url(&url).map_err(|error| {
+            unsupported(format!(
+                "array {} has the chunk location {url}: {}",
+                array.path, error.kind
+            ))
+        })?;
+        let longest = location.url().len();
+        if longest > LONGEST_LOCATION {
             return Err(unsupported(format!(
-                "the chunk locations of array {} are {} bytes long; Icechunk allows {}",
-                self.path,
-                url.len(),
-                LONGEST_LOCATION
+                "the chunk locations of array {} are {longest} bytes long; Icechunk allows {}",
+                array.path, LONGEST_LOCATION
             )));
         }
-        VirtualChunkLocation::from_url(&url).map_err(|error| {
-            unsupported(format!("array {} has the chunk location {url}: {}", self.path, error.kind))
-        })
+        // Icechunk normalises URLs of files; chunk keys consist of unreserved characters, so that
+        // nothing in them is ever changed.
+        let Some(prefix) = location.url().strip_suffix(&key) else {
+            return Err(unsupported(format!(
+                "array {} has the chunk location {url}, which Icechunk changes to {}",
+                array.path,
+                location.url()
+            )));
+        };
+        Ok(Self { prefix: prefix.to_owned(), encoding })
+    }
+
+    /// Bytes of the location of the chunk at `coords`.
+    #[must_use]
+    pub fn length(&self, coords: &[u32]) -> usize {
+        self.prefix.len() + self.encoding.encoded_len(coords)
+    }
+
+    /// Appends the location of the chunk at `coords`.
+    pub fn write(&self, coords: &[u32], url: &mut Vec<u8>) {
+        url.extend_from_slice(self.prefix.as_bytes());
+        self.encoding.encode_into(coords, url);
+    }
+
+    /// The location of the chunk at `coords`.
+    #[must_use]
+    pub fn url(&self, coords: &[u32]) -> String {
+        format!("{}{}", self.prefix, self.encoding.encode(coords))
     }
 }
 
@@ -244,8 +279,11 @@ mod tests {
         for (path, encoded) in
             [("air", "air"), ("a b/c#d?e%20f", "a%20b/c%23d%3Fe%2520f"), ("τ", "%CF%84")]
         {
-            let location = container.locations(&array(path)).location(&[7]).unwrap();
-            assert_eq!(location.url(), format!("vcc://{name}/{encoded}/c/7"));
+            let locations = |form| container.locations(&array(path), form).unwrap();
+            let url = locations(Locations::Relative).url(&[7]);
+            assert_eq!(url, format!("vcc://{name}/{encoded}/c/7"));
+            let url = locations(Locations::Absolute).url(&[7]);
+            assert_eq!(url, format!("file:///data/air.zarr/{encoded}/c/7"));
         }
     }
 
@@ -253,8 +291,8 @@ mod tests {
     fn folders_that_urls_rewrite_are_left_out_of_the_prefix() {
         let container = SourceContainer::new(None, &local("/data/my data/a#1")).unwrap();
         assert_eq!(container.container().url_prefix(), "file:///data/");
-        let location = container.locations(&array("air")).location(&[0]).unwrap();
-        assert!(location.url().ends_with("/my%20data/a%231/air/c/0"), "{}", location.url());
+        let url = container.locations(&array("air"), Locations::Relative).unwrap().url(&[0]);
+        assert!(url.ends_with("/my%20data/a%231/air/c/0"), "{url}");
     }
 
     #[test]
@@ -265,8 +303,8 @@ mod tests {
         config.set_virtual_chunk_container(wide).unwrap();
         let container = SourceContainer::new(Some(&config), &local("/data/air.zarr")).unwrap();
         assert!(container.is_configured());
-        let location = container.locations(&array("air")).location(&[0]).unwrap();
-        assert_eq!(location.url(), "file:///data/air.zarr/air/c/0");
+        let url = container.locations(&array("air"), Locations::Relative).unwrap().url(&[0]);
+        assert_eq!(url, "file:///data/air.zarr/air/c/0");
         let elsewhere = SourceContainer::new(Some(&config), &local("/database/x")).unwrap();
         assert!(!elsewhere.is_configured());
     }
@@ -286,7 +324,8 @@ mod tests {
     #[test]
     fn locations_beyond_the_limit_are_refused() {
         let container = SourceContainer::new(None, &local("/data/air.zarr")).unwrap();
-        let error = container.locations(&array(&"x".repeat(1_100))).location(&[0]).unwrap_err();
+        let error =
+            container.locations(&array(&"x".repeat(1_100)), Locations::Relative).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnsupportedArray);
     }
 }

@@ -21,10 +21,14 @@ pub enum ErrorKind {
     UnsupportedArray,
     /// There is nothing at the source's URL.
     SourceNotFound,
+    /// There is no repository at the target's URL, or not what is asked for in it.
+    TargetNotFound,
     /// A create onto arrays that exist.
     AlreadyExists,
     /// The source or the options do not agree with what the target holds.
     Mismatch,
+    /// Fewer or more chunks than the caller expects.
+    Incomplete,
     /// A listing that cannot be trusted, or that the server did not give.
     Listing,
     /// The target cannot hold the repository.

@@ -6,8 +6,6 @@
 //! Source: Zarr v3 core specification, "Chunk key encoding" (`default` and `v2`); Zarr v2
 //! specification, "Chunks".
 
-use std::io::Write as _;
-
 use crate::{Error, ErrorKind, Result};
 
 /// The character between the coordinates of a chunk key.
@@ -89,8 +87,18 @@ impl ChunkKeyEncoding {
             if axis > 0 || self.form == ChunkKeyForm::Default {
                 key.push(self.separator.byte());
             }
-            // Writing to a Vec does not fail.
-            let _ = write!(key, "{coord}");
+            push_decimal(*coord, key);
+        }
+    }
+
+    /// Bytes of the key of the chunk at `coords`.
+    #[must_use]
+    pub fn encoded_len(self, coords: &[u32]) -> usize {
+        let digits = |coord: &u32| coord.checked_ilog10().unwrap_or(0) as usize + 1;
+        let digits: usize = coords.iter().map(digits).sum();
+        match self.form {
+            ChunkKeyForm::Default => 1 + coords.len() + digits,
+            ChunkKeyForm::V2 => coords.len().saturating_sub(1) + digits.max(1),
         }
     }
 
@@ -137,6 +145,22 @@ impl ChunkKeyEncoding {
             rest = tail;
         }
         rest.is_empty()
+    }
+}
+
+/// Appends a number in decimal; the formatting machinery takes several times as long.
+fn push_decimal(mut number: u32, text: &mut Vec<u8>) {
+    let start = text.len();
+    loop {
+        // A remainder of ten fits a byte.
+        text.push(b'0' + u8::try_from(number % 10).unwrap_or_default());
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    if let Some(digits) = text.get_mut(start..) {
+        digits.reverse();
     }
 }
 
@@ -236,6 +260,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_length_of_a_key_is_known(encoding in encodings(), (_, coords) in grids()) {
+            prop_assert_eq!(encoding.encoded_len(&coords), encoding.encode(&coords).len());
+        }
+
         #[test]
         fn decode_inverts_encode(encoding in encodings(), (grid, coords) in grids()) {
             let mut decoded = vec![0; grid.len()];

@@ -17,15 +17,16 @@
 //! - [`key`]: chunk coordinates to object keys and back, exactly.
 //! - [`rank`]: a key's place among all possible keys of its array, and back, by arithmetic.
 //! - [`region`]: slices of elements to a box of the chunk grid; [`runs`]: that box in rank order.
-//! - [`estimate`]: what listing and referencing a region takes.
+//! - [`survey`]: how full arrays are, by a few requests; [`estimate`]: what listing and referencing
+//!   a region takes.
 //! - [`plan`]: how manifests are split and how many references go into one commit.
 //! - [`list`]: an array's chunks as a stream of Arrow record batches; on S3 by independent pages
 //!   that start after computed keys.
-//! - [`batch`]: the references of one commit in compact form.
+//! - [`batch`]: the references of a part of an array in compact form.
 //! - [`container`]: how a reference names its object (virtual chunk container and location).
-//! - [`manifest`]: compact references handed to Icechunk.
+//! - [`manifest`]: compact references made into manifests of the repository.
 //! - [`target`]: opening or creating the repository, and adding to its stored configuration.
-//! - [`commit`]: the staging branch, its commits and their publication.
+//! - [`commit`]: the staging branch, its commits, their replay on another base, and publication.
 //! - [`ingest`]: the main job, all of the above in order.
 //!
 //! The crate knows nothing of Python. Reading Zarr metadata (codecs, data types, version 2) is
@@ -37,6 +38,8 @@ pub mod container;
 mod decimal;
 pub mod error;
 pub mod estimate;
+mod files;
+mod flat;
 pub mod ingest;
 pub mod key;
 pub mod list;
@@ -48,6 +51,7 @@ pub mod rank;
 pub mod region;
 pub mod runs;
 pub mod source;
+pub mod survey;
 pub mod target;
 #[cfg(test)]
 mod testing;

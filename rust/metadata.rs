@@ -139,6 +139,17 @@ pub struct ArrayNode {
 }
 
 impl ArrayNode {
+    /// The names of its dimensions, as the document has them; none when it has none.
+    #[must_use]
+    pub fn dimension_names(&self) -> Vec<Option<String>> {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            dimension_names: Option<Vec<Option<String>>>,
+        }
+        let named = serde_json::from_slice::<Named>(&self.document).ok();
+        named.and_then(|named| named.dimension_names).unwrap_or_default()
+    }
+
     /// The key of a chunk in the source, relative to the source's root.
     #[must_use]
     pub fn source_key(&self, coords: &[u32]) -> String {

@@ -9,6 +9,10 @@ pub struct Progress {
     pub stage: &'static str,
     /// Path of the array that was listed or committed last.
     pub array: String,
+    /// Chunks found of this array, committed or not.
+    pub array_chunks_found: u64,
+    /// Chunks that this array's grid has room for.
+    pub array_chunks_possible: u64,
     /// Chunks that the grids of all referenced arrays have room for.
     pub chunks_possible: u64,
     /// LIST requests (local: directories read).

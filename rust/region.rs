@@ -48,6 +48,63 @@ impl ChunkBox {
         Self { ranges }
     }
 
+    /// Box `index`, in row-major order, of the boxes of so many chunks that this one is cut into;
+    /// the last along a dimension may be shorter.
+    #[must_use]
+    pub fn cell(&self, shape: &[u32], mut index: u64) -> Self {
+        let mut ranges = self.ranges.clone();
+        for (range, length) in ranges.iter_mut().zip(shape).rev() {
+            let length = u64::from((*length).max(1));
+            let count = (u64::from(range.end - range.start)).div_ceil(length).max(1);
+            let start = u64::from(range.start) + index % count * length;
+            let end = (start + length).min(u64::from(range.end));
+            index /= count;
+            let coordinate = |chunk: u64| u32::try_from(chunk).unwrap_or(u32::MAX);
+            *range = coordinate(start)..coordinate(end);
+        }
+        Self { ranges }
+    }
+
+    /// Cuts the box in two of about the same size, along its first dimension that is longer than
+    /// `unit` and at a multiple of it from the grid's origin; along any if none is. A single chunk
+    /// cannot be cut.
+    #[must_use]
+    pub fn halves(&self, unit: &[u32]) -> Option<(Self, Self)> {
+        let long = |at_least: &dyn Fn(usize) -> u32| {
+            self.ranges.iter().enumerate().find_map(|(axis, range)| {
+                let unit = at_least(axis).max(1);
+                let middle = range.start + (range.end - range.start) / 2;
+                [middle / unit * unit, (middle / unit + 1) * unit]
+                    .into_iter()
+                    .find(|cut| range.start < *cut && *cut < range.end)
+                    .map(|cut| (axis, cut))
+            })
+        };
+        let given = |axis: usize| unit.get(axis).copied().unwrap_or(1);
+        let (axis, cut) = long(&given).or_else(|| long(&|_| 1))?;
+        let (mut low, mut high) = (self.clone(), self.clone());
+        if let (Some(low), Some(high)) = (low.ranges.get_mut(axis), high.ranges.get_mut(axis)) {
+            low.end = cut;
+            high.start = cut;
+        }
+        Some((low, high))
+    }
+
+    /// The two boxes as one, when `next` begins along the leading dimension where this one ends.
+    #[must_use]
+    pub fn joined(&self, next: &Self) -> Option<Self> {
+        let (first, trailing) = self.ranges.split_first()?;
+        let (second, others) = next.ranges.split_first()?;
+        (trailing == others && first.end == second.start)
+            .then(|| self.with_leading(first.start..second.end))
+    }
+
+    /// A box of these ranges, half-open.
+    #[must_use]
+    pub fn from_ranges(ranges: Vec<Range<u32>>) -> Self {
+        Self { ranges }
+    }
+
     /// Chunk coordinates along each dimension, half-open.
     #[must_use]
     pub fn ranges(&self) -> &[Range<u32>] {
@@ -63,7 +120,8 @@ impl ChunkBox {
     /// Chunks in the box; 1 for a scalar.
     #[must_use]
     pub fn chunks(&self) -> u64 {
-        self.ranges.iter().map(|range| u64::from(range.end - range.start)).product()
+        let along = |range: &Range<u32>| u64::from(range.end.saturating_sub(range.start));
+        self.ranges.iter().map(along).product()
     }
 
     /// Whether the chunk at `coords` is in the box.

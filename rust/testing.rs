@@ -2,7 +2,10 @@
 
 use proptest::prelude::*;
 
+use crate::batch::ReferenceBatch;
 use crate::key::{ChunkKeyEncoding, ChunkKeyForm, ChunkKeySeparator};
+use crate::metadata::ArrayLayout;
+use crate::region::ChunkBox;
 
 pub(crate) fn encodings() -> impl Strategy<Value = ChunkKeyEncoding> {
     (
@@ -44,4 +47,22 @@ pub(crate) fn all_keys(encoding: ChunkKeyEncoding, grid: &[u64]) -> Vec<(Vec<u8>
         coords.into_iter().map(|coords| (encoding.encode(&coords).into_bytes(), coords)).collect();
     keys.sort();
     keys
+}
+
+/// An array whose chunks are single elements.
+pub(crate) fn layout(shape: &[u64]) -> ArrayLayout {
+    let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();
+    ArrayLayout::new(shape.to_vec(), vec![1; shape.len()], encoding).unwrap()
+}
+
+/// References to some of an array's chunks, last ones first: those whose index gives a bit of
+/// `seed` that is set.
+pub(crate) fn sparse_batch(layout: &ArrayLayout, split: &[u32], seed: u64) -> ReferenceBatch {
+    let mut batch = ReferenceBatch::new(layout, ChunkBox::whole(layout), split);
+    for index in (0..layout.chunks()).rev() {
+        if seed.rotate_left(u32::try_from(index * index % 61).unwrap()) & 1 == 1 {
+            batch.push(&layout.coords(index), 1 + index, 7).unwrap();
+        }
+    }
+    batch
 }

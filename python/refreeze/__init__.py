@@ -13,10 +13,20 @@ from refreeze import exceptions
 # Not when first asked for: importing the submodule would then put the module in the function's
 # place.
 from refreeze._refreeze import ChunkStream, __version__
+from refreeze.aligned_regions import regions
 from refreeze.ingest import ingest
 from refreeze.listing import list_chunks
+from refreeze.parser import ZarrParser
 from refreeze.plan import Plan, plan
-from refreeze.report import ArrayReport, IngestReport, ListStats
+from refreeze.report import (
+    ArrayReport,
+    IngestReport,
+    ListStats,
+    PublishReport,
+    RunStatus,
+    StatusReport,
+)
+from refreeze.runs import publish, status
 
 __all__ = [
     "ArrayReport",
@@ -24,11 +34,18 @@ __all__ = [
     "IngestReport",
     "ListStats",
     "Plan",
+    "PublishReport",
+    "RunStatus",
+    "StatusReport",
+    "ZarrParser",
     "__version__",
     "exceptions",
     "ingest",
     "list_chunks",
     "plan",
+    "publish",
+    "regions",
+    "status",
 ]
 
 

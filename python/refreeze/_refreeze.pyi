@@ -4,10 +4,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, final
 
 from refreeze.metadata import ArraySpec, GroupSpec
+from refreeze.options import IngestOptions
 from refreeze.report import ListStats
 from refreeze.stores import LocalTarget, RepositoryTarget, S3Target
 
-__all__ = ["ChunkStream", "__version__", "estimate_array", "ingest", "list_chunks"]
+__all__ = [
+    "ChunkStream",
+    "OpenedSource",
+    "__version__",
+    "estimate_arrays",
+    "ingest",
+    "list_chunks",
+    "open_source",
+    "publish",
+    "region_box",
+    "status",
+]
 
 __version__: str
 
@@ -34,6 +46,16 @@ class ChunkStream:
     def __arrow_c_schema__(self) -> Any: ...
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
 
+@final
+class OpenedSource:
+    """A source that several listings share, and its connections with it.
+
+    It can be given to `list_chunks` in the place of the store that it was opened in.
+    """
+
+def open_source(store: Any, path: str) -> OpenedSource:
+    """Open the source at a path in an obstore store."""
+
 def list_chunks(
     store: Any,
     path: str,
@@ -46,15 +68,25 @@ def list_chunks(
 ) -> ChunkStream:
     """List the chunks of one array; see `refreeze.list_chunks`."""
 
-def estimate_array(
+def estimate_arrays(
     store: Any,
     path: str,
-    array: ArraySpec,
+    arrays: Sequence[tuple[ArraySpec, Mapping[str, tuple[int | None, int | None, int | None]]]],
     *,
-    region: Mapping[str, tuple[int | None, int | None, int | None]],
-    references_per_manifest: int,
+    memory: int,
+    references_per_manifest: int | None,
+    references_per_commit: int | None,
+    concurrency: int,
 ) -> str:
-    """Estimate the listing of one array; see `refreeze.plan`. Returns JSON."""
+    """Estimate the ingest of arrays, after a few requests; see `refreeze.plan`. Returns JSON."""
+
+def region_box(
+    array: ArraySpec, *, region: Mapping[str, tuple[int | None, int | None, int | None]]
+) -> list[tuple[int, int]]:
+    """Return the chunk coordinates of a region along each dimension, half-open.
+
+    Raises `RegionError` when the region does not align, is empty or names an unknown dimension.
+    """
 
 def ingest(
     store: Any,
@@ -62,17 +94,24 @@ def ingest(
     target: LocalTarget | S3Target | RepositoryTarget,
     *,
     source_url: str,
-    branch: str,
     groups: Sequence[GroupSpec],
     arrays: Sequence[ArraySpec],
-    skip_empty_chunks: bool,
-    references_per_manifest: int,
-    references_per_commit: int,
-    concurrency: int,
-    message: str | None,
+    options: IngestOptions,
     progress: Callable[[dict[str, Any]], object] | None,
 ) -> str:
     """Ingests a Zarr store; see `refreeze.ingest`.
 
     Returns the report of the core as JSON.
     """
+
+def status(target: LocalTarget | S3Target | RepositoryTarget) -> str:
+    """Return the ingests of a repository as JSON; see `refreeze.status`."""
+
+def publish(
+    target: LocalTarget | S3Target | RepositoryTarget,
+    *,
+    run_id: str | None,
+    rebase: bool,
+    unsafe_target: bool,
+) -> str:
+    """Publish a staged ingest; see `refreeze.publish`. Returns the report as JSON."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from refreeze import cli_read
+from refreeze import cli_read, cli_runs
 from refreeze.console import (
     USAGE,
     Array,
@@ -27,6 +28,7 @@ from refreeze.console import (
     Skip,
     SourceOption,
     TargetOption,
+    UnsafeTarget,
     Version,
     count,
     fail,
@@ -35,7 +37,7 @@ from refreeze.console import (
     store_options,
 )
 from refreeze.display import ProgressDisplay
-from refreeze.options import DEFAULT_CONCURRENCY
+from refreeze.options import DEFAULT_CONCURRENCY, DEFAULT_MEMORY
 
 if TYPE_CHECKING:
     from refreeze.report import IngestReport
@@ -45,22 +47,13 @@ __all__ = ["main"]
 # Typer keeps its own copy of click in newer versions; both export the subclass.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-_LATER_VERBS = {"status", "publish", "verify", "sync"}
+_LATER_VERBS = {"verify", "sync"}
 _LATER_OPTIONS = {
     "--region",
-    "--memory",
     "--append-dim",
     "--concat-dim",
-    "--no-publish",
-    "--restart",
-    "--expect-complete",
-    "--expect-count",
     "--checksum",
-    "--locations",
-    "--unsafe-target",
-    "--no-read-check",
     "--dry-run",
-    "--rebase",
     "--sample",
 }
 
@@ -80,6 +73,13 @@ class EmptyChunks(StrEnum):
 
     ERROR = "error"
     SKIP = "skip"
+
+
+class LocationForm(StrEnum):
+    """How references name their objects."""
+
+    RELATIVE = "relative"
+    ABSOLUTE = "absolute"
 
 
 @app.callback()
@@ -120,16 +120,39 @@ def ingest(
     empty_chunks: Annotated[
         EmptyChunks, typer.Option(help="Objects of zero bytes under chunk keys.")
     ] = EmptyChunks.ERROR,
+    locations: Annotated[
+        LocationForm,
+        typer.Option(help="References relative to a named container, or absolute URLs."),
+    ] = LocationForm.RELATIVE,
+    memory: Annotated[
+        str, typer.Option(help="Bound on all memory that grows with the work.")
+    ] = DEFAULT_MEMORY,
     max_refs_per_commit: Annotated[
-        int | None, typer.Option(help="References in a commit [default: 250000].")
+        int | None, typer.Option(help="References in a commit [default: by memory].")
     ] = None,
     refs_per_manifest: Annotated[
-        int | None, typer.Option(help="References in a manifest [default: 250000].")
+        int | None, typer.Option(help="References in a manifest [default: by memory].")
     ] = None,
     concurrency: Annotated[
         int, typer.Option(help="LIST requests in flight, over all arrays.")
     ] = DEFAULT_CONCURRENCY,
     message: Annotated[str | None, typer.Option(help="Message of every commit.")] = None,
+    no_publish: Annotated[
+        bool, typer.Option("--no-publish", help="Leave it staged, for refreeze publish.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard an unfinished ingest of these arrays.")
+    ] = False,
+    expect_complete: Annotated[
+        bool, typer.Option("--expect-complete", help="Publish only if no chunk is missing.")
+    ] = False,
+    expect_count: Annotated[
+        int | None, typer.Option(help="Publish only if there are so many references.")
+    ] = None,
+    unsafe_target: UnsafeTarget = False,
+    no_read_check: Annotated[
+        bool, typer.Option("--no-read-check", help="Do not read a reference before publishing.")
+    ] = False,
     source_option: SourceOption = None,
     target_option: TargetOption = None,
     as_json: Json = False,
@@ -164,10 +187,18 @@ def ingest(
                 branch=branch,
                 mode=mode,
                 empty_chunks=empty_chunks.value,
+                locations=locations.value,
+                memory=memory,
                 max_refs_per_commit=max_refs_per_commit,
                 refs_per_manifest=refs_per_manifest,
                 concurrency=concurrency,
                 message=message,
+                no_publish=no_publish,
+                restart=restart,
+                expect_complete=expect_complete,
+                expect_count=expect_count,
+                unsafe_target=unsafe_target,
+                no_read_check=no_read_check,
                 source_options=source_options,
                 target_options=target_options,
                 progress=display,
@@ -192,6 +223,10 @@ app.command("plan", epilog="Example: refreeze plan s3://bucket/store.zarr --regi
 app.command(
     "list", epilog="Example: refreeze list s3://bucket/store.zarr/t2m --output t2m.parquet"
 )(cli_read.list_chunks)
+app.command("status", epilog="Example: refreeze status ./store.icechunk")(cli_runs.status)
+app.command("publish", epilog="Example: refreeze publish ./store.icechunk --rebase")(
+    cli_runs.publish
+)
 
 
 @app.command(epilog="Example: refreeze demo ./refreeze-demo")
@@ -231,7 +266,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-_NOTHING_PUBLISHED = "nothing was published; run the same command again"
+_NOTHING_PUBLISHED = "nothing was published; run the same command again to resume"
 _AFTER = {
     "publish": "it was being published; run the same command again to see whether it was",
     "done": "everything was published before; there is nothing left to do",
@@ -265,6 +300,15 @@ def _print_report(
 ) -> None:
     from refreeze.snippet import opening_lines
 
+    if not report.published:
+        print(
+            f"Staged {report.source} for {report.target}, branch {report.branch}: "
+            f"{count(report.references_written, 'reference')}, "
+            f"{count(report.commits, 'commit')}, {report.elapsed_s:.1f} s. "
+            f"Nobody sees it before\n\n    refreeze publish {shlex.quote(report.target)} "
+            f"--run {report.run_id}"
+        )
+        return
     if report.already_published:
         print(f"Nothing to do: the target has it all, in snapshot {report.snapshot_id}.")
     else:

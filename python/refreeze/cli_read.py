@@ -29,7 +29,7 @@ from refreeze.console import (
     show_warnings,
     store_options,
 )
-from refreeze.options import DEFAULT_CONCURRENCY
+from refreeze.options import DEFAULT_CONCURRENCY, DEFAULT_MEMORY
 
 if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream
@@ -41,6 +41,10 @@ __all__ = ["list_chunks", "plan"]
 Concurrency = Annotated[int, typer.Option(help="LIST requests in flight.")]
 
 _FORMATS = (".parquet", ".arrow", ".csv")
+_ASSUMPTIONS = {
+    "dense": "If every chunk exists: {},",
+    "sampled": "For as many of {} as a few requests let expect:",
+}
 
 
 def plan(
@@ -54,11 +58,14 @@ def plan(
     skip: Skip = None,
     region: RegionOption = None,
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    memory: Annotated[
+        str, typer.Option(help="Bound on all memory that grows with the work.")
+    ] = DEFAULT_MEMORY,
     max_refs_per_commit: Annotated[
-        int | None, typer.Option(help="References in a commit [default: 250000].")
+        int | None, typer.Option(help="References in a commit [default: by memory].")
     ] = None,
     refs_per_manifest: Annotated[
-        int | None, typer.Option(help="References in a manifest [default: 250000].")
+        int | None, typer.Option(help="References in a manifest [default: by memory].")
     ] = None,
     source_option: SourceOption = None,
     target_option: TargetOption = None,
@@ -69,7 +76,7 @@ def plan(
 ) -> None:
     """Show what an ingest would take: requests, commits, manifests, cost.
 
-    Reads metadata only. All figures assume that every chunk exists; sparse arrays take less.
+    Reads metadata, and looks at large arrays with a few LIST requests to see how full they are.
     """
 
     def job() -> None:
@@ -84,6 +91,7 @@ def plan(
             skip_variables=skip,
             region=parse_region(region or []),
             concurrency=concurrency,
+            memory=memory,
             max_refs_per_commit=max_refs_per_commit,
             refs_per_manifest=refs_per_manifest,
             source_options=store_options(source_option, "--source-option"),
@@ -123,7 +131,7 @@ def _print_plan(planned: Plan) -> None:
     Console(soft_wrap=True, width=None if sys.stdout.isatty() else 1_000).print(table)
     totals = planned.totals
     print(
-        f"\nIf every chunk exists: {count(totals.chunks_in_region, 'chunk')}, "
+        f"\n{_ASSUMPTIONS[planned.estimate].format(count(totals.chunks_in_region, 'chunk'))} "
         f"{count(totals.list_requests, 'LIST request')} (${totals.list_cost_usd:.4f}), "
         f"{count(totals.commits, 'commit')}, {count(totals.manifests, 'manifest')} "
         f"of {totals.manifest_bytes:,} bytes together, about {totals.estimated_s:,.1f} s and "

@@ -37,6 +37,7 @@ __all__ = [
     "SourceOption",
     "TargetOption",
     "Terminated",
+    "UnsafeTarget",
     "Version",
     "count",
     "fail",
@@ -109,6 +110,11 @@ SourceOption = Annotated[
 TargetOption = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUE", help="Setting of the target's store (repeatable)."),
+]
+
+UnsafeTarget = Annotated[
+    bool,
+    typer.Option("--unsafe-target", help="Take a target that may lose concurrent commits."),
 ]
 
 
@@ -190,6 +196,6 @@ def show_warnings(warnings: Iterable[str], *, quiet: bool) -> None:
             print(f"warning: {warning}", file=sys.stderr)
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, plural: str | None = None) -> str:
     """Write a number with its noun, in the plural where it belongs."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

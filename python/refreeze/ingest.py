@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from refreeze.options import (
     DEFAULT_CONCURRENCY,
+    DEFAULT_MEMORY,
+    IngestOptions,
+    byte_count,
     check_mappings,
     check_texts,
+    expected_count,
+    flags,
     refs_per_commit,
     requests_in_flight,
     selected,
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
     from refreeze.stores import Options
 
 __all__ = ["ingest"]
+
+_log = logging.getLogger("refreeze")
 
 
 def ingest(
@@ -36,10 +44,18 @@ def ingest(
     branch: str = "main",
     mode: str = "create",
     empty_chunks: str = "error",
+    locations: str = "relative",
+    memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
     refs_per_manifest: int | None = None,
     concurrency: int = DEFAULT_CONCURRENCY,
     message: str | None = None,
+    no_publish: bool = False,
+    restart: bool = False,
+    expect_complete: bool = False,
+    expect_count: int | None = None,
+    unsafe_target: bool = False,
+    no_read_check: bool = False,
     source_options: Options | None = None,
     target_options: Options | None = None,
     progress: Callable[[dict[str, Any]], object] | None = None,
@@ -49,7 +65,8 @@ def ingest(
     Groups, arrays and attributes are recreated as Zarr version 3. Every chunk becomes a virtual
     reference with the object's size and last-modified time; one-dimensional dimension coordinates
     are copied, byte for byte. All of it is committed on a staging branch and published in one
-    step: readers of ``branch`` see the state before or the state after.
+    step: readers of ``branch`` see the state before or the state after. When it is stopped, by
+    whatever, the same call goes on where it was.
 
     Parameters
     ----------
@@ -76,20 +93,42 @@ def ingest(
     empty_chunks
         ``"error"`` refuses an object of zero bytes under a chunk's key, ``"skip"`` treats it as a
         missing chunk.
+    locations
+        ``"relative"`` references name the container and the key within it (``vcc://``);
+        ``"absolute"`` ones hold the whole URL, for readers that know no named containers.
+    memory
+        Bound on everything that grows with the work (pages in flight, references that wait for a
+        commit, manifests being built), in bytes or as text such as ``"192MiB"``.
     max_refs_per_commit
-        A commit is made when about this many references are waiting (default 250,000).
+        At most this many references in a commit (default: what the memory has room for).
     refs_per_manifest
-        References in one manifest (default 250,000, at most 1,000,000); saved as the
-        repository's manifest splitting for the new arrays.
+        References in one manifest (default: at most 250,000, as the memory allows; never more
+        than 1,000,000); saved as the repository's manifest splitting for the new arrays.
     concurrency
-        LIST requests in flight, over all arrays; fewer when the service asks for it.
+        LIST requests in flight, over all arrays; fewer when the service asks for it or the memory
+        has no room.
     message
         Message of every commit.
+    no_publish
+        Leave the ingest on its staging branch, for `refreeze.publish`.
+    restart
+        Discard an unfinished ingest of these arrays instead of going on with it.
+    expect_complete
+        Publish only if no chunk is missing.
+    expect_count
+        Publish only if there are exactly so many references over all arrays.
+    unsafe_target
+        Take a target whose store does not honour conditional writes, or a folder on a file system
+        without locks. Two writers at a time may then lose commits.
+    no_read_check
+        Do not read one reference of each array before publishing.
     source_options, target_options
         Settings of the object stores (``endpoint``, ``region``, ``skip_signature``, …), which
         take precedence over the environment.
     progress
-        Called with a dictionary of figures, at most ten times a second.
+        Called with a dictionary of figures, at most ten times a second. The same figures go to
+        the logger ``refreeze`` at level INFO with every commit, in the record's attribute
+        ``refreeze``.
 
     Returns
     -------
@@ -105,13 +144,18 @@ def ingest(
     refreeze.exceptions.AlreadyExistsError
         An array is in the target already.
     refreeze.exceptions.MismatchError
-        A virtual chunk container in the target contradicts the source.
+        A virtual chunk container in the target contradicts the source, or an unfinished ingest of
+        these arrays had other options or another source.
+    refreeze.exceptions.IncompleteError
+        ``expect_complete`` or ``expect_count`` is not met; nothing is published.
     refreeze.exceptions.ListingError
         A listing that failed or cannot be trusted.
     refreeze.exceptions.TargetError
-        The target is not an Icechunk repository, is one of spec version 1, or cannot be written.
+        The target is not an Icechunk repository, is one of spec version 1, cannot be written, or
+        does not honour conditional writes.
     refreeze.exceptions.ConflictError
-        The branch moved meanwhile, or another process is ingesting into the same folder.
+        The branch moved meanwhile (the ingest stays staged), or another process is ingesting into
+        the same folder.
     refreeze.exceptions.AccessError
         Credentials or permissions were refused.
 
@@ -123,6 +167,7 @@ def ingest(
     """
     from refreeze import _refreeze
     from refreeze.interrupt import interruptible
+    from refreeze.memory import return_large_blocks
     from refreeze.metadata import read_metadata
     from refreeze.stores import NotInThisVersionError, resolve_source, resolve_target
 
@@ -141,13 +186,38 @@ def ingest(
         raise ValueError(f"unknown mode {mode!r} (known: create)")
     if empty_chunks not in {"error", "skip"}:
         raise ValueError(f"empty_chunks must be 'error' or 'skip', not {empty_chunks!r}")
-    per_commit, per_manifest = (
-        refs_per_commit(max_refs_per_commit),
-        per_manifest_of(refs_per_manifest),
+    if locations not in {"relative", "absolute"}:
+        raise ValueError(f"locations must be 'relative' or 'absolute', not {locations!r}")
+    flags(
+        {
+            "no_publish": no_publish,
+            "restart": restart,
+            "expect_complete": expect_complete,
+            "unsafe_target": unsafe_target,
+            "no_read_check": no_read_check,
+        }
     )
-    in_flight = requests_in_flight(concurrency)
+    options = IngestOptions(
+        branch=branch,
+        skip_empty_chunks=empty_chunks == "skip",
+        absolute_locations=locations == "absolute",
+        memory=byte_count("memory", memory),
+        references_per_manifest=(
+            None if refs_per_manifest is None else per_manifest_of(refs_per_manifest)
+        ),
+        references_per_commit=refs_per_commit(max_refs_per_commit),
+        concurrency=requests_in_flight(concurrency),
+        message=message,
+        publish=not no_publish,
+        restart=restart,
+        expect_complete=expect_complete,
+        expect_count=expected_count(expect_count),
+        read_check=not no_read_check,
+        unsafe_target=unsafe_target,
+    )
     selection = selected(group, target_group, arrays, skip_variables, loadable_variables)
     resolved = resolve_source(source, source_options)
+    return_large_blocks()
     metadata = interruptible(read_metadata, resolved, selection)
     report = json.loads(
         _refreeze.ingest(
@@ -155,15 +225,10 @@ def ingest(
             resolved.path,
             resolve_target(target, target_options),
             source_url=resolved.url,
-            branch=branch,
             groups=metadata.groups,
             arrays=metadata.arrays,
-            skip_empty_chunks=empty_chunks == "skip",
-            references_per_manifest=per_manifest,
-            references_per_commit=per_commit,
-            concurrency=in_flight,
-            message=message,
-            progress=progress,
+            options=options,
+            progress=CommitLog(progress),
         )
     )
     report["warnings"] = (*metadata.warnings, *report["warnings"])
@@ -171,8 +236,6 @@ def ingest(
     return IngestReport(
         sources=(resolved.url,),
         mode=mode,
-        published=True,
-        resumed_batches=0,
         added=report["references_written"],
         changed=0,
         removed=0,
@@ -180,6 +243,27 @@ def ingest(
         peak_rss_bytes=peak_rss_bytes(),
         **report,
     )
+
+
+class CommitLog:
+    """Passes progress on, and logs every commit."""
+
+    def __init__(self, progress: Callable[[dict[str, Any]], object] | None) -> None:
+        self._progress = progress
+        self._commits = 0
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Take an event of the core."""
+        if event["commits"] > self._commits:
+            self._commits = event["commits"]
+            _log.info(
+                "commit %d: %d references so far",
+                event["commits"],
+                event["references_written"],
+                extra={"refreeze": dict(event)},
+            )
+        if self._progress is not None:
+            self._progress(event)
 
 
 def _array_report(array: dict[str, Any]) -> ArrayReport:

@@ -97,7 +97,9 @@ def open_stream(
 ) -> ChunkStream:
     """As `list_chunks`, of a resolved source; ``flat`` gives each dimension a column."""
     from refreeze import _refreeze
+    from refreeze.memory import return_large_blocks
 
+    return_large_blocks()
     in_flight = requests_in_flight(concurrency)
     bounds = bounds_of(region)
     return _refreeze.list_chunks(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,8 +12,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CONCURRENCY",
+    "DEFAULT_MEMORY",
+    "IngestOptions",
+    "byte_count",
     "check_mappings",
     "check_texts",
+    "expected_count",
+    "flags",
     "names",
     "refs_per_commit",
     "refs_per_manifest",
@@ -21,9 +28,34 @@ __all__ = [
 
 DEFAULT_CONCURRENCY = 64
 """LIST requests in flight."""
-DEFAULT_REFS_PER_COMMIT = 250_000
+DEFAULT_MEMORY = "192MiB"
+"""Bound on everything that grows with the work."""
+LEAST_MEMORY = 16 << 20
 DEFAULT_REFS_PER_MANIFEST = 250_000
 MAX_REFS_PER_MANIFEST = 1_000_000
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """The options of an ingest in the form that the core takes; everything is checked."""
+
+    branch: str = "main"
+    skip_empty_chunks: bool = False
+    absolute_locations: bool = False
+    memory: int = 192 << 20
+    references_per_manifest: int | None = None
+    references_per_commit: int | None = None
+    concurrency: int = DEFAULT_CONCURRENCY
+    message: str | None = None
+    publish: bool = True
+    restart: bool = False
+    expect_complete: bool = False
+    expect_count: int | None = None
+    read_check: bool = True
+    unsafe_target: bool = False
 
 
 def check_texts(options: Mapping[str, Any]) -> None:
@@ -77,9 +109,38 @@ def names(option: str, given: Iterable[str] | None) -> tuple[str, ...]:
     return listed
 
 
-def refs_per_commit(value: int | None) -> int:
-    """Return ``max_refs_per_commit`` or its default."""
-    return _positive("max_refs_per_commit", value, DEFAULT_REFS_PER_COMMIT)
+def refs_per_commit(value: int | None) -> int | None:
+    """Return ``max_refs_per_commit``, checked; None leaves it to the memory."""
+    return None if value is None else _positive("max_refs_per_commit", value, 1)
+
+
+def expected_count(value: int | None) -> int | None:
+    """Return ``expect_count``, checked; None expects nothing."""
+    if value == 0 and not isinstance(value, bool):
+        return 0
+    return None if value is None else _positive("expect_count", value, 1)
+
+
+def byte_count(option: str, value: str | int) -> int:
+    """Read a number of bytes such as ``192MiB``, ``2 GB`` or ``67108864``."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError(f"{option} is a number of bytes such as '192MiB', not {value!r}")
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
+        unit = _UNITS.get(match[2].upper()) if match else None
+        if match is None or unit is None:
+            raise ValueError(f"{option} is a number of bytes such as '192MiB', not {value!r}")
+        value = int(float(match[1]) * unit)
+    if value < LEAST_MEMORY:
+        raise ValueError(f"{option} must be at least {LEAST_MEMORY >> 20}MiB, not {value:,} bytes")
+    return value
+
+
+def flags(options: Mapping[str, Any]) -> None:
+    """Refuse values that are neither True nor False."""
+    for option, value in options.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{option} is True or False, not {value!r}")
 
 
 def refs_per_manifest(value: int | None) -> int:

@@ -1,4 +1,4 @@
-"""`plan`: what an ingest of a source would take, from its metadata alone."""
+"""`plan`: what an ingest of a source would take, from its metadata and a few requests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from refreeze.exceptions import RegionError
 from refreeze.options import (
     DEFAULT_CONCURRENCY,
+    DEFAULT_MEMORY,
+    byte_count,
     check_mappings,
     refs_per_commit,
     requests_in_flight,
@@ -24,17 +26,15 @@ if TYPE_CHECKING:
 
     from refreeze.metadata import ArraySpec
     from refreeze.regions import Region
-    from refreeze.stores import Options
+    from refreeze.stores import Options, Source
 
 __all__ = ["ArrayPlan", "Plan", "Totals", "plan"]
 
 # What the estimates are made of. None of them is a promise; the report of an ingest has the facts.
 _USD_PER_LIST = 0.005 / 1000
 _SECONDS_PER_LIST = 0.1
-_SECONDS_PER_REFERENCE = 3e-6
+_SECONDS_PER_REFERENCE = 1e-6
 _BYTES_PER_REFERENCE = 12.5
-_SESSION_BYTES_PER_REFERENCE = 1_000
-_CACHED_BYTES_PER_REFERENCE = 120
 _BASE_MEMORY = 150_000_000
 
 
@@ -51,18 +51,19 @@ class ArrayPlan:
     region: dict[str, tuple[int | None, int | None]] | None
     """Start and stop by dimension name; None is the whole array."""
     chunks_in_region: int
+    """Chunks that there is room for."""
     strategy: str
     """``ranked-pages``, ``folder-walk``, ``head`` (a scalar) or ``given-list`` (in memory)."""
     list_requests: int
-    """LIST requests if every chunk exists; on a local file system, folders read."""
+    """LIST requests for as many chunks as are expected; on a local file system, folders read."""
     refs_per_manifest: int
     batches: int
-    """Commits that the array's references would fill by themselves."""
+    """Commits that the references expected would fill by themselves."""
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over the arrays, if every chunk exists."""
+    """Sums over the arrays. All but ``chunks_in_region`` are of the chunks that are expected."""
 
     chunks_in_region: int
     list_requests: int
@@ -77,11 +78,13 @@ class Totals:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an ingest would take. All of it is computed; nothing has been listed or written."""
+    """What an ingest would take. Nothing has been written."""
 
     arrays: tuple[ArrayPlan, ...]
     estimate: str
-    """``dense``: every figure assumes that every chunk exists. Sparse arrays take less."""
+    """``sampled``: large arrays were looked at, by a few requests each, and the figures are for as
+    many chunks as that let expect, rather too many where they lie in clusters. ``dense``: no array
+    is large, and the figures are for every chunk."""
     totals: Totals
     warnings: tuple[str, ...]
 
@@ -101,12 +104,16 @@ def plan(
     loadable_variables: Iterable[str] | None = None,
     region: Region | None = None,
     concurrency: int = DEFAULT_CONCURRENCY,
+    memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
     refs_per_manifest: int | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
 ) -> Plan:
-    """Compute what an ingest would take, from the source's metadata.
+    """Compute what an ingest would take, from the source's metadata and a few LIST requests.
+
+    Arrays of more than 1,000 chunks are looked at with at most about 8 requests each and 64 in
+    all, the largest first, to see how full they are. The others are taken to be full.
 
     Parameters
     ----------
@@ -117,7 +124,7 @@ def plan(
     region
         Slices by dimension name, in elements. Arrays without the dimension are taken whole, and
         so are copied coordinates that are chunked otherwise.
-    concurrency, max_refs_per_commit, refs_per_manifest
+    concurrency, memory, max_refs_per_commit, refs_per_manifest
         As for `refreeze.ingest`.
 
     Returns
@@ -132,16 +139,22 @@ def plan(
         array has.
     refreeze.exceptions.SourceNotFoundError, refreeze.exceptions.UnsupportedArrayError
         As for `refreeze.ingest`.
+    refreeze.exceptions.ListingError, refreeze.exceptions.AccessError
+        The source cannot be listed.
     """
     from refreeze.interrupt import interruptible
     from refreeze.metadata import read_metadata
     from refreeze.stores import resolve_source, resolve_target
 
     check_mappings({"source_options": source_options, "target_options": target_options})
-    per_commit, per_manifest = (
-        refs_per_commit(max_refs_per_commit),
-        per_manifest_of(refs_per_manifest),
-    )
+    bound = byte_count("memory", memory)
+    limits = {
+        "memory": bound,
+        "references_per_manifest": (
+            None if refs_per_manifest is None else per_manifest_of(refs_per_manifest)
+        ),
+        "references_per_commit": refs_per_commit(max_refs_per_commit),
+    }
     in_flight = requests_in_flight(concurrency)
     bounds = bounds_of(region)
     resolved = resolve_source(source, source_options)
@@ -151,17 +164,16 @@ def plan(
     metadata = interruptible(read_metadata, resolved, selection)
     chosen = _bounds_by_array(metadata.arrays, bounds)
 
-    planned = []
-    manifests = 0
-    for spec in metadata.arrays:
-        part = chosen[spec.path]
-        estimate = _estimate(resolved, spec, part, per_manifest)
-        planned.append(_array_plan(spec, part, estimate, per_commit))
-        # Copied chunks are named in manifests too.
-        manifests += estimate["manifests"]
+    parts = [(spec, chosen[spec.path]) for spec in metadata.arrays]
+    estimated = _estimates(resolved, parts, in_flight, limits)
+    estimates = estimated["arrays"]
+    planned = tuple(
+        _array_plan(spec, chosen[spec.path], estimate)
+        for spec, estimate in zip(metadata.arrays, estimates, strict=True)
+    )
     referenced = sum(
-        array.chunks_in_region
-        for array, spec in zip(planned, metadata.arrays, strict=True)
+        estimate["chunks_expected"]
+        for spec, estimate in zip(metadata.arrays, estimates, strict=True)
         if not spec.loaded
     )
     requests = sum(array.list_requests for array in planned)
@@ -172,14 +184,14 @@ def plan(
         list_requests=requests,
         list_cost_usd=round(requests * _USD_PER_LIST, 6) if is_remote else 0.0,
         estimated_s=round(seconds * is_remote + referenced * _SECONDS_PER_REFERENCE, 2),
-        commits=1 + math.ceil(referenced / per_commit),
-        manifests=manifests,
+        commits=estimated["commits"],
+        # Copied chunks are named in manifests too.
+        manifests=sum(estimate["manifests"] for estimate in estimates),
         manifest_bytes=math.ceil(referenced * _BYTES_PER_REFERENCE),
-        peak_memory_bytes=_BASE_MEMORY
-        + min(referenced, per_commit) * _SESSION_BYTES_PER_REFERENCE
-        + referenced * _CACHED_BYTES_PER_REFERENCE,
+        peak_memory_bytes=_BASE_MEMORY + bound,
     )
-    return Plan(tuple(planned), "dense", totals, tuple(metadata.warnings))
+    how = "sampled" if any(estimate["sampled"] for estimate in estimates) else "dense"
+    return Plan(planned, how, totals, tuple(metadata.warnings))
 
 
 def _bounds_by_array(
@@ -214,30 +226,27 @@ def addressed_names(spec: ArraySpec) -> list[str]:
     return [f"dim_{axis}" if name is None else name for axis, name in enumerate(names)]
 
 
-def _estimate(
-    source: Any, spec: ArraySpec, bounds: dict[str, SliceBounds], per_manifest: int
+def _estimates(
+    source: Source,
+    parts: list[tuple[ArraySpec, dict[str, SliceBounds]]],
+    in_flight: int,
+    limits: dict[str, Any],
 ) -> dict[str, Any]:
     from refreeze import _refreeze
 
-    estimate: dict[str, Any] = json.loads(
-        _refreeze.estimate_array(
-            source.store,
-            source.path,
-            spec,
-            region=bounds,
-            references_per_manifest=per_manifest,
-        )
+    estimate = _refreeze.estimate_arrays(
+        source.store, source.path, parts, concurrency=in_flight, **limits
     )
-    return estimate
+    estimates: dict[str, Any] = json.loads(estimate)
+    return estimates
 
 
 def _array_plan(
-    spec: ArraySpec, bounds: dict[str, SliceBounds], estimate: dict[str, Any], per_commit: int
+    spec: ArraySpec, bounds: dict[str, SliceBounds], estimate: dict[str, Any]
 ) -> ArrayPlan:
     grid = tuple(
         -(-length // chunk) for length, chunk in zip(spec.shape, spec.chunk_shape, strict=True)
     )
-    references = 0 if spec.loaded else estimate["chunks_in_region"]
     return ArrayPlan(
         path=spec.path,
         shape=spec.shape,
@@ -249,5 +258,5 @@ def _array_plan(
         strategy=estimate["strategy"],
         list_requests=estimate["list_requests"],
         refs_per_manifest=estimate["refs_per_manifest"],
-        batches=math.ceil(references / per_commit),
+        batches=0 if spec.loaded else estimate["batches"],
     )

@@ -6,7 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["ArrayReport", "IngestReport", "ListStats"]
+__all__ = [
+    "ArrayReport",
+    "IngestReport",
+    "ListStats",
+    "PublishReport",
+    "RunStatus",
+    "StatusReport",
+]
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,11 @@ class ArrayReport:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """The result of `refreeze.ingest`. Counts are of this run, sizes in bytes, times in seconds."""
+    """The result of `refreeze.ingest`. Sizes are in bytes, times in seconds.
+
+    References and bytes are those of the whole run; requests, keys, commits and manifests those of
+    this attempt, where an earlier one was stopped.
+    """
 
     source: str
     sources: tuple[str, ...]
@@ -46,7 +57,9 @@ class IngestReport:
     snapshot_id: str
     """The published snapshot."""
     published: bool
+    """Whether it is on the branch; not, when it was to stay staged."""
     resumed_batches: int
+    """Batches that earlier attempts had committed."""
     commits: int
     manifests_written: int
     manifest_bytes: int
@@ -78,6 +91,52 @@ class IngestReport:
                 plain[shape] = list(getattr(array, shape))
         report["arrays"] = list(report["arrays"])
         return report
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One ingest that a repository knows of."""
+
+    run_id: str
+    source: str
+    branch: str
+    mode: str
+    state: str
+    """``unfinished``, ``staged`` (complete, waiting for `refreeze.publish`) or ``published``."""
+    batches_done: int
+    batches_total: int
+    last_commit_at: str
+    """Time of its last commit, as ISO 8601."""
+    locked: bool
+    """Another process holds the repository; known of local ones only."""
+
+
+@dataclass(frozen=True)
+class StatusReport:
+    """The result of `refreeze.status`: the last ingest first."""
+
+    runs: tuple[RunStatus, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, ready for `json.dumps`."""
+        return {"runs": [asdict(run) for run in self.runs]}
+
+
+@dataclass(frozen=True)
+class PublishReport:
+    """The result of `refreeze.publish`."""
+
+    target: str
+    run_id: str
+    branch: str
+    snapshot_id: str
+    """The branch's tip now."""
+    rebased: bool
+    """Whether the branch had moved, and the ingest was put on its new tip."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, ready for `json.dumps`."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
         ErrorKind::Region => "RegionError",
         ErrorKind::UnsupportedArray => "UnsupportedArrayError",
         ErrorKind::SourceNotFound => "SourceNotFoundError",
+        ErrorKind::TargetNotFound => "TargetNotFoundError",
+        ErrorKind::Incomplete => "IncompleteError",
         ErrorKind::AlreadyExists => "AlreadyExistsError",
         ErrorKind::Mismatch => "MismatchError",
         ErrorKind::Listing => "ListingError",

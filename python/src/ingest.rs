@@ -7,13 +7,17 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyDict;
+use refreeze::ErrorKind;
 use refreeze::batch::EmptyChunks;
-use refreeze::ingest::{IngestJob, ingest as run_ingest};
+use refreeze::container::Locations;
+use refreeze::ingest::{Finish, IngestJob, PublishJob, ingest as run_ingest};
 use refreeze::key::ChunkKeyEncoding;
 use refreeze::metadata::{ArrayLayout, ArrayNode, GroupNode};
-use refreeze::plan::PlanLimits;
+use refreeze::plan::LimitOptions;
 use refreeze::progress::{OnProgress, Progress};
 use refreeze::target::TargetLocation;
+
+use tokio::sync::oneshot;
 
 use crate::errors::to_python;
 use crate::runtime::run;
@@ -96,29 +100,41 @@ fn target(spec: &Bound<'_, PyAny>) -> PyResult<TargetLocation> {
     }
 }
 
+/// `refreeze.options.IngestOptions`.
+#[derive(FromPyObject)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of the interface, all by name")]
+pub(crate) struct IngestOptions {
+    branch: String,
+    skip_empty_chunks: bool,
+    absolute_locations: bool,
+    memory: u64,
+    references_per_manifest: Option<u32>,
+    references_per_commit: Option<u64>,
+    concurrency: usize,
+    message: Option<String>,
+    publish: bool,
+    restart: bool,
+    expect_complete: bool,
+    expect_count: Option<u64>,
+    read_check: bool,
+    unsafe_target: bool,
+}
+
 /// Ingests a Zarr store; see `refreeze.ingest`.
 ///
 /// Returns the report of the core as JSON.
 #[pyfunction]
-#[pyo3(signature = (
-    store, path, target, *, source_url, branch, groups, arrays, skip_empty_chunks,
-    references_per_manifest, references_per_commit, concurrency, message, progress
-))]
-#[expect(clippy::too_many_arguments, reason = "the options of one Python call, all keywords")]
+#[pyo3(signature = (store, path, target, *, source_url, groups, arrays, options, progress))]
+#[expect(clippy::too_many_arguments, reason = "the parts of one Python call, most by keyword")]
 pub(crate) fn ingest(
     py: Python<'_>,
     store: &Bound<'_, PyAny>,
     path: &str,
     target: &Bound<'_, PyAny>,
     source_url: String,
-    branch: String,
     groups: Vec<GroupSpec>,
     arrays: Vec<ArraySpec>,
-    skip_empty_chunks: bool,
-    references_per_manifest: u32,
-    references_per_commit: usize,
-    concurrency: usize,
-    message: Option<String>,
+    options: IngestOptions,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
     let groups = groups
@@ -138,25 +154,83 @@ pub(crate) fn ingest(
         source: source(store, path)?,
         source_url,
         target: self::target(target)?,
-        branch,
+        branch: options.branch,
         groups,
         arrays,
-        empty_chunks: if skip_empty_chunks { EmptyChunks::Skip } else { EmptyChunks::Error },
-        limits: PlanLimits { references_per_manifest, references_per_commit },
-        concurrency,
-        message,
+        empty_chunks: if options.skip_empty_chunks {
+            EmptyChunks::Skip
+        } else {
+            EmptyChunks::Error
+        },
+        locations: if options.absolute_locations {
+            Locations::Absolute
+        } else {
+            Locations::Relative
+        },
+        limits: LimitOptions {
+            memory: options.memory,
+            references_per_manifest: options.references_per_manifest,
+            references_per_commit: options.references_per_commit,
+            concurrency: options.concurrency,
+        },
+        message: options.message,
+        finish: Finish {
+            publish: options.publish,
+            expect_complete: options.expect_complete,
+            expect_count: options.expect_count,
+            read_check: options.read_check,
+        },
+        restart: options.restart,
+        trust_target: options.unsafe_target,
     };
     let on_progress = callback(progress);
-    let report = run(py, |stopped| async move {
-        let cancelled = async {
-            // A dropped sender means that nobody waits for a stop: never complete.
-            if stopped.await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
-        run_ingest(job, on_progress, cancelled).await
-    })?;
+    let report =
+        run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await })?;
     serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// The ingests of a repository as JSON; see `refreeze.status`.
+#[pyfunction]
+pub(crate) fn status(py: Python<'_>, target: &Bound<'_, PyAny>) -> PyResult<String> {
+    let location = self::target(target)?;
+    let runs = run(py, |stopped| async move {
+        interruptible(refreeze::ingest::status(&location), stopped).await
+    })?;
+    serde_json::to_string(&runs).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// Publishes a staged ingest; see `refreeze.publish`.
+#[pyfunction]
+#[pyo3(signature = (target, *, run_id, rebase, unsafe_target))]
+pub(crate) fn publish(
+    py: Python<'_>,
+    target: &Bound<'_, PyAny>,
+    run_id: Option<String>,
+    rebase: bool,
+    unsafe_target: bool,
+) -> PyResult<String> {
+    let job =
+        PublishJob { target: self::target(target)?, run_id, rebase, trust_target: unsafe_target };
+    // One compare-and-set decides: an interruption that comes later would only hide the result.
+    let report = run(py, |_stopped| async move { refreeze::ingest::publish(job).await })?;
+    serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// Completes when the caller asks to stop; never, when nobody is left to ask.
+async fn stop(stopped: oneshot::Receiver<()>) {
+    if stopped.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn interruptible<T>(
+    work: impl Future<Output = refreeze::Result<T>>,
+    stopped: oneshot::Receiver<()>,
+) -> refreeze::Result<T> {
+    tokio::select! {
+        outcome = work => outcome,
+        () = stop(stopped) => Err(refreeze::Error::new(ErrorKind::Interrupted, "interrupted")),
+    }
 }
 
 /// Calls `function` with a dictionary, not more often than [`PROGRESS_INTERVAL`] but for changes
@@ -187,6 +261,8 @@ fn report<'py>(py: Python<'py>, progress: &Progress) -> PyResult<Bound<'py, PyDi
     let event = PyDict::new(py);
     event.set_item("stage", progress.stage)?;
     event.set_item("array", &progress.array)?;
+    event.set_item("array_chunks_found", progress.array_chunks_found)?;
+    event.set_item("array_chunks_possible", progress.array_chunks_possible)?;
     event.set_item("chunks_possible", progress.chunks_possible)?;
     event.set_item("list_requests", progress.list_requests)?;
     event.set_item("keys_listed", progress.keys_listed)?;

@@ -6,6 +6,7 @@
 mod errors;
 mod ingest;
 mod listing;
+mod region;
 mod runtime;
 mod stores;
 
@@ -14,9 +15,13 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _refreeze {
     #[pymodule_export]
-    use super::ingest::ingest;
+    use super::ingest::{ingest, publish, status};
     #[pymodule_export]
-    use super::listing::{ChunkStream, estimate_array, list_chunks};
+    use super::listing::{ChunkStream, estimate_arrays, list_chunks};
+    #[pymodule_export]
+    use super::region::region_box;
+    #[pymodule_export]
+    use super::stores::{OpenedSource, open_source};
 
     /// Version of the compiled crate.
     #[pymodule_export]

@@ -15,18 +15,21 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyTuple};
 use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
 use pyo3_arrow::{PyRecordBatch, PySchema};
-use refreeze::estimate::estimate;
+use refreeze::estimate::estimate_ingest;
+use refreeze::list::limit::ConcurrencyLimit;
 use refreeze::list::{ListOptions, Listing, SharedStats, list_chunks as run_list_chunks, stats_of};
 use refreeze::metadata::ArrayNode;
+use refreeze::plan::{LimitOptions, PlanLimits};
 use refreeze::region::{ChunkBox, DimensionSlice, addressed_names, chunk_box};
+use refreeze::survey::survey;
 
 use crate::errors::to_python;
 use crate::ingest::ArraySpec;
-use crate::runtime::{enter, wait};
+use crate::runtime::{enter, run, wait};
 use crate::stores::source;
 
 /// Start, stop and step of a slice, in elements.
-type SliceBounds = (Option<i64>, Option<i64>, Option<i64>);
+pub(crate) type SliceBounds = (Option<i64>, Option<i64>, Option<i64>);
 
 /// Lists the chunks of one array; see `refreeze.list_chunks`.
 #[pyfunction]
@@ -55,28 +58,41 @@ pub(crate) fn list_chunks(
     Ok(ChunkStream { schema, stats, batches: Mutex::new(Some(batches)) })
 }
 
-/// Estimates the listing of one array; see `refreeze.plan`. Returns JSON.
+/// Estimates the listings of arrays, after a few requests; see `refreeze.plan`. Returns JSON.
 #[pyfunction]
-#[pyo3(signature = (store, path, array, *, region, references_per_manifest))]
-pub(crate) fn estimate_array(
+#[pyo3(signature = (
+    store, path, arrays, *, memory, references_per_manifest, references_per_commit, concurrency
+))]
+#[expect(clippy::too_many_arguments, reason = "the options of one Python call, all keywords")]
+pub(crate) fn estimate_arrays(
     py: Python<'_>,
     store: &Bound<'_, PyAny>,
     path: &str,
-    array: ArraySpec,
-    region: BTreeMap<String, SliceBounds>,
-    references_per_manifest: u32,
+    arrays: Vec<(ArraySpec, BTreeMap<String, SliceBounds>)>,
+    memory: u64,
+    references_per_manifest: Option<u32>,
+    references_per_commit: Option<u64>,
+    concurrency: usize,
 ) -> PyResult<String> {
     let source = source(store, path)?;
-    let estimated = || {
-        let (array, region) = chosen(array, region)?;
-        estimate(&source, &array, &region, references_per_manifest)
-    };
-    let estimated = estimated().map_err(|error| to_python(py, &error))?;
-    serde_json::to_string(&estimated).map_err(|error| PyValueError::new_err(error.to_string()))
+    let parts: refreeze::Result<Vec<_>> =
+        arrays.into_iter().map(|(array, region)| chosen(array, region)).collect();
+    let parts = parts.map_err(|error| to_python(py, &error))?;
+    let limits = PlanLimits::from(LimitOptions {
+        memory,
+        references_per_manifest,
+        references_per_commit,
+        concurrency,
+    });
+    let estimates = run(py, |_stop| async move {
+        let densities = survey(&source, &parts, &ConcurrencyLimit::new(concurrency)).await?;
+        estimate_ingest(&source, &parts, &densities, limits)
+    })?;
+    serde_json::to_string(&estimates).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 /// An array and the chunks of it that a region names.
-fn chosen(
+pub(crate) fn chosen(
     array: ArraySpec,
     region: BTreeMap<String, SliceBounds>,
 ) -> refreeze::Result<(ArrayNode, ChunkBox)> {

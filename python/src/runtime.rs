@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
 use crate::errors::to_python;
@@ -46,7 +46,7 @@ where
     py.detach(|| {
         let (stop, stopped) = oneshot::channel();
         let mut task = runtime.spawn(work(stopped));
-        runtime.block_on(async {
+        block_on(runtime, async {
             loop {
                 tokio::select! {
                     outcome = &mut task => return finish(outcome),
@@ -67,6 +67,16 @@ where
     })
 }
 
+/// Waits for a future, also on one of the runtime's own threads: there a progress callback of
+/// Python may call another function of the package.
+fn block_on<T>(runtime: &Runtime, future: impl Future<Output = T>) -> T {
+    if Handle::try_current().is_ok() {
+        tokio::task::block_in_place(|| runtime.block_on(future))
+    } else {
+        runtime.block_on(future)
+    }
+}
+
 /// Lets the current thread start tasks on the runtime.
 pub(crate) fn enter() -> Option<tokio::runtime::EnterGuard<'static>> {
     runtime().ok().map(Runtime::enter)
@@ -75,7 +85,7 @@ pub(crate) fn enter() -> Option<tokio::runtime::EnterGuard<'static>> {
 /// Waits for a future on this thread, which must not hold the GIL, until a signal handler raises.
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> PyResult<T> {
     let mut future = std::pin::pin!(future);
-    runtime()?.block_on(async {
+    block_on(runtime()?, async {
         loop {
             tokio::select! {
                 output = &mut future => return Ok(output),

@@ -10,14 +10,13 @@ use icechunk::session::{Session, get_chunk};
 
 use super::references::Work;
 use super::tally::Tally;
-use crate::batch::ChunkReference;
 use crate::error::{TargetContext as _, chain};
 use crate::manifest::node_path;
 use crate::metadata::ArrayNode;
 use crate::{Error, ErrorKind, Result};
 
-/// Only the first bytes are fetched: the object, its time and the container are what is checked.
-const CHECKED_BYTES: u64 = 64;
+/// Only the first byte is fetched: the object, its time and the container are what is checked.
+const CHECKED_BYTES: u64 = 1;
 
 /// Arrays read at a time.
 const CONCURRENT_READS: usize = 16;
@@ -41,8 +40,8 @@ pub(super) async fn read_back(
         .doing(|| format!("read snapshot {snapshot}"))?;
     let mut reads = Vec::new();
     for (array, sample) in work.arrays.iter().zip(&tally.samples) {
-        if let Some(chunk) = sample {
-            reads.push(read_one(&session, array, *chunk).boxed());
+        if let Some(index) = sample {
+            reads.push(read_one(&session, array, *index).boxed());
         }
     }
     futures::stream::iter(reads)
@@ -51,8 +50,8 @@ pub(super) async fn read_back(
         .await
 }
 
-async fn read_one(session: &Session, array: &ArrayNode, chunk: ChunkReference) -> Result<()> {
-    let coords = array.layout.coords(chunk.index);
+async fn read_one(session: &Session, array: &ArrayNode, index: u64) -> Result<()> {
+    let coords = array.layout.coords(index);
     let unreadable = |why: String| {
         Error::new(
             ErrorKind::Target,
@@ -64,10 +63,10 @@ async fn read_one(session: &Session, array: &ArrayNode, chunk: ChunkReference) -
         )
         .with_hint(
             "nothing was published; if the source is being written to, wait until it is at rest \
-             and run the same command again",
+             and ingest again with --restart",
         )
     };
-    let range = ByteRange::Bounded(0..CHECKED_BYTES.min(chunk.size));
+    let range = ByteRange::Bounded(0..CHECKED_BYTES);
     let path = node_path(&array.path)?;
     let reader = session
         .get_chunk_reader(&path, &ChunkIndices(coords.clone()), &range)

@@ -1,39 +1,47 @@
 //! The main job: metadata, references and their publication, in order.
 //!
-//! Whatever fails, the target branch is where it was. A run that fails removes its staging
-//! branch, except when it lost the race for the target branch: then its work is kept.
+//! Whatever fails, the target branch is where it was, and what was committed to the staging branch
+//! is there for the next attempt.
 
 mod check;
+mod complete;
 mod native;
 mod nodes;
+mod prepare;
+mod publish;
+mod queue;
 mod references;
 mod report;
+mod resume;
+mod status;
 mod tally;
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
+use icechunk::Repository;
 use icechunk::format::SnapshotId;
-use serde_json::json;
+use icechunk::format::snapshot::Snapshot;
 
+pub use publish::{PublishJob, PublishReport, publish};
 pub use report::{ArrayReport, IngestReport};
+pub use status::{RunStatus, status};
 use tally::Tally;
 
 use crate::batch::EmptyChunks;
-use crate::commit::{PublishedRun, RunDescription, Staging, find_published};
-use crate::container::SourceContainer;
+use crate::commit::{
+    RunOptions, STAGING_PREFIX, Staging, find_published, remove, remove_finished, staged_runs,
+};
+use crate::container::{Locations, SourceContainer};
 use crate::error::TargetContext as _;
 use crate::list::limit::ConcurrencyLimit;
-use crate::metadata::{ArrayNode, GroupNode};
-use crate::plan::{Plan, PlanLimits};
+use crate::metadata::{ArrayLayout, ArrayNode, GroupNode};
+use crate::plan::{LimitOptions, PlanLimits, fingerprint};
 use crate::progress::OnProgress;
 use crate::source::Source;
-use crate::target::{Additions, Target, TargetLocation};
+use crate::target::{Target, TargetLocation, effective_split};
 use crate::{Error, ErrorKind, Result};
-
-/// Time given to removing a staging branch after a failure; what is left is harmless.
-const CLEAN_UP: Duration = Duration::from_millis(1_200);
 
 /// Everything an ingest needs to know.
 #[derive(Debug)]
@@ -52,19 +60,45 @@ pub struct IngestJob {
     pub arrays: Vec<ArrayNode>,
     /// What to do with empty objects under chunk keys.
     pub empty_chunks: EmptyChunks,
+    /// How references name their objects.
+    pub locations: Locations,
     /// How many references go where.
-    pub limits: PlanLimits,
-    /// LIST requests in flight, over all arrays.
-    pub concurrency: usize,
+    pub limits: LimitOptions,
     /// The user's message for every commit.
     pub message: Option<String>,
+    /// What to do when everything is committed.
+    pub finish: Finish,
+    /// Discard an unfinished run of these arrays instead of going on with it.
+    pub restart: bool,
+    /// Take a target that may not be safe for concurrent writers.
+    pub trust_target: bool,
+}
+
+/// What is checked, and done, when everything is committed to the staging branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finish {
+    /// Publish; otherwise the run stays staged.
+    pub publish: bool,
+    /// Every chunk must be there.
+    pub expect_complete: bool,
+    /// There must be so many references, over all arrays.
+    pub expect_count: Option<u64>,
+    /// Read one reference of each array.
+    pub read_check: bool,
+}
+
+impl Default for Finish {
+    fn default() -> Self {
+        Self { publish: true, expect_complete: false, expect_count: None, read_check: true }
+    }
 }
 
 /// Ingests a Zarr store into an Icechunk repository (mode *create*).
 ///
-/// `cancelled` ends the job when it completes: the staging branch is removed and the result is an
-/// error of kind [`ErrorKind::Interrupted`]. Once publishing has begun it is waited for, so that
-/// the result tells what happened.
+/// A run that was stopped is gone on with: what is committed on its staging branch is not listed
+/// again. `cancelled` ends the job when it completes, with an error of kind
+/// [`ErrorKind::Interrupted`]. Once publishing has begun it is waited for, so that the result tells
+/// what happened.
 ///
 /// # Errors
 ///
@@ -74,192 +108,208 @@ pub async fn ingest(
     on_progress: OnProgress,
     cancelled: impl Future<Output = ()>,
 ) -> Result<IngestReport> {
-    let mut target = None;
-    let mut staged = None;
     let publishing = AtomicBool::new(false);
-    let outcome = {
-        let work = run(job, &mut target, &mut staged, &publishing, &on_progress);
-        let mut work = std::pin::pin!(work);
-        tokio::select! {
-            outcome = &mut work => outcome,
-            () = cancelled => {
-                if publishing.load(Ordering::Relaxed) {
-                    work.await
-                } else {
-                    Err(Error::new(ErrorKind::Interrupted, "interrupted")
-                        .with_hint("nothing was published; run the same command again"))
-                }
+    let work = run(job, &publishing, &on_progress);
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        outcome = &mut work => outcome,
+        () = cancelled => {
+            if publishing.load(Ordering::Relaxed) {
+                work.await
+            } else {
+                Err(Error::new(ErrorKind::Interrupted, "interrupted")
+                    .with_hint("nothing was published; run the same command again to resume"))
             }
         }
+    }
+}
+
+async fn run(
+    mut job: IngestJob,
+    publishing: &AtomicBool,
+    on_progress: &OnProgress,
+) -> Result<IngestReport> {
+    let limits = PlanLimits::from(job.limits);
+    let mut target = Target::open_or_create(&job.target, job.trust_target).await?;
+    let (tip, branch_exists) = branch_tip(&target, &job.branch).await?;
+    let container = SourceContainer::new(target.stored_config().await?.as_ref(), &job.source)?;
+    let fingerprint = fingerprint(
+        &job.source.url_prefix(),
+        &job.groups,
+        &job.arrays,
+        &format!("{:?} {:?}", job.empty_chunks, job.locations),
+    );
+
+    let runs =
+        remove_finished(target.repository(), staged_runs(target.repository()).await?).await?;
+    let mut related = resume::related(runs, &job.branch, &job.arrays, &fingerprint);
+    if job.restart {
+        for run in related.drain(..) {
+            remove(target.repository(), &run.branch()).await?;
+        }
+    }
+    let unfinished = related.into_iter().next();
+    let in_flight = ConcurrencyLimit::new(limits.concurrency);
+    let (mut expected, mut existing) = (None, HashSet::new());
+    let warnings;
+    if let Some(run) = &unfinished {
+        let resumed = resume::check(target.repository(), run, &options(&job), &job.arrays).await?;
+        job.arrays = resumed.arrays;
+        warnings = resumed.warnings;
+        if !run.is_complete() {
+            expected = Some(prepare::expectations(&job, limits, &in_flight).await?);
+        }
+    } else {
+        let found = nodes::find(target.repository(), &tip, &job.groups, &job.arrays).await?;
+        let complete =
+            found.arrays.len() == job.arrays.len() && found.groups.len() == job.groups.len();
+        if complete || !found.arrays.is_empty() {
+            let published = find_published(target.repository(), &job.branch, &fingerprint).await?;
+            return match published {
+                Some(run) if complete => {
+                    Ok(report::already_published(&run, &job, target.url(), &container))
+                }
+                _ if found.arrays.is_empty() => Ok(report::nothing_to_create(
+                    &tip,
+                    &job,
+                    target.url(),
+                    &container,
+                    found.warnings,
+                )),
+                _ => Err(nodes::already_there(&found.arrays, target.url())),
+            };
+        }
+        expected = Some(prepare::expectations(&job, limits, &in_flight).await?);
+        (warnings, existing) = (found.warnings, found.groups);
+    }
+
+    let expected = expected.unwrap_or_else(|| prepare::Survey::dense(&job.arrays));
+    let mut additions = prepare::additions(&container, &job.arrays, &expected, limits);
+    if unfinished.is_some() {
+        // Its splits were stored when it began.
+        additions.splits.clear();
+    }
+    target.configure(&additions).await?;
+    let mut tally = Tally::new(&job.arrays, warnings, on_progress);
+    tally.requested(expected.list_requests);
+    let splits = splits(&target, &job.arrays)?;
+    let mut staging = if let Some(run) = unfinished {
+        for addition in run.completed.iter().flat_map(|commit| &commit.arrays) {
+            tally.resume(addition);
+        }
+        Staging::resume(target.repository(), run, job.message.clone())?
+    } else {
+        let prepared = prepare::Prepared {
+            options: options(&job),
+            fingerprint,
+            base: branch_exists.then(|| tip.to_string()),
+            tip,
+            batches: prepare::batches(&job.arrays, &splits, &expected, limits),
+            job: &job,
+        };
+        prepare::begin(target.repository(), prepared, &existing, &mut tally).await?
     };
-    if let (Err(error), Some(target), Some(branch)) = (&outcome, &target, &staged)
-        && error.kind() != ErrorKind::Conflict
+    let work = references::Work {
+        source: &job.source,
+        container: &container,
+        arrays: &job.arrays,
+        splits: &splits,
+        empty_chunks: job.empty_chunks,
+        locations: job.locations,
+        limits,
+        in_flight,
+    };
+    tally.committed(staging.commits());
+    fill(&work, &expected, &mut staging, &mut tally, target.repository()).await?;
+    if let Err(error) =
+        finish(&work, &job, &mut staging, &mut tally, publishing, target.repository()).await
     {
-        // Best effort: the error at hand matters more, and a left-over branch shows nothing.
-        let removal = Target::repository(target).delete_branch(branch);
-        let _ = tokio::time::timeout(CLEAN_UP, removal).await;
+        // What is complete is said to be, so that it can be published later. The error at hand
+        // matters more than one of this.
+        let _ = staging.mark_complete().await;
+        return Err(error);
+    }
+    tally.begin("done");
+    Ok(report::report(&job, target.url(), &container, &staging, tally))
+}
+
+/// Lists and commits what the staging branch lacks.
+async fn fill<'a>(
+    work: &references::Work<'_>,
+    expected: &prepare::Survey,
+    staging: &mut Staging<'a>,
+    tally: &mut Tally<'a>,
+    repository: &Repository,
+) -> Result<()> {
+    let last = staging.last();
+    if last.all {
+        return Ok(());
+    }
+    let batches = staging.record().batches.clone();
+    let layouts: Vec<ArrayLayout> = work.arrays.iter().map(|array| array.layout.clone()).collect();
+    let expectations = expected.expectations(work.arrays);
+    let queue = queue::Queue::new(&batches, &layouts, expectations, last.next, last.rest());
+    let outcome = references::ingest(work, queue, staging, tally, repository).await;
+    if let Err(error) = &outcome
+        && error.kind() != ErrorKind::Conflict
+        && staging.is_without_references()
+    {
+        // Nothing was found that is worth keeping: the next attempt may have other options.
+        let _ = staging.remove().await;
     }
     outcome
 }
 
-async fn run(
-    job: IngestJob,
-    opened: &mut Option<Target>,
-    staged: &mut Option<String>,
+/// Checks what is staged, and publishes it unless it is to stay staged.
+async fn finish(
+    work: &references::Work<'_>,
+    job: &IngestJob,
+    staging: &mut Staging<'_>,
+    tally: &mut Tally<'_>,
     publishing: &AtomicBool,
-    on_progress: &OnProgress,
-) -> Result<IngestReport> {
-    let IngestJob { source, target, branch, groups, arrays, empty_chunks, .. } = &job;
-    let plan = Plan::new(&source.url_prefix(), groups, arrays, *empty_chunks, job.limits);
-    let target = opened.insert(Target::open_or_create(target).await?);
-    let (tip, branch_exists) = branch_tip(target, branch).await?;
-    let container = SourceContainer::new(target.stored_config().await?.as_ref(), source)?;
-
-    let found = nodes::find(target.repository(), &tip, groups, arrays).await?;
-    let complete = found.arrays.len() == arrays.len() && found.groups.len() == groups.len();
-    if complete || !found.arrays.is_empty() {
-        let published = find_published(target.repository(), branch, &plan.fingerprint).await?;
-        return match published {
-            Some(run) if complete => Ok(already_published(&run, &job, target.url(), &container)),
-            _ if found.arrays.is_empty() => {
-                Ok(nothing_to_create(&tip, &job, target.url(), &container, found.warnings))
-            }
-            _ => Err(nodes::already_there(&found.arrays, target.url())),
-        };
+    repository: &Repository,
+) -> Result<()> {
+    complete::check(job, tally)?;
+    if job.finish.read_check {
+        tally.begin("check");
+        check::read_back(repository, staging.tip(), work, tally).await?;
     }
-
-    target.configure(&additions(&container, &plan, arrays)).await?;
-    let target = &*target;
-    let mut staging =
-        Staging::begin(target.repository(), branch, branch_exists, tip, describe(&job, &plan))
-            .await?;
-    *staged = Some(staging.name());
-
-    let mut tally = Tally::new(arrays, found.warnings, on_progress);
-    let store = staging.store().await?;
-    nodes::create(&store, groups, arrays, &found.groups).await?;
-    native::copy(&store, source, arrays, *empty_chunks, &mut tally).await?;
-    let created: Vec<_> = arrays.iter().map(|array| array.path.as_str()).collect();
-    staging.commit(&store, "metadata and coordinates", json!({ "created": created })).await?;
-
-    let work = references::Work {
-        source,
-        container: &container,
-        arrays,
-        empty_chunks: *empty_chunks,
-        limits: plan.limits,
-        in_flight: ConcurrencyLimit::new(job.concurrency),
-    };
-    references::ingest(&work, &mut staging, &mut tally).await?;
-
-    tally.begin("check");
-    check::read_back(target.repository(), staging.tip(), &work, &tally).await?;
+    if !job.finish.publish {
+        return staging.mark_complete().await;
+    }
     publishing.store(true, Ordering::Relaxed);
     tally.begin("publish");
     staging.publish().await?;
-    *staged = None;
     if staging.remove().await.is_err() {
         tally.warn(format!("the staging branch {} could not be deleted", staging.name()));
     }
-    tally.begin("done");
-    Ok(report(&job, target.url(), &container, &staging, tally))
+    Ok(())
 }
 
-/// What the repository's configuration lacks for this ingest.
-fn additions(container: &SourceContainer, plan: &Plan, arrays: &[ArrayNode]) -> Additions {
-    let needed = !container.is_configured() && has_references(arrays);
-    Additions {
-        container: needed.then(|| container.container().clone()),
-        splits: plan.splits.clone(),
+/// The options that must be the same when a run is resumed.
+fn options(job: &IngestJob) -> RunOptions {
+    RunOptions {
+        source: job.source.url_prefix(),
+        mode: "create".to_owned(),
+        empty_chunks: match job.empty_chunks {
+            EmptyChunks::Error => "error",
+            EmptyChunks::Skip => "skip",
+        }
+        .to_owned(),
+        locations: match job.locations {
+            Locations::Relative => "relative",
+            Locations::Absolute => "absolute",
+        }
+        .to_owned(),
     }
+}
+
+fn splits(target: &Target, arrays: &[ArrayNode]) -> Result<Vec<Vec<u32>>> {
+    arrays.iter().map(|array| effective_split(target.repository(), array)).collect()
 }
 
 fn has_references(arrays: &[ArrayNode]) -> bool {
     arrays.iter().any(|array| !array.loaded)
-}
-
-fn describe(job: &IngestJob, plan: &Plan) -> RunDescription {
-    RunDescription {
-        plan: plan.fingerprint.clone(),
-        source: job.source_url.clone(),
-        message: job.message.clone(),
-    }
-}
-
-fn report(
-    job: &IngestJob,
-    target: &str,
-    container: &SourceContainer,
-    staging: &Staging<'_>,
-    tally: Tally<'_>,
-) -> IngestReport {
-    let (manifests_written, manifest_bytes) = staging.manifests();
-    let tally = tally.finish(&job.arrays);
-    IngestReport {
-        run_id: staging.run_id().to_owned(),
-        snapshot_id: staging.tip().to_string(),
-        commits: staging.commits(),
-        manifests_written,
-        manifest_bytes,
-        list_requests: tally.list_requests,
-        keys_listed: tally.keys_listed,
-        references_written: tally.references_written,
-        bytes_referenced: tally.bytes_referenced,
-        arrays: tally.reports,
-        warnings: tally.warnings,
-        ..blank_report(job, target, container)
-    }
-}
-
-fn already_published(
-    run: &PublishedRun,
-    job: &IngestJob,
-    target: &str,
-    container: &SourceContainer,
-) -> IngestReport {
-    IngestReport {
-        run_id: run.run_id.clone(),
-        snapshot_id: run.snapshot_id.to_string(),
-        already_published: true,
-        arrays: job.arrays.iter().map(ArrayReport::unread).collect(),
-        warnings: vec![format!(
-            "this ingest was published before, as snapshot {}; nothing was written",
-            run.snapshot_id
-        )],
-        ..blank_report(job, target, container)
-    }
-}
-
-/// The report of groups without arrays that are all in the target.
-fn nothing_to_create(
-    tip: &SnapshotId,
-    job: &IngestJob,
-    target: &str,
-    container: &SourceContainer,
-    mut warnings: Vec<String>,
-) -> IngestReport {
-    warnings.push(format!(
-        "{} has no arrays to ingest, and its groups are in the target; nothing was written",
-        job.source_url
-    ));
-    IngestReport {
-        snapshot_id: tip.to_string(),
-        already_published: true,
-        warnings,
-        ..blank_report(job, target, container)
-    }
-}
-
-/// What a report says of the job itself.
-fn blank_report(job: &IngestJob, target: &str, container: &SourceContainer) -> IngestReport {
-    let prefix = container.container().url_prefix();
-    IngestReport {
-        source: job.source_url.clone(),
-        target: target.to_owned(),
-        branch: job.branch.clone(),
-        container: if has_references(&job.arrays) { prefix.to_owned() } else { String::new() },
-        ..IngestReport::default()
-    }
 }
 
 /// The snapshot to build on, and whether the branch is there already.
@@ -270,12 +320,15 @@ async fn branch_tip(target: &Target, branch: &str) -> Result<(SnapshotId, bool)>
     if branches.contains(branch) {
         return Ok((repository.lookup_branch(branch).await.doing(reading)?, true));
     }
-    if target.is_new() {
+    let main = repository.lookup_branch("main").await.doing(reading)?;
+    let nothing_but_staged =
+        branches.iter().all(|name| name == "main" || name.starts_with(STAGING_PREFIX));
+    if target.is_new() || (nothing_but_staged && main == Snapshot::INITIAL_SNAPSHOT_ID) {
         // Nobody had a chance to create the branch: it begins at the empty first snapshot.
-        return Ok((repository.lookup_branch("main").await.doing(reading)?, false));
+        return Ok((main, false));
     }
     let known: Vec<_> =
-        branches.into_iter().filter(|name| !name.starts_with("refreeze/")).collect();
+        branches.into_iter().filter(|name| !name.starts_with(STAGING_PREFIX)).collect();
     Err(Error::new(
         ErrorKind::Target,
         format!("{} has no branch {branch} (branches: {})", target.url(), known.join(", ")),

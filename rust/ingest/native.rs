@@ -7,6 +7,7 @@ use icechunk::store::Store;
 
 use super::tally::Tally;
 use crate::batch::{ChunkRules, EmptyChunks, ReferenceBatch};
+use crate::commit::ArrayAddition;
 use crate::error::TargetContext as _;
 use crate::list::{ListOptions, list_chunks, stats_of};
 use crate::manifest::node_path;
@@ -18,27 +19,41 @@ use crate::{Error, ErrorKind, Result};
 /// Chunks read from the source at a time.
 const CONCURRENT_COPIES: usize = 16;
 
-/// Copies every chunk of the loaded arrays into an uncommitted store.
+/// Copies every chunk of the loaded arrays into an uncommitted store; tells how many of each.
 pub(super) async fn copy(
     store: &Store,
     source: &Source,
     arrays: &[ArrayNode],
     empty_chunks: EmptyChunks,
     tally: &mut Tally<'_>,
-) -> Result<()> {
+) -> Result<Vec<ArrayAddition>> {
+    let mut additions = Vec::new();
     // Copies carry no times.
     let rules = ChunkRules { empty_chunks, next_second: false };
     for (position, array) in arrays.iter().enumerate() {
         if !array.loaded {
             continue;
         }
-        let mut chunks = ReferenceBatch::default();
         let region = ChunkBox::whole(&array.layout);
+        let mut chunks = ReferenceBatch::new(&array.layout, region.clone(), &[]);
         let mut listing = list_chunks(source, array, region, ListOptions::new(CONCURRENT_COPIES))?;
         while let Some(records) = listing.batches.try_next().await? {
             chunks.extend(&records, array, rules)?;
         }
-        tally.found(position, chunks.len() as u64, &stats_of(&listing.stats));
+        let stats = stats_of(&listing.stats);
+        tally.found(position, chunks.len(), &stats);
+        tally.complete(position, chunks.len(), &stats);
+        let count = chunks.len();
+        let missing = if count < array.layout.chunks() { chunks.first_missing() } else { None };
+        tally.misses(position, missing.clone());
+        additions.push(ArrayAddition {
+            array: position,
+            references: 0,
+            copied: count,
+            bytes: 0,
+            sample: None,
+            missing,
+        });
         let path = node_path(&array.path)?;
         let mut copies = futures::stream::iter(chunks.into_sorted())
             .map(|chunk| read(source, array, chunk.index).boxed())
@@ -57,7 +72,7 @@ pub(super) async fn copy(
                 .doing(copying)?;
         }
     }
-    Ok(())
+    Ok(additions)
 }
 
 /// The coordinates and bytes of the chunk at a row-major index.

@@ -9,6 +9,7 @@ use icechunk::session::{Session, SessionErrorKind};
 use icechunk::store::Store;
 use std::collections::HashSet;
 
+use crate::commit::RecordedArray;
 use crate::error::TargetContext as _;
 use crate::manifest::node_path;
 use crate::metadata::{ArrayNode, GroupNode};
@@ -65,6 +66,29 @@ pub(super) async fn find(
         }
     }
     Ok(found)
+}
+
+/// The metadata documents of a run's arrays in one of its snapshots.
+pub(super) async fn documents(
+    repository: &Repository,
+    snapshot: Option<&SnapshotId>,
+    arrays: &[RecordedArray],
+) -> Result<Vec<Vec<u8>>> {
+    let gone = |path: &str| {
+        Error::new(ErrorKind::Mismatch, format!("the unfinished ingest lost its array {path}"))
+            .with_hint("discard it with --restart")
+    };
+    let Some(snapshot) = snapshot else { return Ok(Vec::new()) };
+    let session = repository
+        .readonly_session(&VersionInfo::SnapshotId(snapshot.clone()))
+        .await
+        .doing(|| format!("read snapshot {snapshot}"))?;
+    let mut documents = Vec::with_capacity(arrays.len());
+    for array in arrays {
+        let (_, document) = node(&session, &array.path).await?.ok_or_else(|| gone(&array.path))?;
+        documents.push(document.to_vec());
+    }
+    Ok(documents)
 }
 
 async fn node(session: &Session, path: &str) -> Result<Option<(NodeData, Bytes)>> {

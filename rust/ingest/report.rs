@@ -1,10 +1,18 @@
 //! What an ingest did, in figures.
 
+use icechunk::format::SnapshotId;
 use serde::Serialize;
 
+use super::tally::Tally;
+use super::{IngestJob, has_references};
+use crate::commit::{PublishedRun, Staging};
+use crate::container::SourceContainer;
 use crate::metadata::ArrayNode;
 
-/// The result of an ingest. Counts are of this run; sizes are in bytes.
+/// The result of an ingest; sizes are in bytes.
+///
+/// References and bytes are those of the whole run; requests, keys, commits and manifests those of
+/// this attempt, where an earlier one was stopped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct IngestReport {
     /// The source, free of credentials.
@@ -17,6 +25,10 @@ pub struct IngestReport {
     pub run_id: String,
     /// The snapshot that was published.
     pub snapshot_id: String,
+    /// Whether it is on the branch: not, when it was to stay staged.
+    pub published: bool,
+    /// Batches that earlier attempts had committed.
+    pub resumed_batches: u64,
     /// An earlier run had published the same; this one wrote nothing.
     pub already_published: bool,
     /// URL prefix of the virtual chunk container, which readers authorise.
@@ -90,5 +102,87 @@ impl ArrayReport {
         if !self.loaded {
             self.references += chunks;
         }
+    }
+}
+
+/// The report of an ingest that has come to its end.
+pub(super) fn report(
+    job: &IngestJob,
+    target: &str,
+    container: &SourceContainer,
+    staging: &Staging<'_>,
+    tally: Tally<'_>,
+) -> IngestReport {
+    let (manifests_written, manifest_bytes) = staging.manifests();
+    let tally = tally.finish(&job.arrays);
+    IngestReport {
+        run_id: staging.run_id().to_owned(),
+        snapshot_id: staging.tip().to_string(),
+        published: job.finish.publish,
+        resumed_batches: staging.resumed_batches(),
+        commits: staging.commits(),
+        manifests_written,
+        manifest_bytes,
+        list_requests: tally.list_requests,
+        keys_listed: tally.keys_listed,
+        references_written: tally.references_written,
+        bytes_referenced: tally.bytes_referenced,
+        arrays: tally.reports,
+        warnings: tally.warnings,
+        ..blank_report(job, target, container)
+    }
+}
+
+/// The report of an ingest that an earlier run has published.
+pub(super) fn already_published(
+    run: &PublishedRun,
+    job: &IngestJob,
+    target: &str,
+    container: &SourceContainer,
+) -> IngestReport {
+    IngestReport {
+        run_id: run.run_id.clone(),
+        snapshot_id: run.snapshot_id.to_string(),
+        published: true,
+        already_published: true,
+        arrays: job.arrays.iter().map(ArrayReport::unread).collect(),
+        warnings: vec![format!(
+            "this ingest was published before, as snapshot {}; nothing was written",
+            run.snapshot_id
+        )],
+        ..blank_report(job, target, container)
+    }
+}
+
+/// The report of groups without arrays that are all in the target.
+pub(super) fn nothing_to_create(
+    tip: &SnapshotId,
+    job: &IngestJob,
+    target: &str,
+    container: &SourceContainer,
+    mut warnings: Vec<String>,
+) -> IngestReport {
+    warnings.push(format!(
+        "{} has no arrays to ingest, and its groups are in the target; nothing was written",
+        job.source_url
+    ));
+    IngestReport {
+        snapshot_id: tip.to_string(),
+        published: true,
+        already_published: true,
+        warnings,
+        ..blank_report(job, target, container)
+    }
+}
+
+/// What a report says of the job itself.
+fn blank_report(job: &IngestJob, target: &str, container: &SourceContainer) -> IngestReport {
+    let prefix = container.container().url_prefix();
+    IngestReport {
+        source: job.source_url.clone(),
+        target: target.to_owned(),
+        branch: job.branch.clone(),
+        container: if has_references(&job.arrays) { prefix.to_owned() } else { String::new() },
+        ..IngestReport::default()
     }
 }

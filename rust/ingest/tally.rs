@@ -1,7 +1,7 @@
 //! Counts what an ingest has found and written, and tells the caller as it goes.
 
 use super::report::ArrayReport;
-use crate::batch::{ChunkReference, ReferenceBatch};
+use crate::commit::ArrayAddition;
 use crate::list::ListStats;
 use crate::metadata::ArrayNode;
 use crate::progress::{OnProgress, Progress};
@@ -14,9 +14,14 @@ pub(super) struct Tally<'a> {
     pub(super) references_written: u64,
     pub(super) bytes_referenced: u64,
     pub(super) warnings: Vec<String>,
-    /// One committed chunk of each array that has any.
-    pub(super) samples: Vec<Option<ChunkReference>>,
-    /// Listing statistics of each array.
+    /// Row-major index of one committed chunk of each array that has any.
+    pub(super) samples: Vec<Option<u64>>,
+    /// Coordinates of a missing chunk of each array that misses any.
+    pub(super) missing: Vec<Option<Vec<u32>>>,
+    /// Chunks found of each array, in listings that are not complete too.
+    live: Vec<u64>,
+    live_total: u64,
+    /// Strangers and warnings of each array's listing.
     listings: Vec<ListStats>,
     progress: Progress,
     on_progress: &'a OnProgress,
@@ -39,6 +44,9 @@ impl<'a> Tally<'a> {
             bytes_referenced: 0,
             warnings,
             samples: vec![None; arrays.len()],
+            missing: vec![None; arrays.len()],
+            live: vec![0; arrays.len()],
+            live_total: 0,
             listings: vec![ListStats::default(); arrays.len()],
             progress: Progress { chunks_possible, ..Progress::default() },
             on_progress,
@@ -57,30 +65,82 @@ impl<'a> Tally<'a> {
         self.warnings.push(warning);
     }
 
+    /// Requests were made besides the listing proper.
+    pub(super) fn requested(&mut self, list_requests: u64) {
+        self.list_requests += list_requests;
+        self.progress.list_requests = self.list_requests;
+    }
+
     /// Chunks of an array were found, at the cost in `stats`.
     pub(super) fn found(&mut self, position: usize, chunks: u64, stats: &ListStats) {
         self.list_requests += stats.list_requests;
         self.keys_listed += stats.keys_listed;
-        if let Some(listing) = self.listings.get_mut(position) {
-            listing.add(stats);
-        }
-        if let Some(report) = self.reports.get_mut(position) {
-            report.found(chunks);
+        if let Some(report) = self.reports.get(position) {
             self.progress.array.clone_from(&report.path);
+            self.progress.array_chunks_possible = report.chunks_in_region;
         }
-        self.progress.chunks_found += chunks;
+        if let Some(live) = self.live.get_mut(position) {
+            *live += chunks;
+            self.progress.array_chunks_found = *live;
+        }
+        self.live_total += chunks;
+        // A listing that is given up does not take back what was told.
+        self.progress.chunks_found = self.progress.chunks_found.max(self.live_total);
         self.progress.list_requests = self.list_requests;
         self.progress.keys_listed = self.keys_listed;
         (self.on_progress)(&self.progress);
     }
 
-    /// References of an array are about to be committed.
-    pub(super) fn add(&mut self, position: usize, batch: &ReferenceBatch) {
-        if let Some(sample) = self.samples.get_mut(position) {
-            *sample = sample.or_else(|| batch.first());
+    /// A listing of an array that had found `chunks` was given up.
+    pub(super) fn dropped(&mut self, position: usize, chunks: u64) {
+        if let Some(live) = self.live.get_mut(position) {
+            *live = live.saturating_sub(chunks);
         }
-        self.references_written += batch.len() as u64;
-        self.bytes_referenced += batch.bytes();
+        self.live_total = self.live_total.saturating_sub(chunks);
+    }
+
+    /// A part of an array has been listed completely.
+    pub(super) fn complete(&mut self, position: usize, chunks: u64, stats: &ListStats) {
+        if let Some(listing) = self.listings.get_mut(position) {
+            listing.add(stats);
+        }
+        if let Some(report) = self.reports.get_mut(position) {
+            report.found(chunks);
+        }
+    }
+
+    /// A chunk of an array is missing.
+    pub(super) fn misses(&mut self, position: usize, coords: Option<Vec<u32>>) {
+        if let Some(missing) = self.missing.get_mut(position) {
+            *missing = missing.take().or(coords);
+        }
+    }
+
+    /// References of an array are committed, or were by an earlier attempt.
+    pub(super) fn add(&mut self, addition: &ArrayAddition) {
+        if let Some(sample) = self.samples.get_mut(addition.array) {
+            *sample = sample.or(addition.sample);
+        }
+        self.misses(addition.array, addition.missing.clone());
+        self.references_written += addition.references;
+        self.bytes_referenced += addition.bytes;
+        if let Some(report) = self.reports.get(addition.array) {
+            self.progress.array.clone_from(&report.path);
+        }
+    }
+
+    /// What an earlier attempt has committed of an array.
+    pub(super) fn resume(&mut self, addition: &ArrayAddition) {
+        if let Some(report) = self.reports.get_mut(addition.array) {
+            report.found(addition.references + addition.copied);
+        }
+        if let Some(live) = self.live.get_mut(addition.array) {
+            *live += addition.references;
+        }
+        self.live_total += addition.references;
+        self.progress.chunks_found = self.live_total;
+        self.add(addition);
+        self.progress.references_written = self.references_written;
     }
 
     /// What was added has been committed.

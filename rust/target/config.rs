@@ -8,8 +8,12 @@ use icechunk::repository::{RepositoryError, RepositoryErrorKind};
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use std::sync::Arc;
 
+use icechunk::format::snapshot::{ArrayShape, DimensionName};
+
 use crate::Result;
 use crate::error::TargetContext as _;
+use crate::manifest::node_path;
+use crate::metadata::ArrayNode;
 use crate::plan::SplitRule;
 
 /// What an ingest needs in the configuration.
@@ -89,6 +93,38 @@ impl Additions {
         }
         Some(config)
     }
+}
+
+/// Chunks along each dimension that one manifest of an array covers, as the repository's
+/// configuration has it; a dimension that is not split is one manifest long.
+///
+/// # Errors
+///
+/// [`ErrorKind::UnsupportedArray`](crate::ErrorKind) when Icechunk cannot hold the path.
+pub fn effective_split(repository: &Repository, array: &ArrayNode) -> Result<Vec<u32>> {
+    let layout = &array.layout;
+    let extents: Vec<u32> = layout
+        .grid_shape()
+        .iter()
+        .map(|extent| u32::try_from(*extent).unwrap_or(u32::MAX))
+        .collect();
+    let Some(shape) = ArrayShape::new(layout.shape().iter().copied().zip(extents.iter().copied()))
+    else {
+        return Ok(extents);
+    };
+    let names = array.dimension_names();
+    let names: Vec<DimensionName> = names.iter().map(|name| name.as_deref().into()).collect();
+    let config = repository.config().manifest().splitting();
+    let splits = config.get_split_sizes(
+        &node_path(&array.path)?,
+        &shape,
+        &Some(names).filter(|names| names.len() == extents.len()),
+    );
+    let length = |(edges, extent): (&Vec<u32>, &u32)| match edges.as_slice() {
+        [first, second, _, ..] => second - first,
+        _ => (*extent).max(1),
+    };
+    Ok(splits.0.iter().zip(&extents).map(length).collect())
 }
 
 /// The stored configuration, if there is one.

@@ -4,6 +4,8 @@
 //! added to.
 
 mod config;
+mod leftovers;
+mod probe;
 mod storage;
 
 use std::fs::File;
@@ -14,7 +16,7 @@ use icechunk::Storage;
 use icechunk::config::RepositoryConfig;
 use icechunk::repository::{DetectedSpecVersion, RepositoryErrorKind};
 
-pub use config::Additions;
+pub use config::{Additions, effective_split};
 pub use storage::TargetLocation;
 
 use crate::error::TargetContext as _;
@@ -37,9 +39,12 @@ impl Target {
     /// [`ErrorKind::Target`] when something else is there, or a repository of spec version 1;
     /// [`ErrorKind::Conflict`] when another process holds a local repository;
     /// [`ErrorKind::Access`] when credentials or permissions are refused.
-    pub async fn open_or_create(location: &TargetLocation) -> Result<Self> {
+    ///
+    /// With `trusted`, a store is taken without asking whether it honours conditional writes, and
+    /// a folder on a file system that has no locks.
+    pub async fn open_or_create(location: &TargetLocation, trusted: bool) -> Result<Self> {
         let url = location.url().into_owned();
-        let lock = location.lock()?;
+        let lock = location.lock(trusted)?;
         let storage = location.storage().await?;
         let found = Repository::fetch_spec_version(Arc::clone(&storage), None)
             .await
@@ -57,12 +62,58 @@ impl Target {
             }
             Some(_) => false,
             None => {
-                create(storage.clone(), &url).await?;
-                true
+                if !trusted && location.is_remote() {
+                    probe::conditional_writes(&storage, &url).await?;
+                }
+                create(&storage, &url).await?
             }
         };
         let repository = open(storage, &url).await?;
         Ok(Self { repository, url, created, _lock: lock })
+    }
+
+    /// Opens the repository at `location`, which must be there.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TargetNotFound`] when there is none; otherwise as
+    /// [`open_or_create`](Self::open_or_create).
+    pub async fn open(location: &TargetLocation, trusted: bool) -> Result<Self> {
+        Self::existing(location).await?;
+        Self::open_or_create(location, trusted).await
+    }
+
+    /// Opens the repository at `location` for reading, beside whoever is at work on it; also tells
+    /// whether another process holds it.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), without conflicts.
+    pub async fn open_to_read(location: &TargetLocation) -> Result<(Self, bool)> {
+        Self::existing(location).await?;
+        let locked = match location.lock(true) {
+            Ok(_) => false,
+            Err(error) if error.kind() == ErrorKind::Conflict => true,
+            Err(error) => return Err(error),
+        };
+        let url = location.url().into_owned();
+        let repository = open(location.storage().await?, &url).await?;
+        Ok((Self { repository, url, created: false, _lock: None }, locked))
+    }
+
+    async fn existing(location: &TargetLocation) -> Result<()> {
+        let url = location.url();
+        let missing = || {
+            Error::new(ErrorKind::TargetNotFound, format!("there is no repository at {url}"))
+                .with_hint("check the path or URL")
+        };
+        if !location.may_exist() {
+            return Err(missing());
+        }
+        let found = Repository::fetch_spec_version(location.storage().await?, None)
+            .await
+            .doing(|| format!("open the target {url}"))?;
+        found.map(|_| ()).ok_or_else(missing)
     }
 
     /// The repository.
@@ -104,10 +155,24 @@ impl Target {
     }
 }
 
-async fn create(storage: Arc<dyn Storage + Send + Sync>, url: &str) -> Result<()> {
-    match Repository::create(storage).execute().await {
-        Ok(_) => Ok(()),
+/// Creates a repository; `false` when another process was quicker.
+async fn create(storage: &Arc<dyn Storage + Send + Sync>, url: &str) -> Result<bool> {
+    let attempt = |clean| Repository::create(Arc::clone(storage)).check_clean_root(clean).execute();
+    let mut outcome = attempt(true).await;
+    if let Err(error) = &outcome
+        && matches!(error.kind, RepositoryErrorKind::ParentDirectoryNotClean)
+        && leftovers::only_of_a_creation(storage, url).await?
+    {
+        outcome = attempt(false).await;
+    }
+    match outcome {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind, RepositoryErrorKind::RepoInfoUpdated) => Ok(false),
         Err(error) if matches!(error.kind, RepositoryErrorKind::ParentDirectoryNotClean) => {
+            let there = Repository::fetch_spec_version(Arc::clone(storage), None).await;
+            if matches!(there, Ok(Some(_))) {
+                return Ok(false);
+            }
             Err(Error::new(
                 ErrorKind::Target,
                 format!("{url} is not empty and is not an Icechunk repository"),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::{File, TryLockError};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -57,15 +58,17 @@ impl TargetLocation {
     ///
     /// The lock is advisory (`flock`) and is on the folder itself: it leaves nothing behind and
     /// ends with the process, however that ends.
-    pub(super) fn lock(&self) -> Result<Option<File>> {
-        let Self::Local(path) = self else {
+    ///
+    /// With `trusted`, a file system without locks is taken as it is.
+    pub(super) fn lock(&self, trusted: bool) -> Result<Option<File>> {
+        let Some(path) = self.folder() else {
             return Ok(None);
         };
         let fail = |error: &std::io::Error| {
             target_error(&format!("use the folder {} as a target", path.display()), error)
         };
-        std::fs::create_dir_all(path).map_err(|error| fail(&error))?;
-        let folder = File::open(path).map_err(|error| fail(&error))?;
+        std::fs::create_dir_all(&path).map_err(|error| fail(&error))?;
+        let folder = File::open(&path).map_err(|error| fail(&error))?;
         match folder.try_lock() {
             Ok(()) => Ok(Some(folder)),
             Err(TryLockError::WouldBlock) => Err(Error::new(
@@ -73,8 +76,46 @@ impl TargetLocation {
                 format!("another process is ingesting into {}", path.display()),
             )
             .with_hint("wait until it has finished, then run the same command again")),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                if trusted {
+                    return Ok(None);
+                }
+                Err(Error::new(
+                    ErrorKind::Target,
+                    format!(
+                        "the file system of {} has no locks, so that two processes could commit at \
+                         the same time",
+                        path.display()
+                    ),
+                )
+                .with_hint("use another folder, or --unsafe-target when nobody else writes there"))
+            }
             Err(TryLockError::Error(error)) => Err(fail(&error)),
         }
+    }
+
+    /// The folder of a repository on a local file system.
+    fn folder(&self) -> Option<PathBuf> {
+        match self {
+            Self::Local(path) => Some(path.clone()),
+            Self::S3 { .. } => None,
+            Self::Storage { storage, .. } => {
+                let info = storage.storage_info();
+                let path = info.fields.into_iter().find(|(name, _)| *name == "path");
+                path.filter(|_| info.backend_type == "local filesystem")
+                    .map(|(_, path)| path.into())
+            }
+        }
+    }
+
+    /// Whether it is a server's business that concurrent commits are not lost.
+    pub(super) fn is_remote(&self) -> bool {
+        self.folder().is_none()
+    }
+
+    /// Whether there can be a repository: a folder that is not there has none.
+    pub(super) fn may_exist(&self) -> bool {
+        self.folder().is_none_or(|path| path.exists())
     }
 
     pub(super) async fn storage(&self) -> Result<Arc<dyn Storage + Send + Sync>> {
@@ -128,10 +169,10 @@ mod tests {
     fn a_folder_is_locked_for_one_user_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let location = TargetLocation::Local(dir.path().join("new"));
-        let lock = location.lock().unwrap();
-        assert_eq!(location.lock().unwrap_err().kind(), ErrorKind::Conflict);
+        let lock = location.lock(false).unwrap();
+        assert_eq!(location.lock(false).unwrap_err().kind(), ErrorKind::Conflict);
         drop(lock);
-        assert!(location.lock().unwrap().is_some());
+        assert!(location.lock(false).unwrap().is_some());
     }
 
     #[test]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import signal
+import struct
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,11 +17,14 @@ import numpy as np
 import obstore
 import pytest
 import zarr
+from numcodecs import Zstd
 
+import refreeze
 from refreeze.cli import main
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from multiprocessing.connection import Connection
     from pathlib import Path
 
     from s3_server import S3Server
@@ -186,11 +192,12 @@ def state(repository: icechunk.Repository) -> dict[str, Any]:
 
 
 def assert_nothing_published(folder: Path) -> None:
-    """Check that there is no repository, or an empty one without a staging branch."""
+    """Check that there is no repository, or one with nothing but staged work."""
     if folder.is_dir() and any(folder.iterdir()):
         now = state(local_repository(folder))
         assert now["nodes"] == []
-        assert set(now["branches"]) == {"main"}
+        published = {name for name in now["branches"] if not name.startswith("refreeze/")}
+        assert published == {"main"}
 
 
 def stamp(folder: Path) -> dict[str, bytes]:
@@ -200,3 +207,186 @@ def stamp(folder: Path) -> dict[str, bytes]:
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
+
+
+SMALL_COMMITS: dict[str, Any] = {"max_refs_per_commit": 4}
+"""With this, the store of `write_series` makes more than 20 batches."""
+
+
+def write_series(folder: Path, *, length: int = 26) -> Path:
+    """Write arrays that are chunked differently along ``time``, some with holes, a coordinate and a scalar."""
+    root = zarr.open_group(folder, mode="w", zarr_format=3, attributes={"title": "series"})
+    values = np.arange(1, length * 4 + 1, dtype="int32").reshape(length, 4)
+    for name, chunk in (("hourly", 1), ("nested/even", 2), ("sparse", 3)):
+        array = root.create_array(
+            name,
+            shape=(length, 4),
+            chunks=(chunk, 2),
+            dtype="int32",
+            fill_value=0,
+            dimension_names=("time", "x"),
+            attributes={"units": "K", "long_name": name},
+        )
+        array[:] = values
+        if name == "sparse":
+            array[6:12] = 0
+            array[:, 2:] = 0
+    time = root.create_array(
+        "time", shape=(length,), chunks=(length,), dtype="int64", dimension_names=("time",)
+    )
+    time[:] = np.arange(length)
+    root.create_array("scalar", shape=(), dtype="float64")[...] = 2.5
+    return folder
+
+
+def attempt(
+    source: str, target: Any, options: Mapping[str, Any], at: Any, begun: Connection | None
+) -> None:
+    """Ingest, in a process of its own; SIGKILL comes `at` a stage and a number of commits."""
+
+    def look(event: dict[str, Any]) -> None:
+        if begun is not None and event["stage"] == "metadata":
+            begun.send_bytes(b".")
+        if at == (event["stage"], event["commits"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    refreeze.ingest(source, target, progress=look, **options)
+
+
+IMPORTED = [
+    "icechunk",
+    "numcodecs",
+    "obstore",
+    "pytest",
+    "refreeze._refreeze",
+    "refreeze.cli",
+    "refreeze.ingest",
+    "refreeze.metadata",
+    "refreeze.stores",
+    "zarr",
+]
+"""What this module and `attempt` need; early releases of Python 3.12 cannot be asked for this module itself."""
+
+
+def start_attempt(*arguments: Any) -> multiprocessing.process.BaseProcess:
+    """Start `attempt` as another process, quickly: it is forked from one that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED)
+    process = context.Process(target=attempt, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+def contents(
+    repository: icechunk.Repository, read: Callable[[str], bytes], branch: str = "main"
+) -> dict[str, Any]:
+    """Return what a branch holds, by path: metadata documents and every chunk's reference or bytes.
+
+    `read` returns a file of the repository. Every chunk must lie in the extents of its manifest.
+    """
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    store = repository.readonly_session(branch).store
+    found: dict[str, Any] = {}
+    for node in repository.inspect_snapshot(repository.lookup_branch(branch))["nodes"]:
+        key = f"{node['path']}/zarr.json".lstrip("/")
+        document = sync(store.get(key, default_buffer_prototype()))
+        assert document is not None
+        chunks: dict[tuple[int, ...], Any] = {}
+        for manifest in node.get("manifest_refs", ()):
+            for coordinates, chunk in manifest_chunks(read(f"manifests/{manifest['id']}")).items():
+                bounds = zip(coordinates, manifest["extents"], strict=True)
+                assert all(start <= coordinate < stop for coordinate, (start, stop) in bounds)
+                assert coordinates not in chunks
+                chunks[coordinates] = chunk
+        found[node["path"]] = (json.loads(document.to_bytes()), chunks)
+    return found
+
+
+def local_contents(folder: Path, branch: str = "main") -> dict[str, Any]:
+    """Return what a branch of a repository in a folder holds."""
+    return contents(local_repository(folder), lambda key: (folder / key).read_bytes(), branch)
+
+
+def kill_after(commits_made: int, source: Path, target: Path, **options: Any) -> Any:
+    """Leave an unfinished run in a target, as SIGKILL does after so many commits; return its status."""
+    process = start_attempt(str(source), str(target), options, ("list", commits_made), None)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    run = refreeze.status(target).runs[0]
+    assert (run.state, run.locked) == ("unfinished", False)
+    return run
+
+
+def foreign_commit(
+    target: Path | icechunk.Repository, name: str = "theirs", branch: str = "main"
+) -> str:
+    """Commit an array by the icechunk wheel, as somebody else would."""
+    repository = target if isinstance(target, icechunk.Repository) else local_repository(target)
+    session = repository.writable_session(branch)
+    root = zarr.open_group(session.store, mode="a", zarr_format=3)
+    root.create_array(name, data=np.arange(5), chunks=(2,))
+    return session.commit(f"create {name}")
+
+
+def commits(repository: icechunk.Repository, branch: str = "main") -> list[tuple[str, Any]]:
+    """Return message and completed work of the commits of a branch, oldest first."""
+    history = reversed(list(repository.ancestry(branch=branch)))
+    return [
+        (snapshot.message, snapshot.metadata.get("refreeze.batches", {}).get("arrays"))
+        for snapshot in history
+    ]
+
+
+def manifest_chunks(file: bytes) -> dict[tuple[int, ...], Any]:
+    """Decode a manifest of one array: its bytes, or location, offset, length, ETag and time of each chunk."""
+    header = 39
+    assert file.startswith("ICE🧊CHUNK".encode())
+    data = Zstd().decode(file[header:])
+    (manifest,) = struct.unpack_from("<I", data)
+    (array,) = _vector(data, _field(data, manifest, 1))
+    chunks = {}
+    for chunk in _vector(data, _field(data, array, 1)):
+        index = _bytes(data, _field(data, chunk, 0), size=4)
+        coordinates = struct.unpack(f"<{len(index) // 4}I", index)
+        offset, length, modified = (
+            int.from_bytes(data[at : at + size], "little") if at else 0
+            for at, size in ((_field(data, chunk, number), size) for number, size in WIDTHS)
+        )
+        inline, location, e_tag = (
+            _bytes(data, at) if at else None
+            for at in (_field(data, chunk, number) for number in (1, 5, 6))
+        )
+        assert (inline is None) != (location is None)
+        chunks[coordinates] = inline or (location, offset, length, e_tag, modified)
+    return chunks
+
+
+WIDTHS = ((2, 8), (3, 8), (7, 4))
+"""Numbers and widths of the fields offset, length and time of a chunk in Icechunk's manifests."""
+
+
+def _field(data: bytes, table: int, number: int) -> int:
+    """Return where a field of a flatbuffers table is, or 0."""
+    (back,) = struct.unpack_from("<i", data, table)
+    size, *_ = struct.unpack_from("<H", data, table - back)
+    slot = 4 + 2 * number
+    if slot >= size:
+        return 0
+    (offset,) = struct.unpack_from("<H", data, table - back + slot)
+    return table + offset if offset else 0
+
+
+def _vector(data: bytes, field: int) -> list[int]:
+    """Return where the tables of a flatbuffers vector are."""
+    start = field + struct.unpack_from("<I", data, field)[0]
+    (count,) = struct.unpack_from("<I", data, start)
+    places = (start + 4 + 4 * number for number in range(count))
+    return [place + struct.unpack_from("<I", data, place)[0] for place in places]
+
+
+def _bytes(data: bytes, field: int, size: int = 1) -> bytes:
+    start = field + struct.unpack_from("<I", data, field)[0]
+    (count,) = struct.unpack_from("<I", data, start)
+    return data[start + 4 : start + 4 + count * size]

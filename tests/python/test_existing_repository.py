@@ -346,7 +346,7 @@ def test_a_foreign_commit_meanwhile(source, folder):
     error, foreign = conflicting(source, folder, repository)
     check_conflict(error, foreign, local_repository(folder))
     # The hint's advice works, onto the new tip.
-    refreeze.ingest(source, folder)
+    assert refreeze.publish(folder, rebase=True).rebased
     repository = local_repository(folder)
     assert {"/foreign", "/air", "/theirs"} <= set(nodes(repository))
     assert foreign in [snapshot.id for snapshot in repository.ancestry(branch="main")]

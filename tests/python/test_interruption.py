@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,18 +15,17 @@ import zarr
 import refreeze
 from scenarios import command, group, local_repository, nodes, state
 
-ARRAYS = 400
+CHUNKS = 500
 """Each makes a commit when one reference is enough for one: that takes many seconds in all."""
+VALUES = np.arange(1, CHUNKS + 1)
 
 
 @pytest.fixture(scope="module")
-def many_arrays(tmp_path_factory):
-    """Write a store of many small arrays, copied from the first because that is quicker."""
+def many_chunks(tmp_path_factory):
+    """Write a store of many small chunks."""
     source = tmp_path_factory.mktemp("interruption") / "many.zarr"
     root = zarr.open_group(source, mode="w", zarr_format=3)
-    root.create_array("x0", data=np.arange(1, 3), chunks=(2,))
-    for number in range(1, ARRAYS):
-        shutil.copytree(source / "x0", source / f"x{number}")
+    root.create_array("x", data=VALUES, chunks=(1,), compressors=None)
     return source
 
 
@@ -64,21 +62,17 @@ def wait_for_staging(process, target, commits=1):
 
 
 def assert_readable(target):
-    root = group(local_repository(target))
-    assert len(list(root.array_keys())) == ARRAYS
-    for name in ("x0", f"x{ARRAYS - 1}"):
-        assert (root[name][:] == np.arange(1, 3)).all()
+    assert (group(local_repository(target))["x"][:] == VALUES).all()
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "word"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    ("number", "code", "word", "as_json"),
+    [(signal.SIGINT, 130, "interrupted", False), (signal.SIGTERM, 143, "terminated", True)],
 )
-@pytest.mark.parametrize("as_json", [False, True])
-def test_signals(tmp_path, many_arrays, number, code, word, as_json):  # noqa: PLR0917 cases
-    """Within two seconds: the exit code, two lines, no traceback, main empty, no staging branch."""
+def test_signals(tmp_path, many_chunks, number, code, word, as_json):  # noqa: PLR0917 cases
+    """Within two seconds: the exit code, two lines, no traceback, main empty, the work kept."""
     target = tmp_path / "repo"
-    process = start(many_arrays, target, *(["--json"] if as_json else []))
+    process = start(many_chunks, target, *(["--json"] if as_json else []))
     wait_for_staging(process, target)
     sent = time.monotonic()
     process.send_signal(number)
@@ -88,25 +82,33 @@ def test_signals(tmp_path, many_arrays, number, code, word, as_json):  # noqa: P
     assert took < 2, took
     assert err.splitlines() == [
         f"error: {word}",
-        "hint: nothing was published; run the same command again",
+        "hint: nothing was published; run the same command again to resume",
     ]
     assert ('"hint": "nothing was published' in out) == as_json
+    (run,) = refreeze.status(target).runs
+    assert (run.state, run.locked, run.batches_total) == ("unfinished", False, CHUNKS)
     now = state(local_repository(target))
     assert now["nodes"] == []
-    assert set(now["branches"]) == {"main"}
+    assert set(now["branches"]) == {"main", f"refreeze/{run.run_id}"}
+    report = refreeze.ingest(many_chunks, target)
+    assert report.run_id == run.run_id
+    assert report.resumed_batches == run.batches_done > 0
+    assert_readable(target)
 
 
-def test_a_signal_leaves_what_was_there(tmp_path, many_arrays):
+def test_a_signal_leaves_what_was_there(tmp_path, many_chunks):
     """An earlier ingest is on main before and after; the same command then ends right."""
     target = tmp_path / "repo"
-    refreeze.ingest(many_arrays, target, target_group="before")
+    refreeze.ingest(many_chunks, target, target_group="before")
     before = state(local_repository(target))
-    process = start(many_arrays, target)
+    process = start(many_chunks, target)
     wait_for_staging(process, target)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
-    assert state(local_repository(target)) == before
-    again = start(many_arrays, target, "--quiet", references_per_commit=ARRAYS)
+    now = state(local_repository(target))
+    assert now["nodes"] == before["nodes"]
+    assert now["branches"]["main"] == before["branches"]["main"]
+    again = start(many_chunks, target, "--quiet", references_per_commit=CHUNKS)
     out, err = again.communicate(timeout=60)
     assert again.returncode == 0, err
     assert err == ""
@@ -148,7 +150,7 @@ def test_a_signal_while_metadata_is_read(tmp_path, number):
     assert not (tmp_path / "repo").exists()
 
 
-def test_ctrl_c_in_python(tmp_path, many_arrays):
+def test_ctrl_c_in_python(tmp_path, many_chunks):
     """`refreeze.ingest` raises KeyboardInterrupt within a second, and the process can go on."""
     target = tmp_path / "repo"
     sent = []
@@ -159,14 +161,14 @@ def test_ctrl_c_in_python(tmp_path, many_arrays):
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        refreeze.ingest(many_arrays, target, max_refs_per_commit=1, progress=interrupt)
+        refreeze.ingest(many_chunks, target, max_refs_per_commit=1, progress=interrupt)
     assert time.monotonic() - sent[0] < 1
     assert nodes(local_repository(target)) == []
-    refreeze.ingest(many_arrays, target)
+    assert refreeze.ingest(many_chunks, target).resumed_batches >= 2
     assert_readable(target)
 
 
-def test_an_interruption_while_publishing(tmp_path, many_arrays):
+def test_an_interruption_while_publishing(tmp_path, many_chunks):
     """Regression: it said that nothing was published when it was. Now the publish is waited for."""
     target = tmp_path / "repo"
     code = """
@@ -183,7 +185,7 @@ try:
 except KeyboardInterrupt:
     print("interrupted")
 """
-    arguments = [sys.executable, "-c", code, str(many_arrays), str(target)]
+    arguments = [sys.executable, "-c", code, str(many_chunks), str(target)]
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert done.stdout == "interrupted\n"
     repository = local_repository(target)
@@ -191,14 +193,14 @@ except KeyboardInterrupt:
     assert_readable(target)
 
 
-def test_kill_at_any_instant(tmp_path, many_arrays):
-    """SIGKILL leaves main as it was, with what is staged beside it; the same command ends right."""
+def test_kill_at_any_instant(tmp_path, many_chunks):
+    """SIGKILL of the command leaves main as it was; see test_kill.py for the rest."""
     target = tmp_path / "repo"
-    refreeze.ingest(many_arrays, target, target_group="before")
+    refreeze.ingest(many_chunks, target, target_group="before")
     before = state(local_repository(target))
     pause = random.Random(3)  # noqa: S311 instants, not secrets
-    for commits in (0, 1, 4):
-        process = start(many_arrays, target)
+    for commits in (0, 4):
+        process = start(many_chunks, target)
         if commits:
             wait_for_staging(process, target, commits)
         time.sleep(pause.uniform(0, 0.7))
@@ -209,7 +211,8 @@ def test_kill_at_any_instant(tmp_path, many_arrays):
         assert now["nodes"] == before["nodes"]
         assert now["branches"]["main"] == before["branches"]["main"]
     # The lock went with the process.
-    report = refreeze.ingest(many_arrays, target)
-    assert report.references_written == ARRAYS
+    report = refreeze.ingest(many_chunks, target)
+    assert report.resumed_batches >= 3
+    assert report.references_written == CHUNKS
     assert_readable(target)
-    assert (group(local_repository(target))["before/x7"][:] == np.arange(1, 3)).all()
+    assert (group(local_repository(target))["before/x"][:] == VALUES).all()

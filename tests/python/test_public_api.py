@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -105,11 +106,18 @@ def test_names():
         "IngestReport",
         "ListStats",
         "Plan",
+        "PublishReport",
+        "RunStatus",
+        "StatusReport",
+        "ZarrParser",
         "__version__",
         "exceptions",
         "ingest",
         "list_chunks",
         "plan",
+        "publish",
+        "regions",
+        "status",
     }
     for name in refreeze.__all__:
         assert getattr(refreeze, name) is not None
@@ -270,3 +278,20 @@ def test_secrets_are_shown_nowhere(s3_bucket, source, caplog):
         if file.is_file():
             content = file.read_bytes()
             assert not any(secret.encode() in content for secret in secrets)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or "MALLOC_MMAP_THRESHOLD_" in os.environ,
+    reason="only glibc raises its threshold, and only if nobody has set it",
+)
+def test_large_blocks_are_given_back():
+    """Regression: glibc kept what references had taken, and memory grew with every commit."""
+    script = """
+import ctypes, os, refreeze.memory as memory
+if hasattr(ctypes.CDLL(None), "mallopt"):
+    assert memory.return_large_blocks()
+os.environ["MALLOC_MMAP_THRESHOLD_"] = "1"
+memory.return_large_blocks.cache_clear()
+assert not memory.return_large_blocks()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

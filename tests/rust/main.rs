@@ -12,10 +12,15 @@
     reason = "what fails here is a failed test; clippy knows tests by their attribute, not helpers"
 )]
 
+/// Manifests and commits of our own, beside those of a session.
+mod direct;
 mod failure;
 mod ingest;
+/// How full an array is, by a few requests.
+mod probe;
 /// Which requests are made, what is believed, and that nothing is missing.
 mod scan;
+mod session_path;
 mod store;
 /// Listings as bytes: the scanner, the connector, and `object_store`'s parser beside them.
 mod xml;

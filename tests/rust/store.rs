@@ -13,10 +13,11 @@ use icechunk::repository::VersionInfo;
 use icechunk::session::{Session, get_chunk};
 use icechunk::storage::new_local_filesystem_storage;
 use refreeze::batch::EmptyChunks;
-use refreeze::ingest::IngestJob;
+use refreeze::container::Locations;
+use refreeze::ingest::{Finish, IngestJob};
 use refreeze::key::ChunkKeyEncoding;
 use refreeze::metadata::{ArrayLayout, ArrayNode, GroupNode};
-use refreeze::plan::PlanLimits;
+use refreeze::plan::LimitOptions;
 use refreeze::source::{LocalSource, Source};
 use refreeze::target::TargetLocation;
 use tempfile::TempDir;
@@ -67,9 +68,17 @@ impl Scenario {
             }],
             arrays: vec![array("air", 4, 1, false), array("time", 6, 6, true)],
             empty_chunks: EmptyChunks::Error,
-            concurrency: 4,
-            limits: PlanLimits { references_per_manifest: 2, references_per_commit: 1 },
+            locations: Locations::Relative,
+            limits: LimitOptions {
+                references_per_manifest: Some(2),
+                references_per_commit: Some(1),
+                concurrency: 4,
+                ..LimitOptions::default()
+            },
             message: None,
+            finish: Finish::default(),
+            restart: false,
+            trust_target: false,
         }
     }
 

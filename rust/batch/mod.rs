@@ -1,0 +1,387 @@
+//! The references of a part of one array in compact form: 16 bytes each, no text.
+//!
+//! A location is not kept: it follows from the array and the chunk's place in the grid. Turning
+//! record batches into this form is also where a chunk that cannot be referenced is noticed.
+//! References are bucketed by manifest split as they arrive, so that each bucket becomes a
+//! manifest by sorting integers. Only buckets that hold something take memory.
+
+mod packed;
+mod split;
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+
+pub(crate) use packed::Packed;
+pub(crate) use split::{SplitGrid, advance};
+
+use crate::list::ChunkColumns;
+use crate::metadata::{ArrayLayout, ArrayNode};
+use crate::region::ChunkBox;
+use crate::{Error, ErrorKind, Result};
+
+/// What to do with an object of zero bytes under a chunk's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EmptyChunks {
+    /// Stop: no codec decodes nothing, so it is a damaged chunk.
+    #[default]
+    Error,
+    /// Treat the chunk as missing (it reads as the fill value).
+    Skip,
+}
+
+/// How listed chunks become references.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChunkRules {
+    /// What to do with empty objects.
+    pub empty_chunks: EmptyChunks,
+    /// The store refuses reads that carry an object's own time, so that references need the next
+    /// second ([`Source::refuses_listed_times`](crate::source::Source::refuses_listed_times)).
+    pub next_second: bool,
+}
+
+/// One chunk to be referenced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkReference {
+    /// Row-major index in the array's chunk grid.
+    pub index: u64,
+    /// Bytes of the object.
+    pub size: u64,
+    /// Whole seconds since 1970-01-01 UTC, fractions rounded up.
+    pub last_modified: u32,
+}
+
+/// The references of one bucket, in the order of their arrival.
+#[derive(Debug, Clone)]
+pub(crate) struct Bucket {
+    /// Its place among all buckets of the array.
+    pub(crate) number: u64,
+    pub(crate) references: Vec<Packed>,
+}
+
+/// The box that references are arriving in; chunks are listed in runs that stay in one.
+#[derive(Debug, Clone, Default)]
+struct Current {
+    position: usize,
+    ranges: Vec<Range<u32>>,
+}
+
+/// Chunks of a part of one array.
+#[derive(Debug, Clone)]
+pub struct ReferenceBatch {
+    grid: Arc<SplitGrid>,
+    part: ChunkBox,
+    buckets: Vec<Bucket>,
+    /// Where in `buckets` the bucket of a number is.
+    positions: HashMap<u64, usize>,
+    current: Option<Current>,
+    first: Option<ChunkReference>,
+    references: u64,
+    bytes: u64,
+    /// References that the buckets have room for.
+    room: usize,
+}
+
+impl ReferenceBatch {
+    /// An empty batch for the chunks of `part`, in manifests of `split` chunks along each dimension
+    /// (aligned to the grid's origin; dimensions without one are taken whole).
+    #[must_use]
+    pub fn new(layout: &ArrayLayout, part: ChunkBox, split: &[u32]) -> Self {
+        Self {
+            grid: Arc::new(SplitGrid::new(layout, split)),
+            part,
+            buckets: Vec::new(),
+            positions: HashMap::new(),
+            current: None,
+            first: None,
+            references: 0,
+            bytes: 0,
+            room: 0,
+        }
+    }
+
+    /// Adds the chunks of a record batch and gives back how many; empty objects are skipped or
+    /// refused.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UnsupportedArray`] for an empty object unless they are skipped and for one of
+    /// 281 TB or more, [`ErrorKind::Listing`] for a time that Icechunk cannot hold and for a chunk
+    /// outside the batch's part of the array.
+    pub fn extend(
+        &mut self,
+        records: &RecordBatch,
+        array: &ArrayNode,
+        rules: ChunkRules,
+    ) -> Result<u64> {
+        let columns = ChunkColumns::of(records)?;
+        let ndim = self.grid.ndim();
+        let before = self.references;
+        for (row, (&size, &micros)) in columns.sizes.iter().zip(columns.last_modified).enumerate() {
+            let coords = columns.coords.get(row * ndim..(row + 1) * ndim).unwrap_or_default();
+            if size == 0 {
+                if rules.empty_chunks == EmptyChunks::Error {
+                    return Err(empty_chunk(array, coords));
+                }
+                continue;
+            }
+            let last_modified = whole_seconds(micros, rules.next_second)
+                .ok_or_else(|| time_out_of_range(array, coords))?;
+            if !self.part.contains(coords) {
+                return Err(Error::new(
+                    ErrorKind::Listing,
+                    format!(
+                        "chunk {} of array {} was listed outside the part that was asked for",
+                        array.source_key(coords),
+                        array.path
+                    ),
+                ));
+            }
+            self.push(coords, size, last_modified).ok_or_else(|| too_large(array, coords, size))?;
+        }
+        Ok(self.references - before)
+    }
+
+    /// Adds a chunk; `None` when its size does not fit.
+    pub(crate) fn push(&mut self, coords: &[u32], size: u64, last_modified: u32) -> Option<()> {
+        let within = |current: &Current| {
+            current.ranges.iter().zip(coords).all(|(range, coord)| range.contains(coord))
+        };
+        let current = match self.current.take() {
+            Some(current) if within(&current) => current,
+            _ => self.enter(coords),
+        };
+        let index = self.grid.index(&current.ranges, coords);
+        let packed = Packed::new(index, size, last_modified)?;
+        let bucket = &mut self.buckets.get_mut(current.position)?.references;
+        if bucket.len() == bucket.capacity() {
+            let before = bucket.capacity();
+            // A quarter at a time: doubling would leave half of a large batch's memory unused.
+            bucket.reserve_exact((before / 4).max(1));
+            self.room += bucket.capacity() - before;
+        }
+        bucket.push(packed);
+        self.current = Some(current);
+        self.first.get_or_insert_with(|| ChunkReference {
+            index: self.grid.grid_index(coords),
+            size,
+            last_modified,
+        });
+        self.references += 1;
+        self.bytes = self.bytes.saturating_add(size);
+        Some(())
+    }
+
+    fn enter(&mut self, coords: &[u32]) -> Current {
+        let number = self.grid.bucket(coords);
+        let position = *self.positions.entry(number).or_insert_with(|| {
+            self.buckets.push(Bucket { number, references: Vec::new() });
+            self.buckets.len() - 1
+        });
+        Current { position, ranges: self.grid.ranges(number) }
+    }
+
+    /// Chunks in the batch.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.references
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.references == 0
+    }
+
+    /// Bytes of all objects together.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes of memory that the batch takes, by capacity.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        // A hash table keeps an eighth of its slots free and a byte for each.
+        let slot = size_of::<(u64, usize)>() + 1;
+        self.room * size_of::<Packed>()
+            + self.buckets.capacity() * size_of::<Bucket>()
+            + self.positions.capacity() * 8 / 7 * slot
+    }
+
+    /// The part of the array that the batch is for.
+    #[must_use]
+    pub fn part(&self) -> &ChunkBox {
+        &self.part
+    }
+
+    /// One of the chunks.
+    #[must_use]
+    pub fn first(&self) -> Option<ChunkReference> {
+        self.first
+    }
+
+    /// The coordinates of a chunk of the batch's part that has no reference, the first in the
+    /// first incomplete manifest; `None` when all have one.
+    ///
+    /// Takes time by the references that there are, not by those that there could be.
+    pub fn first_missing(&mut self) -> Option<Vec<u32>> {
+        for number in self.grid.buckets_of(&self.part) {
+            let mut ranges = self.grid.ranges(number);
+            for (range, part) in ranges.iter_mut().zip(self.part.ranges()) {
+                *range = range.start.max(part.start)..range.end.min(part.end);
+            }
+            let mut coords: Vec<_> = ranges.iter().map(|range| range.start).collect();
+            let position = self.positions.get(&number).copied();
+            let Some(bucket) = position.and_then(|at| self.buckets.get_mut(at)) else {
+                return Some(coords);
+            };
+            let possible: u64 =
+                ranges.iter().map(|range| u64::from(range.end - range.start)).product();
+            if bucket.references.len() as u64 >= possible {
+                continue;
+            }
+            bucket.references.sort_unstable();
+            let origin = self.grid.ranges(number);
+            for reference in &bucket.references {
+                if self.grid.index(&origin, &coords) != reference.index() {
+                    return Some(coords);
+                }
+                if !advance(&mut coords, &ranges) {
+                    break;
+                }
+            }
+            return Some(coords);
+        }
+        None
+    }
+
+    /// The chunks in row-major order of the grid.
+    #[must_use]
+    pub fn into_sorted(self) -> Vec<ChunkReference> {
+        let mut sorted = Vec::with_capacity(self.buckets.iter().map(|b| b.references.len()).sum());
+        let mut coords = vec![0; self.grid.ndim()];
+        for bucket in self.buckets {
+            let ranges = self.grid.ranges(bucket.number);
+            for reference in bucket.references {
+                self.grid.coords(&ranges, reference.index(), &mut coords);
+                sorted.push(ChunkReference {
+                    index: self.grid.grid_index(&coords),
+                    size: reference.size(),
+                    last_modified: reference.seconds(),
+                });
+            }
+        }
+        sorted.sort_unstable_by_key(|reference| reference.index);
+        sorted
+    }
+
+    /// The grid and the buckets, in row-major order.
+    pub(crate) fn into_buckets(mut self) -> (Arc<SplitGrid>, Vec<Bucket>) {
+        // A chunk that was refused may have left one without any.
+        self.buckets.retain(|bucket| !bucket.references.is_empty());
+        self.buckets.sort_unstable_by_key(|bucket| bucket.number);
+        (self.grid, self.buckets)
+    }
+}
+
+fn time_out_of_range(array: &ArrayNode, coords: &[u32]) -> Error {
+    Error::new(
+        ErrorKind::Listing,
+        format!(
+            "chunk {} of array {} was last modified after the year 2105, which Icechunk cannot \
+             record",
+            array.source_key(coords),
+            array.path
+        ),
+    )
+    .with_hint("correct the object's time")
+}
+
+fn too_large(array: &ArrayNode, coords: &[u32], size: u64) -> Error {
+    Error::new(
+        ErrorKind::UnsupportedArray,
+        format!(
+            "chunk {} of array {} has {size} bytes; a reference holds fewer than 2^48",
+            array.source_key(coords),
+            array.path
+        ),
+    )
+}
+
+fn empty_chunk(array: &ArrayNode, coords: &[u32]) -> Error {
+    Error::new(
+        ErrorKind::UnsupportedArray,
+        format!("chunk {} of array {} is an empty object", array.source_key(coords), array.path),
+    )
+    .with_hint(
+        "restore the object, or treat empty objects as missing with --empty-chunks skip --restart",
+    )
+}
+
+/// Icechunk compares whole seconds: rounding down would make every read of a file with a
+/// fractional time fail. Times before 1970 become 1970, which any such object satisfies.
+///
+/// With `next_second`, a whole second stands for anything up to the next.
+fn whole_seconds(micros: i64, next_second: bool) -> Option<u32> {
+    let up = next_second || micros.rem_euclid(1_000_000) > 0;
+    let seconds = micros.div_euclid(1_000_000) + i64::from(up);
+    u32::try_from(seconds.max(0)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{layout, sparse_batch};
+
+    #[test]
+    fn seconds_are_rounded_up_and_clamped() {
+        assert_eq!(whole_seconds(0, false), Some(0));
+        assert_eq!(whole_seconds(1, false), Some(1));
+        assert_eq!(whole_seconds(1_000_000, false), Some(1));
+        assert_eq!(whole_seconds(-5, false), Some(0));
+        assert_eq!(whole_seconds(i64::from(u32::MAX) * 1_000_000, false), Some(u32::MAX));
+        assert_eq!(whole_seconds(i64::from(u32::MAX) * 1_000_000 + 1, false), None);
+        assert_eq!(whole_seconds(i64::MAX, false), None);
+        assert_eq!(whole_seconds(i64::MIN, false), Some(0));
+        assert_eq!(whole_seconds(7_000_000, true), Some(8));
+        assert_eq!(whole_seconds(7_000_001, true), Some(8));
+    }
+
+    #[test]
+    fn memory_stays_near_16_bytes_a_reference() {
+        let large = sparse_batch(&layout(&[100_000]), &[], u64::MAX);
+        assert_eq!(large.len(), 100_000);
+        assert!(large.held_bytes() < 21 * 100_000, "{}", large.held_bytes());
+        // A grid that nobody fills takes memory by what is there.
+        let wide = layout(&[1_000_000, 1_000_000]);
+        let mut batch = ReferenceBatch::new(&wide, ChunkBox::whole(&wide), &[1, 1_000]);
+        for index in 0..1_000 {
+            batch.push(&[index * 997, index * 13], 5, 5).unwrap();
+        }
+        assert!(batch.held_bytes() < 200 * 1_000, "{}", batch.held_bytes());
+        assert_eq!(batch.first_missing(), Some(vec![0, 1]));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let array = layout(&[4]);
+        let mut batch = ReferenceBatch::new(&array, ChunkBox::whole(&array), &[2]);
+        assert_eq!(batch.push(&[3], 1 << 48, 0), None);
+        assert_eq!(batch.push(&[3], (1 << 48) - 1, 0), Some(()));
+        assert_eq!((batch.len(), batch.first().unwrap().index), (1, 3));
+    }
+
+    proptest! {
+        #[test]
+        fn a_recorded_second_is_never_before_the_time(micros in 0_i64..4_000_000_000_000_000) {
+            let seconds = i64::from(whole_seconds(micros, false).unwrap());
+            prop_assert!(seconds * 1_000_000 >= micros);
+            prop_assert!(seconds * 1_000_000 - micros < 1_000_000);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Commits: the staging branch of a run, and snapshots made from manifests that are written.
+//!
+//! Everything is committed on a staging branch of which readers of the target branch see nothing.
+//! Metadata and native chunks are committed by an Icechunk session; references by a snapshot that
+//! is put together from the parent's nodes and new manifests.
+
+mod first;
+mod log;
+mod record;
+mod register;
+mod replay;
+mod runs;
+mod snapshot;
+mod staging;
+
+pub use first::commit_first;
+pub use record::{
+    ArrayAddition, Completed, RecordedArray, RunIdentity, RunOptions, RunRecord, completed, record,
+};
+pub use replay::replay;
+pub use runs::{
+    PublishedRun, STAGING_PREFIX, StagedRun, find_published, history, published_runs, staged_runs,
+};
+pub use snapshot::{MOST_CHUNKS_PER_COMMIT, commit_manifests, commit_nothing};
+pub use staging::{Staging, new_run_id, publish, remove, remove_finished, snapshot_id};

@@ -1,0 +1,225 @@
+//! What a run's commits say of it, in their properties: the repository is the record of progress.
+//!
+//! The first commit carries the resolved plan, so that a run which was stopped goes on with the
+//! shapes and batches that it began with, whatever the source, the memory or the version are by
+//! then. Every commit carries what it completes. Snapshots' properties are repeated in the
+//! repository's info file, which every commit rewrites: they are kept short.
+
+use std::ops::Range;
+
+use icechunk::format::snapshot::{SnapshotInfo, SnapshotProperties};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::plan::{Batches, Part};
+use crate::region::ChunkBox;
+
+/// Property: identifier of the run.
+const RUN: &str = "refreeze.run";
+/// Property: fingerprint of the plan.
+const FINGERPRINT: &str = "refreeze.plan";
+/// Property: URL of the source, free of credentials.
+const SOURCE: &str = "refreeze.source";
+/// Property: what the commit completes.
+const BATCHES: &str = "refreeze.batches";
+/// Property of the first commit: the resolved plan.
+const RECORD: &str = "refreeze.resolved";
+
+/// Layout of [`RunRecord`]; a run of another layout cannot be resumed.
+const FORMAT: u32 = 1;
+
+/// An array of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedArray {
+    /// Path in the target.
+    pub path: String,
+    /// Path in the source, relative to its root.
+    pub source_path: String,
+    /// Elements along each dimension when the run began.
+    pub shape: Vec<u64>,
+    /// How chunk coordinates become keys in the source.
+    pub keys: String,
+    /// Whether its chunks were copied.
+    pub loaded: bool,
+}
+
+/// The options that determine a run's result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// What every object of the source begins with, as a URL.
+    pub source: String,
+    /// `create`.
+    pub mode: String,
+    /// `error` or `skip`.
+    pub empty_chunks: String,
+    /// `relative` or `absolute`.
+    pub locations: String,
+}
+
+/// The resolved plan of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    format: u32,
+    /// The branch to publish on.
+    pub branch: String,
+    /// Its tip when the run began; `None` when publishing creates the branch.
+    pub base: Option<String>,
+    /// Options that determine the result.
+    pub options: RunOptions,
+    /// All arrays, copied ones included; batches know them by position.
+    pub arrays: Vec<RecordedArray>,
+    /// Paths of the groups that the run created.
+    pub groups: Vec<String>,
+    /// What is committed together.
+    pub batches: Batches,
+    /// How many batches that makes.
+    pub batches_total: u64,
+}
+
+impl RunRecord {
+    /// A record in the present layout.
+    #[must_use]
+    pub fn new(
+        branch: String,
+        base: Option<String>,
+        options: RunOptions,
+        arrays: Vec<RecordedArray>,
+        groups: Vec<String>,
+    ) -> Self {
+        let (batches, batches_total) = (Batches::default(), 0);
+        Self { format: FORMAT, branch, base, options, arrays, groups, batches, batches_total }
+    }
+}
+
+/// What a commit adds to one array.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArrayAddition {
+    /// Position of the array.
+    pub array: usize,
+    /// References added.
+    pub references: u64,
+    /// Chunks copied.
+    #[serde(skip_serializing_if = "none", default)]
+    pub copied: u64,
+    /// Bytes of the objects referenced.
+    pub bytes: u64,
+    /// Row-major index of one of them.
+    pub sample: Option<u64>,
+    /// Coordinates of a chunk that is missing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub missing: Option<Vec<u32>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+fn none(number: &u64) -> bool {
+    *number == 0
+}
+
+/// A part that is still to be done, in the form it is stored in.
+pub(crate) type StoredPart = (usize, Vec<(u32, u32)>);
+
+/// What a commit completes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Completed {
+    /// Batches before this one are complete, but for `rest`.
+    pub next: u64,
+    /// Parts of earlier batches that are not.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) rest: Vec<StoredPart>,
+    /// Nothing is left to be done but publishing.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub all: bool,
+    /// What was added, by array.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub arrays: Vec<ArrayAddition>,
+    /// Manifests written.
+    pub manifests: u64,
+    /// Their bytes.
+    pub manifest_bytes: u64,
+}
+
+impl Completed {
+    /// Leaves parts of earlier batches for later.
+    #[must_use]
+    pub fn with_rest<'a>(mut self, rest: impl IntoIterator<Item = &'a Part>) -> Self {
+        let ends = |range: &Range<u32>| (range.start, range.end);
+        self.rest = rest
+            .into_iter()
+            .map(|part| (part.array, part.region.ranges().iter().map(ends).collect()))
+            .collect();
+        self
+    }
+
+    /// Batches that are committed, of `total`.
+    #[must_use]
+    pub fn batches_done(&self, total: u64) -> u64 {
+        if self.all { total } else { self.next.saturating_sub(u64::from(!self.rest.is_empty())) }
+    }
+
+    /// Parts of earlier batches that are still to be done.
+    pub fn rest(&self) -> impl Iterator<Item = Part> {
+        self.rest.iter().map(|(array, ranges)| Part {
+            array: *array,
+            region: ChunkBox::from_ranges(ranges.iter().map(|(start, end)| *start..*end).collect()),
+        })
+    }
+}
+
+/// What identifies a run on each of its commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunIdentity {
+    /// The run's identifier.
+    pub run_id: String,
+    /// Fingerprint of its plan.
+    pub fingerprint: String,
+    /// URL of its source as the user named it, free of credentials.
+    pub source: String,
+}
+
+impl RunIdentity {
+    /// The identity on a commit, if it is one of refreeze's.
+    #[must_use]
+    pub fn of(snapshot: &SnapshotInfo) -> Option<Self> {
+        let text = |name| snapshot.metadata.get(name).and_then(Value::as_str).map(str::to_owned);
+        Some(Self {
+            run_id: text(RUN)?,
+            fingerprint: text(FINGERPRINT).unwrap_or_default(),
+            source: text(SOURCE).unwrap_or_default(),
+        })
+    }
+
+    /// The properties of a commit; `record` is given to the first.
+    #[must_use]
+    pub fn properties(
+        &self,
+        completed: &Completed,
+        record: Option<&RunRecord>,
+    ) -> SnapshotProperties {
+        let mut properties = SnapshotProperties::from([
+            (RUN.to_owned(), json!(self.run_id)),
+            (FINGERPRINT.to_owned(), json!(self.fingerprint)),
+            (SOURCE.to_owned(), json!(self.source)),
+            (BATCHES.to_owned(), json!(completed)),
+        ]);
+        if let Some(record) = record {
+            properties.insert(RECORD.to_owned(), json!(record));
+        }
+        properties
+    }
+}
+
+/// What a commit completes, as its properties say; none when they are not what this version writes.
+#[must_use]
+pub fn completed(snapshot: &SnapshotInfo) -> Option<Completed> {
+    property(snapshot, BATCHES)
+}
+
+/// The resolved plan, if `snapshot` is the first of a run that this version can go on with.
+#[must_use]
+pub fn record(snapshot: &SnapshotInfo) -> Option<RunRecord> {
+    property(snapshot, RECORD).filter(|record: &RunRecord| record.format == FORMAT)
+}
+
+fn property<T: DeserializeOwned>(snapshot: &SnapshotInfo, name: &str) -> Option<T> {
+    snapshot.metadata.get(name).and_then(|value| T::deserialize(value).ok())
+}

@@ -1,0 +1,154 @@
+//! The runs that a repository knows of: unfinished or staged ones by their branches, published
+//! ones by the history of the others.
+
+use std::collections::BTreeMap;
+
+use futures::TryStreamExt as _;
+use icechunk::Repository;
+use icechunk::format::SnapshotId;
+use icechunk::format::snapshot::SnapshotInfo;
+use icechunk::repository::VersionInfo;
+
+use super::record::{Completed, RunIdentity, RunRecord, completed, record};
+use crate::Result;
+use crate::error::TargetContext as _;
+
+/// What the name of every staging branch begins with.
+pub const STAGING_PREFIX: &str = "refreeze/";
+
+/// A run that is not published.
+#[derive(Debug, Clone)]
+pub struct StagedRun {
+    /// Who it is.
+    pub identity: RunIdentity,
+    /// Its resolved plan.
+    pub record: RunRecord,
+    /// Its snapshots, oldest first.
+    pub snapshots: Vec<SnapshotInfo>,
+    /// What each of them completes.
+    pub completed: Vec<Completed>,
+}
+
+impl StagedRun {
+    /// Its staging branch.
+    #[must_use]
+    pub fn branch(&self) -> String {
+        format!("{STAGING_PREFIX}{}", self.identity.run_id)
+    }
+
+    /// The tip of its staging branch, if it has any commit.
+    #[must_use]
+    pub fn tip(&self) -> Option<&SnapshotInfo> {
+        self.snapshots.last()
+    }
+
+    /// Whether nothing is left to be done but publishing.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.completed.last().is_some_and(|last| last.all)
+    }
+
+    /// Batches that are committed.
+    #[must_use]
+    pub fn batches_done(&self) -> u64 {
+        self.completed.last().map_or(0, |last| last.batches_done(self.record.batches_total))
+    }
+}
+
+/// An earlier run that published a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedRun {
+    /// Its run id.
+    pub run_id: String,
+    /// The last of its snapshots.
+    pub snapshot_id: SnapshotId,
+}
+
+/// Looks in the history of `branch` for a run whose plan has this fingerprint.
+///
+/// # Errors
+///
+/// [`ErrorKind::Target`](crate::ErrorKind::Target) when the history cannot be read.
+pub async fn find_published(
+    repository: &Repository,
+    branch: &str,
+    fingerprint: &str,
+) -> Result<Option<PublishedRun>> {
+    let history = history(repository, branch).await?;
+    let run = history.iter().find_map(|snapshot| {
+        let identity = RunIdentity::of(snapshot)?;
+        let snapshot_id = snapshot.id.clone();
+        (identity.fingerprint == fingerprint)
+            .then_some(PublishedRun { run_id: identity.run_id, snapshot_id })
+    });
+    Ok(run)
+}
+
+/// The runs on staging branches, whether they are complete or not; those that another version of
+/// refreeze has recorded in its own way are left out.
+///
+/// # Errors
+///
+/// [`ErrorKind::Target`](crate::ErrorKind::Target) when the repository cannot be read.
+pub async fn staged_runs(repository: &Repository) -> Result<Vec<StagedRun>> {
+    let mut runs = Vec::new();
+    for branch in branches(repository).await? {
+        let Some(run_id) = branch.strip_prefix(STAGING_PREFIX) else { continue };
+        let mut snapshots = history(repository, &branch).await?;
+        let own = snapshots.iter().take_while(|snapshot| {
+            RunIdentity::of(snapshot).is_some_and(|identity| identity.run_id == run_id)
+        });
+        let own = own.count();
+        snapshots.truncate(own);
+        snapshots.reverse();
+        let first = snapshots.first();
+        let first = first.and_then(|first| Some((RunIdentity::of(first)?, record(first)?)));
+        let completed: Option<Vec<_>> = snapshots.iter().map(completed).collect();
+        // Somebody's own branch, or a run of another version: it is left alone.
+        let (Some((identity, record)), Some(completed)) = (first, completed) else { continue };
+        runs.push(StagedRun { identity, record, snapshots, completed });
+    }
+    Ok(runs)
+}
+
+/// The published runs with their snapshots, by run id: newest first, over all branches.
+///
+/// # Errors
+///
+/// [`ErrorKind::Target`](crate::ErrorKind::Target) when the repository cannot be read.
+pub async fn published_runs(
+    repository: &Repository,
+) -> Result<BTreeMap<String, (String, Vec<SnapshotInfo>)>> {
+    let mut runs: BTreeMap<String, (String, Vec<SnapshotInfo>)> = BTreeMap::new();
+    for branch in branches(repository).await? {
+        if branch.starts_with(STAGING_PREFIX) {
+            continue;
+        }
+        for snapshot in history(repository, &branch).await? {
+            let Some(identity) = RunIdentity::of(&snapshot) else { continue };
+            let (_, known) =
+                runs.entry(identity.run_id).or_insert_with(|| (branch.clone(), Vec::new()));
+            if !known.iter().any(|other| other.id == snapshot.id) {
+                known.push(snapshot);
+            }
+        }
+    }
+    Ok(runs)
+}
+
+/// The snapshots of a branch, newest first.
+///
+/// # Errors
+///
+/// [`ErrorKind::Target`](crate::ErrorKind::Target) when they cannot be read.
+pub async fn history(repository: &Repository, branch: &str) -> Result<Vec<SnapshotInfo>> {
+    let reading = || format!("read the history of branch {branch}");
+    let version = VersionInfo::BranchTipRef(branch.to_owned());
+    let history = repository.ancestry(&version).await.doing(reading)?;
+    history.try_collect().await.doing(reading)
+}
+
+async fn branches(repository: &Repository) -> Result<Vec<String>> {
+    let branches = repository.list_branches().await;
+    Ok(branches.doing(|| "read the branches".to_owned())?.into_iter().collect())
+}

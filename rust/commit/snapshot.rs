@@ -1,0 +1,217 @@
+//! A commit made directly from manifests: the parent's nodes with more manifests.
+//!
+//! The parent's manifests stay as they are, byte for byte.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use icechunk::Repository;
+use icechunk::format::manifest::{ManifestExtents, ManifestRef};
+use icechunk::format::snapshot::{
+    ManifestFileInfo, NodeData, NodeSnapshot, Snapshot, SnapshotProperties,
+};
+use icechunk::format::{IcechunkFormatError, NodeId, Path, SnapshotId};
+
+use super::log::chunk_log;
+use super::register::{register, repository_error, write};
+use crate::error::{TargetContext as _, target_error};
+use crate::files::Files;
+use crate::manifest::{CommittedChunks, NewManifests, WrittenManifest};
+use crate::{Error, ErrorKind, Result};
+
+/// The most chunks that one commit may hold. Icechunk reads no log of more than 50 million.
+pub const MOST_CHUNKS_PER_COMMIT: u64 = 10_000_000;
+
+/// Commits manifests to `branch`, which must stand at `parent`.
+///
+/// An array may appear several times, with parts that do not overlap.
+///
+/// # Errors
+///
+/// [`ErrorKind::Conflict`] when the branch has moved; the manifests can be committed again on its
+/// new tip. [`ErrorKind::Target`] when there is nothing to commit or more than
+/// [`MOST_CHUNKS_PER_COMMIT`], when an array is not there or has manifests where the new ones are,
+/// when clocks disagree, or when writing fails; [`ErrorKind::Access`] when it is refused.
+pub async fn commit_manifests(
+    repository: &Repository,
+    branch: &str,
+    parent: &SnapshotId,
+    message: &str,
+    properties: SnapshotProperties,
+    arrays: Vec<NewManifests>,
+) -> Result<SnapshotId> {
+    let chunks = arrays.iter().map(|array| array.chunks.len()).sum();
+    check_size(chunks)?;
+    let parent_snapshot = fetch(repository, parent).await?;
+    let mut files = manifest_files(&parent_snapshot)?;
+    let mut added: HashMap<NodeId, (Path, Vec<WrittenManifest>)> = HashMap::new();
+    let mut touched: BTreeMap<NodeId, CommittedChunks> = BTreeMap::new();
+    for NewManifests { path, node_id, written, chunks } in arrays {
+        files.extend(written.iter().map(|manifest| manifest.file.clone()));
+        added.entry(node_id.clone()).or_insert_with(|| (path, Vec::new())).1.extend(written);
+        match touched.entry(node_id) {
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(chunks);
+            }
+            std::collections::btree_map::Entry::Occupied(mut entry) => {
+                entry.get_mut().merge(chunks);
+            }
+        }
+    }
+    let mut nodes = nodes(&parent_snapshot)?;
+    for node in &mut nodes {
+        if let Some((_, written)) = added.remove(&node.id) {
+            append(node, written)?;
+        }
+    }
+    if let Some((path, _)) = added.values().next() {
+        return Err(Error::new(
+            ErrorKind::Target,
+            format!("snapshot {parent} has no array {path} with the id that manifests are for"),
+        ));
+    }
+    let snapshot = build(repository, message, properties, files, nodes)?;
+    let touched: Vec<_> = touched.into_iter().collect();
+    let (files, id) = (Files::of(repository), snapshot.id());
+    let log = tokio::task::spawn_blocking(move || chunk_log(&files, &id, &touched))
+        .await
+        .map_err(|error| target_error("write a transaction log", &error))??;
+    write(repository, &parent_snapshot, &snapshot, log).await?;
+    register(repository, parent, &snapshot, Some(branch)).await?;
+    Ok(snapshot.id())
+}
+
+/// Commits a snapshot that holds what its parent does, for what its properties say.
+///
+/// # Errors
+///
+/// As [`commit_manifests`].
+pub async fn commit_nothing(
+    repository: &Repository,
+    branch: &str,
+    parent: &SnapshotId,
+    message: &str,
+    properties: SnapshotProperties,
+) -> Result<SnapshotId> {
+    let parent_snapshot = fetch(repository, parent).await?;
+    let (files, nodes) = (manifest_files(&parent_snapshot)?, nodes(&parent_snapshot)?);
+    let snapshot = build(repository, message, properties, files, nodes)?;
+    let log = chunk_log(&Files::of(repository), &snapshot.id(), &[])?;
+    write(repository, &parent_snapshot, &snapshot, log).await?;
+    register(repository, parent, &snapshot, Some(branch)).await?;
+    Ok(snapshot.id())
+}
+
+fn check_size(chunks: u64) -> Result<()> {
+    if chunks == 0 {
+        return Err(Error::new(ErrorKind::Target, "there are no references to commit"));
+    }
+    if chunks > MOST_CHUNKS_PER_COMMIT {
+        return Err(Error::new(
+            ErrorKind::Target,
+            format!(
+                "a commit of {chunks} references; at most {MOST_CHUNKS_PER_COMMIT} are possible"
+            ),
+        )
+        .with_hint("use fewer --max-refs-per-commit"));
+    }
+    Ok(())
+}
+
+/// Adds manifests to an array's node.
+fn append(node: &mut NodeSnapshot, written: Vec<WrittenManifest>) -> Result<()> {
+    let NodeData::Array { manifests, .. } = &mut node.node_data else {
+        return Err(Error::new(
+            ErrorKind::Target,
+            format!("{} is a group, not an array", node.path),
+        ));
+    };
+    manifests.extend(written.into_iter().map(|manifest| manifest.reference));
+    if let Some((one, other)) = overlap(manifests) {
+        // A reader takes the first manifest whose extents hold a chunk: the other would be hidden.
+        return Err(Error::new(
+            ErrorKind::Target,
+            format!(
+                "array {} has references in {} already, where {} are to be added",
+                node.path,
+                shown(&one.extents),
+                shown(&other.extents)
+            ),
+        )
+        .with_hint("the array was filled before; start over with --restart"));
+    }
+    Ok(())
+}
+
+/// Two manifests whose extents share a chunk.
+///
+/// Sorted by where they begin along the leading dimension, only those that begin before another
+/// has ended need to be compared.
+fn overlap(manifests: &[ManifestRef]) -> Option<(&ManifestRef, &ManifestRef)> {
+    let leading = |manifest: &ManifestRef| manifest.extents.iter().next().cloned();
+    let mut sorted: Vec<_> = manifests.iter().collect();
+    sorted.sort_by_key(|manifest| leading(manifest).map(|range| range.start));
+    let mut open: Vec<&ManifestRef> = Vec::new();
+    for manifest in sorted {
+        let start = leading(manifest).map(|range| range.start);
+        open.retain(|other| leading(other).is_none_or(|range| Some(range.end) > start));
+        let hit = |other: &&&ManifestRef| other.extents.intersection(&manifest.extents).is_some();
+        if let Some(other) = open.iter().find(hit) {
+            return Some((other, manifest));
+        }
+        open.push(manifest);
+    }
+    None
+}
+
+fn shown(extents: &ManifestExtents) -> String {
+    let ranges: Vec<_> = extents.iter().map(|range| format!("{range:?}")).collect();
+    format!("[{}]", ranges.join(", "))
+}
+
+/// A snapshot of `nodes`, not written yet.
+pub(super) fn build(
+    repository: &Repository,
+    message: &str,
+    properties: SnapshotProperties,
+    files: Vec<ManifestFileInfo>,
+    nodes: Vec<NodeSnapshot>,
+) -> Result<Arc<Snapshot>> {
+    let mut all = repository.default_commit_metadata().clone();
+    all.extend(properties);
+    let snapshot = Snapshot::from_iter(
+        None,
+        // Spec version 2 keeps parents in the repository info.
+        None,
+        repository.spec_version(),
+        message,
+        Some(all),
+        files,
+        None,
+        nodes.into_iter().map(Ok::<_, IcechunkFormatError>),
+    )
+    .map_err(repository_error)
+    .doing(|| "build a snapshot".to_owned())?;
+    Ok(Arc::new(snapshot))
+}
+
+pub(super) async fn fetch(repository: &Repository, id: &SnapshotId) -> Result<Arc<Snapshot>> {
+    repository.asset_manager().fetch_snapshot(id).await.doing(|| format!("read snapshot {id}"))
+}
+
+/// The nodes of a snapshot, sorted by path as they are stored.
+pub(super) fn nodes(snapshot: &Snapshot) -> Result<Vec<NodeSnapshot>> {
+    snapshot
+        .iter()
+        .collect::<std::result::Result<_, _>>()
+        .map_err(repository_error)
+        .doing(|| format!("read snapshot {}", snapshot.id()))
+}
+
+pub(super) fn manifest_files(snapshot: &Snapshot) -> Result<Vec<ManifestFileInfo>> {
+    snapshot
+        .manifest_files()
+        .collect::<std::result::Result<_, _>>()
+        .map_err(repository_error)
+        .doing(|| format!("read snapshot {}", snapshot.id()))
+}

@@ -1,0 +1,365 @@
+//! The staging branch of one run: its commits, and their publication in one step.
+//!
+//! Everything is committed on `refreeze/<run id>`, a branch that comes into being with the first
+//! commit; readers of the target branch see nothing of it. Publishing is a compare-and-set of the
+//! target branch from the tip that the run began with to the tip of the staging branch.
+
+use std::collections::HashSet;
+
+use icechunk::Repository;
+use icechunk::format::snapshot::{SnapshotInfo, SnapshotProperties};
+use icechunk::format::{IcechunkFormatErrorKind, NodeId, SnapshotId};
+use icechunk::repository::RepositoryErrorKind;
+use icechunk::store::Store;
+
+use super::first::commit_first;
+use super::record::{Completed, RunIdentity, RunRecord};
+use super::runs::{STAGING_PREFIX, StagedRun, history};
+use super::snapshot::{commit_manifests, commit_nothing};
+use crate::error::TargetContext as _;
+use crate::manifest::NewManifests;
+use crate::{Error, ErrorKind, Result};
+
+/// A new identifier for a run.
+#[must_use]
+pub fn new_run_id() -> String {
+    NodeId::random().to_string().to_lowercase()
+}
+
+/// Whether somebody else moved or created the branch first.
+pub(super) fn lost(error: &RepositoryErrorKind) -> bool {
+    matches!(
+        error,
+        RepositoryErrorKind::Conflict { .. }
+            | RepositoryErrorKind::FormatError(IcechunkFormatErrorKind::BranchAlreadyExists { .. })
+    )
+}
+
+/// The staging branch of a run.
+pub struct Staging<'a> {
+    repository: &'a Repository,
+    identity: RunIdentity,
+    record: RunRecord,
+    /// The user's message for every commit, if there is one.
+    message: Option<String>,
+    tip: SnapshotId,
+    /// What each commit completes, oldest first.
+    completed: Vec<Completed>,
+    /// Those of an earlier attempt.
+    resumed: usize,
+    /// Manifests of copied chunks, and their bytes, which the first commit's session has written.
+    copied: (u64, u64),
+}
+
+impl<'a> Staging<'a> {
+    /// Begins a run with the commit of `store`, an uncommitted session on the run's base; the
+    /// staging branch appears with it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Target`] or [`ErrorKind::Access`] when writing fails.
+    pub async fn begin(
+        repository: &'a Repository,
+        store: &Store,
+        identity: RunIdentity,
+        record: RunRecord,
+        message: Option<String>,
+        completed: Completed,
+    ) -> Result<Self> {
+        let branch = format!("{STAGING_PREFIX}{}", identity.run_id);
+        let properties = identity.properties(&completed, Some(&record));
+        let text = text(message.as_deref(), "metadata and coordinates");
+        let tip = commit_first(repository, store, &branch, &text, properties).await?;
+        let copied = manifests_since(repository, record.base.as_deref(), &tip).await?;
+        Ok(Self {
+            repository,
+            identity,
+            record,
+            message,
+            tip,
+            completed: vec![completed],
+            resumed: 0,
+            copied,
+        })
+    }
+
+    /// Goes on with a run that was stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Target`] for a run without a commit, which cannot be.
+    pub fn resume(
+        repository: &'a Repository,
+        run: StagedRun,
+        message: Option<String>,
+    ) -> Result<Self> {
+        let Some(tip) = run.tip().map(|tip| tip.id.clone()) else {
+            return Err(Error::new(ErrorKind::Target, format!("{} has no commit", run.branch())));
+        };
+        let StagedRun { identity, record, completed, .. } = run;
+        let resumed = completed.len();
+        let copied = (0, 0);
+        Ok(Self { repository, identity, record, message, tip, completed, resumed, copied })
+    }
+
+    /// The run's identifier.
+    #[must_use]
+    pub fn run_id(&self) -> &str {
+        &self.identity.run_id
+    }
+
+    /// The resolved plan.
+    #[must_use]
+    pub fn record(&self) -> &RunRecord {
+        &self.record
+    }
+
+    /// The staging branch's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{STAGING_PREFIX}{}", self.identity.run_id)
+    }
+
+    /// The last snapshot committed.
+    #[must_use]
+    pub fn tip(&self) -> &SnapshotId {
+        &self.tip
+    }
+
+    /// What each commit completes, oldest first, those of earlier attempts included.
+    #[must_use]
+    pub fn completed(&self) -> &[Completed] {
+        &self.completed
+    }
+
+    /// What is complete with the last commit.
+    #[must_use]
+    pub fn last(&self) -> Completed {
+        self.completed.last().cloned().unwrap_or_default()
+    }
+
+    /// Whether no reference has been committed.
+    #[must_use]
+    pub fn is_without_references(&self) -> bool {
+        self.completed.iter().flat_map(|commit| &commit.arrays).all(|array| array.references == 0)
+    }
+
+    /// Batches that earlier attempts have committed.
+    #[must_use]
+    pub fn resumed_batches(&self) -> u64 {
+        let last = self.resumed.checked_sub(1).and_then(|last| self.completed.get(last));
+        last.map_or(0, |last| last.batches_done(self.record.batches_total))
+    }
+
+    /// Commits of this attempt.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        (self.completed.len() - self.resumed) as u64
+    }
+
+    /// Manifests written by this attempt, and their bytes.
+    #[must_use]
+    pub fn manifests(&self) -> (u64, u64) {
+        self.completed.iter().skip(self.resumed).fold(self.copied, |(count, bytes), commit| {
+            (count + commit.manifests, bytes + commit.manifest_bytes)
+        })
+    }
+
+    /// Commits manifests; `what` is the default message.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conflict`] when somebody else committed to the staging branch,
+    /// [`ErrorKind::Target`] or [`ErrorKind::Access`] when writing fails.
+    pub async fn commit(
+        &mut self,
+        what: &str,
+        arrays: Vec<NewManifests>,
+        completed: Completed,
+    ) -> Result<()> {
+        let text = text(self.message.as_deref(), what);
+        let properties = self.identity.properties(&completed, None);
+        let (repository, branch) = (self.repository, self.name());
+        let done =
+            commit_manifests(repository, &branch, &self.tip, &text, properties, arrays).await;
+        self.tip = match done {
+            Ok(tip) => tip,
+            Err(error) => return Err(self.taken_over(error).await),
+        };
+        self.completed.push(completed);
+        Ok(())
+    }
+
+    /// Records that everything is complete, when no commit has said so.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit).
+    pub async fn mark_complete(&mut self) -> Result<()> {
+        let last = self.last();
+        if last.all {
+            return Ok(());
+        }
+        let completed =
+            Completed { next: self.record.batches_total, all: true, ..Completed::default() };
+        let properties: SnapshotProperties = self.identity.properties(&completed, None);
+        let text = text(self.message.as_deref(), "complete");
+        let (repository, branch) = (self.repository, self.name());
+        let done = commit_nothing(repository, &branch, &self.tip, &text, properties).await;
+        self.tip = match done {
+            Ok(tip) => tip,
+            Err(error) => return Err(self.taken_over(error).await),
+        };
+        self.completed.push(completed);
+        Ok(())
+    }
+
+    /// What an error means when another process works on the same run, or has finished it.
+    async fn taken_over(&self, error: Error) -> Error {
+        let gone = || async {
+            let branches = self.repository.list_branches().await;
+            branches.is_ok_and(|branches| !branches.contains(&self.name()))
+        };
+        let run_id = &self.identity.run_id;
+        if error.kind() == ErrorKind::Conflict {
+            let message = format!("another process is at work on the run {run_id}");
+            return Error::new(ErrorKind::Conflict, message).with_hint(
+                "nothing is lost: let the other process finish, or stop it and run the same \
+                 command again",
+            );
+        }
+        if gone().await {
+            let message = format!("another process has finished or discarded the run {run_id}");
+            return Error::new(ErrorKind::Conflict, message)
+                .with_hint("run the same command again to see what is published");
+        }
+        error
+    }
+
+    /// Moves the target branch to the staging tip, if it still is where the run began.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conflict`] when the branch has moved: nothing is published and the staging
+    /// branch is kept. [`ErrorKind::Target`] or [`ErrorKind::Access`] when writing fails.
+    pub async fn publish(&self) -> Result<()> {
+        let base = self.record.base.as_deref().map(snapshot_id).transpose()?;
+        publish(self.repository, &self.record.branch, base.as_ref(), &self.tip, &self.name()).await
+    }
+
+    /// Removes the staging branch; its snapshots stay reachable if they were published.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Target`] when it cannot be removed.
+    pub async fn remove(&self) -> Result<()> {
+        remove(self.repository, &self.name()).await
+    }
+}
+
+/// The manifests that a snapshot has and an earlier one has not, and their bytes.
+async fn manifests_since(
+    repository: &Repository,
+    base: Option<&str>,
+    tip: &SnapshotId,
+) -> Result<(u64, u64)> {
+    let files = async |id: &SnapshotId| {
+        let files = repository.lookup_manifest_files(id).await;
+        files.doing(|| format!("read snapshot {id}")).map(Iterator::collect::<Vec<_>>)
+    };
+    let before: HashSet<_> = match base {
+        Some(base) => files(&snapshot_id(base)?).await?.into_iter().map(|file| file.id).collect(),
+        None => HashSet::new(),
+    };
+    let new = files(tip).await?.into_iter().filter(|file| !before.contains(&file.id));
+    Ok(new.fold((0, 0), |(count, bytes), file| (count + 1, bytes + file.size_bytes)))
+}
+
+fn text(message: Option<&str>, what: &str) -> String {
+    message.map_or_else(|| format!("refreeze: {what}"), str::to_owned)
+}
+
+/// The snapshot that a text names.
+///
+/// # Errors
+///
+/// [`ErrorKind::Mismatch`] when it names none.
+pub fn snapshot_id(text: &str) -> Result<SnapshotId> {
+    SnapshotId::try_from(text).map_err(|error| {
+        Error::new(ErrorKind::Mismatch, format!("{text} is not a snapshot id: {error}"))
+    })
+}
+
+/// Moves `branch` from `base` to `tip`, or creates it when there is no base.
+///
+/// # Errors
+///
+/// As [`Staging::publish`].
+pub async fn publish(
+    repository: &Repository,
+    branch: &str,
+    base: Option<&SnapshotId>,
+    tip: &SnapshotId,
+    staging: &str,
+) -> Result<()> {
+    let outcome = match base {
+        Some(base) => repository.reset_branch(branch, tip, Some(base)).await,
+        None => repository.create_branch(branch, tip).await,
+    };
+    match outcome {
+        Err(error) if lost(&error.kind) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "branch {branch} moved while this ingest was running; nothing was published, and \
+                 the ingest is kept on branch {staging}"
+            ),
+        )
+        .with_hint(
+            "refreeze publish --rebase puts it on the new tip when its arrays were left alone; \
+             otherwise ingest again with --restart",
+        )),
+        outcome => outcome.doing(|| format!("publish on branch {branch}")),
+    }
+}
+
+/// Deletes a staging branch.
+///
+/// # Errors
+///
+/// [`ErrorKind::Target`] when it cannot be deleted.
+pub async fn remove(repository: &Repository, staging: &str) -> Result<()> {
+    repository.delete_branch(staging).await.doing(|| format!("delete the staging branch {staging}"))
+}
+
+/// Removes the staging branches of runs that are published already, which a process that was
+/// killed has left behind; gives back the runs that are not.
+///
+/// # Errors
+///
+/// [`ErrorKind::Target`] when the repository cannot be read.
+pub async fn remove_finished(
+    repository: &Repository,
+    runs: Vec<StagedRun>,
+) -> Result<Vec<StagedRun>> {
+    let mut unpublished = Vec::new();
+    if runs.is_empty() {
+        return Ok(unpublished);
+    }
+    let branches = repository.list_branches().await.doing(|| "read the branches".to_owned())?;
+    for run in runs {
+        let id = &run.identity.run_id;
+        let own = |snapshot: &SnapshotInfo| {
+            RunIdentity::of(snapshot).is_some_and(|identity| identity.run_id == *id)
+        };
+        // A rebased run was published with other snapshots, but all of a run or nothing.
+        let published = branches.contains(&run.record.branch)
+            && history(repository, &run.record.branch).await?.iter().any(own);
+        if published {
+            // Best effort: a left-over branch shows nothing to anybody.
+            let _ = remove(repository, &run.branch()).await;
+        } else {
+            unpublished.push(run);
+        }
+    }
+    Ok(unpublished)
+}

@@ -1,0 +1,130 @@
+//! Publishes an ingest that was left staged, on the tip it began with or on one that has moved.
+
+use serde::Serialize;
+
+use crate::commit::{
+    STAGING_PREFIX, StagedRun, publish as move_branch, remove, remove_finished, replay,
+    snapshot_id, staged_runs,
+};
+use crate::error::TargetContext as _;
+use crate::target::{Target, TargetLocation};
+use crate::{Error, ErrorKind, Result};
+
+/// What is to be published.
+#[derive(Debug)]
+pub struct PublishJob {
+    /// Where the repository is.
+    pub target: TargetLocation,
+    /// Which run; the only staged one when nothing is said.
+    pub run_id: Option<String>,
+    /// Put the run on the branch's tip when that has moved.
+    pub rebase: bool,
+    /// Take a target that may not be safe for concurrent writers.
+    pub trust_target: bool,
+}
+
+/// What was published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PublishReport {
+    /// The target, free of credentials.
+    pub target: String,
+    /// The run.
+    pub run_id: String,
+    /// The branch.
+    pub branch: String,
+    /// The branch's tip now.
+    pub snapshot_id: String,
+    /// Whether the branch had moved and the run was put on its tip.
+    pub rebased: bool,
+}
+
+/// Publishes a staged run.
+///
+/// With `rebase`, its commits are repeated on the present tip of the branch, with the same
+/// manifests, when nobody has created its arrays there meanwhile.
+///
+/// # Errors
+///
+/// [`ErrorKind::TargetNotFound`] when there is no repository or no such run,
+/// [`ErrorKind::Mismatch`] for one that is not complete, [`ErrorKind::Conflict`] when the branch
+/// has moved and the run cannot be put on its tip; [`ErrorKind::Target`] or [`ErrorKind::Access`]
+/// when writing fails.
+pub async fn publish(job: PublishJob) -> Result<PublishReport> {
+    let target = Target::open(&job.target, job.trust_target).await?;
+    let repository = target.repository();
+    let runs = remove_finished(repository, staged_runs(repository).await?).await?;
+    let run = chosen(runs, job.run_id.as_deref(), target.url())?;
+    let Some(tip) = run.tip().map(|tip| tip.id.clone()).filter(|_| run.is_complete()) else {
+        return Err(Error::new(
+            ErrorKind::Mismatch,
+            format!(
+                "the ingest {} is not complete: {} of {} batches",
+                run.identity.run_id,
+                run.batches_done(),
+                run.record.batches_total
+            ),
+        )
+        .with_hint("run its refreeze ingest command again to finish it"));
+    };
+    let (branch, staging) = (&run.record.branch, run.branch());
+    let base = run.record.base.as_deref().map(snapshot_id).transpose()?;
+    let mut report = PublishReport {
+        target: target.url().to_owned(),
+        run_id: run.identity.run_id.clone(),
+        branch: branch.clone(),
+        snapshot_id: tip.to_string(),
+        rebased: false,
+    };
+    match move_branch(repository, branch, base.as_ref(), &tip, &staging).await {
+        Err(error) if error.kind() == ErrorKind::Conflict && job.rebase => {
+            let now = repository
+                .lookup_branch(branch)
+                .await
+                .doing(|| format!("read the tip of branch {branch}"))?;
+            let staged: Vec<_> = run.snapshots.iter().map(|snapshot| snapshot.id.clone()).collect();
+            let new = replay(repository, &staged, &arrays(&run), &run.record.groups, &now).await?;
+            move_branch(repository, branch, Some(&now), &new, &staging).await?;
+            report.rebased = true;
+            report.snapshot_id = new.to_string();
+        }
+        outcome => outcome?,
+    }
+    // What is left behind is removed by whoever comes next.
+    let _ = remove(repository, &staging).await;
+    Ok(report)
+}
+
+/// The paths of the arrays that a run has created.
+fn arrays(run: &StagedRun) -> Vec<String> {
+    run.record.arrays.iter().map(|array| array.path.clone()).collect()
+}
+
+fn chosen(mut runs: Vec<StagedRun>, run_id: Option<&str>, url: &str) -> Result<StagedRun> {
+    let missing = |message: String| {
+        Err(Error::new(ErrorKind::TargetNotFound, message)
+            .with_hint("refreeze status shows what is there"))
+    };
+    if let Some(run_id) = run_id {
+        let run_id = run_id.strip_prefix(STAGING_PREFIX).unwrap_or(run_id);
+        return match runs.into_iter().find(|run| run.identity.run_id == run_id) {
+            Some(run) => Ok(run),
+            None => missing(format!("{url} has no staged ingest {run_id}")),
+        };
+    }
+    // An unfinished run is in nobody's way.
+    if runs.len() > 1 {
+        runs.retain(StagedRun::is_complete);
+    }
+    match runs.len() {
+        0 => missing(format!("{url} has no staged ingest")),
+        1 => Ok(runs.swap_remove(0)),
+        _ => {
+            let known: Vec<_> = runs.iter().map(|run| run.identity.run_id.as_str()).collect();
+            Err(Error::new(
+                ErrorKind::Mismatch,
+                format!("{url} has several staged ingests: {}", known.join(", ")),
+            )
+            .with_hint("name one with --run"))
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The ingests that a repository knows of, read from its branches and history alone.
+
+use serde::Serialize;
+
+use crate::Result;
+use crate::commit::{RunIdentity, completed, published_runs, record, staged_runs};
+use crate::target::{Target, TargetLocation};
+
+/// One ingest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunStatus {
+    /// Its identifier.
+    pub run_id: String,
+    /// Its source, free of credentials.
+    pub source: String,
+    /// The branch that it is, or will be, published on.
+    pub branch: String,
+    /// `create`.
+    pub mode: String,
+    /// `unfinished`, `staged` (complete, to be published) or `published`.
+    pub state: &'static str,
+    /// Batches that are committed.
+    pub batches_done: u64,
+    /// All batches of its plan.
+    pub batches_total: u64,
+    /// When its last snapshot was committed, as RFC 3339.
+    pub last_commit_at: String,
+    /// Another process holds the repository (local repositories only).
+    pub locked: bool,
+}
+
+/// The unfinished and finished ingests of a repository, the last one first.
+///
+/// # Errors
+///
+/// [`ErrorKind::TargetNotFound`](crate::ErrorKind::TargetNotFound) when there is no repository,
+/// [`ErrorKind::Target`](crate::ErrorKind::Target) when it cannot be read.
+pub async fn status(location: &TargetLocation) -> Result<Vec<RunStatus>> {
+    let (target, locked) = Target::open_to_read(location).await?;
+    let repository = target.repository();
+    let published = published_runs(repository).await?;
+    let mut all = Vec::new();
+    for run in staged_runs(repository).await? {
+        if published.contains_key(&run.identity.run_id) {
+            continue;
+        }
+        all.push(RunStatus {
+            state: if run.is_complete() { "staged" } else { "unfinished" },
+            batches_done: run.batches_done(),
+            batches_total: run.record.batches_total,
+            last_commit_at: run.tip().map(|tip| tip.flushed_at.to_rfc3339()).unwrap_or_default(),
+            run_id: run.identity.run_id,
+            source: run.identity.source,
+            branch: run.record.branch,
+            mode: run.record.options.mode,
+            locked,
+        });
+    }
+    for (run_id, (branch, snapshots)) in published {
+        // Newest first. Expired snapshots are gone, the first one with the plan maybe among them.
+        let Some(last) = snapshots.first() else { continue };
+        let plan = snapshots.last().and_then(record);
+        let done = completed(last).unwrap_or_default();
+        let batches = plan.as_ref().map_or(done.next, |plan| plan.batches_total);
+        all.push(RunStatus {
+            run_id,
+            source: RunIdentity::of(last).map(|identity| identity.source).unwrap_or_default(),
+            branch,
+            mode: plan.map_or_else(|| "create".to_owned(), |plan| plan.options.mode),
+            state: "published",
+            batches_done: batches,
+            batches_total: batches,
+            last_commit_at: last.flushed_at.to_rfc3339(),
+            locked: false,
+        });
+    }
+    all.sort_by(|one, other| other.last_commit_at.cmp(&one.last_commit_at));
+    Ok(all)
+}

@@ -1,0 +1,297 @@
+//! From sorted compact references to the compressed bytes of manifests.
+
+use std::ops::Range;
+
+use icechunk::format::flatbuffers::generated;
+use icechunk::format::manifest::ManifestExtents;
+use icechunk::format::{ManifestId, NodeId, Path};
+
+use crate::batch::{Packed, SplitGrid};
+use crate::container::ArrayLocations;
+use crate::error::target_error;
+use crate::files::{FileId, Files};
+use crate::flat::{FlatStart, Layout, fits, small};
+use crate::plan::MAX_REFERENCES_PER_MANIFEST;
+use crate::{Error, ErrorKind};
+
+/// Bytes of a reference's table: its layout, index, length, location and time.
+const TABLE: u16 = 24;
+
+/// Why a manifest could not be made.
+pub(super) enum Problem {
+    /// A chunk, by its coordinates, has two references.
+    Twice(Vec<u32>),
+    /// The buffer would be larger than its format allows.
+    TooLarge,
+    /// Compression failed.
+    Compression(std::io::Error),
+}
+
+impl From<std::io::Error> for Problem {
+    fn from(error: std::io::Error) -> Self {
+        Self::Compression(error)
+    }
+}
+
+impl Problem {
+    pub(super) fn describe(self, array: &Path) -> Error {
+        match self {
+            Self::Twice(coords) => Error::new(
+                ErrorKind::Listing,
+                format!("chunk {coords:?} of array {array} was listed twice"),
+            )
+            .with_hint("wait until the source is at rest, then run the command again"),
+            Self::TooLarge => Error::new(
+                ErrorKind::UnsupportedArray,
+                format!("a manifest of array {array} would be larger than 2 GiB"),
+            )
+            .with_hint("use fewer --refs-per-manifest"),
+            Self::Compression(error) => {
+                target_error(&format!("compress a manifest of array {array}"), &error)
+            }
+        }
+    }
+}
+
+/// Cuts sorted references into pieces that a manifest may hold.
+///
+/// All chunks of a piece before the cut have a smaller coordinate along some dimension than all
+/// after it, so that the pieces' extents do not overlap.
+pub(super) fn pieces<'a>(
+    grid: &SplitGrid,
+    origin: &[Range<u32>],
+    references: &'a [Packed],
+) -> Vec<&'a [Packed]> {
+    cut(grid, origin, references, MAX_REFERENCES_PER_MANIFEST as usize)
+}
+
+fn cut<'a>(
+    grid: &SplitGrid,
+    origin: &[Range<u32>],
+    references: &'a [Packed],
+    most: usize,
+) -> Vec<&'a [Packed]> {
+    let mut pieces = Vec::new();
+    let mut waiting = vec![references];
+    while let Some(piece) = waiting.pop() {
+        match cut_position(grid, origin, piece, most) {
+            Some(at) => {
+                let (before, after) = piece.split_at(at);
+                waiting.extend([after, before]);
+            }
+            None => pieces.push(piece),
+        }
+    }
+    pieces
+}
+
+/// Where to cut a piece that is too large.
+fn cut_position(
+    grid: &SplitGrid,
+    origin: &[Range<u32>],
+    piece: &[Packed],
+    most: usize,
+) -> Option<usize> {
+    if piece.len() <= most {
+        return None;
+    }
+    let coords = |reference: &Packed| {
+        let mut coords = vec![0; grid.ndim()];
+        grid.coords(origin, reference.index(), &mut coords);
+        coords
+    };
+    let (first, last) = (coords(piece.first()?), coords(piece.last()?));
+    let middle = coords(piece.get(piece.len() / 2)?);
+    // Sorted: before the first dimension in which the ends differ, all chunks are alike.
+    let axis = first.iter().zip(&last).position(|(first, last)| first != last)?;
+    let along = |coords: &[u32]| coords.get(axis).copied().unwrap_or_default();
+    let start = along(&middle).max(along(&first) + 1);
+    Some(piece.partition_point(|reference| along(&coords(reference)) < start))
+}
+
+/// A manifest as it will be stored.
+pub(super) struct Built {
+    pub(super) id: ManifestId,
+    pub(super) file: Vec<u8>,
+    /// The box that its chunks fill.
+    pub(super) extents: ManifestExtents,
+}
+
+/// The manifest of sorted references of one array.
+///
+/// References are gone through twice: first for their sizes, which the offsets at the beginning
+/// of the file are made of, then to write them.
+pub(super) fn manifest(
+    files: &Files,
+    node_id: &NodeId,
+    grid: &SplitGrid,
+    origin: &[Range<u32>],
+    references: &[Packed],
+    locations: &ArrayLocations,
+) -> Result<Built, Problem> {
+    let id = ManifestId::random();
+    let (start, layout) = beginning(&id, node_id, references.len());
+    let ndim = grid.ndim();
+    let mut coords = vec![0; ndim];
+    let mut extents: Option<Vec<Range<u32>>> = None;
+    let mut previous = None;
+    let list_end = start.len() + 4 * references.len();
+    let first = list_end.next_multiple_of(8);
+    let mut end = first;
+    let mut offsets = Vec::with_capacity(references.len());
+    for (number, reference) in references.iter().enumerate() {
+        let index = reference.index();
+        grid.coords(origin, index, &mut coords);
+        if previous == Some(index) {
+            return Err(Problem::Twice(coords));
+        }
+        previous = Some(index);
+        match &mut extents {
+            None => extents = Some(coords.iter().map(|coord| *coord..coord + 1).collect()),
+            Some(extents) => {
+                for (range, coord) in extents.iter_mut().zip(&coords) {
+                    *range = range.start.min(*coord)..range.end.max(coord + 1);
+                }
+            }
+        }
+        offsets.push(small(end - (start.len() + 4 * number)));
+        end += reference_size(ndim, locations.length(&coords));
+    }
+    if !fits(end) {
+        return Err(Problem::TooLarge);
+    }
+
+    let mut writer = files.begin(FileId::Manifest(&id), end)?;
+    writer.write(&start)?;
+    for offset in &offsets {
+        writer.piece().extend_from_slice(&offset.to_le_bytes());
+        writer.flush()?;
+    }
+    writer.piece().extend(std::iter::repeat_n(0, first - list_end));
+    drop(offsets);
+    let mut position = first;
+    for reference in references {
+        grid.coords(origin, reference.index(), &mut coords);
+        let piece = writer.piece();
+        let before = piece.len();
+        piece.extend_from_slice(&layout.distance(position).to_le_bytes());
+        // From where it is stored to the coordinates, right after the table.
+        piece.extend_from_slice(&small(usize::from(TABLE) - 4).to_le_bytes());
+        piece.extend_from_slice(&reference.size().to_le_bytes());
+        piece.extend_from_slice(&small(location_place(ndim) - 16).to_le_bytes());
+        piece.extend_from_slice(&reference.seconds().to_le_bytes());
+        piece.extend_from_slice(&small(ndim).to_le_bytes());
+        for coord in &coords {
+            piece.extend_from_slice(&coord.to_le_bytes());
+        }
+        let length = locations.length(&coords);
+        piece.extend_from_slice(&small(length).to_le_bytes());
+        locations.write(&coords, piece);
+        let size = reference_size(ndim, length);
+        debug_assert!(piece.len() - before < size);
+        piece.resize(before + size, 0);
+        position += size;
+        writer.flush()?;
+    }
+    let file = writer.finish()?;
+    Ok(Built { id, file, extents: ManifestExtents::from_ranges_iter(extents.unwrap_or_default()) })
+}
+
+/// Everything before the offsets of `references` references, and the layout of one.
+fn beginning(id: &ManifestId, node_id: &NodeId, references: usize) -> (Vec<u8>, Layout) {
+    use generated::{ArrayManifest, ChunkRef, Manifest};
+    let (mut start, root) = FlatStart::new();
+    let manifest = start.layout(
+        21,
+        &[
+            (Manifest::VT_ID, 4),
+            (Manifest::VT_ARRAYS, 16),
+            (Manifest::VT_COMPRESSION_ALGORITHM, 20),
+        ],
+    );
+    let array = start.layout(16, &[(ArrayManifest::VT_NODE_ID, 4), (ArrayManifest::VT_REFS, 12)]);
+    let reference = start.layout(
+        TABLE,
+        &[
+            (ChunkRef::VT_INDEX, 4),
+            (ChunkRef::VT_LENGTH, 8),
+            (ChunkRef::VT_LOCATION, 16),
+            (ChunkRef::VT_CHECKSUM_LAST_MODIFIED, 20),
+        ],
+    );
+    start.table(root, manifest);
+    start.raw(&id.0);
+    let arrays = start.slot();
+    // No dictionary for locations; the field's default means that there is one.
+    start.raw(&[0]);
+    start.vector(arrays, 1);
+    let only = start.slot();
+    start.table(only, array);
+    start.raw(&node_id.0);
+    let list = start.slot();
+    start.vector(list, references);
+    (start.finish(), reference)
+}
+
+/// From a reference's beginning to its location: its table and its coordinates with their number.
+fn location_place(ndim: usize) -> usize {
+    usize::from(TABLE) + 4 + 4 * ndim
+}
+
+/// Bytes of a reference whose location has `length` bytes, their number before them and a zero at
+/// their end. Tables with a number of 64 bits begin at multiples of 8, and so do all of them.
+fn reference_size(ndim: usize, length: usize) -> usize {
+    (location_place(ndim) + 4 + length + 1).next_multiple_of(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::batch::ReferenceBatch;
+    use crate::testing::{layout, sparse_batch};
+
+    fn boxes(batch: ReferenceBatch, most: usize) -> Vec<(usize, Vec<Range<u32>>)> {
+        let (grid, buckets) = batch.into_buckets();
+        let mut boxes = Vec::new();
+        for mut bucket in buckets {
+            bucket.references.sort_unstable();
+            let origin = grid.ranges(bucket.number);
+            for piece in cut(&grid, &origin, &bucket.references, most) {
+                let mut coords = vec![0; grid.ndim()];
+                grid.coords(&origin, piece[0].index(), &mut coords);
+                let mut filled: Vec<_> = coords.iter().map(|coord| *coord..coord + 1).collect();
+                for reference in piece {
+                    grid.coords(&origin, reference.index(), &mut coords);
+                    for (range, coord) in filled.iter_mut().zip(&coords) {
+                        *range = range.start.min(*coord)..range.end.max(coord + 1);
+                    }
+                }
+                boxes.push((piece.len(), filled));
+            }
+        }
+        boxes
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_are_small_enough_and_apart(
+            shape in proptest::collection::vec(1_u64..9, 1..4),
+            seed in any::<u64>(),
+            most in 1_usize..20,
+        ) {
+            let batch = sparse_batch(&layout(&shape), &[], seed);
+            let held = batch.len();
+            let boxes = boxes(batch, most);
+            prop_assert_eq!(boxes.iter().map(|(held, _)| *held as u64).sum::<u64>(), held);
+            for (number, (held, one)) in boxes.iter().enumerate() {
+                prop_assert!((1..=most).contains(held));
+                for (_, other) in boxes.iter().skip(number + 1) {
+                    let shared = one.iter().zip(other).all(|(a, b)| a.start < b.end && b.start < a.end);
+                    prop_assert!(!shared, "{one:?} {other:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Which chunks a commit touches, in a form much smaller than coordinates.
+//!
+//! A chunk is its row-major index in the grid; consecutive indices are one run. A dense bucket is
+//! then two integers, and a chunk on its own is one.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::Range;
+
+use crate::batch::{Packed, SplitGrid};
+
+/// Set in the last index of a run. Grids have fewer than 2⁶³ chunks, so it is free.
+const LAST: u64 = 1 << 63;
+
+/// The chunks of one bucket, ascending: an index stands for itself, and one marked as last for
+/// all from the index before it on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChunkRuns {
+    runs: Box<[u64]>,
+    chunks: u64,
+}
+
+impl ChunkRuns {
+    /// The chunks of sorted references.
+    pub(super) fn new(grid: &SplitGrid, origin: &[Range<u32>], references: &[Packed]) -> Self {
+        let mut coords = vec![0; grid.ndim()];
+        let mut runs = Vec::new();
+        let mut run: Option<(u64, u64)> = None;
+        for reference in references {
+            grid.coords(origin, reference.index(), &mut coords);
+            let index = grid.grid_index(&coords);
+            run = match run {
+                Some((first, last)) if last + 1 == index => Some((first, index)),
+                _ => {
+                    close(run, &mut runs);
+                    Some((index, index))
+                }
+            };
+        }
+        close(run, &mut runs);
+        Self { runs: runs.into_boxed_slice(), chunks: references.len() as u64 }
+    }
+
+    fn indices(&self) -> impl Iterator<Item = u64> {
+        let mut previous = 0;
+        self.runs.iter().flat_map(move |entry| {
+            let range = if entry & LAST == 0 {
+                *entry..*entry + 1
+            } else {
+                previous + 1..(entry & !LAST) + 1
+            };
+            previous = *entry;
+            range
+        })
+    }
+}
+
+fn close(run: Option<(u64, u64)>, runs: &mut Vec<u64>) {
+    if let Some((first, last)) = run {
+        runs.push(first);
+        if last > first {
+            runs.push(last | LAST);
+        }
+    }
+}
+
+/// The chunks of one array that a commit touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedChunks {
+    grid_shape: Vec<u64>,
+    buckets: Vec<ChunkRuns>,
+}
+
+impl CommittedChunks {
+    pub(super) fn new(grid_shape: Vec<u64>) -> Self {
+        Self { grid_shape, buckets: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, runs: ChunkRuns) {
+        self.buckets.push(runs);
+    }
+
+    /// Takes over the chunks of another part of the same array.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.buckets.extend(other.buckets);
+    }
+
+    /// Chunks.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.chunks).sum()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Dimensions.
+    pub(crate) fn ndim(&self) -> usize {
+        self.grid_shape.len()
+    }
+
+    /// Bytes of memory that they take.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let entries: usize = self.buckets.iter().map(|bucket| bucket.runs.len()).sum();
+        entries * size_of::<u64>() + self.buckets.capacity() * size_of::<ChunkRuns>()
+    }
+
+    /// The coordinates at a row-major index of the grid.
+    pub(super) fn coords(&self, index: u64) -> Vec<u32> {
+        let mut coords = vec![0; self.grid_shape.len()];
+        self.write_coords(index, &mut coords);
+        coords
+    }
+
+    /// Writes the coordinates at a row-major index of the grid.
+    pub(crate) fn write_coords(&self, mut index: u64, coords: &mut [u32]) {
+        for (coord, extent) in coords.iter_mut().zip(&self.grid_shape).rev() {
+            *coord = u32::try_from(index % extent).unwrap_or(u32::MAX);
+            index /= extent;
+        }
+    }
+
+    /// Calls `each` with every index in ascending order, until it fails.
+    pub(crate) fn for_each_index<E>(
+        &self,
+        mut each: impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut sources: Vec<_> = self.buckets.iter().map(ChunkRuns::indices).collect();
+        let mut next: BinaryHeap<_> = sources
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(source, indices)| indices.next().map(|index| Reverse((index, source))))
+            .collect();
+        while let Some(Reverse((index, source))) = next.pop() {
+            each(index)?;
+            let limit = next.peek().map_or(u64::MAX, |Reverse((index, _))| *index);
+            // Buckets are mostly apart from one another: stay in this one while it is ahead.
+            for index in sources.get_mut(source).into_iter().flatten() {
+                if index > limit {
+                    next.push(Reverse((index, source)));
+                    break;
+                }
+                each(index)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{layout, sparse_batch};
+
+    #[test]
+    fn a_dense_bucket_is_one_run() {
+        let (grid, mut buckets) = sparse_batch(&layout(&[40, 5]), &[], u64::MAX).into_buckets();
+        let references = &mut buckets[0].references;
+        references.sort_unstable();
+        let runs = ChunkRuns::new(&grid, &grid.ranges(0), references);
+        assert_eq!((runs.chunks, runs.runs.as_ref()), (200, [0, LAST + 199].as_slice()));
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_come_back_in_order_whatever_the_splits(
+            shape in proptest::collection::vec(1_u64..9, 0..4),
+            split in proptest::collection::vec(1_u32..5, 4),
+            seed in any::<u64>(),
+        ) {
+            let batch = sparse_batch(&layout(&shape), &split[..shape.len()], seed);
+            let expected: Vec<_> =
+                batch.clone().into_sorted().iter().map(|chunk| chunk.index).collect();
+            let (grid, buckets) = batch.into_buckets();
+            let mut chunks = CommittedChunks::new(grid.grid_shape());
+            for mut bucket in buckets {
+                bucket.references.sort_unstable();
+                chunks.add(ChunkRuns::new(&grid, &grid.ranges(bucket.number), &bucket.references));
+            }
+            prop_assert_eq!(chunks.len(), expected.len() as u64);
+            let mut seen = Vec::new();
+            let Ok(()) = chunks.for_each_index(|index| {
+                seen.push(index);
+                Ok::<_, Infallible>(())
+            });
+            prop_assert_eq!(seen, expected);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! How many references a commit and a manifest hold, derived from the memory that may be used.
+//!
+//! The figures per reference were measured (`benches/manifest.rs`); what they leave out of account
+//! is the process itself.
+
+/// References of one manifest when memory allows: about 3 MB, which a reader fetches at once.
+pub const DEFAULT_REFERENCES_PER_MANIFEST: u32 = 250_000;
+
+/// The most references that other readers of Icechunk manifests accept (GDAL).
+pub const MAX_REFERENCES_PER_MANIFEST: u32 = 1_000_000;
+
+/// Fewer references than this are not worth a manifest of their own, if it can be helped.
+const LEAST_REFERENCES_PER_MANIFEST: u32 = 50_000;
+
+/// The most references of a commit: Icechunk's transaction logs end at 50 million chunks.
+const MAX_REFERENCES_PER_COMMIT: u64 = 10_000_000;
+
+/// The memory that is used when nothing is said.
+pub const DEFAULT_MEMORY: u64 = 192 << 20;
+
+/// The least memory that an ingest can work with.
+pub const LEAST_MEMORY: u64 = 16 << 20;
+
+/// Bytes of a waiting reference: 16, with the room that its bucket has to spare and what the
+/// allocator keeps. Its line in the transaction log takes less, when it is gone.
+const BYTES_PER_REFERENCE: u64 = 30;
+
+/// Bytes of a reference in a manifest that is being made and uploaded.
+const BYTES_PER_REFERENCE_IN_THE_MAKING: u64 = 20;
+
+/// Bytes of a page in flight, text and columns.
+const BYTES_PER_PAGE: u64 = 400 << 10;
+
+/// What the user asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitOptions {
+    /// Bytes for everything that grows with the work.
+    pub memory: u64,
+    /// At most this many references in a manifest.
+    pub references_per_manifest: Option<u32>,
+    /// At most this many references in a commit.
+    pub references_per_commit: Option<u64>,
+    /// LIST requests in flight.
+    pub concurrency: usize,
+}
+
+impl Default for LimitOptions {
+    fn default() -> Self {
+        Self {
+            memory: DEFAULT_MEMORY,
+            references_per_manifest: None,
+            references_per_commit: None,
+            concurrency: crate::list::DEFAULT_CONCURRENCY,
+        }
+    }
+}
+
+/// How many references go where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanLimits {
+    /// At most this many references in a manifest.
+    pub references_per_manifest: u32,
+    /// Whether the user chose the size of manifests, so that it may not be changed.
+    pub manifests_as_given: bool,
+    /// At most this many references in a commit.
+    pub references_per_commit: u64,
+    /// LIST requests in flight that the memory has room for.
+    pub concurrency: usize,
+    /// Manifests that are built at the same time.
+    pub builders: usize,
+}
+
+impl From<LimitOptions> for PlanLimits {
+    fn from(options: LimitOptions) -> Self {
+        let memory = options.memory.max(LEAST_MEMORY);
+        // A quarter for pages: the default has room for all 64 that are in flight.
+        let pages = usize::try_from(memory / 4 / BYTES_PER_PAGE).unwrap_or(usize::MAX).max(1);
+        let concurrency = options.concurrency.min(pages);
+        let rest = memory - (concurrency as u64 * BYTES_PER_PAGE).min(memory / 4);
+        let builders = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+        // A fifth for manifests in the making, the rest for references that wait for them.
+        let in_the_making = rest / 5;
+        let room = in_the_making / builders as u64 / BYTES_PER_REFERENCE_IN_THE_MAKING;
+        let derived = u32::try_from(room)
+            .unwrap_or(u32::MAX)
+            .clamp(LEAST_REFERENCES_PER_MANIFEST, DEFAULT_REFERENCES_PER_MANIFEST);
+        let possible = ((rest - in_the_making) / BYTES_PER_REFERENCE)
+            .clamp(u64::from(LEAST_REFERENCES_PER_MANIFEST), MAX_REFERENCES_PER_COMMIT);
+        let references_per_commit =
+            options.references_per_commit.unwrap_or(possible).min(possible).max(1);
+        let few = u32::try_from(references_per_commit).unwrap_or(u32::MAX);
+        Self {
+            references_per_manifest: options
+                .references_per_manifest
+                .unwrap_or_else(|| derived.min(few))
+                .clamp(1, MAX_REFERENCES_PER_MANIFEST),
+            manifests_as_given: options.references_per_manifest.is_some(),
+            references_per_commit,
+            concurrency,
+            builders,
+        }
+    }
+}
+
+impl PlanLimits {
+    /// References of a manifest when `arrays` of them are filled side by side, so that a commit
+    /// has room for one of each.
+    #[must_use]
+    pub fn references_per_manifest_of(&self, arrays: usize) -> u32 {
+        if self.manifests_as_given {
+            return self.references_per_manifest;
+        }
+        let share = self.references_per_commit / (arrays.max(1) as u64);
+        let least = LEAST_REFERENCES_PER_MANIFEST.min(self.references_per_manifest);
+        u32::try_from(share).unwrap_or(u32::MAX).clamp(least, self.references_per_manifest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_follow_the_memory() {
+        let of = |memory| PlanLimits::from(LimitOptions { memory, ..LimitOptions::default() });
+        let (small, default, large) = (of(64 << 20), of(DEFAULT_MEMORY), of(4 << 30));
+        assert_eq!(
+            default.references_per_manifest,
+            DEFAULT_REFERENCES_PER_MANIFEST.min(default.references_per_manifest)
+        );
+        assert!(small.references_per_commit < default.references_per_commit);
+        assert!(default.references_per_commit < large.references_per_commit);
+        assert_eq!(large.references_per_commit, MAX_REFERENCES_PER_COMMIT);
+        assert_eq!(default.concurrency, 64);
+        assert!(small.concurrency < 64);
+        // Nothing at all still works.
+        assert!(of(0).references_per_commit >= u64::from(LEAST_REFERENCES_PER_MANIFEST));
+    }
+
+    #[test]
+    fn what_the_user_says_is_obeyed() {
+        let limits = PlanLimits::from(LimitOptions {
+            references_per_manifest: Some(7),
+            references_per_commit: Some(3),
+            ..LimitOptions::default()
+        });
+        assert_eq!((limits.references_per_manifest, limits.references_per_commit), (7, 3));
+        assert_eq!(limits.references_per_manifest_of(1_000), 7);
+        let limits = PlanLimits::from(LimitOptions {
+            references_per_commit: Some(3),
+            ..LimitOptions::default()
+        });
+        assert_eq!(limits.references_per_manifest, 3);
+    }
+}
