@@ -136,7 +136,8 @@ impl Segments {
         let start = self.region.next(segment.position)?;
         let reach = reach(self.page_size, segment.pace.density);
         let end = self.region.end_before(start.saturating_add(reach).min(segment.end))?;
-        Some((start, u32::try_from((end - start).min(self.page_size)).unwrap_or(u32::MAX)))
+        let wanted = end.saturating_sub(start).clamp(1, self.page_size);
+        Some((start, u32::try_from(wanted).unwrap_or(u32::MAX)))
     }
 
     /// Moves a segment on to where its page ended; it is gone when nothing is left of it.

@@ -77,8 +77,10 @@ impl Segments {
             && next.state == State::Ready
             && untouched(next.id)
         {
-            let (next, last) = (next.id, next.end);
-            let end = end.min(last);
+            let (next, last, last_index) = (next.id, next.end, next.end_index);
+            // Regression: what was left could be a gap between two runs, with nothing to ask for.
+            let nothing_left = self.region.count_below(end.min(last)) >= last_index;
+            let end = if nothing_left { last } else { end.min(last) };
             let index = self.region.count_below(end);
             if end == last {
                 self.remove(next);
