@@ -148,6 +148,7 @@ async fn run(
             remove(target.repository(), &run.branch()).await?;
         }
     }
+    let lost = resume::discard_lost(target.repository(), &job, &fingerprint).await?;
     let unfinished = related.into_iter().next();
     let in_flight = ConcurrencyLimit::new(limits.concurrency);
     let (mut expected, mut existing) = (None, HashSet::new());
@@ -167,15 +168,14 @@ async fn run(
             let published = find_published(target.repository(), &job.branch, &fingerprint).await?;
             return match published {
                 Some(run) if complete => {
+                    complete::check_published(target.repository(), &run, &job).await?;
                     Ok(report::already_published(&run, &job, target.url(), &container))
                 }
-                _ if found.arrays.is_empty() => Ok(report::nothing_to_create(
-                    &tip,
-                    &job,
-                    target.url(),
-                    &container,
-                    found.warnings,
-                )),
+                _ if found.arrays.is_empty() => {
+                    complete::check_nothing(&job)?;
+                    let warnings = found.warnings;
+                    Ok(report::nothing_to_create(&tip, &job, target.url(), &container, warnings))
+                }
                 _ => Err(nodes::already_there(&found.arrays, target.url())),
             };
         }
@@ -190,7 +190,7 @@ async fn run(
         additions.splits.clear();
     }
     target.configure(&additions).await?;
-    let mut tally = Tally::new(&job.arrays, warnings, on_progress);
+    let mut tally = Tally::new(&job.arrays, [lost, warnings].concat(), on_progress);
     tally.requested(expected.list_requests);
     let splits = splits(&target, &job.arrays)?;
     let mut staging = if let Some(run) = unfinished {
