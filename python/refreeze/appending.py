@@ -157,8 +157,9 @@ def _stop(
                 f"the target ends, at element {end} of the source",
                 f"use {dimension}={end}:{max(stop, end + 1)}",
             )
-        if stop > end and not one.native:
+        if stop > end and not one.native and not one.part.grid.coordinate:
             # Ends on a chunk or at the array's end: the core judges that, and begins are chunks'.
+            # A coordinate's chunk may hold more than the target shows of it.
             chunk = one.chunk_shape[axis]
             _region_box(one.part.spec, {dimension: (end // chunk * chunk, stop, None)})
     return stop
@@ -193,6 +194,13 @@ def _appended(one: Standing, dimension: str, stop: int) -> tuple[ArraySpec | Non
         box[axis] = (begin, stop)
         values = values_in_units(replace(one.part, elements=tuple(box)), one.attributes)
         spec, differ = grown_copy(one, axis, shape, values, begin - offset)
+        if differ and not one.is_known:
+            raise MismatchError(
+                f"{one.part.where} does not begin with the values that the target holds, and no "
+                "reference tells where those are in the source",
+                "append it together with arrays that are referenced, or ingest it anew "
+                "(--mode overwrite)",
+            )
         return spec, [
             f"{one.part.where} has other values than the target holds of it; those are kept"
         ] * differ

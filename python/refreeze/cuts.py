@@ -171,8 +171,9 @@ def cut(store: Store, region: Mapping[str, SliceBounds]) -> list[Cut]:
     for spec, grid in zip(store.metadata.arrays, store.grids, strict=True):
         bounds = {name: part for name, part in region.items() if name in grid.names}
         elements = elements_of(spec, grid, bounds)
-        step = steps[grid.names[0]] if grid.coordinate and bounds else 1
-        native = spec.loaded or _does_not_fit(spec, elements, step)
+        native = spec.loaded or (
+            grid.coordinate and bool(bounds) and _does_not_fit(spec, elements, steps[grid.names[0]])
+        )
         cuts.append(
             Cut(store, spec, grid, elements, _chunks(spec, elements, bounds, native), native)
         )
@@ -242,5 +243,4 @@ def _does_not_fit(spec: ArraySpec, elements: Box, step: int) -> bool:
 
     Decided without the region's bounds, so that one region after another agrees.
     """
-    whole = tuple((0, length) for length in spec.shape)
-    return step % max(spec.chunk_shape[0] if spec.shape else 1, 1) != 0 and elements != whole
+    return step % max(spec.chunk_shape[0], 1) != 0 and elements != ((0, spec.shape[0]),)

@@ -132,16 +132,17 @@ def _together(estimates: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _array_plan(array: ArraySpec, together: dict[str, Any]) -> ArrayPlan:
-    """Return the plan of an array; its region is that of the target, in elements."""
-    whole = array.pieces is None
+    """Return the plan of an array; its region is that of the source, if it is of one alone."""
     plan = array_plan(array, {}, together)
-    if whole or not array.pieces:
+    if array.pieces is None or len(array.pieces) != 1:
         return plan
-    region = {}
-    for axis, name in enumerate(addressed_names(array)):
-        start = min(piece.target[axis][0] for piece in array.pieces)
-        stop = max(piece.target[axis][1] for piece in array.pieces)
-        chunk, length = array.chunk_shape[axis], array.shape[axis]
-        if (start * chunk, min(stop * chunk, length)) != (0, length):
-            region[name] = (start * chunk, min(stop * chunk, length))
+    (piece,) = array.pieces
+    (_, bounds) = _part(array, piece)
+    region: dict[str, tuple[int | None, int | None]] = {
+        name: (start, stop)
+        for name, length, (start, stop, _) in zip(
+            addressed_names(array), piece.shape, bounds.values(), strict=True
+        )
+        if (start, stop) != (0, length)
+    }
     return replace(plan, region=region or None)

@@ -106,6 +106,8 @@ class Standing:
     """Its chunks in the target are copied ones."""
     offset: tuple[int, ...]
     """Element in the source minus that in the target, along each dimension."""
+    is_known: bool = True
+    """Whether a reference tells the offset, of this array or of one beside it."""
 
     @property
     def path(self) -> str:
@@ -222,17 +224,17 @@ def located(
     found = target.origins([store], parts, axes)
     offsets = [_offset(part, shift) for part, (_, shift) in zip(parts, found, strict=True)]
     standing = []
-    for part, (kind, _), known in zip(parts, found, offsets, strict=True):
+    for part, (kind, _), own in zip(parts, found, offsets, strict=True):
         native = kind == "native" or (kind == "empty" and part.native)
-        offset = _siblings_offset(part, parts, offsets) if known is None else known
-        if known is None:
-            # The coordinate of a region is carried by native chunks when it begins within one.
-            misaligned = any(
-                start % max(chunk, 1)
-                for start, chunk in zip(offset, part.spec.chunk_shape, strict=True)
-            )
-            native = native or (part.grid.coordinate and misaligned)
-        standing.append(Standing(part, target, native, offset))
+        if own is not None:
+            standing.append(Standing(part, target, native, own))
+            continue
+        offset, is_known = _siblings_offset(part, parts, offsets)
+        # The coordinate of a region is carried by native chunks when it begins within one.
+        sizes = zip(offset, part.spec.chunk_shape, strict=True)
+        misaligned = any(start % max(chunk, 1) for start, chunk in sizes)
+        native = native or (part.grid.coordinate and misaligned)
+        standing.append(Standing(part, target, native, offset, is_known))
     return standing
 
 
@@ -246,8 +248,8 @@ def _offset(part: Cut, shift: tuple[int, ...] | None) -> tuple[int, ...] | None:
 
 def _siblings_offset(
     part: Cut, parts: Sequence[Cut], offsets: Sequence[tuple[int, ...] | None]
-) -> tuple[int, ...]:
-    """Return the offset along each dimension that the arrays with references have.
+) -> tuple[tuple[int, ...], bool]:
+    """Return the offset along each dimension that the arrays with references have, if they do.
 
     Raises
     ------
@@ -265,7 +267,9 @@ def _siblings_offset(
                     f"{other.path}",
                     "go on with one of them at a time: --array",
                 )
-    return tuple(known[name][0] if name in known else 0 for name in part.grid.names)
+    names = part.grid.names
+    offset = tuple(known[name][0] if name in known else 0 for name in names)
+    return offset, all(name in known for name in names)
 
 
 def check_region_of(standing: Standing, region: Mapping[str, tuple[int, int]], skip: str) -> None:

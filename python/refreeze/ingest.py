@@ -27,10 +27,7 @@ from refreeze.options import refs_per_manifest as per_manifest_of
 from refreeze.report import ArrayReport, IngestReport, peak_rss_bytes
 
 if TYPE_CHECKING:
-    from refreeze.cuts import Store
-    from refreeze.metadata import ArraySpec
     from refreeze.plan import Plan
-    from refreeze.planned import Planned
     from refreeze.regions import Region
     from refreeze.stores import Options
 
@@ -74,7 +71,7 @@ def ingest(
     target_options: Options | None = None,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> IngestReport: ...
-def ingest(
+def ingest(  # type: ignore[misc]  # the first form names no option: the second one does
     source: Any,
     target: Any,
     *,
@@ -248,6 +245,7 @@ def ingest(
     from refreeze import _refreeze
     from refreeze.memory import return_large_blocks
     from refreeze.modes import checked_request, planned_for, read_stores, several
+    from refreeze.nothing_new import report_of_nothing
     from refreeze.stores import resolve_target
 
     started = time.monotonic()
@@ -274,7 +272,14 @@ def ingest(
     selection = selected(group, target_group, arrays, skip_variables, loadable_variables)
     given = several(source)
     selection = replace(selection, partial=len(given) > 1 and concat_dim is None)
-    request = checked_request(mode, append_dim, concat_dim, region, len(given), selection)
+    request = checked_request(
+        mode,
+        append_dim=append_dim,
+        concat_dim=concat_dim,
+        region=region,
+        sources=len(given),
+        selection=selection,
+    )
     options = IngestOptions(
         branch=branch,
         skip_empty_chunks=empty_chunks == "skip",
@@ -305,7 +310,9 @@ def ingest(
 
         return plan_of(planned, stores, options)
     if planned.nothing_new:
-        return _nothing_new(planned, stores, location().url, options, started)
+        return report_of_nothing(
+            planned, stores, location().url, options, elapsed=time.monotonic() - started
+        )
     report = json.loads(
         _refreeze.ingest(
             [(store.source.store, store.source.path) for store in stores],
@@ -326,62 +333,6 @@ def ingest(
         elapsed_s=round(time.monotonic() - started, 3),
         peak_rss_bytes=peak_rss_bytes(),
         **report,
-    )
-
-
-def _nothing_new(
-    planned: Planned, stores: list[Store], target: str, options: IngestOptions, started: float
-) -> IngestReport:
-    """Return the report of an ingest that had nothing to list."""
-    snapshot = planned.base or ""
-    nothing = dict.fromkeys(_COUNTS, 0)
-    return IngestReport(
-        source=stores[0].url,
-        sources=tuple(store.url for store in stores),
-        target=target,
-        branch=options.branch,
-        mode=options.mode,
-        run_id="",
-        snapshot_id=snapshot,
-        previous_snapshot_id=snapshot,
-        published=True,
-        already_published=True,
-        elapsed_s=round(time.monotonic() - started, 3),
-        peak_rss_bytes=peak_rss_bytes(),
-        arrays=tuple(_untouched(array) for array in planned.arrays),
-        warnings=tuple(planned.warnings),
-        container="",
-        containers=(),
-        **nothing,
-    )
-
-
-_COUNTS = (
-    "resumed_batches",
-    "commits",
-    "manifests_written",
-    "manifest_bytes",
-    "list_requests",
-    "keys_listed",
-    "references_written",
-    "bytes_referenced",
-    "added",
-    "changed",
-    "removed",
-)
-
-
-def _untouched(array: ArraySpec) -> ArrayReport:
-    sizes = zip(array.shape, array.chunk_shape, strict=True)
-    return ArrayReport(
-        path=array.path,
-        shape=array.shape,
-        chunk_shape=array.chunk_shape,
-        grid_shape=tuple(-(-length // max(chunk, 1)) for length, chunk in sizes),
-        chunks_in_region=0,
-        references=0,
-        missing=0,
-        loaded=array.loaded,
     )
 
 

@@ -55,6 +55,7 @@ def several(source: Any) -> list[Any]:
 
 def checked_request(
     mode: str,
+    *,
     append_dim: str | None,
     concat_dim: str | None,
     region: Region | None,

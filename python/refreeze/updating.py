@@ -80,7 +80,8 @@ def _updated(one: Standing, bounds: Mapping[str, SliceBounds]) -> ArraySpec | No
         for length, size, offset in zip(one.part.spec.shape, one.shape, one.offset, strict=True)
     ]
     shift = one.shift()
-    box = _region_box(replace(one.part.spec, shape=tuple(ends)), _whole_from(one, bounds))
+    spec = replace(one.part.spec, shape=tuple(ends))
+    box = _region_box(spec, _whole_from(one, bounds, outward=one.part.grid.coordinate))
     target = tuple((start - by, stop - by) for (start, stop), by in zip(box, shift, strict=True))
     piece = replace(one.part.piece([0] * len(target)), target=target, shift=shift)
     return spec_of(one, one.shape, pieces=(piece,))
@@ -120,8 +121,13 @@ def _in_target(one: Standing, bounds: Mapping[str, SliceBounds]) -> Box:
     return tuple(found)
 
 
-def _whole_from(one: Standing, bounds: Mapping[str, SliceBounds]) -> dict[str, SliceBounds]:
-    """Return a region in the source, with what the target holds of the dimensions not named."""
+def _whole_from(
+    one: Standing, bounds: Mapping[str, SliceBounds], *, outward: bool
+) -> dict[str, SliceBounds]:
+    """Return a region in the source, with what the target holds of the dimensions not named.
+
+    ``outward``: chunks are taken whole, since coordinates need not align.
+    """
     whole: dict[str, SliceBounds] = {
         name: (offset, offset + size, None)
         for name, offset, size in zip(one.part.grid.names, one.offset, one.shape, strict=True)
@@ -130,7 +136,8 @@ def _whole_from(one: Standing, bounds: Mapping[str, SliceBounds]) -> dict[str, S
     resolved = elements_of(one.part.spec, one.part.grid, bounds)
     for axis, name in enumerate(one.part.grid.names):
         if name in bounds:
-            whole[name] = (*resolved[axis], None)
+            (start, stop), chunk = resolved[axis], one.chunk_shape[axis] if outward else 1
+            whole[name] = (start // chunk * chunk, -(-stop // chunk) * chunk, None)
     return whole
 
 
