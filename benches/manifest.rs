@@ -35,6 +35,7 @@ use refreeze::key::ChunkKeyEncoding;
 use refreeze::list::chunk_schema;
 use refreeze::manifest::{ArrayReferences, ManifestWriter};
 use refreeze::metadata::{ArrayLayout, ArrayNode};
+use refreeze::piece::Shift;
 use refreeze::plan::manifest_split;
 use refreeze::rank::KeyOrder;
 use refreeze::region::ChunkBox;
@@ -61,7 +62,7 @@ async fn measure(references: u64, per_manifest: u32, at_once: u32) {
     let repository = Repository::create(Arc::clone(&storage)).execute().await.unwrap();
     let source = Source::Local(LocalSource::new("/data/store.zarr").unwrap());
     let container = SourceContainer::new(None, &source).unwrap();
-    let additions = Additions { container: Some(container.container().clone()), splits: vec![] };
+    let additions = Additions { containers: vec![container.container().clone()], splits: vec![] };
     additions.save(&repository, "benchmark").await.unwrap();
     let repository = Repository::open(storage).execute().await.unwrap();
 
@@ -82,7 +83,7 @@ async fn measure(references: u64, per_manifest: u32, at_once: u32) {
     let mut phase = Phase::begin("batch");
     for first in (0..total).step_by(usize::try_from(PAGE).unwrap()) {
         let records = phase.aside(|| page(&ranks, first, (first + PAGE).min(total)));
-        batch.extend(&records, &array, ChunkRules::default()).unwrap();
+        batch.extend(&records, &array, &Shift::default(), ChunkRules::default()).unwrap();
     }
     phase.end(total);
     println!("  batch holds {:.1} B a reference", batch.held_bytes() as f64 / total as f64);
@@ -91,7 +92,7 @@ async fn measure(references: u64, per_manifest: u32, at_once: u32) {
     let phase = Phase::begin("write");
     let writer = ManifestWriter::new(&repository, &parent, at_once).await.unwrap();
     let references = ArrayReferences { path: array.path.clone(), locations, batch };
-    let written = writer.write(vec![references]).await.unwrap();
+    let written = writer.write(&parent, vec![references]).await.unwrap();
     phase.end(total);
     let manifests = || written.iter().flat_map(|array| &array.written);
     let bytes: u64 = manifests().map(|manifest| manifest.file.size_bytes).sum();

@@ -5,6 +5,8 @@
 //! and a store that moves needs one edit. A container that is already configured and covers the
 //! source is used as it is, because a new one beneath it would take over its references.
 
+use std::borrow::Cow;
+
 use icechunk::ObjectStoreConfig;
 use icechunk::config::RepositoryConfig;
 use icechunk::format::manifest::VirtualChunkLocation;
@@ -13,6 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::key::ChunkKeyEncoding;
 use crate::metadata::ArrayNode;
+use crate::piece::{Piece, Shift};
 use crate::plan::short_digest;
 use crate::source::Source;
 use crate::{Error, ErrorKind, Result};
@@ -127,13 +130,32 @@ impl SourceContainer {
     /// [`ErrorKind::UnsupportedArray`] when Icechunk cannot hold the location of a chunk of the
     /// array.
     pub fn locations(&self, array: &ArrayNode, form: Locations) -> Result<ArrayLocations> {
-        let base = match (self.container.name(), form) {
-            (Some(name), Locations::Relative) => format!("vcc://{name}/"),
+        self.piece_locations(&Piece::whole(0, array), form)
+    }
+
+    /// The locations of the chunks of a piece of an array, by their coordinates in the target.
+    ///
+    /// # Errors
+    ///
+    /// As [`locations`](Self::locations).
+    pub fn piece_locations(&self, piece: &Piece, form: Locations) -> Result<ArrayLocations> {
+        let absolute = with_slash(self.container.url_prefix());
+        let relative = self.container.name().map(|name| format!("vcc://{name}/"));
+        let (base, other) = match (relative, form) {
+            (Some(relative), Locations::Relative) => (relative, Some(absolute)),
+            (relative, Locations::Absolute) => (absolute, relative),
             // A container without a name cannot be referred to: the whole URL is needed.
-            _ => with_slash(self.container.url_prefix()),
+            (None, Locations::Relative) => (absolute, None),
         };
-        let folder = encoded(Some(&array.source_prefix()));
-        ArrayLocations::new(&format!("{base}{}{folder}", self.root), array)
+        let folder = encoded(Some(&piece.array.source_prefix()));
+        let within = |base: &str| format!("{base}{}{folder}", self.root);
+        let locations = ArrayLocations::new(&within(&base), &piece.array)?;
+        let other = other.map(|base| ArrayLocations::new(&within(&base), &piece.array));
+        Ok(ArrayLocations {
+            other: other.transpose()?.map(|other| other.prefix),
+            shift: piece.shift.clone(),
+            ..locations
+        })
     }
 }
 
@@ -142,7 +164,11 @@ impl SourceContainer {
 pub struct ArrayLocations {
     /// What every location begins with, in the form that Icechunk stores.
     prefix: String,
+    /// The same in the form that is not written: relative or absolute.
+    other: Option<String>,
     encoding: ChunkKeyEncoding,
+    /// To the chunks' coordinates in the source.
+    shift: Shift,
 }
 
 impl ArrayLocations {
@@ -178,25 +204,48 @@ impl ArrayLocations {
                 location.url()
             )));
         };
-        Ok(Self { prefix: prefix.to_owned(), encoding })
+        let (prefix, other, shift) = (prefix.to_owned(), None, Shift::default());
+        Ok(Self { prefix, other, encoding, shift })
+    }
+
+    fn in_source<'a>(&self, coords: &'a [u32]) -> Cow<'a, [u32]> {
+        if self.shift.is_none() {
+            return Cow::Borrowed(coords);
+        }
+        let mut moved = coords.to_vec();
+        self.shift.to_source(&mut moved);
+        Cow::Owned(moved)
     }
 
     /// Bytes of the location of the chunk at `coords`.
     #[must_use]
     pub fn length(&self, coords: &[u32]) -> usize {
-        self.prefix.len() + self.encoding.encoded_len(coords)
+        self.prefix.len() + self.encoding.encoded_len(&self.in_source(coords))
     }
 
     /// Appends the location of the chunk at `coords`.
     pub fn write(&self, coords: &[u32], url: &mut Vec<u8>) {
         url.extend_from_slice(self.prefix.as_bytes());
-        self.encoding.encode_into(coords, url);
+        self.encoding.encode_into(&self.in_source(coords), url);
     }
 
     /// The location of the chunk at `coords`.
     #[must_use]
     pub fn url(&self, coords: &[u32]) -> String {
-        format!("{}{}", self.prefix, self.encoding.encode(coords))
+        format!("{}{}", self.prefix, self.key(coords))
+    }
+
+    /// The key of the chunk at `coords` below its array in the source.
+    #[must_use]
+    pub fn key(&self, coords: &[u32]) -> String {
+        self.encoding.encode(&self.in_source(coords))
+    }
+
+    /// Whether a location, relative or absolute, is that of the chunk at `coords`.
+    #[must_use]
+    pub fn is_of(&self, location: &str, coords: &[u32]) -> bool {
+        let key = |prefix: &str| location.strip_prefix(prefix) == Some(self.key(coords).as_str());
+        key(&self.prefix) || self.other.as_deref().is_some_and(key)
     }
 }
 

@@ -10,6 +10,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use icechunk::Repository;
+use icechunk::asset_manager::AssetManager;
 use icechunk::format::format_constants::{
     CompressionAlgorithmBin, FileTypeBin, ICECHUNK_CLIENT_NAME, ICECHUNK_CLIENT_NAME_METADATA_KEY,
     ICECHUNK_COMPRESSION_METADATA_KEY, ICECHUNK_COMPRESSION_ZSTD, ICECHUNK_FILE_TYPE_MANIFEST,
@@ -120,6 +121,17 @@ impl Files {
             .map_err(|error| failed(&error))?;
         Ok(())
     }
+}
+
+/// Reads and writes a repository's files without keeping any: for what is large and needed once.
+pub(crate) fn without_cache(repository: &Repository) -> AssetManager {
+    AssetManager::new_no_cache(
+        Arc::clone(repository.storage()),
+        repository.storage_settings().clone(),
+        repository.spec_version(),
+        repository.config().compression().level(),
+        repository.config().max_concurrent_requests(),
+    )
 }
 
 /// A file that is being compressed.

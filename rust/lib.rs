@@ -17,6 +17,9 @@
 //! - [`key`]: chunk coordinates to object keys and back, exactly.
 //! - [`rank`]: a key's place among all possible keys of its array, and back, by arithmetic.
 //! - [`region`]: slices of elements to a box of the chunk grid; [`runs`]: that box in rank order.
+//! - [`piece`]: a box of an array in the target, and where its chunks are in a source.
+//! - [`agreement`]: whether two metadata documents of one array mean the same; [`origin`]: where the
+//!   chunks of an array that is in a repository came from.
 //! - [`survey`]: how full arrays are, by a few requests; [`estimate`]: what listing and referencing
 //!   a region takes.
 //! - [`plan`]: how manifests are split and how many references go into one commit.
@@ -32,6 +35,7 @@
 //! The crate knows nothing of Python. Reading Zarr metadata (codecs, data types, version 2) is
 //! left to zarr-python in the Python package; the core receives version 3 documents.
 
+pub mod agreement;
 pub mod batch;
 pub mod commit;
 pub mod container;
@@ -45,6 +49,8 @@ pub mod key;
 pub mod list;
 pub mod manifest;
 pub mod metadata;
+pub mod origin;
+pub mod piece;
 pub mod plan;
 pub mod progress;
 pub mod rank;

@@ -124,6 +124,38 @@ impl ChunkBox {
         self.ranges.iter().map(along).product()
     }
 
+    /// What two boxes of one grid have in common, if that is anything.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        let shared = |(one, other): (&Range<u32>, &Range<u32>)| {
+            one.start.max(other.start)..one.end.min(other.end)
+        };
+        let ranges: Vec<_> = self.ranges.iter().zip(&other.ranges).map(shared).collect();
+        ranges.iter().all(|range| range.start < range.end).then_some(Self { ranges })
+    }
+
+    /// Whether two boxes of one grid share a chunk.
+    #[must_use]
+    pub fn intersects(&self, other: &Self) -> bool {
+        let mut pairs = self.ranges.iter().zip(&other.ranges);
+        pairs.all(|(one, other)| one.start.max(other.start) < one.end.min(other.end))
+    }
+
+    /// The least box that holds both.
+    #[must_use]
+    pub fn hull(&self, other: &Self) -> Self {
+        let both = |(one, other): (&Range<u32>, &Range<u32>)| {
+            one.start.min(other.start)..one.end.max(other.end)
+        };
+        Self { ranges: self.ranges.iter().zip(&other.ranges).map(both).collect() }
+    }
+
+    /// Whether all of `other` is in the box.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.intersection(other).is_some_and(|shared| shared == *other)
+    }
+
     /// Whether the chunk at `coords` is in the box.
     #[must_use]
     pub fn contains(&self, coords: &[u32]) -> bool {

@@ -1,5 +1,6 @@
 //! `ingest` as Python calls it.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,12 +10,17 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyDict;
 use refreeze::ErrorKind;
 use refreeze::batch::EmptyChunks;
+use refreeze::commit::snapshot_id;
 use refreeze::container::Locations;
-use refreeze::ingest::{Finish, IngestJob, PublishJob, ingest as run_ingest};
+use refreeze::ingest::{
+    Finish, IngestJob, JobArray, JobSource, Mode, PublishJob, ingest as run_ingest,
+};
 use refreeze::key::ChunkKeyEncoding;
 use refreeze::metadata::{ArrayLayout, ArrayNode, GroupNode};
+use refreeze::piece::Piece;
 use refreeze::plan::LimitOptions;
 use refreeze::progress::{OnProgress, Progress};
+use refreeze::region::ChunkBox;
 use refreeze::target::TargetLocation;
 
 use tokio::sync::oneshot;
@@ -46,19 +52,56 @@ pub(crate) struct ArraySpec {
     separator: String,
     loaded: bool,
     pub(crate) dimension_names: Option<Vec<Option<String>>>,
+    pub(crate) source: usize,
+    pieces: Option<Vec<PieceSpec>>,
+    chunks: Option<HashMap<Vec<u32>, PyBackedBytes>>,
+}
+
+/// `refreeze.metadata.Piece`.
+#[derive(FromPyObject)]
+struct PieceSpec {
+    source: usize,
+    source_path: String,
+    shape: Vec<u64>,
+    chunk_shape: Vec<u64>,
+    key_encoding: String,
+    separator: String,
+    target: Vec<(u32, u32)>,
+    shift: Vec<i64>,
+}
+
+impl PieceSpec {
+    fn piece(self, node: &ArrayNode) -> refreeze::Result<Piece> {
+        let layout =
+            layout(&node.path, &self.key_encoding, &self.separator, self.shape, self.chunk_shape)?;
+        let array = ArrayNode { source_path: self.source_path, layout, ..node.clone() };
+        let ranges = self.target.into_iter().map(|(start, stop)| start..stop).collect();
+        Piece::of(node, self.source, array, ChunkBox::from_ranges(ranges), self.shift)
+    }
+}
+
+fn layout(
+    path: &str,
+    key_encoding: &str,
+    separator: &str,
+    shape: Vec<u64>,
+    chunk_shape: Vec<u64>,
+) -> refreeze::Result<ArrayLayout> {
+    ChunkKeyEncoding::parse(key_encoding, separator)
+        .and_then(|encoding| ArrayLayout::new(shape, chunk_shape, encoding))
+        .map_err(|error| {
+            refreeze::Error::new(
+                error.kind(),
+                format!("array {path} cannot be referenced: {}", error.message()),
+            )
+            .with_hint("leave it out with --skip")
+        })
 }
 
 impl ArraySpec {
     pub(crate) fn node(self) -> refreeze::Result<ArrayNode> {
-        let layout = ChunkKeyEncoding::parse(&self.key_encoding, &self.separator)
-            .and_then(|encoding| ArrayLayout::new(self.shape, self.chunk_shape, encoding))
-            .map_err(|error| {
-                refreeze::Error::new(
-                    error.kind(),
-                    format!("array {} cannot be referenced: {}", self.path, error.message()),
-                )
-                .with_hint("leave it out with --skip")
-            })?;
+        let (encoding, separator) = (&self.key_encoding, &self.separator);
+        let layout = layout(&self.path, encoding, separator, self.shape, self.chunk_shape)?;
         Ok(ArrayNode {
             path: self.path,
             source_path: self.source_path,
@@ -67,10 +110,28 @@ impl ArraySpec {
             loaded: self.loaded,
         })
     }
+
+    fn job_array(mut self) -> refreeze::Result<JobArray> {
+        let (source, pieces) = (self.source, self.pieces.take());
+        let chunks = self.chunks.take();
+        let node = self.node()?;
+        let pieces = match pieces {
+            Some(pieces) => pieces
+                .into_iter()
+                .map(|piece| piece.piece(&node))
+                .collect::<refreeze::Result<Vec<_>>>()?,
+            None => vec![Piece::whole(source, &node)],
+        };
+        let chunks = chunks.map(|chunks| {
+            let native = |(coords, bytes): (Vec<u32>, PyBackedBytes)| (coords, bytes.to_vec());
+            chunks.into_iter().map(native).collect()
+        });
+        Ok(JobArray { node, pieces, chunks })
+    }
 }
 
 /// `refreeze.stores.LocalTarget`, `.S3Target` or `.RepositoryTarget`, told apart by `kind`.
-fn target(spec: &Bound<'_, PyAny>) -> PyResult<TargetLocation> {
+pub(crate) fn target(spec: &Bound<'_, PyAny>) -> PyResult<TargetLocation> {
     let kind: String = spec.getattr("kind")?.extract()?;
     match kind.as_str() {
         "local" => Ok(TargetLocation::Local(spec.getattr("path")?.extract()?)),
@@ -105,6 +166,10 @@ fn target(spec: &Bound<'_, PyAny>) -> PyResult<TargetLocation> {
 #[expect(clippy::struct_excessive_bools, reason = "flags of the interface, all by name")]
 pub(crate) struct IngestOptions {
     branch: String,
+    mode: String,
+    base: Option<String>,
+    replaced: Vec<String>,
+    plan: String,
     skip_empty_chunks: bool,
     absolute_locations: bool,
     memory: u64,
@@ -120,18 +185,17 @@ pub(crate) struct IngestOptions {
     unsafe_target: bool,
 }
 
-/// Ingests a Zarr store; see `refreeze.ingest`.
+/// Ingests Zarr stores, each an obstore store and a path in it; see `refreeze.ingest`.
 ///
 /// Returns the report of the core as JSON.
 #[pyfunction]
-#[pyo3(signature = (store, path, target, *, source_url, groups, arrays, options, progress))]
+#[pyo3(signature = (sources, target, *, source_urls, groups, arrays, options, progress))]
 #[expect(clippy::too_many_arguments, reason = "the parts of one Python call, most by keyword")]
 pub(crate) fn ingest(
     py: Python<'_>,
-    store: &Bound<'_, PyAny>,
-    path: &str,
+    sources: Vec<(Bound<'_, PyAny>, String)>,
     target: &Bound<'_, PyAny>,
-    source_url: String,
+    source_urls: Vec<String>,
     groups: Vec<GroupSpec>,
     arrays: Vec<ArraySpec>,
     options: IngestOptions,
@@ -147,14 +211,23 @@ pub(crate) fn ingest(
         .collect();
     let arrays = arrays
         .into_iter()
-        .map(ArraySpec::node)
+        .map(ArraySpec::job_array)
         .collect::<refreeze::Result<Vec<_>>>()
         .map_err(|error| to_python(py, &error))?;
+    let sources = sources
+        .into_iter()
+        .zip(source_urls)
+        .map(|((store, path), url)| Ok(JobSource { source: source(&store, &path)?, url }))
+        .collect::<PyResult<Vec<_>>>()?;
+    let base = options.base.as_deref().map(snapshot_id).transpose();
     let job = IngestJob {
-        source: source(store, path)?,
-        source_url,
+        sources,
         target: self::target(target)?,
         branch: options.branch,
+        mode: mode(&options.mode)?,
+        base: base.map_err(|error| to_python(py, &error))?,
+        replaced: options.replaced,
+        plan: options.plan,
         groups,
         arrays,
         empty_chunks: if options.skip_empty_chunks {
@@ -187,6 +260,13 @@ pub(crate) fn ingest(
     let report =
         run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await })?;
     serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+fn mode(name: &str) -> PyResult<Mode> {
+    [Mode::Create, Mode::Append, Mode::Overwrite, Mode::Update]
+        .into_iter()
+        .find(|mode| mode.name() == name)
+        .ok_or_else(|| PyValueError::new_err(format!("unknown mode {name}")))
 }
 
 /// The ingests of a repository as JSON; see `refreeze.status`.
@@ -223,7 +303,7 @@ async fn stop(stopped: oneshot::Receiver<()>) {
     }
 }
 
-async fn interruptible<T>(
+pub(crate) async fn interruptible<T>(
     work: impl Future<Output = refreeze::Result<T>>,
     stopped: oneshot::Receiver<()>,
 ) -> refreeze::Result<T> {

@@ -3,6 +3,7 @@
 //! Nothing is decided here. Stores come in as obstore objects, metadata as documents that
 //! zarr-python made, results go out as JSON, errors as the classes of `refreeze.exceptions`.
 
+mod contents;
 mod errors;
 mod ingest;
 mod listing;
@@ -14,6 +15,8 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _refreeze {
+    #[pymodule_export]
+    use super::contents::{differences, origins, target_chunks, target_nodes};
     #[pymodule_export]
     use super::ingest::{ingest, publish, status};
     #[pymodule_export]

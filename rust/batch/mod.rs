@@ -19,6 +19,7 @@ pub(crate) use split::{SplitGrid, advance};
 
 use crate::list::ChunkColumns;
 use crate::metadata::{ArrayLayout, ArrayNode};
+use crate::piece::Shift;
 use crate::region::ChunkBox;
 use crate::{Error, ErrorKind, Result};
 
@@ -103,7 +104,8 @@ impl ReferenceBatch {
     }
 
     /// Adds the chunks of a record batch and gives back how many; empty objects are skipped or
-    /// refused.
+    /// refused. `array` and the coordinates of the records are the source's; `shift` leads from
+    /// the batch's coordinates to those.
     ///
     /// # Errors
     ///
@@ -114,13 +116,18 @@ impl ReferenceBatch {
         &mut self,
         records: &RecordBatch,
         array: &ArrayNode,
+        shift: &Shift,
         rules: ChunkRules,
     ) -> Result<u64> {
         let columns = ChunkColumns::of(records)?;
         let ndim = self.grid.ndim();
         let before = self.references;
+        let mut here = Vec::with_capacity(ndim);
         for (row, (&size, &micros)) in columns.sizes.iter().zip(columns.last_modified).enumerate() {
             let coords = columns.coords.get(row * ndim..(row + 1) * ndim).unwrap_or_default();
+            here.clear();
+            here.extend_from_slice(coords);
+            shift.to_target(&mut here);
             if size == 0 {
                 if rules.empty_chunks == EmptyChunks::Error {
                     return Err(empty_chunk(array, coords));
@@ -129,7 +136,7 @@ impl ReferenceBatch {
             }
             let last_modified = whole_seconds(micros, rules.next_second)
                 .ok_or_else(|| time_out_of_range(array, coords))?;
-            if !self.part.contains(coords) {
+            if !self.part.contains(&here) {
                 return Err(Error::new(
                     ErrorKind::Listing,
                     format!(
@@ -139,7 +146,7 @@ impl ReferenceBatch {
                     ),
                 ));
             }
-            self.push(coords, size, last_modified).ok_or_else(|| too_large(array, coords, size))?;
+            self.push(&here, size, last_modified).ok_or_else(|| too_large(array, coords, size))?;
         }
         Ok(self.references - before)
     }

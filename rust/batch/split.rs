@@ -86,7 +86,7 @@ impl SplitGrid {
     }
 
     /// The bucket of a chunk: its row-major place among all buckets.
-    pub(super) fn bucket(&self, coords: &[u32]) -> u64 {
+    pub(crate) fn bucket(&self, coords: &[u32]) -> u64 {
         self.axes
             .iter()
             .zip(coords)
@@ -128,6 +128,17 @@ impl SplitGrid {
             .iter()
             .zip(coords)
             .fold(0, |index, (axis, coord)| index * u64::from(axis.extent) + u64::from(*coord))
+    }
+
+    /// The coordinates at a row-major index of the whole grid.
+    pub(crate) fn grid_coords(&self, mut index: u64) -> Vec<u32> {
+        let mut coords = vec![0; self.axes.len()];
+        for (coord, axis) in coords.iter_mut().zip(&self.axes).rev() {
+            let extent = u64::from(axis.extent.max(1));
+            *coord = u32::try_from(index % extent).unwrap_or(u32::MAX);
+            index /= extent;
+        }
+        coords
     }
 
     /// Chunks along each dimension.

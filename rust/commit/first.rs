@@ -35,6 +35,8 @@ pub async fn commit_first(
         .commit(message)
         .properties(properties)
         .anonymous()
+        // An update may begin with nothing but its plan.
+        .allow_empty(true)
         .execute()
         .await
         .doing(|| format!("commit to {branch}"))?;

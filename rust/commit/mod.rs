@@ -17,7 +17,7 @@ pub use first::commit_first;
 pub use record::{
     ArrayAddition, Completed, RecordedArray, RunIdentity, RunOptions, RunRecord, completed, record,
 };
-pub use replay::replay;
+pub use replay::{Touched, replay};
 pub use runs::{
     PublishedRun, STAGING_PREFIX, StagedRun, find_published, history, published_runs, staged_runs,
 };

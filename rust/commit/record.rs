@@ -48,12 +48,15 @@ pub struct RecordedArray {
 pub struct RunOptions {
     /// What every object of the source begins with, as a URL.
     pub source: String,
-    /// `create`.
+    /// `create`, `append`, `overwrite` or `update`.
     pub mode: String,
     /// `error` or `skip`.
     pub empty_chunks: String,
     /// `relative` or `absolute`.
     pub locations: String,
+    /// Others, as text.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub plan: String,
 }
 
 /// The resolved plan of a run.
@@ -70,6 +73,9 @@ pub struct RunRecord {
     pub arrays: Vec<RecordedArray>,
     /// Paths of the groups that the run created.
     pub groups: Vec<String>,
+    /// Paths of the nodes that it removed first, with all that was in them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub replaced: Vec<String>,
     /// What is committed together.
     pub batches: Batches,
     /// How many batches that makes.
@@ -87,7 +93,17 @@ impl RunRecord {
         groups: Vec<String>,
     ) -> Self {
         let (batches, batches_total) = (Batches::default(), 0);
-        Self { format: FORMAT, branch, base, options, arrays, groups, batches, batches_total }
+        Self {
+            format: FORMAT,
+            branch,
+            base,
+            options,
+            arrays,
+            groups,
+            replaced: Vec::new(),
+            batches,
+            batches_total,
+        }
     }
 }
 
@@ -96,8 +112,17 @@ impl RunRecord {
 pub struct ArrayAddition {
     /// Position of the array.
     pub array: usize,
-    /// References added.
+    /// Chunks found, each of which has a reference now.
     pub references: u64,
+    /// Those of them that had another reference before.
+    #[serde(skip_serializing_if = "none", default)]
+    pub changed: u64,
+    /// Those of them whose reference was there already.
+    #[serde(skip_serializing_if = "none", default)]
+    pub unchanged: u64,
+    /// References removed.
+    #[serde(skip_serializing_if = "none", default)]
+    pub removed: u64,
     /// Chunks copied.
     #[serde(skip_serializing_if = "none", default)]
     pub copied: u64,
@@ -108,6 +133,24 @@ pub struct ArrayAddition {
     /// Coordinates of a chunk that is missing.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub missing: Option<Vec<u32>>,
+}
+
+impl ArrayAddition {
+    /// Nothing yet, of the array at a position.
+    #[must_use]
+    pub fn of(array: usize) -> Self {
+        Self {
+            array,
+            references: 0,
+            changed: 0,
+            unchanged: 0,
+            removed: 0,
+            copied: 0,
+            bytes: 0,
+            sample: None,
+            missing: None,
+        }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]

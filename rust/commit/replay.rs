@@ -1,64 +1,72 @@
 //! Puts the commits of a run on another base: new snapshots and logs, the same manifests.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
 
 use icechunk::Repository;
-use icechunk::asset_manager::AssetManager;
-use icechunk::format::snapshot::{ManifestFileInfo, NodeData, NodeSnapshot, Snapshot};
+use icechunk::format::snapshot::{ManifestFileInfo, NodeData, NodeSnapshot};
 use icechunk::format::{ManifestId, Path, SnapshotId};
 
 use super::log::with_id;
 use super::register::{register, repository_error, write};
-use super::snapshot::{build, fetch, manifest_files, nodes};
+use super::snapshot::{build, fetch, manifest_files, manifests_of, nodes};
 use crate::error::{TargetContext as _, target_error};
-use crate::files::Files;
+use crate::files::{Files, without_cache};
 use crate::manifest::node_path;
 use crate::{Error, ErrorKind, Result};
+
+/// What a run has made or changed, by path.
+#[derive(Debug, Clone, Default)]
+pub struct Touched<'a> {
+    /// Its arrays.
+    pub arrays: Vec<&'a str>,
+    /// Groups that it created.
+    pub groups: Vec<&'a str>,
+    /// Nodes that it removed first, with all that was in them.
+    pub replaced: Vec<&'a str>,
+    /// The snapshot that it began with, if it began on the branch.
+    pub began_with: Option<SnapshotId>,
+}
 
 /// Commits the `staged` snapshots of a run (oldest first) anew on top of `base`, and gives back the
 /// last of the new ones.
 ///
-/// `arrays` and `groups` are the paths of what the run created; nothing else of it is taken over. The new snapshots are on no branch: publishing is a compare-and-set of a branch
-/// from `base` to the result. Until then, or after a failure, they are garbage.
+/// Nothing but what the run has touched is taken over. The new snapshots are on no branch:
+/// publishing is a compare-and-set of a branch from `base` to the result. Until then, or after a
+/// failure, they are garbage.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Conflict`] when a created path exists in `base`, or its parent does not, naming
-/// the path; [`ErrorKind::Target`] or [`ErrorKind::Access`] when reading or writing fails.
+/// [`ErrorKind::Conflict`] when something that the run touches is not in `base` as it was when
+/// the run began, or its parent is not there, naming the path; [`ErrorKind::Target`] or
+/// [`ErrorKind::Access`] when reading or writing fails.
 pub async fn replay(
     repository: &Repository,
     staged: &[SnapshotId],
-    arrays: &[String],
-    groups: &[String],
+    touched: &Touched<'_>,
     base: &SnapshotId,
 ) -> Result<SnapshotId> {
-    let paths = |nodes: &[String]| {
-        nodes.iter().map(|path| node_path(path)).collect::<Result<HashSet<Path>>>()
-    };
-    let (mut created, groups) = (paths(arrays)?, paths(groups)?);
     let mut parent = fetch(repository, base).await?;
-    let base_nodes = nodes(&parent)?;
     let base_files = manifest_files(&parent)?;
-    check(&base_nodes, &created, &groups)?;
+    let mut base_nodes = nodes(&parent)?;
+    let before = match &touched.began_with {
+        Some(id) => nodes(&*fetch(repository, id).await?)?,
+        None => Vec::new(),
+    };
+    check(&before, &base_nodes, touched)?;
     // A group that somebody else has created meanwhile is kept as it is.
-    let present: HashSet<&Path> = base_nodes.iter().map(|node| &node.path).collect();
-    created.extend(groups.into_iter().filter(|path| !present.contains(path)));
-    // Logs are large and needed once.
-    let assets = AssetManager::new_no_cache(
-        Arc::clone(repository.storage()),
-        repository.storage_settings().clone(),
-        repository.spec_version(),
-        repository.config().compression().level(),
-        repository.config().max_concurrent_requests(),
-    );
+    let present: HashSet<String> = base_nodes.iter().map(|node| node.path.to_string()).collect();
+    let ours = |node: &NodeSnapshot| {
+        let path = node.path.as_str();
+        touched.changes(path) || (touched.groups.contains(&path) && !present.contains(path))
+    };
+    base_nodes.retain(|node| !touched.changes(node.path.as_str()));
+    let assets = without_cache(repository);
     for id in staged {
         let old = fetch(repository, id).await?;
-        let ours: Vec<_> =
-            nodes(&old)?.into_iter().filter(|node| created.contains(&node.path)).collect();
-        let mut files = base_files.clone();
-        files.extend(files_of(&old, &ours)?);
+        let ours: Vec<_> = nodes(&old)?.into_iter().filter(ours).collect();
         let mut all = base_nodes.clone();
+        let mut files = files_of(&base_files, &all);
+        files.extend(files_of(&manifest_files(&old)?, &ours));
         all.extend(ours);
         // By bytes of the path, as Icechunk looks nodes up.
         all.sort_by(|one, other| one.path.as_str().cmp(other.path.as_str()));
@@ -80,26 +88,56 @@ pub async fn replay(
     Ok(parent.id())
 }
 
-/// Whether the created nodes can stand in the base.
-fn check(base: &[NodeSnapshot], arrays: &HashSet<Path>, created: &HashSet<Path>) -> Result<()> {
+impl Touched<'_> {
+    /// Whether the run makes, changes or removes the node at a path.
+    fn changes(&self, path: &str) -> bool {
+        self.arrays.contains(&path)
+            || self.replaced.iter().any(|root| {
+                path == *root
+                    || path
+                        .strip_prefix(root.trim_end_matches('/'))
+                        .is_some_and(|below| below.starts_with('/'))
+            })
+    }
+}
+
+/// Whether what the run touches stands in the base as it did before.
+fn check(before: &[NodeSnapshot], base: &[NodeSnapshot], touched: &Touched<'_>) -> Result<()> {
     let conflict = |message: String| {
         Err(Error::new(ErrorKind::Conflict, message).with_hint(
             "the work cannot be put on the branch as it is now; discard it with --restart",
         ))
     };
     let is_group = |node: &NodeSnapshot| matches!(node.node_data, NodeData::Group);
-    let in_the_way = |node: &&NodeSnapshot| {
-        arrays.contains(&node.path) || (created.contains(&node.path) && !is_group(node))
+    let concerned = |nodes: &'_ [NodeSnapshot]| -> BTreeMap<String, NodeSnapshot> {
+        let concerned = nodes.iter().filter(|node| touched.changes(node.path.as_str()));
+        concerned.map(|node| (node.path.to_string(), node.clone())).collect()
     };
-    if let Some(node) = base.iter().find(in_the_way) {
+    let (then, now) = (concerned(before), concerned(base));
+    for path in then.keys().chain(now.keys()) {
+        match (then.get(path), now.get(path)) {
+            (None, Some(_)) => {
+                return conflict(format!("{path} was created on the branch meanwhile"));
+            }
+            (Some(_), None) => {
+                return conflict(format!("{path} was removed from the branch meanwhile"));
+            }
+            (then, now) if then != now => {
+                return conflict(format!("{path} was changed on the branch meanwhile"));
+            }
+            _ => {}
+        }
+    }
+    let created = |node: &&NodeSnapshot| touched.groups.contains(&node.path.as_str());
+    if let Some(node) = base.iter().find(|node| created(node) && !is_group(node)) {
         return conflict(format!("{} was created on the branch meanwhile", node.path));
     }
     let groups: HashSet<_> =
-        base.iter().filter(|node| is_group(node)).map(|node| &node.path).collect();
-    for path in arrays.iter().chain(created) {
-        if let Some(parent) = parent_of(path)?
-            && !created.contains(&parent)
-            && !groups.contains(&parent)
+        base.iter().filter(|node| is_group(node)).map(|node| node.path.as_str()).collect();
+    for path in touched.arrays.iter().chain(&touched.groups) {
+        if let Some(parent) = parent_of(&node_path(path)?)?
+            && !touched.groups.contains(&parent.as_str())
+            && !groups.contains(parent.as_str())
         {
             return conflict(format!("{parent}, which holds {path}, is no longer a group there"));
         }
@@ -117,16 +155,7 @@ fn parent_of(path: &Path) -> Result<Option<Path>> {
 }
 
 /// The list entries of the manifests that `nodes` refer to.
-fn files_of(snapshot: &Snapshot, nodes: &[NodeSnapshot]) -> Result<Vec<ManifestFileInfo>> {
-    let wanted: HashSet<&ManifestId> = nodes
-        .iter()
-        .filter_map(|node| match &node.node_data {
-            NodeData::Array { manifests, .. } => Some(manifests),
-            NodeData::Group => None,
-        })
-        .flatten()
-        .map(|manifest| &manifest.object_id)
-        .collect();
-    let files = manifest_files(snapshot)?;
-    Ok(files.into_iter().filter(|file| wanted.contains(&file.id)).collect())
+fn files_of(files: &[ManifestFileInfo], nodes: &[NodeSnapshot]) -> Vec<ManifestFileInfo> {
+    let wanted: HashSet<&ManifestId> = nodes.iter().flat_map(manifests_of).collect();
+    files.iter().filter(|file| wanted.contains(&file.id)).cloned().collect()
 }

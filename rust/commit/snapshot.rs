@@ -1,8 +1,8 @@
-//! A commit made directly from manifests: the parent's nodes with more manifests.
+//! A commit made directly from manifests: the parent's nodes with more manifests, or with others.
 //!
-//! The parent's manifests stay as they are, byte for byte.
+//! The parent's manifests stay as they are, byte for byte, but for those that were made anew.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use icechunk::Repository;
@@ -10,7 +10,7 @@ use icechunk::format::manifest::{ManifestExtents, ManifestRef};
 use icechunk::format::snapshot::{
     ManifestFileInfo, NodeData, NodeSnapshot, Snapshot, SnapshotProperties,
 };
-use icechunk::format::{IcechunkFormatError, NodeId, Path, SnapshotId};
+use icechunk::format::{IcechunkFormatError, ManifestId, NodeId, Path, SnapshotId};
 
 use super::log::chunk_log;
 use super::register::{register, repository_error, write};
@@ -24,7 +24,8 @@ pub const MOST_CHUNKS_PER_COMMIT: u64 = 10_000_000;
 
 /// Commits manifests to `branch`, which must stand at `parent`.
 ///
-/// An array may appear several times, with parts that do not overlap.
+/// An array may appear several times, with parts that do not overlap; parts in which nothing has
+/// changed are left out.
 ///
 /// # Errors
 ///
@@ -46,8 +47,10 @@ pub async fn commit_manifests(
     let mut files = manifest_files(&parent_snapshot)?;
     let mut added: HashMap<NodeId, (Path, Vec<WrittenManifest>)> = HashMap::new();
     let mut touched: BTreeMap<NodeId, CommittedChunks> = BTreeMap::new();
-    for NewManifests { path, node_id, written, chunks } in arrays {
-        files.extend(written.iter().map(|manifest| manifest.file.clone()));
+    let mut replaced = HashSet::new();
+    for new in arrays.into_iter().filter(|new| !new.chunks.is_empty()) {
+        let NewManifests { path, node_id, written, replaced: old, chunks, .. } = new;
+        replaced.extend(old);
         added.entry(node_id.clone()).or_insert_with(|| (path, Vec::new())).1.extend(written);
         match touched.entry(node_id) {
             std::collections::btree_map::Entry::Vacant(entry) => {
@@ -58,10 +61,15 @@ pub async fn commit_manifests(
             }
         }
     }
+    for (_, written) in added.values_mut() {
+        // A part may have replaced what an earlier one of the same commit has written.
+        written.retain(|manifest| !replaced.contains(&manifest.file.id));
+        files.extend(written.iter().map(|manifest| manifest.file.clone()));
+    }
     let mut nodes = nodes(&parent_snapshot)?;
     for node in &mut nodes {
         if let Some((_, written)) = added.remove(&node.id) {
-            append(node, written)?;
+            exchange(node, &replaced, written)?;
         }
     }
     if let Some((path, _)) = added.values().next() {
@@ -70,6 +78,8 @@ pub async fn commit_manifests(
             format!("snapshot {parent} has no array {path} with the id that manifests are for"),
         ));
     }
+    let referred: HashSet<_> = nodes.iter().flat_map(manifests_of).collect();
+    files.retain(|file| referred.contains(&file.id));
     let snapshot = build(repository, message, properties, files, nodes)?;
     let touched: Vec<_> = touched.into_iter().collect();
     let (files, id) = (Files::of(repository), snapshot.id());
@@ -118,14 +128,28 @@ fn check_size(chunks: u64) -> Result<()> {
     Ok(())
 }
 
-/// Adds manifests to an array's node.
-fn append(node: &mut NodeSnapshot, written: Vec<WrittenManifest>) -> Result<()> {
+/// The manifests that a node refers to.
+pub(super) fn manifests_of(node: &NodeSnapshot) -> impl Iterator<Item = &ManifestId> {
+    let manifests = match &node.node_data {
+        NodeData::Array { manifests, .. } => manifests.as_slice(),
+        NodeData::Group => &[],
+    };
+    manifests.iter().map(|manifest| &manifest.object_id)
+}
+
+/// Takes manifests from an array's node and adds others.
+fn exchange(
+    node: &mut NodeSnapshot,
+    replaced: &HashSet<ManifestId>,
+    written: Vec<WrittenManifest>,
+) -> Result<()> {
     let NodeData::Array { manifests, .. } = &mut node.node_data else {
         return Err(Error::new(
             ErrorKind::Target,
             format!("{} is a group, not an array", node.path),
         ));
     };
+    manifests.retain(|manifest| !replaced.contains(&manifest.object_id));
     manifests.extend(written.into_iter().map(|manifest| manifest.reference));
     if let Some((one, other)) = overlap(manifests) {
         // A reader takes the first manifest whose extents hold a chunk: the other would be hidden.

@@ -15,7 +15,7 @@ use icechunk::store::Store;
 use super::first::commit_first;
 use super::record::{Completed, RunIdentity, RunRecord};
 use super::runs::{STAGING_PREFIX, StagedRun, history};
-use super::snapshot::{commit_manifests, commit_nothing};
+use super::snapshot::{commit_manifests, commit_nothing, fetch, nodes};
 use crate::error::TargetContext as _;
 use crate::manifest::NewManifests;
 use crate::{Error, ErrorKind, Result};
@@ -234,6 +234,18 @@ impl<'a> Staging<'a> {
                 .with_hint("run the same command again to see what is published");
         }
         error
+    }
+
+    /// Whether the staging tip holds anything else than the snapshot that the run began with.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Target`] when they cannot be read.
+    pub async fn changes_anything(&self) -> Result<bool> {
+        let Some(base) = self.record.base.as_deref() else { return Ok(true) };
+        let before = fetch(self.repository, &snapshot_id(base)?).await?;
+        let after = fetch(self.repository, &self.tip).await?;
+        Ok(nodes(&before)? != nodes(&after)?)
     }
 
     /// Moves the target branch to the staging tip, if it still is where the run began.

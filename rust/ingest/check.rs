@@ -8,11 +8,11 @@ use icechunk::format::{ByteRange, ChunkIndices, SnapshotId};
 use icechunk::repository::VersionInfo;
 use icechunk::session::{Session, get_chunk};
 
+use super::JobArray;
 use super::references::Work;
 use super::tally::Tally;
 use crate::error::{TargetContext as _, chain};
 use crate::manifest::node_path;
-use crate::metadata::ArrayNode;
 use crate::{Error, ErrorKind, Result};
 
 /// Only the first byte is fetched: the object, its time and the container are what is checked.
@@ -28,8 +28,11 @@ pub(super) async fn read_back(
     work: &Work<'_>,
     tally: &Tally<'_>,
 ) -> Result<()> {
-    let prefix = work.container.container().url_prefix().to_owned();
-    let credentials = HashMap::from([(prefix, work.source.container_credentials().await?)]);
+    let mut credentials = HashMap::new();
+    for (source, container) in work.sources.iter().zip(work.containers) {
+        let prefix = container.container().url_prefix().to_owned();
+        credentials.insert(prefix, source.source.container_credentials().await?);
+    }
     let authorised = repository
         .reopen(None, Some(credentials))
         .await
@@ -50,15 +53,15 @@ pub(super) async fn read_back(
         .await
 }
 
-async fn read_one(session: &Session, array: &ArrayNode, index: u64) -> Result<()> {
-    let coords = array.layout.coords(index);
+async fn read_one(session: &Session, array: &JobArray, index: u64) -> Result<()> {
+    let coords = array.node.layout.coords(index);
     let unreadable = |why: String| {
         Error::new(
             ErrorKind::Target,
             format!(
                 "chunk {} of array {} cannot be read back through Icechunk: {why}",
                 array.source_key(&coords),
-                array.path
+                array.node.path
             ),
         )
         .with_hint(
@@ -67,7 +70,7 @@ async fn read_one(session: &Session, array: &ArrayNode, index: u64) -> Result<()
         )
     };
     let range = ByteRange::Bounded(0..CHECKED_BYTES);
-    let path = node_path(&array.path)?;
+    let path = node_path(&array.node.path)?;
     let reader = session
         .get_chunk_reader(&path, &ChunkIndices(coords.clone()), &range)
         .await

@@ -44,11 +44,11 @@ pub(super) fn check(job: &IngestJob, tally: &Tally<'_>) -> Result<()> {
             ));
         }
     }
+    let found: u64 = tally.reports.iter().map(|report| report.references).sum();
     match finish.expect_count {
-        Some(expected) if expected != tally.references_written => incomplete(format!(
-            "{} references were found, not {expected}",
-            tally.references_written
-        )),
+        Some(expected) if expected != found => {
+            incomplete(format!("{found} references were found, not {expected}"))
+        }
         _ => Ok(()),
     }
 }

@@ -3,8 +3,10 @@
 //! Whatever fails, the target branch is where it was, and what was committed to the staging branch
 //! is there for the next attempt.
 
+mod begin;
 mod check;
 mod complete;
+mod job;
 mod native;
 mod nodes;
 mod prepare;
@@ -16,7 +18,6 @@ mod resume;
 mod status;
 mod tally;
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,76 +25,22 @@ use icechunk::Repository;
 use icechunk::format::SnapshotId;
 use icechunk::format::snapshot::Snapshot;
 
+pub use job::{Finish, IngestJob, JobArray, JobSource, Mode, NativeChunk};
 pub use publish::{PublishJob, PublishReport, publish};
 pub use report::{ArrayReport, IngestReport};
 pub use status::{RunStatus, status};
 use tally::Tally;
 
-use crate::batch::EmptyChunks;
-use crate::commit::{
-    RunOptions, STAGING_PREFIX, Staging, find_published, remove, remove_finished, staged_runs,
-};
-use crate::container::{Locations, SourceContainer};
+use crate::commit::{STAGING_PREFIX, Staging, remove, remove_finished, staged_runs};
 use crate::error::TargetContext as _;
 use crate::list::limit::ConcurrencyLimit;
-use crate::metadata::{ArrayLayout, ArrayNode, GroupNode};
-use crate::plan::{LimitOptions, PlanLimits, fingerprint};
+use crate::metadata::ArrayLayout;
+use crate::plan::PlanLimits;
 use crate::progress::OnProgress;
-use crate::source::Source;
-use crate::target::{Target, TargetLocation, effective_split};
+use crate::target::{Target, effective_split};
 use crate::{Error, ErrorKind, Result};
 
-/// Everything an ingest needs to know.
-#[derive(Debug)]
-pub struct IngestJob {
-    /// Where the chunks are.
-    pub source: Source,
-    /// The source as the user named it, free of credentials.
-    pub source_url: String,
-    /// Where the repository is or will be.
-    pub target: TargetLocation,
-    /// The branch to publish on.
-    pub branch: String,
-    /// Groups to create, parents before children.
-    pub groups: Vec<GroupNode>,
-    /// Arrays to create and fill.
-    pub arrays: Vec<ArrayNode>,
-    /// What to do with empty objects under chunk keys.
-    pub empty_chunks: EmptyChunks,
-    /// How references name their objects.
-    pub locations: Locations,
-    /// How many references go where.
-    pub limits: LimitOptions,
-    /// The user's message for every commit.
-    pub message: Option<String>,
-    /// What to do when everything is committed.
-    pub finish: Finish,
-    /// Discard an unfinished run of these arrays instead of going on with it.
-    pub restart: bool,
-    /// Take a target that may not be safe for concurrent writers.
-    pub trust_target: bool,
-}
-
-/// What is checked, and done, when everything is committed to the staging branch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Finish {
-    /// Publish; otherwise the run stays staged.
-    pub publish: bool,
-    /// Every chunk must be there.
-    pub expect_complete: bool,
-    /// There must be so many references, over all arrays.
-    pub expect_count: Option<u64>,
-    /// Read one reference of each array.
-    pub read_check: bool,
-}
-
-impl Default for Finish {
-    fn default() -> Self {
-        Self { publish: true, expect_complete: false, expect_count: None, read_check: true }
-    }
-}
-
-/// Ingests a Zarr store into an Icechunk repository (mode *create*).
+/// Ingests Zarr stores into an Icechunk repository.
 ///
 /// A run that was stopped is gone on with: what is committed on its staging branch is not listed
 /// again. `cancelled` ends the job when it completes, with an error of kind
@@ -130,19 +77,18 @@ async fn run(
     on_progress: &OnProgress,
 ) -> Result<IngestReport> {
     let limits = PlanLimits::from(job.limits);
-    let mut target = Target::open_or_create(&job.target, job.trust_target).await?;
+    let mut target = if job.mode.keeps_arrays() {
+        Target::open(&job.target, job.trust_target).await?
+    } else {
+        Target::open_or_create(&job.target, job.trust_target).await?
+    };
     let (tip, branch_exists) = branch_tip(&target, &job.branch).await?;
-    let container = SourceContainer::new(target.stored_config().await?.as_ref(), &job.source)?;
-    let fingerprint = fingerprint(
-        &job.source.url_prefix(),
-        &job.groups,
-        &job.arrays,
-        &format!("{:?} {:?}", job.empty_chunks, job.locations),
-    );
+    let containers = prepare::containers(target.stored_config().await?, &job)?;
+    let fingerprint = job.fingerprint();
 
     let runs =
         remove_finished(target.repository(), staged_runs(target.repository()).await?).await?;
-    let mut related = resume::related(runs, &job.branch, &job.arrays, &fingerprint);
+    let mut related = resume::related(runs, &job.branch, &job.nodes(), &fingerprint);
     if job.restart {
         for run in related.drain(..) {
             remove(target.repository(), &run.branch()).await?;
@@ -150,41 +96,27 @@ async fn run(
     }
     let unfinished = related.into_iter().next();
     let in_flight = ConcurrencyLimit::new(limits.concurrency);
-    let (mut expected, mut existing) = (None, HashSet::new());
+    let (mut expected, mut standing) = (None, nodes::Found::default());
     let warnings;
     if let Some(run) = &unfinished {
-        let resumed = resume::check(target.repository(), run, &options(&job), &job.arrays).await?;
-        job.arrays = resumed.arrays;
+        let resumed =
+            resume::check(target.repository(), run, &job.run_options(), &job.nodes()).await?;
+        job.arrays = resume::reshaped(std::mem::take(&mut job.arrays), resumed.arrays);
         warnings = resumed.warnings;
         if !run.is_complete() {
             expected = Some(prepare::expectations(&job, limits, &in_flight).await?);
         }
     } else {
-        let found = nodes::find(target.repository(), &tip, &job.groups, &job.arrays).await?;
-        let complete =
-            found.arrays.len() == job.arrays.len() && found.groups.len() == job.groups.len();
-        if complete || !found.arrays.is_empty() {
-            let published = find_published(target.repository(), &job.branch, &fingerprint).await?;
-            return match published {
-                Some(run) if complete => {
-                    Ok(report::already_published(&run, &job, target.url(), &container))
-                }
-                _ if found.arrays.is_empty() => Ok(report::nothing_to_create(
-                    &tip,
-                    &job,
-                    target.url(),
-                    &container,
-                    found.warnings,
-                )),
-                _ => Err(nodes::already_there(&found.arrays, target.url())),
-            };
+        match begin::look(&target, &job, &tip, &fingerprint, &containers).await? {
+            begin::Standing::Done(report) => return Ok(*report),
+            begin::Standing::Found(found) => standing = found,
         }
         expected = Some(prepare::expectations(&job, limits, &in_flight).await?);
-        (warnings, existing) = (found.warnings, found.groups);
+        warnings = std::mem::take(&mut standing.warnings);
     }
 
     let expected = expected.unwrap_or_else(|| prepare::Survey::dense(&job.arrays));
-    let mut additions = prepare::additions(&container, &job.arrays, &expected, limits);
+    let mut additions = prepare::additions(&containers, &job, &expected, limits);
     if unfinished.is_some() {
         // Its splits were stored when it began.
         additions.splits.clear();
@@ -199,38 +131,42 @@ async fn run(
         }
         Staging::resume(target.repository(), run, job.message.clone())?
     } else {
-        let prepared = prepare::Prepared {
-            options: options(&job),
+        let prepared = begin::Prepared {
+            options: job.run_options(),
             fingerprint,
             base: branch_exists.then(|| tip.to_string()),
             tip,
             batches: prepare::batches(&job.arrays, &splits, &expected, limits),
             job: &job,
         };
-        prepare::begin(target.repository(), prepared, &existing, &mut tally).await?
+        begin::begin(target.repository(), prepared, &standing, &mut tally).await?
     };
     let work = references::Work {
-        source: &job.source,
-        container: &container,
+        sources: &job.sources,
+        containers: &containers,
         arrays: &job.arrays,
         splits: &splits,
         empty_chunks: job.empty_chunks,
         locations: job.locations,
+        replaces: job.mode.keeps_arrays(),
         limits,
         in_flight,
     };
     tally.committed(staging.commits());
     fill(&work, &expected, &mut staging, &mut tally, target.repository()).await?;
-    if let Err(error) =
-        finish(&work, &job, &mut staging, &mut tally, publishing, target.repository()).await
-    {
-        // What is complete is said to be, so that it can be published later. The error at hand
-        // matters more than one of this.
-        let _ = staging.mark_complete().await;
-        return Err(error);
-    }
+    let outcome =
+        finish(&work, &job, &mut staging, &mut tally, publishing, target.repository()).await;
+    let published = match outcome {
+        Ok(published) => published,
+        Err(error) => {
+            // What is complete is said to be, so that it can be published later. The error at hand
+            // matters more than one of this.
+            let _ = staging.mark_complete().await;
+            return Err(error);
+        }
+    };
     tally.begin("done");
-    Ok(report::report(&job, target.url(), &container, &staging, tally))
+    Ok(report::report(&job, target.url(), &containers, &staging, tally, published))
 }
 
 /// Lists and commits what the staging branch lacks.
@@ -246,9 +182,11 @@ async fn fill<'a>(
         return Ok(());
     }
     let batches = staging.record().batches.clone();
-    let layouts: Vec<ArrayLayout> = work.arrays.iter().map(|array| array.layout.clone()).collect();
+    let layouts = layouts(work.arrays);
+    let pieces: Vec<_> = work.arrays.iter().map(|array| array.pieces.as_slice()).collect();
+    let plan = queue::Plan { batches: &batches, layouts: &layouts, pieces: &pieces };
     let expectations = expected.expectations(work.arrays);
-    let queue = queue::Queue::new(&batches, &layouts, expectations, last.next, last.rest());
+    let queue = queue::Queue::new(plan, expectations, last.next, last.rest());
     let outcome = references::ingest(work, queue, staging, tally, repository).await;
     if let Err(error) = &outcome
         && error.kind() != ErrorKind::Conflict
@@ -260,7 +198,7 @@ async fn fill<'a>(
     outcome
 }
 
-/// Checks what is staged, and publishes it unless it is to stay staged.
+/// Checks what is staged, and publishes it unless it is to stay staged or changes nothing.
 async fn finish(
     work: &references::Work<'_>,
     job: &IngestJob,
@@ -268,14 +206,19 @@ async fn finish(
     tally: &mut Tally<'_>,
     publishing: &AtomicBool,
     repository: &Repository,
-) -> Result<()> {
+) -> Result<Published> {
     complete::check(job, tally)?;
+    if job.mode.keeps_arrays() && !staging.changes_anything().await? {
+        staging.remove().await?;
+        return Ok(Published::Nothing);
+    }
     if job.finish.read_check {
         tally.begin("check");
         check::read_back(repository, staging.tip(), work, tally).await?;
     }
     if !job.finish.publish {
-        return staging.mark_complete().await;
+        staging.mark_complete().await?;
+        return Ok(Published::Later);
     }
     publishing.store(true, Ordering::Relaxed);
     tally.begin("publish");
@@ -283,33 +226,25 @@ async fn finish(
     if staging.remove().await.is_err() {
         tally.warn(format!("the staging branch {} could not be deleted", staging.name()));
     }
-    Ok(())
+    Ok(Published::Now)
 }
 
-/// The options that must be the same when a run is resumed.
-fn options(job: &IngestJob) -> RunOptions {
-    RunOptions {
-        source: job.source.url_prefix(),
-        mode: "create".to_owned(),
-        empty_chunks: match job.empty_chunks {
-            EmptyChunks::Error => "error",
-            EmptyChunks::Skip => "skip",
-        }
-        .to_owned(),
-        locations: match job.locations {
-            Locations::Relative => "relative",
-            Locations::Absolute => "absolute",
-        }
-        .to_owned(),
-    }
+/// What has become of a run that is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Published {
+    Now,
+    /// It stays staged.
+    Later,
+    /// There was nothing to change.
+    Nothing,
 }
 
-fn splits(target: &Target, arrays: &[ArrayNode]) -> Result<Vec<Vec<u32>>> {
-    arrays.iter().map(|array| effective_split(target.repository(), array)).collect()
+fn splits(target: &Target, arrays: &[JobArray]) -> Result<Vec<Vec<u32>>> {
+    arrays.iter().map(|array| effective_split(target.repository(), &array.node)).collect()
 }
 
-fn has_references(arrays: &[ArrayNode]) -> bool {
-    arrays.iter().any(|array| !array.loaded)
+fn layouts(arrays: &[JobArray]) -> Vec<ArrayLayout> {
+    arrays.iter().map(|array| array.node.layout.clone()).collect()
 }
 
 /// The snapshot to build on, and whether the branch is there already.

@@ -1,17 +1,19 @@
-//! Copies the chunks of loaded arrays, byte for byte, as native chunks.
+//! Copies the chunks of loaded arrays as native chunks: byte for byte, or those that are given.
 
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
-use icechunk::format::ChunkIndices;
+use icechunk::format::{ChunkIndices, Path};
 use icechunk::store::Store;
 
 use super::tally::Tally;
-use crate::batch::{ChunkRules, EmptyChunks, ReferenceBatch};
+use super::{IngestJob, JobArray, JobSource};
+use crate::batch::{ChunkRules, ReferenceBatch};
 use crate::commit::ArrayAddition;
 use crate::error::TargetContext as _;
-use crate::list::{ListOptions, list_chunks, stats_of};
+use crate::list::{ListOptions, ListStats, list_chunks, stats_of};
 use crate::manifest::node_path;
 use crate::metadata::ArrayNode;
+use crate::piece::Shift;
 use crate::region::ChunkBox;
 use crate::source::Source;
 use crate::{Error, ErrorKind, Result};
@@ -19,60 +21,79 @@ use crate::{Error, ErrorKind, Result};
 /// Chunks read from the source at a time.
 const CONCURRENT_COPIES: usize = 16;
 
-/// Copies every chunk of the loaded arrays into an uncommitted store; tells how many of each.
+/// Writes the chunks of the copied arrays into an uncommitted store; tells how many of each.
 pub(super) async fn copy(
     store: &Store,
-    source: &Source,
-    arrays: &[ArrayNode],
-    empty_chunks: EmptyChunks,
+    job: &IngestJob,
     tally: &mut Tally<'_>,
 ) -> Result<Vec<ArrayAddition>> {
     let mut additions = Vec::new();
-    // Copies carry no times.
-    let rules = ChunkRules { empty_chunks, next_second: false };
-    for (position, array) in arrays.iter().enumerate() {
-        if !array.loaded {
-            continue;
-        }
-        let region = ChunkBox::whole(&array.layout);
-        let mut chunks = ReferenceBatch::new(&array.layout, region.clone(), &[]);
-        let mut listing = list_chunks(source, array, region, ListOptions::new(CONCURRENT_COPIES))?;
-        while let Some(records) = listing.batches.try_next().await? {
-            chunks.extend(&records, array, rules)?;
-        }
-        let stats = stats_of(&listing.stats);
-        tally.found(position, chunks.len(), &stats);
-        tally.complete(position, chunks.len(), &stats);
-        let count = chunks.len();
-        let missing = if count < array.layout.chunks() { chunks.first_missing() } else { None };
+    for (position, array) in job.arrays.iter().enumerate().filter(|(_, array)| array.node.loaded) {
+        let (copied, missing) = match &array.chunks {
+            Some(chunks) => {
+                let path = node_path(&array.node.path)?;
+                for (coords, bytes) in chunks {
+                    write(store, &path, coords.clone(), Bytes::copy_from_slice(bytes)).await?;
+                }
+                let count = chunks.iter().filter(|(_, bytes)| !bytes.is_empty()).count() as u64;
+                tally.complete(position, count, &ListStats::default());
+                (count, None)
+            }
+            None => copy_all(store, job, position, array, tally).await?,
+        };
         tally.misses(position, missing.clone());
-        additions.push(ArrayAddition {
-            array: position,
-            references: 0,
-            copied: count,
-            bytes: 0,
-            sample: None,
-            missing,
-        });
-        let path = node_path(&array.path)?;
-        let mut copies = futures::stream::iter(chunks.into_sorted())
-            .map(|chunk| read(source, array, chunk.index).boxed())
-            .buffer_unordered(CONCURRENT_COPIES);
-        while let Some((coords, bytes)) = copies.try_next().await? {
-            let copying = || format!("copy a chunk of array {}", array.path);
-            let coords = ChunkIndices(coords);
-            let session = store.session();
-            let write = session.read().await.get_chunk_writer(&path, &coords).doing(copying)?;
-            let payload = write(bytes).await.doing(copying)?;
-            session
-                .write()
-                .await
-                .set_chunk_ref(path.clone(), coords, Some(payload))
-                .await
-                .doing(copying)?;
-        }
+        additions.push(ArrayAddition { copied, missing, ..ArrayAddition::of(position) });
     }
     Ok(additions)
+}
+
+/// Copies every chunk that an array has in its source; tells how many, and one that is missing.
+async fn copy_all(
+    store: &Store,
+    job: &IngestJob,
+    position: usize,
+    array: &JobArray,
+    tally: &mut Tally<'_>,
+) -> Result<(u64, Option<Vec<u32>>)> {
+    let node = &array.node;
+    let from = array.pieces.first().and_then(|piece| job.sources.get(piece.source));
+    let Some(JobSource { source, .. }) = from else { return Ok((0, None)) };
+    // Copies carry no times.
+    let rules = ChunkRules { empty_chunks: job.empty_chunks, next_second: false };
+    let region = ChunkBox::whole(&node.layout);
+    let mut chunks = ReferenceBatch::new(&node.layout, region.clone(), &[]);
+    let mut listing = list_chunks(source, node, region, ListOptions::new(CONCURRENT_COPIES))?;
+    while let Some(records) = listing.batches.try_next().await? {
+        chunks.extend(&records, node, &Shift::default(), rules)?;
+    }
+    let stats = stats_of(&listing.stats);
+    let count = chunks.len();
+    tally.found(position, count, &stats);
+    tally.complete(position, count, &stats);
+    let missing = if count < node.layout.chunks() { chunks.first_missing() } else { None };
+    let path = node_path(&node.path)?;
+    let mut copies = futures::stream::iter(chunks.into_sorted())
+        .map(|chunk| read(source, node, chunk.index).boxed())
+        .buffer_unordered(CONCURRENT_COPIES);
+    while let Some((coords, bytes)) = copies.try_next().await? {
+        write(store, &path, coords, bytes).await?;
+    }
+    Ok((count, missing))
+}
+
+/// Writes one chunk, or removes it when there are no bytes.
+async fn write(store: &Store, path: &Path, coords: Vec<u32>, bytes: Bytes) -> Result<()> {
+    let copying = || format!("copy a chunk of array {path}");
+    let coords = ChunkIndices(coords);
+    let session = store.session();
+    let payload = if bytes.is_empty() {
+        None
+    } else {
+        let write = session.read().await.get_chunk_writer(path, &coords).doing(copying)?;
+        Some(write(bytes).await.doing(copying)?)
+    };
+    let mut session = session.write().await;
+    session.set_chunk_ref(path.clone(), coords, payload).await.doing(copying)
 }
 
 /// The coordinates and bytes of the chunk at a row-major index.

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use icechunk::Repository;
 use icechunk::format::SnapshotId;
-use icechunk::format::snapshot::NodeData;
+use icechunk::format::snapshot::{NodeData, NodeSnapshot};
 use icechunk::repository::VersionInfo;
 use icechunk::session::{Session, SessionErrorKind};
 use icechunk::store::Store;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::commit::RecordedArray;
 use crate::error::TargetContext as _;
@@ -22,6 +22,8 @@ pub(super) struct Found {
     pub(super) arrays: Vec<String>,
     /// Paths of groups that are there already; they are kept as they are.
     pub(super) groups: HashSet<String>,
+    /// The documents of those arrays.
+    pub(super) documents: HashMap<String, Bytes>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -61,8 +63,9 @@ pub(super) async fn find(
         }
     }
     for array in arrays {
-        if node(&session, &array.path).await?.is_some() {
+        if let Some((_, document)) = node(&session, &array.path).await? {
             found.arrays.push(array.path.clone());
+            found.documents.insert(array.path.clone(), document);
         }
     }
     Ok(found)
@@ -117,24 +120,61 @@ pub(super) fn already_there(paths: &[String], target: &str) -> Error {
         .with_hint("choose another --target-group or --branch, or leave arrays out with --skip")
 }
 
-/// Creates groups (but those in `existing`) and arrays in an uncommitted store.
+/// Creates groups and arrays in an uncommitted store, but for groups that are there and for arrays
+/// that are as they should be.
 pub(super) async fn create(
     store: &Store,
     groups: &[GroupNode],
     arrays: &[ArrayNode],
-    existing: &HashSet<String>,
+    standing: &Found,
 ) -> Result<()> {
     let new_groups = groups
         .iter()
-        .filter(|group| !existing.contains(&group.path))
+        .filter(|group| !standing.groups.contains(&group.path))
         .map(|group| (&group.path, &group.document));
-    let new_arrays = arrays.iter().map(|array| (&array.path, &array.document));
+    let new_arrays = arrays
+        .iter()
+        .filter(|array| {
+            let there = standing.documents.get(&array.path);
+            there.is_none_or(|document| *document != array.document)
+        })
+        .map(|array| (&array.path, &array.document));
     for (path, document) in new_groups.chain(new_arrays) {
         let key = format!("{}/zarr.json", path.trim_end_matches('/'));
         store
             .set(key.trim_start_matches('/'), Bytes::copy_from_slice(document))
             .await
             .doing(|| format!("create {path}"))?;
+    }
+    Ok(())
+}
+
+/// Removes what stands at `paths` in an uncommitted session: arrays, and everything in groups. The
+/// groups themselves stay, since they may be changed but not made anew.
+pub(super) async fn remove(session: &mut Session, paths: &[String]) -> Result<()> {
+    for path in paths {
+        let root = node_path(path)?;
+        let removing = || format!("remove {path}");
+        let below: Vec<NodeSnapshot> = match session.get_node(&root).await {
+            Ok(NodeSnapshot { node_data: NodeData::Array { .. }, .. }) => {
+                session.delete_array(root).await.doing(removing)?;
+                continue;
+            }
+            Ok(_) => session
+                .list_nodes(&root)
+                .await
+                .doing(removing)?
+                .collect::<std::result::Result<_, _>>()
+                .doing(removing)?,
+            Err(error) if matches!(error.kind, SessionErrorKind::NodeNotFound { .. }) => continue,
+            Err(error) => return Err(error).doing(removing),
+        };
+        // Those farthest down first.
+        for node in below.into_iter().rev() {
+            if node.path != root && node.path.starts_with(&root) {
+                session.delete_node(node).await.doing(removing)?;
+            }
+        }
     }
     Ok(())
 }

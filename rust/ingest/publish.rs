@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::commit::{
-    STAGING_PREFIX, StagedRun, publish as move_branch, remove, remove_finished, replay,
+    STAGING_PREFIX, StagedRun, Touched, publish as move_branch, remove, remove_finished, replay,
     snapshot_id, staged_runs,
 };
 use crate::error::TargetContext as _;
@@ -82,7 +82,8 @@ pub async fn publish(job: PublishJob) -> Result<PublishReport> {
                 .await
                 .doing(|| format!("read the tip of branch {branch}"))?;
             let staged: Vec<_> = run.snapshots.iter().map(|snapshot| snapshot.id.clone()).collect();
-            let new = replay(repository, &staged, &arrays(&run), &run.record.groups, &now).await?;
+            let touched = Touched { began_with: base.clone(), ..touched(&run) };
+            let new = replay(repository, &staged, &touched, &now).await?;
             move_branch(repository, branch, Some(&now), &new, &staging).await?;
             report.rebased = true;
             report.snapshot_id = new.to_string();
@@ -94,9 +95,14 @@ pub async fn publish(job: PublishJob) -> Result<PublishReport> {
     Ok(report)
 }
 
-/// The paths of the arrays that a run has created.
-fn arrays(run: &StagedRun) -> Vec<String> {
-    run.record.arrays.iter().map(|array| array.path.clone()).collect()
+/// What a run has made or changed.
+fn touched(run: &StagedRun) -> Touched<'_> {
+    Touched {
+        arrays: run.record.arrays.iter().map(|array| array.path.as_str()).collect(),
+        groups: run.record.groups.iter().map(String::as_str).collect(),
+        replaced: run.record.replaced.iter().map(String::as_str).collect(),
+        began_with: None,
+    }
 }
 
 fn chosen(mut runs: Vec<StagedRun>, run_id: Option<&str>, url: &str) -> Result<StagedRun> {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::metadata::ArrayLayout;
+use crate::piece::{Piece, piece_of};
 use crate::plan::{Batches, Part};
 
 /// The most parts that are listed as one unit.
@@ -42,10 +43,47 @@ impl Expectation {
     }
 }
 
+/// What is to be listed, and in which order.
+#[derive(Clone, Copy)]
+pub(super) struct Plan<'a> {
+    pub(super) batches: &'a Batches,
+    /// Of all arrays, by position.
+    pub(super) layouts: &'a [ArrayLayout],
+    /// Of all arrays: batches are listed as far as a piece holds them.
+    pub(super) pieces: &'a [&'a [Piece]],
+}
+
+impl Plan<'_> {
+    /// What is to be listed of a batch. Every part lies in one piece.
+    fn parts(&self, batch: u64) -> Vec<Part> {
+        let mut within = Vec::new();
+        for Part { array, region } in self.batches.parts(batch, self.layouts) {
+            let pieces = self.pieces.get(array).copied().unwrap_or_default();
+            let shared = pieces.iter().filter_map(|piece| piece.target.intersection(&region));
+            within.extend(shared.map(|region| Part { array, region }));
+        }
+        within
+    }
+
+    /// Adds a part; one that continues the last part of its array becomes one with it, so that
+    /// sparse neighbours are listed as one range.
+    fn append(&self, parts: &mut Vec<Part>, part: Part) {
+        let pieces = self.pieces.get(part.array).copied().unwrap_or_default();
+        let last = parts.iter_mut().rev().take(64).find(|last| last.array == part.array);
+        let joined = last.and_then(|last| {
+            let joined = last.region.joined(&part.region)?;
+            piece_of(pieces, &joined).is_some().then_some((last, joined))
+        });
+        match joined {
+            Some((last, joined)) => last.region = joined,
+            None => parts.push(part),
+        }
+    }
+}
+
 /// The parts that are still to be listed.
 pub(super) struct Queue<'a> {
-    batches: &'a Batches,
-    layouts: &'a [ArrayLayout],
+    plan: Plan<'a>,
     /// Of each array.
     pub(super) expectations: Vec<Expectation>,
     /// Parts of batches that were begun.
@@ -57,14 +95,13 @@ pub(super) struct Queue<'a> {
 impl<'a> Queue<'a> {
     /// Everything from batch `next` on, and before it `rest`.
     pub(super) fn new(
-        batches: &'a Batches,
-        layouts: &'a [ArrayLayout],
+        plan: Plan<'a>,
         expectations: Vec<Expectation>,
         next: u64,
         rest: impl Iterator<Item = Part>,
     ) -> Self {
-        let total = batches.count(layouts);
-        Self { batches, layouts, expectations, back: rest.collect(), next, total }
+        let total = plan.batches.count(plan.layouts);
+        Self { plan, expectations, back: rest.collect(), next, total }
     }
 
     /// The next parts that are expected to hold no more than `room` chunks; when nothing fits, the
@@ -76,7 +113,7 @@ impl<'a> Queue<'a> {
             let put_back = self.back.front().cloned();
             let parts = match &put_back {
                 Some(part) => vec![part.clone()],
-                None if self.next < self.total => self.batches.parts(self.next, self.layouts),
+                None if self.next < self.total => self.plan.parts(self.next),
                 None => break,
             };
             let expected = parts.iter().map(|part| self.expected(part));
@@ -91,7 +128,7 @@ impl<'a> Queue<'a> {
                 self.next += 1;
             }
             for part in parts {
-                append(&mut taken, part);
+                self.plan.append(&mut taken, part);
             }
         }
         taken
@@ -122,18 +159,5 @@ impl<'a> Queue<'a> {
     pub(super) fn expected(&self, part: &Part) -> u64 {
         let chunks = part.region.chunks();
         self.expectations.get(part.array).map_or(chunks, |expected| expected.of(chunks))
-    }
-}
-
-/// Adds a part; one that continues the last part of its array becomes one with it, so that sparse
-/// neighbours are listed as one range.
-fn append(parts: &mut Vec<Part>, part: Part) {
-    let last = parts.iter_mut().rev().take(64).find(|last| last.array == part.array);
-    match last {
-        Some(last) => match last.region.joined(&part.region) {
-            Some(joined) => last.region = joined,
-            None => parts.push(part),
-        },
-        None => parts.push(part),
     }
 }

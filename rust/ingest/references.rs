@@ -4,6 +4,7 @@
 //! commit may, which happens where an array is fuller than its plan supposed, its listing is given
 //! up and it is cut in two.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -12,6 +13,7 @@ use futures::stream::BoxStream;
 
 use super::queue::Queue;
 use super::tally::Tally;
+use super::{JobArray, JobSource};
 use crate::Result;
 use crate::batch::{ChunkRules, EmptyChunks, ReferenceBatch};
 use crate::commit::{ArrayAddition, Completed, Staging};
@@ -20,10 +22,9 @@ use crate::list::limit::ConcurrencyLimit;
 use crate::list::{
     ChunkColumns, ListOptions, ListStats, Listing, PAGE_SIZE, list_chunks, stats_of,
 };
-use crate::manifest::{ArrayReferences, ManifestWriter, NewManifests};
-use crate::metadata::ArrayNode;
+use crate::manifest::{ArrayReferences, Changes, ManifestWriter, NewManifests};
+use crate::piece::{Piece, piece_of};
 use crate::plan::{Part, PlanLimits};
-use crate::region::ChunkBox;
 use crate::source::Source;
 
 /// Parts listed at a time, when they are small. Each keeps pages of its own that wait, so that
@@ -36,21 +37,33 @@ const BUSY_PAGES: u64 = 64;
 /// What is to be listed, and how.
 #[derive(Clone)]
 pub(super) struct Work<'a> {
-    pub(super) source: &'a Source,
-    pub(super) container: &'a SourceContainer,
-    pub(super) arrays: &'a [ArrayNode],
+    pub(super) sources: &'a [JobSource],
+    /// Of each source, by position.
+    pub(super) containers: &'a [SourceContainer],
+    pub(super) arrays: &'a [JobArray],
     /// Chunks along each dimension of an array's manifests, by position.
     pub(super) splits: &'a [Vec<u32>],
     pub(super) empty_chunks: EmptyChunks,
     pub(super) locations: Locations,
+    /// Whether there may be references already, which what is found takes the place of.
+    pub(super) replaces: bool,
     pub(super) limits: PlanLimits,
     /// Requests in flight, over all arrays.
     pub(super) in_flight: Arc<ConcurrencyLimit>,
 }
 
+impl<'a> Work<'a> {
+    /// Where the chunks of a part are.
+    fn piece(&self, part: &Part) -> Option<(&'a Piece, &'a Source)> {
+        let piece = piece_of(&self.arrays.get(part.array)?.pieces, &part.region)?;
+        Some((piece, &self.sources.get(piece.source)?.source))
+    }
+}
+
 /// A part that is listed completely.
-struct Complete {
+struct Complete<'a> {
     part: Part,
+    piece: &'a Piece,
     batch: ReferenceBatch,
     stats: ListStats,
 }
@@ -62,10 +75,12 @@ struct Run<'a, 'b> {
     tally: &'a mut Tally<'b>,
     writer: ManifestWriter,
     /// Parts that wait for a commit, and their references.
-    ready: Vec<Complete>,
+    ready: Vec<Complete<'a>>,
     references: u64,
-    /// Known when the first chunk is: the source is asked about the times it lists.
-    rules: Option<ChunkRules>,
+    /// What is complete without a change, to be told with the next commit.
+    unchanged: Vec<ArrayAddition>,
+    /// Of each source; known when its first chunk is: it is asked about the times it lists.
+    rules: HashMap<usize, ChunkRules>,
 }
 
 /// Lists everything in the queue and commits what is found.
@@ -84,8 +99,16 @@ pub(super) async fn ingest<'b>(
         .references_per_manifest
         .saturating_mul(u32::try_from(limits.builders).unwrap_or(u32::MAX));
     let writer = ManifestWriter::new(repository, staging.tip(), in_the_making).await?;
-    let mut run =
-        Run { work, staging, tally, writer, ready: Vec::new(), references: 0, rules: None };
+    let mut run = Run {
+        work,
+        staging,
+        tally,
+        writer,
+        ready: Vec::new(),
+        references: 0,
+        unchanged: Vec::new(),
+        rules: HashMap::new(),
+    };
     loop {
         let room = limits.references_per_commit.saturating_sub(run.references);
         let unit = queue.take(room, run.references == 0);
@@ -111,10 +134,11 @@ pub(super) async fn ingest<'b>(
     run.commit(&queue).await
 }
 
-impl Run<'_, '_> {
+impl<'a> Run<'a, '_> {
     /// Lists parts until all are complete or a commit is full; gives back those that are not.
     async fn list(&mut self, unit: Vec<Part>, queue: &mut Queue<'_>) -> Result<Vec<Part>> {
-        let mut open: Vec<Option<Complete>> = unit.iter().map(|part| self.begin(part)).collect();
+        let mut open: Vec<Option<Complete<'_>>> =
+            unit.iter().map(|part| self.begin(part)).collect();
         let listings: Vec<_> = unit
             .iter()
             .enumerate()
@@ -131,16 +155,16 @@ impl Run<'_, '_> {
             let Some(slot) = open.get_mut(number) else { continue };
             let Some(current) = slot.as_mut() else { continue };
             current.stats.add(&stats);
-            let position = current.part.array;
-            let Some(array) = self.work.arrays.get(position) else { continue };
+            let (position, piece) = (current.part.array, current.piece);
             let mut added = 0;
             if let Some(records) = &records {
-                let rules = if let Some(rules) = self.rules {
-                    rules
+                let rules = if let Some(rules) = self.rules.get(&piece.source) {
+                    *rules
                 } else {
-                    *self.rules.insert(rules_of(self.work, array, records, self.tally).await?)
+                    let rules = rules_of(self.work, piece, records, self.tally).await?;
+                    *self.rules.entry(piece.source).or_insert(rules)
                 };
-                added = current.batch.extend(records, array, rules)?;
+                added = current.batch.extend(records, &piece.array, &piece.shift, rules)?;
             }
             listed += added;
             self.tally.found(position, added, &stats);
@@ -158,14 +182,15 @@ impl Run<'_, '_> {
         Ok(Vec::new())
     }
 
-    fn begin(&self, part: &Part) -> Option<Complete> {
+    fn begin(&self, part: &Part) -> Option<Complete<'a>> {
         let array = self.work.arrays.get(part.array)?;
         let split = self.work.splits.get(part.array)?;
-        let batch = ReferenceBatch::new(&array.layout, part.region.clone(), split);
-        Some(Complete { part: part.clone(), batch, stats: ListStats::default() })
+        let (piece, _) = self.work.piece(part)?;
+        let batch = ReferenceBatch::new(&array.node.layout, part.region.clone(), split);
+        Some(Complete { part: part.clone(), piece, batch, stats: ListStats::default() })
     }
 
-    fn accept(&mut self, complete: Complete, queue: &mut Queue<'_>) {
+    fn accept(&mut self, complete: Complete<'a>, queue: &mut Queue<'_>) {
         let found = complete.batch.len();
         self.references += found;
         self.tally.complete(complete.part.array, found, &complete.stats);
@@ -176,7 +201,7 @@ impl Run<'_, '_> {
     }
 
     /// The parts that are not complete; a lone one that fills a commit by itself is cut in two.
-    fn give_up(&mut self, open: Vec<Option<Complete>>, queue: &mut Queue<'_>) -> Vec<Part> {
+    fn give_up(&mut self, open: Vec<Option<Complete<'_>>>, queue: &mut Queue<'_>) -> Vec<Part> {
         let alone = self.references == 0;
         let open: Vec<_> = open.into_iter().flatten().collect();
         for given_up in &open {
@@ -210,53 +235,67 @@ impl Run<'_, '_> {
         Some(vec![Part { array, region: low }, Part { array, region: high }])
     }
 
-    /// Commits what is ready, and what that completes.
+    /// Commits what is ready, and what that completes; nothing, when nothing is to be changed.
     async fn commit(&mut self, queue: &Queue<'_>) -> Result<()> {
         let ready = std::mem::take(&mut self.ready);
         let mut arrays = Vec::new();
         let mut additions: Vec<ArrayAddition> = Vec::new();
-        for Complete { part, mut batch, .. } in ready {
+        for Complete { part, piece, mut batch, .. } in ready {
             let position = part.array;
-            let Some(array) = self.work.arrays.get(position) else { continue };
+            let (Some(array), Some(container)) =
+                (self.work.arrays.get(position), self.work.containers.get(piece.source))
+            else {
+                continue;
+            };
             let missing =
                 if batch.len() < part.region.chunks() { batch.first_missing() } else { None };
             self.tally.misses(position, missing.clone());
-            if batch.is_empty() {
+            if batch.is_empty() && !self.work.replaces {
                 continue;
             }
             additions.push(ArrayAddition {
-                array: position,
                 references: batch.len(),
-                copied: 0,
                 bytes: batch.bytes(),
                 sample: batch.first().map(|chunk| chunk.index),
                 missing,
+                ..ArrayAddition::of(position)
             });
-            let locations = self.work.container.locations(array, self.work.locations)?;
-            arrays.push(ArrayReferences { path: array.path.clone(), locations, batch });
+            let locations = container.piece_locations(piece, self.work.locations)?;
+            arrays.push(ArrayReferences { path: array.node.path.clone(), locations, batch });
         }
-        if self.references == 0 {
+        self.references = 0;
+        if arrays.is_empty() {
             return Ok(());
         }
         self.tally.begin("commit");
-        let written = self.writer.write(arrays).await?;
-        let (manifests, manifest_bytes) = weight(&written);
-        for addition in &additions {
+        let written = self.writer.write(self.staging.tip(), arrays).await?;
+        let mut changes = Changes::default();
+        for (addition, array) in additions.iter_mut().zip(&written) {
+            changes.add(array.changes);
+            addition.changed = array.changes.changed;
+            addition.unchanged = array.changes.unchanged;
+            addition.removed = array.changes.removed;
             self.tally.add(addition);
         }
+        let mut arrays = std::mem::take(&mut self.unchanged);
+        arrays.extend(additions);
+        if changes.count() == 0 {
+            self.unchanged = arrays;
+            return Ok(());
+        }
+        let (manifests, manifest_bytes) = weight(&written);
         let completed = Completed {
             next: queue.next(),
             all: queue.is_empty(),
-            arrays: additions,
+            arrays,
             manifests,
             manifest_bytes,
             ..Completed::default()
         }
         .with_rest(queue.rest());
-        let what = format!("{} references", self.references);
+        let what = format!("{} references", changes.count());
         self.staging.commit(&what, written, completed).await?;
         self.tally.committed(self.staging.commits());
-        self.references = 0;
         Ok(())
     }
 }
@@ -272,9 +311,9 @@ type Listed = (usize, Result<Option<RecordBatch>>, ListStats);
 
 /// The listing of one part, which begins when it is first polled.
 fn listing(number: usize, work: &Work<'_>, part: &Part) -> Option<BoxStream<'static, Listed>> {
-    let array = work.arrays.get(part.array)?.clone();
-    let (source, limit) = (work.source.clone(), Arc::clone(&work.in_flight));
-    let region: ChunkBox = part.region.clone();
+    let (piece, source) = work.piece(part)?;
+    let (source, array) = (source.clone(), piece.array.clone());
+    let (region, limit) = (piece.shift.box_in_source(&part.region), Arc::clone(&work.in_flight));
     let pages = futures::stream::once(async move {
         let options = ListOptions { limit, ..ListOptions::new(1) };
         match list_chunks(&source, &array, region, options) {
@@ -300,18 +339,22 @@ fn listing(number: usize, work: &Work<'_>, part: &Part) -> Option<BoxStream<'sta
     Some(pages.flatten().boxed())
 }
 
-/// How this run's chunks become references, judged by the first of them.
+/// How a source's chunks become references, judged by the first of them.
 async fn rules_of(
     work: &Work<'_>,
-    array: &ArrayNode,
+    piece: &Piece,
     records: &RecordBatch,
     tally: &mut Tally<'_>,
 ) -> Result<ChunkRules> {
+    let array = &piece.array;
     let columns = ChunkColumns::of(records)?;
     let coords = columns.coords.get(..array.layout.ndim()).unwrap_or_default();
-    let next_second = match columns.last_modified.first() {
-        Some(time) => work.source.refuses_listed_times(&array.source_key(coords), *time).await?,
-        None => false,
+    let source = work.sources.get(piece.source);
+    let next_second = match (columns.last_modified.first(), source) {
+        (Some(time), Some(JobSource { source, .. })) => {
+            source.refuses_listed_times(&array.source_key(coords), *time).await?
+        }
+        _ => false,
     };
     if next_second {
         tally.warn(

@@ -4,10 +4,10 @@ use icechunk::format::SnapshotId;
 use serde::Serialize;
 
 use super::tally::Tally;
-use super::{IngestJob, has_references};
+use super::{IngestJob, JobArray, Published};
 use crate::commit::{PublishedRun, Staging};
 use crate::container::SourceContainer;
-use crate::metadata::ArrayNode;
+use crate::piece::chunks_of;
 
 /// The result of an ingest; sizes are in bytes.
 ///
@@ -31,8 +31,12 @@ pub struct IngestReport {
     pub resumed_batches: u64,
     /// An earlier run had published the same; this one wrote nothing.
     pub already_published: bool,
-    /// URL prefix of the virtual chunk container, which readers authorise.
+    /// URL prefix of the virtual chunk container of the first source, which readers authorise.
     pub container: String,
+    /// Those of all sources.
+    pub containers: Vec<String>,
+    /// The tip of the branch before.
+    pub previous_snapshot_id: Option<String>,
     /// Commits.
     pub commits: u64,
     /// Manifest files written.
@@ -43,8 +47,14 @@ pub struct IngestReport {
     pub list_requests: u64,
     /// Keys seen in listings.
     pub keys_listed: u64,
-    /// Virtual references written.
+    /// Virtual references written: those that are new or other than before.
     pub references_written: u64,
+    /// References where there was none before.
+    pub added: u64,
+    /// References where there was another before.
+    pub changed: u64,
+    /// References that are no longer there.
+    pub removed: u64,
     /// Bytes of the objects referenced.
     pub bytes_referenced: u64,
     /// The arrays, in the order of the source.
@@ -64,9 +74,9 @@ pub struct ArrayReport {
     pub chunk_shape: Vec<u64>,
     /// Chunks along each dimension.
     pub grid_shape: Vec<u64>,
-    /// Chunks that the grid has room for.
+    /// Chunks that there is room for where the array was listed or copied.
     pub chunks_in_region: u64,
-    /// Virtual references written; 0 when the chunks were copied.
+    /// Chunks found, each of which is referenced now; 0 when the chunks were copied.
     pub references: u64,
     /// Chunks that are not in the source; they read as the fill value.
     pub missing: u64,
@@ -77,22 +87,26 @@ pub struct ArrayReport {
 impl ArrayReport {
     /// The report of an array of which nothing has been found yet.
     #[must_use]
-    pub fn new(array: &ArrayNode) -> Self {
-        let layout = &array.layout;
+    pub fn new(array: &JobArray) -> Self {
+        let (node, layout) = (&array.node, &array.node.layout);
+        let chunks = match &array.chunks {
+            Some(chunks) => chunks.len() as u64,
+            None => chunks_of(&array.pieces),
+        };
         Self {
-            path: array.path.clone(),
+            path: node.path.clone(),
             shape: layout.shape().to_vec(),
             chunk_shape: layout.chunk_shape().to_vec(),
             grid_shape: layout.grid_shape().to_vec(),
-            chunks_in_region: layout.chunks(),
+            chunks_in_region: chunks,
             references: 0,
-            missing: layout.chunks(),
-            loaded: array.loaded,
+            missing: chunks,
+            loaded: node.loaded,
         }
     }
 
     /// The report of an array whose chunks were not looked at.
-    pub(super) fn unread(array: &ArrayNode) -> Self {
+    pub(super) fn unread(array: &JobArray) -> Self {
         Self { missing: 0, ..Self::new(array) }
     }
 
@@ -109,27 +123,37 @@ impl ArrayReport {
 pub(super) fn report(
     job: &IngestJob,
     target: &str,
-    container: &SourceContainer,
+    containers: &[SourceContainer],
     staging: &Staging<'_>,
     tally: Tally<'_>,
+    published: Published,
 ) -> IngestReport {
     let (manifests_written, manifest_bytes) = staging.manifests();
-    let tally = tally.finish(&job.arrays);
+    let mut tally = tally.finish(&job.arrays);
+    let base = staging.record().base.clone();
+    if published == Published::Nothing {
+        tally.warn("the target is as the source already; nothing was written".to_owned());
+    }
+    let nothing = published == Published::Nothing;
     IngestReport {
         run_id: staging.run_id().to_owned(),
-        snapshot_id: staging.tip().to_string(),
-        published: job.finish.publish,
+        snapshot_id: base.clone().filter(|_| nothing).unwrap_or(staging.tip().to_string()),
+        published: published == Published::Now,
+        previous_snapshot_id: base,
         resumed_batches: staging.resumed_batches(),
-        commits: staging.commits(),
+        commits: if nothing { 0 } else { staging.commits() },
         manifests_written,
         manifest_bytes,
         list_requests: tally.list_requests,
         keys_listed: tally.keys_listed,
-        references_written: tally.references_written,
+        references_written: tally.references_written(),
+        added: tally.changes.added,
+        changed: tally.changes.changed,
+        removed: tally.changes.removed,
         bytes_referenced: tally.bytes_referenced,
         arrays: tally.reports,
         warnings: tally.warnings,
-        ..blank_report(job, target, container)
+        ..blank_report(job, target, containers)
     }
 }
 
@@ -138,7 +162,7 @@ pub(super) fn already_published(
     run: &PublishedRun,
     job: &IngestJob,
     target: &str,
-    container: &SourceContainer,
+    containers: &[SourceContainer],
 ) -> IngestReport {
     IngestReport {
         run_id: run.run_id.clone(),
@@ -150,7 +174,7 @@ pub(super) fn already_published(
             "this ingest was published before, as snapshot {}; nothing was written",
             run.snapshot_id
         )],
-        ..blank_report(job, target, container)
+        ..blank_report(job, target, containers)
     }
 }
 
@@ -159,30 +183,34 @@ pub(super) fn nothing_to_create(
     tip: &SnapshotId,
     job: &IngestJob,
     target: &str,
-    container: &SourceContainer,
+    containers: &[SourceContainer],
     mut warnings: Vec<String>,
 ) -> IngestReport {
     warnings.push(format!(
         "{} has no arrays to ingest, and its groups are in the target; nothing was written",
-        job.source_url
+        job.source_urls()
     ));
     IngestReport {
         snapshot_id: tip.to_string(),
         published: true,
         already_published: true,
         warnings,
-        ..blank_report(job, target, container)
+        ..blank_report(job, target, containers)
     }
 }
 
 /// What a report says of the job itself.
-fn blank_report(job: &IngestJob, target: &str, container: &SourceContainer) -> IngestReport {
-    let prefix = container.container().url_prefix();
+fn blank_report(job: &IngestJob, target: &str, containers: &[SourceContainer]) -> IngestReport {
+    let prefixes = containers.iter().map(|container| container.container().url_prefix());
+    let mut containers: Vec<String> = prefixes.map(str::to_owned).collect();
+    containers.dedup();
+    containers.retain(|_| job.has_references());
     IngestReport {
-        source: job.source_url.clone(),
+        source: job.source_urls(),
         target: target.to_owned(),
         branch: job.branch.clone(),
-        container: if has_references(&job.arrays) { prefix.to_owned() } else { String::new() },
+        container: containers.first().cloned().unwrap_or_default(),
+        containers,
         ..IngestReport::default()
     }
 }

@@ -5,17 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use icechunk::Repository;
-use serde_json::{Map, Value};
-
-use super::nodes;
+use super::{JobArray, nodes};
+use crate::agreement::{Shapes, compare};
 use crate::commit::{RecordedArray, RunOptions, StagedRun};
 use crate::metadata::{ArrayLayout, ArrayNode};
 use crate::{Error, ErrorKind, Result};
-
-/// Attributes that change what the stored numbers mean.
-const MEANING: [&str; 7] =
-    ["scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned", "units", "calendar"];
+use icechunk::Repository;
 
 /// The arrays of a run, as it began with them, in its order.
 pub(super) struct Resumed {
@@ -86,7 +81,7 @@ pub(super) async fn check(
             return differs(what);
         }
         let mut changes = Vec::new();
-        match compare(&document, &array.document, &mut changes) {
+        match compare(&document, &array.document, Shapes::Grown, &mut changes) {
             Ok(()) => {}
             Err(what) => return differs(format!("array {}: {what}", then.path)),
         }
@@ -109,13 +104,28 @@ pub(super) async fn check(
     }
 }
 
+/// Arrays as a run began with them: nodes are put in its order, and what has been added to the
+/// source since is left out.
+pub(super) fn reshaped(mut arrays: Vec<JobArray>, nodes: Vec<ArrayNode>) -> Vec<JobArray> {
+    let mut reshaped = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        if let Some(at) = arrays.iter().position(|array| array.node.path == node.path) {
+            let mut array = arrays.swap_remove(at);
+            array.reshape(node);
+            reshaped.push(array);
+        }
+    }
+    reshaped
+}
+
 fn other_options(then: &RunOptions, now: &RunOptions) -> Option<String> {
-    let RunOptions { source, mode, empty_chunks, locations } = then;
+    let RunOptions { source, mode, empty_chunks, locations, plan } = then;
     [
         ("the source", source, &now.source),
         ("--mode", mode, &now.mode),
         ("--empty-chunks", empty_chunks, &now.empty_chunks),
         ("--locations", locations, &now.locations),
+        ("the region or dimension", plan, &now.plan),
     ]
     .into_iter()
     .find(|(_, then, now)| then != now)
@@ -137,104 +147,4 @@ fn other_array(then: &RecordedArray, array: &ArrayNode) -> Option<String> {
         ));
     }
     (then.keys != now.keys).then(|| format!("array {path} has other chunk keys now"))
-}
-
-/// Compares two metadata documents of one array; harmless differences are added to `changes`.
-fn compare(then: &[u8], now: &[u8], changes: &mut Vec<String>) -> Result<(), String> {
-    if then == now {
-        return Ok(());
-    }
-    let parse = |document: &[u8]| {
-        serde_json::from_slice::<Map<String, Value>>(document)
-            .map_err(|error| format!("its metadata cannot be read ({error})"))
-    };
-    let (then, now) = (parse(then)?, parse(now)?);
-    let fields: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
-    for field in fields {
-        let (was, is) = (then.get(field), now.get(field));
-        match field.as_str() {
-            _ if was == is => {}
-            "shape" => changes.push(grown(was, is)?),
-            "attributes" => attributes(was, is, changes)?,
-            _ if was.is_none_or(Value::is_null) && is.is_none_or(Value::is_null) => {}
-            field => {
-                return Err(format!("its {field} was {} and is {} now", shown(was), shown(is)));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn grown(was: Option<&Value>, is: Option<&Value>) -> Result<String, String> {
-    let lengths = |shape: Option<&Value>| {
-        shape
-            .and_then(Value::as_array)
-            .map(|shape| shape.iter().filter_map(Value::as_u64).collect::<Vec<_>>())
-            .unwrap_or_default()
-    };
-    let (then, now) = (lengths(was), lengths(is));
-    if then.len() == now.len() && then.iter().zip(&now).all(|(then, now)| now >= then) {
-        return Ok(format!(
-            "it has grown from {then:?} to {now:?} since this ingest began, which goes on with the \
-             former; append the rest afterwards"
-        ));
-    }
-    Err(format!("its shape was {then:?} and is {now:?} now"))
-}
-
-fn attributes(
-    was: Option<&Value>,
-    is: Option<&Value>,
-    changes: &mut Vec<String>,
-) -> Result<(), String> {
-    let value = |attributes: Option<&Value>, name: &str| attributes?.get(name).cloned();
-    for name in MEANING {
-        let (then, now) = (value(was, name), value(is, name));
-        if then != now {
-            return Err(format!(
-                "its attribute {name} was {} and is {} now",
-                shown(then.as_ref()),
-                shown(now.as_ref())
-            ));
-        }
-    }
-    changes.push("its attributes have changed; those of the beginning are kept".to_owned());
-    Ok(())
-}
-
-fn shown(value: Option<&Value>) -> String {
-    value.map_or_else(|| "absent".to_owned(), Value::to_string)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn compared(then: &str, now: &str) -> Result<Vec<String>, String> {
-        let mut changes = Vec::new();
-        compare(then.as_bytes(), now.as_bytes(), &mut changes).map(|()| changes)
-    }
-
-    #[test]
-    fn growth_and_titles_are_harmless() {
-        assert_eq!(compared(r#"{"a": 1}"#, r#"{ "a": 1, "b": null }"#).unwrap(), [""; 0]);
-        let changes = compared(r#"{"shape": [3, 4]}"#, r#"{"shape": [5, 4]}"#).unwrap();
-        assert!(changes[0].contains("from [3, 4] to [5, 4]"), "{changes:?}");
-        let titles = [r#"{"attributes": {"title": "a"}}"#, r#"{"attributes": {"title": "b"}}"#];
-        assert_eq!(compared(titles[0], titles[1]).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn what_changes_the_numbers_is_not() {
-        for (then, now, said) in [
-            (r#"{"shape": [3]}"#, r#"{"shape": [2]}"#, "shape was [3] and is [2]"),
-            (r#"{"shape": [3]}"#, r#"{"shape": [3, 1]}"#, "shape was"),
-            (r#"{"data_type": "int8"}"#, r#"{"data_type": "int16"}"#, "data_type was \"int8\""),
-            (r#"{"fill_value": 0}"#, r#"{"fill_value": 1}"#, "fill_value was 0 and is 1"),
-            (r#"{"attributes": {}}"#, r#"{"attributes": {"units": "K"}}"#, "units was absent"),
-        ] {
-            let error = compared(then, now).unwrap_err();
-            assert!(error.contains(said), "{error}");
-        }
-    }
 }

@@ -1,9 +1,12 @@
 //! Counts what an ingest has found and written, and tells the caller as it goes.
 
+use super::JobArray;
 use super::report::ArrayReport;
 use crate::commit::ArrayAddition;
 use crate::list::ListStats;
+use crate::manifest::Changes;
 use crate::metadata::ArrayNode;
+use crate::piece::chunks_of;
 use crate::progress::{OnProgress, Progress};
 
 /// Running figures; arrays are known by their position.
@@ -11,7 +14,8 @@ pub(super) struct Tally<'a> {
     pub(super) reports: Vec<ArrayReport>,
     pub(super) list_requests: u64,
     pub(super) keys_listed: u64,
-    pub(super) references_written: u64,
+    /// How references differ from those of before.
+    pub(super) changes: Changes,
     pub(super) bytes_referenced: u64,
     pub(super) warnings: Vec<String>,
     /// Row-major index of one committed chunk of each array that has any.
@@ -29,18 +33,18 @@ pub(super) struct Tally<'a> {
 
 impl<'a> Tally<'a> {
     pub(super) fn new(
-        arrays: &[ArrayNode],
+        arrays: &[JobArray],
         warnings: Vec<String>,
         on_progress: &'a OnProgress,
     ) -> Self {
-        let referenced = arrays.iter().filter(|array| !array.loaded);
+        let referenced = arrays.iter().filter(|array| !array.node.loaded);
         let chunks_possible =
-            referenced.map(|array| array.layout.chunks()).fold(0, u64::saturating_add);
+            referenced.map(|array| chunks_of(&array.pieces)).fold(0, u64::saturating_add);
         let mut tally = Self {
             reports: arrays.iter().map(ArrayReport::new).collect(),
             list_requests: 0,
             keys_listed: 0,
-            references_written: 0,
+            changes: Changes::default(),
             bytes_referenced: 0,
             warnings,
             samples: vec![None; arrays.len()],
@@ -122,7 +126,9 @@ impl<'a> Tally<'a> {
             *sample = sample.or(addition.sample);
         }
         self.misses(addition.array, addition.missing.clone());
-        self.references_written += addition.references;
+        let ArrayAddition { references, changed, unchanged, removed, .. } = *addition;
+        let added = references.saturating_sub(changed + unchanged);
+        self.changes.add(Changes { added, changed, removed, unchanged });
         self.bytes_referenced += addition.bytes;
         if let Some(report) = self.reports.get(addition.array) {
             self.progress.array.clone_from(&report.path);
@@ -140,19 +146,24 @@ impl<'a> Tally<'a> {
         self.live_total += addition.references;
         self.progress.chunks_found = self.live_total;
         self.add(addition);
-        self.progress.references_written = self.references_written;
+        self.progress.references_written = self.references_written();
     }
 
     /// What was added has been committed.
     pub(super) fn committed(&mut self, commits: u64) {
-        self.progress.references_written = self.references_written;
+        self.progress.references_written = self.references_written();
         self.progress.commits = commits;
         self.begin("list");
     }
 
+    /// References that are new or other than before.
+    pub(super) fn references_written(&self) -> u64 {
+        self.changes.added + self.changes.changed
+    }
+
     /// The figures with all warnings.
-    pub(super) fn finish(mut self, arrays: &[ArrayNode]) -> Self {
-        for (array, stats) in arrays.iter().zip(&self.listings) {
+    pub(super) fn finish(mut self, arrays: &[JobArray]) -> Self {
+        for (array, stats) in arrays.iter().map(|array| &array.node).zip(&self.listings) {
             self.warnings.extend(foreign_warning(array, stats));
             let about = stats.warnings.iter();
             self.warnings.extend(about.map(|text| format!("array {}: {text}", array.path)));

@@ -71,10 +71,24 @@ fn cut<'a>(
     references: &'a [Packed],
     most: usize,
 ) -> Vec<&'a [Packed]> {
+    let coords = |reference: &Packed| {
+        let mut coords = vec![0; grid.ndim()];
+        grid.coords(origin, reference.index(), &mut coords);
+        coords
+    };
+    cut_by(references, coords, most)
+}
+
+/// The same for anything sorted that has coordinates.
+pub(super) fn cut_by<T>(
+    references: &[T],
+    coords: impl Fn(&T) -> Vec<u32>,
+    most: usize,
+) -> Vec<&[T]> {
     let mut pieces = Vec::new();
     let mut waiting = vec![references];
     while let Some(piece) = waiting.pop() {
-        match cut_position(grid, origin, piece, most) {
+        match cut_position(piece, &coords, most) {
             Some(at) => {
                 let (before, after) = piece.split_at(at);
                 waiting.extend([after, before]);
@@ -86,20 +100,10 @@ fn cut<'a>(
 }
 
 /// Where to cut a piece that is too large.
-fn cut_position(
-    grid: &SplitGrid,
-    origin: &[Range<u32>],
-    piece: &[Packed],
-    most: usize,
-) -> Option<usize> {
+fn cut_position<T>(piece: &[T], coords: impl Fn(&T) -> Vec<u32>, most: usize) -> Option<usize> {
     if piece.len() <= most {
         return None;
     }
-    let coords = |reference: &Packed| {
-        let mut coords = vec![0; grid.ndim()];
-        grid.coords(origin, reference.index(), &mut coords);
-        coords
-    };
     let (first, last) = (coords(piece.first()?), coords(piece.last()?));
     let middle = coords(piece.get(piece.len() / 2)?);
     // Sorted: before the first dimension in which the ends differ, all chunks are alike.

@@ -24,11 +24,19 @@ impl ChunkRuns {
     /// The chunks of sorted references.
     pub(super) fn new(grid: &SplitGrid, origin: &[Range<u32>], references: &[Packed]) -> Self {
         let mut coords = vec![0; grid.ndim()];
+        Self::of_indices(references.iter().map(|reference| {
+            grid.coords(origin, reference.index(), &mut coords);
+            grid.grid_index(&coords)
+        }))
+    }
+
+    /// The chunks at ascending row-major indices of the grid.
+    pub(super) fn of_indices(indices: impl IntoIterator<Item = u64>) -> Self {
         let mut runs = Vec::new();
         let mut run: Option<(u64, u64)> = None;
-        for reference in references {
-            grid.coords(origin, reference.index(), &mut coords);
-            let index = grid.grid_index(&coords);
+        let mut chunks = 0;
+        for index in indices {
+            chunks += 1;
             run = match run {
                 Some((first, last)) if last + 1 == index => Some((first, index)),
                 _ => {
@@ -38,7 +46,11 @@ impl ChunkRuns {
             };
         }
         close(run, &mut runs);
-        Self { runs: runs.into_boxed_slice(), chunks: references.len() as u64 }
+        Self { runs: runs.into_boxed_slice(), chunks }
+    }
+
+    pub(super) fn chunks(&self) -> u64 {
+        self.chunks
     }
 
     fn indices(&self) -> impl Iterator<Item = u64> {
@@ -107,13 +119,6 @@ impl CommittedChunks {
     pub fn held_bytes(&self) -> usize {
         let entries: usize = self.buckets.iter().map(|bucket| bucket.runs.len()).sum();
         entries * size_of::<u64>() + self.buckets.capacity() * size_of::<ChunkRuns>()
-    }
-
-    /// The coordinates at a row-major index of the grid.
-    pub(super) fn coords(&self, index: u64) -> Vec<u32> {
-        let mut coords = vec![0; self.grid_shape.len()];
-        self.write_coords(index, &mut coords);
-        coords
     }
 
     /// Writes the coordinates at a row-major index of the grid.

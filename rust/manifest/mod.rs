@@ -8,15 +8,19 @@
 
 mod build;
 mod chunks;
+mod clusters;
+mod rewrite;
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use icechunk::Repository;
+use icechunk::asset_manager::AssetManager;
 use icechunk::format::manifest::{ManifestRef, VirtualChunkLocation};
-use icechunk::format::snapshot::{ManifestFileInfo, NodeData};
-use icechunk::format::{NodeId, Path, SnapshotId};
+use icechunk::format::snapshot::{ManifestFileInfo, NodeData, Snapshot};
+use icechunk::format::{ManifestId, NodeId, Path, SnapshotId};
 use icechunk::repository::VersionInfo;
 use icechunk::session::Session;
 use tokio::sync::Semaphore;
@@ -24,11 +28,15 @@ use tokio::sync::Semaphore;
 use build::{Built, manifest, pieces};
 use chunks::ChunkRuns;
 pub use chunks::CommittedChunks;
+use clusters::{box_of, clusters};
+pub use rewrite::Changes;
+use rewrite::{Rewritten, rewrite};
 
 use crate::batch::{Bucket, ReferenceBatch, SplitGrid};
 use crate::container::ArrayLocations;
 use crate::error::{TargetContext as _, target_error};
-use crate::files::{FileId, Files};
+use crate::files::{FileId, Files, without_cache};
+use crate::region::ChunkBox;
 use crate::{Error, ErrorKind, Result};
 
 /// Buckets being made or uploaded at a time, however small they are.
@@ -77,13 +85,19 @@ pub struct NewManifests {
     pub node_id: NodeId,
     /// The manifests, by the place of their bucket in the grid.
     pub written: Vec<WrittenManifest>,
-    /// The chunks in them.
+    /// Manifests that they take the place of.
+    pub replaced: Vec<ManifestId>,
+    /// The chunks that have another reference than before, or none.
     pub chunks: CommittedChunks,
+    /// How many of each kind.
+    pub changes: Changes,
 }
 
 /// Writes manifests into one repository.
 pub struct ManifestWriter {
     files: Files,
+    /// Reads manifests that are made anew; keeps none of them.
+    assets: AssetManager,
     /// Knows the arrays and the configured containers.
     session: Session,
     /// References in manifests that are being made or uploaded.
@@ -113,6 +127,7 @@ impl ManifestWriter {
         let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(Self {
             files: Files::of(repository),
+            assets: without_cache(repository),
             session,
             room: Arc::new(Semaphore::new(references_at_once as usize)),
             references_at_once,
@@ -120,35 +135,62 @@ impl ManifestWriter {
         })
     }
 
-    /// Writes the references of several arrays; their memory is given back as they are written.
-    /// Arrays without references are left out of the result.
+    /// Writes the references of several parts of arrays, to be committed after `parent`; their
+    /// memory is given back as they are written. What stands in a part of an array is replaced:
+    /// manifests are made anew where something has changed. Parts without a change are left out of
+    /// the result, but for their [`Changes::unchanged`].
     ///
     /// # Errors
     ///
     /// [`ErrorKind::UnsupportedArray`] when no configured container takes an array's locations,
-    /// [`ErrorKind::Listing`] for a chunk that was listed twice, [`ErrorKind::Target`] or
-    /// [`ErrorKind::Access`] when an array is not there or writing fails.
-    pub async fn write(&self, arrays: Vec<ArrayReferences>) -> Result<Vec<NewManifests>> {
-        let mut new = Vec::new();
-        let mut jobs = Vec::new();
+    /// [`ErrorKind::Listing`] for a chunk that was listed twice, [`ErrorKind::Mismatch`] for a
+    /// reference to another source that would be replaced, [`ErrorKind::Target`] or
+    /// [`ErrorKind::Access`] when an array is not there, or reading or writing fails.
+    pub async fn write(
+        &self,
+        parent: &SnapshotId,
+        arrays: Vec<ArrayReferences>,
+    ) -> Result<Vec<NewManifests>> {
+        let snapshot =
+            self.assets.fetch_snapshot(parent).await.doing(|| format!("read snapshot {parent}"))?;
+        let mut new: Vec<NewManifests> = Vec::new();
+        let (mut jobs, mut rewrites) = (Vec::new(), Vec::new());
         for ArrayReferences { path, locations, batch } in arrays {
-            let Some(first) = batch.first() else { continue };
-            let (grid, buckets) = batch.into_buckets();
-            let chunks = CommittedChunks::new(grid.grid_shape());
-            self.validate(&path, &locations, &chunks.coords(first.index))?;
             let path = node_path(&path)?;
-            let node_id = self.node_id(&path).await?;
-            let work = Work { path, node_id, grid, locations };
+            let (node_id, standing) = array_node(&snapshot, &path)?;
+            let (first, part) = (batch.first(), batch.part().clone());
+            let (grid, mut buckets) = batch.into_buckets();
+            if let Some(first) = first {
+                self.validate(path.as_str(), &locations, &grid.grid_coords(first.index))?;
+            }
             let position = new.len();
+            let chunks = CommittedChunks::new(grid.grid_shape());
+            let work = Arc::new(Work { path, node_id, grid, locations });
             new.push(NewManifests {
                 path: work.path.clone(),
                 node_id: work.node_id.clone(),
                 written: Vec::new(),
+                replaced: Vec::new(),
                 chunks,
+                changes: Changes::default(),
             });
-            let work = Arc::new(work);
+            if standing.iter().any(|manifest| box_of(&manifest.extents).intersects(&part)) {
+                // One after the other: an earlier part may have changed what stands there.
+                let buckets = std::mem::take(&mut buckets);
+                rewrites.push((position, Arc::clone(&work), part, buckets));
+            }
             jobs.extend(buckets.into_iter().map(|bucket| (position, Arc::clone(&work), bucket)));
         }
+        self.make_all(jobs, &mut new).await?;
+        for (position, work, part, buckets) in rewrites {
+            let jobs = self.replace(&snapshot, position, &work, part, buckets, &mut new).await?;
+            self.make_all(jobs, &mut new).await?;
+        }
+        Ok(new)
+    }
+
+    /// Makes manifests of buckets where nothing stands yet.
+    async fn make_all(&self, jobs: Vec<Job>, new: &mut [NewManifests]) -> Result<()> {
         // In the order of the buckets, so that results fall into place.
         let mut made = futures::stream::iter(jobs)
             .map(|(position, work, bucket)| {
@@ -158,10 +200,68 @@ impl ManifestWriter {
         while let Some((position, (written, runs))) = made.try_next().await? {
             if let Some(new) = new.get_mut(position) {
                 new.written.extend(written);
+                new.changes.added += runs.chunks();
                 new.chunks.add(runs);
             }
         }
-        Ok(new)
+        Ok(())
+    }
+
+    /// Makes manifests anew where references of a part stand already; gives back the buckets of
+    /// which nothing does.
+    async fn replace(
+        &self,
+        snapshot: &Snapshot,
+        position: usize,
+        work: &Arc<Work>,
+        part: ChunkBox,
+        buckets: Vec<Bucket>,
+        new: &mut [NewManifests],
+    ) -> Result<Vec<Job>> {
+        let standing = standing_now(snapshot, work, new)?;
+        let boxes: Vec<_> = standing.iter().map(|manifest| box_of(&manifest.extents)).collect();
+        let ranges = |bucket: &Bucket| ChunkBox::from_ranges(work.grid.ranges(bucket.number));
+        let bucket_boxes: Vec<_> = buckets.iter().map(ranges).collect();
+        let mut buckets: Vec<_> = buckets.into_iter().map(Some).collect();
+        let mut untouched = Vec::new();
+        for cluster in clusters(&part, &boxes, &bucket_boxes) {
+            let take = |at: &usize| buckets.get_mut(*at).and_then(Option::take);
+            let taken: Vec<_> = cluster.buckets.iter().filter_map(take).collect();
+            if cluster.manifests.is_empty() {
+                untouched
+                    .extend(taken.into_iter().map(|bucket| (position, Arc::clone(work), bucket)));
+                continue;
+            }
+            let ids = cluster.manifests.iter().filter_map(|at| standing.get(*at));
+            let ids: Vec<_> = ids.map(|manifest| manifest.object_id.clone()).collect();
+            let rewritten = self.rewrite(work, &part, &ids, taken).await?;
+            let Some(new) = new.get_mut(position) else { continue };
+            new.changes.add(rewritten.changes);
+            if rewritten.changes.count() > 0 {
+                new.replaced.extend(ids);
+                rewritten.runs.into_iter().for_each(|runs| new.chunks.add(runs));
+                new.written.extend(self.store(work, rewritten.made).await?);
+            }
+        }
+        Ok(untouched)
+    }
+
+    async fn rewrite(
+        &self,
+        work: &Arc<Work>,
+        part: &ChunkBox,
+        ids: &[ManifestId],
+        buckets: Vec<Bucket>,
+    ) -> Result<Rewritten> {
+        let mut old = Vec::with_capacity(ids.len());
+        for id in ids {
+            let fetched = self.assets.fetch_manifest_unknown_size(work.path.as_str(), id).await;
+            old.push(fetched.doing(|| format!("read manifest {id} of array {}", work.path))?);
+        }
+        let (files, work, part) = (self.files.clone(), Arc::clone(work), part.clone());
+        tokio::task::spawn_blocking(move || rewrite(&work, &files, &part, &old, buckets))
+            .await
+            .map_err(|error| target_error("write manifests", &error))?
     }
 
     /// Every location of an array begins with the same prefix: one that no container takes is
@@ -179,16 +279,6 @@ impl ManifestWriter {
                     ),
                 )
             })
-    }
-
-    async fn node_id(&self, path: &Path) -> Result<NodeId> {
-        let node = self.session.get_node(path).await.doing(|| format!("read node {path}"))?;
-        match node.node_data {
-            NodeData::Array { .. } => Ok(node.id),
-            NodeData::Group => {
-                Err(Error::new(ErrorKind::Target, format!("{path} is a group, not an array")))
-            }
-        }
     }
 
     /// Makes and stores the manifests of one bucket when there is room for them.
@@ -215,6 +305,11 @@ impl ManifestWriter {
         })
         .await
         .map_err(|error| target_error("write manifests", &error))??;
+        Ok((self.store(&work, made).await?, runs))
+    }
+
+    /// Stores manifests, given with their number of references.
+    async fn store(&self, work: &Work, made: Vec<(Built, u32)>) -> Result<Vec<WrittenManifest>> {
         let mut written = Vec::with_capacity(made.len());
         for (built, references) in made {
             let size_bytes = built.file.len() as u64;
@@ -225,8 +320,39 @@ impl ManifestWriter {
                 file: ManifestFileInfo { id: built.id, size_bytes, num_chunk_refs: references },
             });
         }
-        Ok((written, runs))
+        Ok(written)
     }
+}
+
+/// A bucket whose manifest is to be made, for a position in the result.
+type Job = (usize, Arc<Work>, Bucket);
+
+/// An array's id and manifests in a snapshot.
+fn array_node(snapshot: &Snapshot, path: &Path) -> Result<(NodeId, Vec<ManifestRef>)> {
+    let node = snapshot
+        .get_node(path)
+        .map_err(|error| target_error(&format!("read node {path}"), &error.kind))?;
+    match &node.node_data {
+        NodeData::Array { manifests, .. } => Ok((node.id.clone(), manifests.clone())),
+        NodeData::Group => {
+            Err(Error::new(ErrorKind::Target, format!("{path} is a group, not an array")))
+        }
+    }
+}
+
+/// The manifests of an array with those that are written for it already.
+fn standing_now(
+    snapshot: &Snapshot,
+    work: &Work,
+    new: &[NewManifests],
+) -> Result<Vec<ManifestRef>> {
+    let (_, mut standing) = array_node(snapshot, &work.path)?;
+    let own = || new.iter().filter(|new| new.node_id == work.node_id);
+    let written = own().flat_map(|new| &new.written);
+    standing.extend(written.map(|manifest| manifest.reference.clone()));
+    let replaced: HashSet<_> = own().flat_map(|new| &new.replaced).collect();
+    standing.retain(|manifest| !replaced.contains(&manifest.object_id));
+    Ok(standing)
 }
 
 /// What the buckets of one array have in common.

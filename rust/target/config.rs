@@ -19,8 +19,8 @@ use crate::plan::SplitRule;
 /// What an ingest needs in the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Additions {
-    /// Where virtual chunks are, unless it is configured already.
-    pub container: Option<VirtualChunkContainer>,
+    /// Where virtual chunks are, as far as it is not configured already.
+    pub containers: Vec<VirtualChunkContainer>,
     /// How the new arrays' manifests are split.
     pub splits: Vec<SplitRule>,
 }
@@ -63,11 +63,11 @@ impl Additions {
     }
 
     fn merged(&self, stored: Option<RepositoryConfig>) -> Option<RepositoryConfig> {
-        if self.container.is_none() && self.splits.is_empty() {
+        if self.containers.is_empty() && self.splits.is_empty() {
             return stored;
         }
         let mut config = stored.unwrap_or_default();
-        if let Some(container) = &self.container {
+        for container in &self.containers {
             config
                 .virtual_chunk_containers
                 .get_or_insert_default()
@@ -204,7 +204,7 @@ mod tests {
         let theirs = VirtualChunkContainer::new("file:///theirs/".to_owned(), store).unwrap();
         stored.set_virtual_chunk_container(theirs).unwrap();
         let additions =
-            Additions { container: Some(container), splits: vec![rule("/air", &[5, 2])] };
+            Additions { containers: vec![container], splits: vec![rule("/air", &[5, 2])] };
         let once = additions.merged(Some(stored)).unwrap();
         assert_eq!(once.inline_chunk_threshold_bytes, Some(7));
         assert_eq!(once.virtual_chunk_containers().count(), 2);

@@ -4,6 +4,7 @@
 //! added to.
 
 mod config;
+mod contents;
 mod leftovers;
 mod probe;
 mod storage;
@@ -17,6 +18,7 @@ use icechunk::config::RepositoryConfig;
 use icechunk::repository::{DetectedSpecVersion, RepositoryErrorKind};
 
 pub use config::{Additions, effective_split};
+pub use contents::{branch_nodes, native_chunks};
 pub use storage::TargetLocation;
 
 use crate::error::TargetContext as _;

@@ -14,7 +14,7 @@ use icechunk::session::{Session, get_chunk};
 use icechunk::storage::new_local_filesystem_storage;
 use refreeze::batch::EmptyChunks;
 use refreeze::container::Locations;
-use refreeze::ingest::{Finish, IngestJob};
+use refreeze::ingest::{Finish, IngestJob, JobArray, JobSource, Mode};
 use refreeze::key::ChunkKeyEncoding;
 use refreeze::metadata::{ArrayLayout, ArrayNode, GroupNode};
 use refreeze::plan::LimitOptions;
@@ -57,16 +57,25 @@ impl Scenario {
     /// An ingest of `/air` by reference and `/time` by copy, one reference a commit.
     pub(crate) fn job(&self) -> IngestJob {
         IngestJob {
-            source: Source::Local(LocalSource::new(self.source()).unwrap()),
-            source_url: self.source().display().to_string(),
+            sources: vec![JobSource {
+                source: Source::Local(LocalSource::new(self.source()).unwrap()),
+                url: self.source().display().to_string(),
+            }],
             target: TargetLocation::Local(self.target()),
             branch: "main".to_owned(),
+            mode: Mode::Create,
+            base: None,
+            replaced: Vec::new(),
+            plan: String::new(),
             groups: vec![GroupNode {
                 path: "/".to_owned(),
                 document: br#"{"zarr_format":3,"node_type":"group","attributes":{}}"#.to_vec(),
                 from_source: true,
             }],
-            arrays: vec![array("air", 4, 1, false), array("time", 6, 6, true)],
+            arrays: vec![
+                JobArray::whole(array("air", 4, 1, false)),
+                JobArray::whole(array("time", 6, 6, true)),
+            ],
             empty_chunks: EmptyChunks::Error,
             locations: Locations::Relative,
             limits: LimitOptions {

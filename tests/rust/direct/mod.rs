@@ -2,5 +2,6 @@
 
 mod equal;
 mod ordinary;
+mod replace;
 mod staged;
 mod world;

@@ -7,10 +7,12 @@ use std::num::{NonZeroU16, NonZeroUsize};
 use icechunk::conflicts::detector::ConflictDetector;
 use icechunk::format::ChunkIndices;
 use icechunk::format::manifest::{ChunkPayload, VirtualChunkLocation, VirtualChunkRef};
+use icechunk::format::snapshot::SnapshotProperties;
 use icechunk::ops::expiration::{ExpiredRefAction, expire};
 use icechunk::ops::gc::{GCConfig, GCSummary, garbage_collect};
 use icechunk::session::{Session, SessionErrorKind};
 use refreeze::ErrorKind;
+use refreeze::commit::commit_manifests;
 use refreeze::container::Locations;
 use refreeze::region::ChunkBox;
 
@@ -121,10 +123,14 @@ async fn a_branch_that_moved_is_a_conflict_and_nothing_changes() {
 #[tokio::test]
 async fn manifests_that_overlap_are_refused() {
     let world = world().await;
+    let before = world.tip("main").await;
+    // Written when nothing stood there yet.
+    let late = world.write(0, &before, &[rows(&world, 0, 2..4)]).await.unwrap();
     world.commit(&[rows(&world, 0, 0..3)]).await;
     let tip = world.tip("main").await;
-    let parts = [rows(&world, 0, 2..4)];
-    let error = world.try_commit("main", &tip, &parts).await.unwrap_err();
+    let properties = SnapshotProperties::new();
+    let error = commit_manifests(&world.repository, "main", &tip, "late", properties, late).await;
+    let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Target);
     assert!(error.message().contains(&world.arrays[0].path), "{error}");
     let empty = world.try_commit("main", &tip, &[]).await.unwrap_err();

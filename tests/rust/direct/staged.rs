@@ -4,7 +4,7 @@ use icechunk::format::SnapshotId;
 use icechunk::format::snapshot::SnapshotProperties;
 use icechunk::repository::VersionInfo;
 use refreeze::ErrorKind;
-use refreeze::commit::{commit_first, replay};
+use refreeze::commit::{Touched, commit_first, replay};
 use refreeze::container::Locations;
 use refreeze::region::ChunkBox;
 
@@ -40,9 +40,12 @@ async fn stage(world: &World) -> Vec<SnapshotId> {
 }
 
 /// The arrays and groups that the run creates.
-fn created(world: &World) -> (Vec<String>, Vec<String>) {
-    let arrays = world.arrays.iter().map(|array| array.path.clone()).collect();
-    (arrays, vec!["/".to_owned(), "/group".to_owned()])
+fn created(world: &World) -> Touched<'_> {
+    Touched {
+        arrays: world.arrays.iter().map(|array| array.path.as_str()).collect(),
+        groups: vec!["/", "/group"],
+        ..Touched::default()
+    }
 }
 
 /// Commits a node to `main`, as another client would.
@@ -80,11 +83,11 @@ async fn a_run_is_put_on_a_branch_that_moved() {
     store.set("zarr.json", root.to_vec().into()).await.unwrap();
     store.session().write().await.commit("root").execute().await.unwrap();
     let staged = stage(&world).await;
-    let (arrays, groups) = created(&world);
+    let touched = created(&world);
     let base = foreign(&world, "/another").await;
     let before = world.look(&staged[3]).await;
 
-    let tip = replay(&world.repository, &staged, &arrays, &groups, &base).await.unwrap();
+    let tip = replay(&world.repository, &staged, &touched, &base).await.unwrap();
     assert_eq!(world.tip("main").await, base);
     assert_eq!(world.tip(STAGING).await, staged[3]);
     world.repository.reset_branch("main", &tip, Some(&base)).await.unwrap();
@@ -116,13 +119,14 @@ async fn a_path_that_was_taken_or_removed_is_a_conflict() {
     let world = world().await;
     let staged = stage(&world).await;
     let base = foreign(&world, "/group/array1").await;
-    let (mut arrays, groups) = created(&world);
-    let error = replay(&world.repository, &staged, &arrays, &groups, &base).await.unwrap_err();
+    let mut touched = created(&world);
+    let error = replay(&world.repository, &staged, &touched, &base).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
 
-    arrays.retain(|path| path.contains("array0"));
+    touched.arrays.retain(|path| path.contains("array0"));
+    touched.groups.clear();
     let empty = world.repository.lookup_snapshot(&base).await.unwrap().parent_id.unwrap();
-    let error = replay(&world.repository, &staged, &arrays, &[], &empty).await.unwrap_err();
+    let error = replay(&world.repository, &staged, &touched, &empty).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.message().contains("/group"), "{error}");
 }

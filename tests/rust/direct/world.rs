@@ -22,8 +22,9 @@ use refreeze::commit::commit_manifests;
 use refreeze::container::{ArrayLocations, Locations, SourceContainer};
 use refreeze::key::ChunkKeyEncoding;
 use refreeze::list::chunk_schema;
-use refreeze::manifest::{ArrayReferences, ManifestWriter};
+use refreeze::manifest::{ArrayReferences, ManifestWriter, NewManifests};
 use refreeze::metadata::{ArrayLayout, ArrayNode};
+use refreeze::piece::{Piece, Shift};
 use refreeze::plan::SplitRule;
 use refreeze::region::ChunkBox;
 use refreeze::source::{LocalSource, Source};
@@ -84,7 +85,7 @@ impl World {
                 split: shape.split.clone(),
             })
             .collect();
-        let additions = Additions { container: Some(container.container().clone()), splits };
+        let additions = Additions { containers: vec![container.container().clone()], splits };
         additions.save(&repository, "memory").await.unwrap();
         let repository = Repository::open(storage).execute().await.unwrap();
         let splits = shapes.iter().map(|shape| shape.split.clone()).collect();
@@ -111,12 +112,22 @@ impl World {
         self.container.locations(&self.arrays[array], self.form).unwrap()
     }
 
+    /// The locations of an array whose chunks have coordinates in the source that are greater by
+    /// `shift`.
+    fn shifted_locations(&self, array: usize, shift: i64) -> ArrayLocations {
+        let node = &self.arrays[array];
+        let shift = Shift::new(vec![shift; node.layout.ndim()]);
+        let piece = Piece { shift, ..Piece::whole(0, node) };
+        self.container.piece_locations(&piece, self.form).unwrap()
+    }
+
     pub(super) fn batch(&self, part: &Part) -> ReferenceBatch {
         let array = &self.arrays[part.array];
         let split = &self.splits[part.array];
         let mut batch = ReferenceBatch::new(&array.layout, part.region.clone(), split);
         let records = records(array.layout.ndim(), &part.chunks);
-        let added = batch.extend(&records, array, ChunkRules::default()).unwrap();
+        let added =
+            batch.extend(&records, array, &Shift::default(), ChunkRules::default()).unwrap();
         assert_eq!(added, part.chunks.len() as u64);
         batch
     }
@@ -128,18 +139,39 @@ impl World {
         parent: &SnapshotId,
         parts: &[Part],
     ) -> Result<SnapshotId> {
+        self.try_commit_from(0, branch, parent, parts).await
+    }
+
+    /// The same, from a source in which coordinates are greater by `shift`.
+    pub(super) async fn try_commit_from(
+        &self,
+        shift: i64,
+        branch: &str,
+        parent: &SnapshotId,
+        parts: &[Part],
+    ) -> Result<SnapshotId> {
+        let written = self.write(shift, parent, parts).await?;
+        let properties = SnapshotProperties::from([("part".to_owned(), "of a run".into())]);
+        commit_manifests(&self.repository, branch, parent, "direct", properties, written).await
+    }
+
+    /// Writes the manifests of parts, to be committed after `parent`.
+    pub(super) async fn write(
+        &self,
+        shift: i64,
+        parent: &SnapshotId,
+        parts: &[Part],
+    ) -> Result<Vec<NewManifests>> {
         let references = parts
             .iter()
             .map(|part| ArrayReferences {
                 path: self.arrays[part.array].path.clone(),
-                locations: self.locations(part.array),
+                locations: self.shifted_locations(part.array, shift),
                 batch: self.batch(part),
             })
             .collect();
         let writer = ManifestWriter::new(&self.repository, parent, 1_000).await?;
-        let written = writer.write(references).await?;
-        let properties = SnapshotProperties::from([("part".to_owned(), "of a run".into())]);
-        commit_manifests(&self.repository, branch, parent, "direct", properties, written).await
+        writer.write(parent, references).await
     }
 
     pub(super) async fn commit(&self, parts: &[Part]) -> SnapshotId {

@@ -1,0 +1,157 @@
+//! How a run begins: what stands in the target, and the first commit.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use icechunk::Repository;
+use icechunk::format::SnapshotId;
+use icechunk::store::Store;
+use tokio::sync::RwLock;
+
+use super::tally::Tally;
+use super::{IngestJob, IngestReport, Mode, layouts, native, nodes, report, resume};
+use crate::commit::{
+    Completed, RunIdentity, RunOptions, RunRecord, Staging, find_published, new_run_id,
+};
+use crate::container::SourceContainer;
+use crate::error::TargetContext as _;
+use crate::metadata::GroupNode;
+use crate::plan::Batches;
+use crate::target::Target;
+use crate::{Error, ErrorKind, Result};
+
+/// What an ingest without an unfinished run finds in the target.
+pub(super) enum Standing {
+    /// Nothing is to be done.
+    Done(Box<IngestReport>),
+    /// What is there of the nodes to be made.
+    Found(nodes::Found),
+}
+
+/// Looks at what stands in the way, or should be there.
+pub(super) async fn look(
+    target: &Target,
+    job: &IngestJob,
+    tip: &SnapshotId,
+    fingerprint: &str,
+    containers: &[SourceContainer],
+) -> Result<Standing> {
+    let repository = target.repository();
+    if job.mode.keeps_arrays() {
+        if job.base.as_ref().is_some_and(|base| base != tip) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("branch {} has moved since it was read", job.branch),
+            )
+            .with_hint("run the same command again"));
+        }
+        let found = nodes::find(repository, tip, &[], &job.nodes()).await?;
+        if let Some(array) = job.arrays.iter().find(|a| !found.arrays.contains(&a.node.path)) {
+            return Err(Error::new(
+                ErrorKind::TargetNotFound,
+                format!("{} has no array {}", target.url(), array.node.path),
+            )
+            .with_hint("ingest it first, or leave it out with --skip"));
+        }
+        return Ok(Standing::Found(found));
+    }
+    let groups: Vec<GroupNode> =
+        job.groups.iter().filter(|group| !removed(&job.replaced, &group.path)).cloned().collect();
+    let mut found = nodes::find(repository, tip, &groups, &job.nodes()).await?;
+    found.arrays.retain(|path| !removed(&job.replaced, path) && !job.replaced.contains(path));
+    if job.mode == Mode::Overwrite && found.arrays.is_empty() {
+        return Ok(Standing::Found(found));
+    }
+    let complete = found.arrays.len() == job.arrays.len() && found.groups.len() == job.groups.len();
+    if !complete && found.arrays.is_empty() {
+        return Ok(Standing::Found(found));
+    }
+    match find_published(repository, &job.branch, fingerprint).await? {
+        Some(run) if complete => {
+            let report = report::already_published(&run, job, target.url(), containers);
+            Ok(Standing::Done(Box::new(report)))
+        }
+        _ if found.arrays.is_empty() => {
+            let report =
+                report::nothing_to_create(tip, job, target.url(), containers, found.warnings);
+            Ok(Standing::Done(Box::new(report)))
+        }
+        _ => Err(nodes::already_there(&found.arrays, target.url())),
+    }
+}
+
+/// Whether a path lies below one that is removed.
+fn removed(replaced: &[String], path: &str) -> bool {
+    replaced.iter().any(|root| {
+        let below = path.strip_prefix(root.trim_end_matches('/'));
+        below.is_some_and(|below| below.len() > 1 && below.starts_with('/'))
+    })
+}
+
+/// What the first commit is made of.
+pub(super) struct Prepared<'a> {
+    pub(super) job: &'a IngestJob,
+    pub(super) options: RunOptions,
+    pub(super) fingerprint: String,
+    /// The snapshot to build on.
+    pub(super) tip: SnapshotId,
+    /// The same, if the branch exists.
+    pub(super) base: Option<String>,
+    pub(super) batches: Batches,
+}
+
+/// Commits metadata and copied chunks, and with them the resolved plan.
+pub(super) async fn begin<'a>(
+    repository: &'a Repository,
+    prepared: Prepared<'_>,
+    standing: &nodes::Found,
+    tally: &mut Tally<'_>,
+) -> Result<Staging<'a>> {
+    let Prepared { job, options, fingerprint, tip, base, batches } = prepared;
+    let on = if base.is_some() { job.branch.as_str() } else { "main" };
+    let mut session =
+        repository.writable_session(on).await.doing(|| format!("open a session on branch {on}"))?;
+    if *session.snapshot_id() != tip {
+        return Err(Error::new(ErrorKind::Conflict, format!("branch {on} has just moved"))
+            .with_hint("run the same command again"));
+    }
+    nodes::remove(&mut session, &job.replaced).await?;
+    let store = Store::from_session(Arc::new(RwLock::new(session))).await;
+    nodes::create(&store, &job.groups, &job.nodes(), standing).await?;
+    let arrays = native::copy(&store, job, tally).await?;
+    let created: HashSet<&String> = job
+        .groups
+        .iter()
+        .map(|group| &group.path)
+        .filter(|path| !standing.groups.contains(*path))
+        .collect();
+    let batches_total = batches.count(&layouts(&job.arrays));
+    let mut record = RunRecord::new(
+        job.branch.clone(),
+        base,
+        options,
+        job.arrays.iter().map(|array| resume::recorded(&array.node)).collect(),
+        job.groups.iter().map(|g| g.path.clone()).filter(|path| created.contains(path)).collect(),
+    );
+    record.replaced.clone_from(&job.replaced);
+    record.batches = batches;
+    record.batches_total = batches_total;
+    let identity = RunIdentity { run_id: new_run_id(), fingerprint, source: job.source_urls() };
+    let completed = Completed { all: batches_total == 0, arrays, ..Completed::default() };
+    Staging::begin(repository, &store, identity, record, job.message.clone(), completed).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_below_a_removed_node_is_removed() {
+        let root = ["/".to_owned()];
+        assert!(removed(&root, "/a") && removed(&root, "/a/b"));
+        assert!(!removed(&root, "/"));
+        let group = ["/a".to_owned()];
+        assert!(removed(&group, "/a/b"));
+        assert!(!removed(&group, "/a") && !removed(&group, "/ab") && !removed(&group, "/"));
+    }
+}

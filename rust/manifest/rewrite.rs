@@ -1,0 +1,272 @@
+//! Makes manifests anew where references replace others: what is outside the part that was listed
+//! stays as it is, what is inside becomes what was found there.
+//!
+//! References that stay may be of any kind and from any writer, so that this goes through
+//! Icechunk's own manifest, one cluster at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use icechunk::format::manifest::{
+    Checksum, ChunkInfo, ChunkPayload, Manifest, ManifestExtents, SecondsSinceEpoch,
+    VirtualChunkLocation, VirtualChunkRef,
+};
+use icechunk::format::{ChunkIndices, ManifestId};
+
+use super::Work;
+use super::build::{Built, cut_by};
+use super::chunks::ChunkRuns;
+use crate::batch::{Bucket, Packed};
+use crate::error::target_error;
+use crate::files::{FileId, Files};
+use crate::plan::MAX_REFERENCES_PER_MANIFEST;
+use crate::region::ChunkBox;
+use crate::{Error, ErrorKind, Result};
+
+/// How references differ from those that stood there before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Where there was none.
+    pub added: u64,
+    /// Where there was another.
+    pub changed: u64,
+    /// Where there is none now.
+    pub removed: u64,
+    /// Found to be as they were.
+    pub unchanged: u64,
+}
+
+impl Changes {
+    /// References that are not what they were.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.added + self.changed + self.removed
+    }
+
+    /// Counts those of another part too.
+    pub fn add(&mut self, other: Self) {
+        self.added += other.added;
+        self.changed += other.changed;
+        self.removed += other.removed;
+        self.unchanged += other.unchanged;
+    }
+}
+
+/// What a cluster becomes.
+#[derive(Default)]
+pub(super) struct Rewritten {
+    /// New manifests with their number of references; none when nothing is left or changed.
+    pub(super) made: Vec<(Built, u32)>,
+    pub(super) runs: Vec<ChunkRuns>,
+    pub(super) changes: Changes,
+}
+
+/// Merges the references of `old` manifests with those found in `part`.
+pub(super) fn rewrite(
+    work: &Work,
+    files: &Files,
+    part: &ChunkBox,
+    old: &[Arc<Manifest>],
+    new: Vec<Bucket>,
+) -> Result<Rewritten> {
+    let mut standing = standing(work, old)?;
+    let mut found: BTreeMap<u64, Vec<Packed>> = BTreeMap::new();
+    for Bucket { number, mut references } in new {
+        references.sort_unstable();
+        found.insert(number, references);
+    }
+    let mut rewritten = Rewritten::default();
+    let mut merged = Vec::new();
+    let numbers: BTreeSet<u64> = standing.keys().chain(found.keys()).copied().collect();
+    for number in numbers {
+        let old = standing.remove(&number).unwrap_or_default();
+        let new = found.remove(&number).unwrap_or_default();
+        merged.push(merge(work, part, number, old, &new, &mut rewritten)?);
+    }
+    if rewritten.changes.count() == 0 {
+        return Ok(rewritten);
+    }
+    for mut references in merged {
+        let coords = |chunk: &ChunkInfo| chunk.coord.0.clone();
+        let pieces = cut_by(&references, coords, MAX_REFERENCES_PER_MANIFEST as usize);
+        let lengths: Vec<_> = pieces.into_iter().map(<[_]>::len).collect();
+        for length in lengths {
+            let rest = references.split_off(length);
+            rewritten.made.extend(build(work, files, references)?);
+            references = rest;
+        }
+    }
+    Ok(rewritten)
+}
+
+/// The references that stand in manifests, by bucket and sorted.
+fn standing(work: &Work, manifests: &[Arc<Manifest>]) -> Result<BTreeMap<u64, Vec<ChunkInfo>>> {
+    let reading = || format!("read a manifest of array {}", work.path);
+    let shape = work.grid.grid_shape();
+    let mut standing: BTreeMap<u64, Vec<ChunkInfo>> = BTreeMap::new();
+    for manifest in manifests {
+        let references = Arc::clone(manifest)
+            .iter(work.node_id.clone())
+            .map_err(|error| target_error(&reading(), &error.kind))?;
+        for reference in references {
+            let (coord, payload) =
+                reference.map_err(|error| target_error(&reading(), &error.kind))?;
+            let within =
+                coord.0.iter().zip(&shape).all(|(coord, extent)| u64::from(*coord) < *extent);
+            if within && coord.0.len() == shape.len() {
+                let bucket = standing.entry(work.grid.bucket(&coord.0)).or_default();
+                bucket.push(ChunkInfo { node: work.node_id.clone(), coord, payload });
+            }
+        }
+    }
+    for references in standing.values_mut() {
+        references.sort_unstable_by(|one, other| one.coord.cmp(&other.coord));
+    }
+    Ok(standing)
+}
+
+/// Merges the references of one bucket.
+fn merge(
+    work: &Work,
+    part: &ChunkBox,
+    number: u64,
+    old: Vec<ChunkInfo>,
+    new: &[Packed],
+    rewritten: &mut Rewritten,
+) -> Result<Vec<ChunkInfo>> {
+    let origin = work.grid.ranges(number);
+    let mut coords = vec![0; work.grid.ndim()];
+    let mut merged = Vec::with_capacity(old.len() + new.len());
+    let mut touched = Vec::new();
+    let mut old = old.into_iter().peekable();
+    let mut previous = None;
+    for reference in new {
+        if previous.replace(reference.index()) == Some(reference.index()) {
+            work.grid.coords(&origin, reference.index(), &mut coords);
+            return Err(super::build::Problem::Twice(coords).describe(&work.path));
+        }
+        work.grid.coords(&origin, reference.index(), &mut coords);
+        while let Some(before) = old.next_if(|old| old.coord.0 < coords) {
+            keep_or_remove(work, part, before, &mut merged, &mut touched, rewritten)?;
+        }
+        let chunk = chunk_info(work, reference, &coords)?;
+        match old.next_if(|old| old.coord.0 == coords) {
+            Some(there) if is_same(work, &there, &chunk)? => {
+                rewritten.changes.unchanged += 1;
+                merged.push(there);
+            }
+            Some(_) => {
+                rewritten.changes.changed += 1;
+                touched.push(work.grid.grid_index(&coords));
+                merged.push(chunk);
+            }
+            None => {
+                rewritten.changes.added += 1;
+                touched.push(work.grid.grid_index(&coords));
+                merged.push(chunk);
+            }
+        }
+    }
+    for after in old {
+        keep_or_remove(work, part, after, &mut merged, &mut touched, rewritten)?;
+    }
+    touched.sort_unstable();
+    rewritten.runs.push(ChunkRuns::of_indices(touched));
+    Ok(merged)
+}
+
+/// What was not found: a reference outside the part stays, one inside is removed.
+fn keep_or_remove(
+    work: &Work,
+    part: &ChunkBox,
+    chunk: ChunkInfo,
+    merged: &mut Vec<ChunkInfo>,
+    touched: &mut Vec<u64>,
+    rewritten: &mut Rewritten,
+) -> Result<()> {
+    if part.contains(&chunk.coord.0) {
+        same_object(work, &chunk)?;
+        rewritten.changes.removed += 1;
+        touched.push(work.grid.grid_index(&chunk.coord.0));
+    } else {
+        merged.push(chunk);
+    }
+    Ok(())
+}
+
+fn chunk_info(work: &Work, reference: &Packed, coords: &[u32]) -> Result<ChunkInfo> {
+    let location = VirtualChunkLocation::from_url(&work.locations.url(coords))
+        .map_err(|error| target_error(&format!("refer to array {}", work.path), &error.kind))?;
+    Ok(ChunkInfo {
+        node: work.node_id.clone(),
+        coord: ChunkIndices(coords.to_vec()),
+        payload: ChunkPayload::Virtual(VirtualChunkRef {
+            location,
+            offset: 0,
+            length: reference.size(),
+            // Icechunk reads the time 0 as none.
+            checksum: (reference.seconds() > 0)
+                .then(|| Checksum::LastModified(SecondsSinceEpoch(reference.seconds()))),
+        }),
+    })
+}
+
+/// Whether a reference stands for the same state of the same object.
+fn is_same(work: &Work, there: &ChunkInfo, found: &ChunkInfo) -> Result<bool> {
+    let (ChunkPayload::Virtual(there_ref), ChunkPayload::Virtual(found)) =
+        (&there.payload, &found.payload)
+    else {
+        return Ok(false);
+    };
+    same_object(work, there)?;
+    Ok(work.locations.is_of(there_ref.location.url(), &there.coord.0)
+        && there_ref.offset == found.offset
+        && there_ref.length == found.length
+        && there_ref.checksum == found.checksum)
+}
+
+/// A reference to another chunk's object comes from another source: replacing it would mix two.
+fn same_object(work: &Work, there: &ChunkInfo) -> Result<()> {
+    let ChunkPayload::Virtual(reference) = &there.payload else { return Ok(()) };
+    let (location, key) = (reference.location.url(), work.locations.key(&there.coord.0));
+    if location.strip_suffix(&key).is_some_and(|before| before.ends_with('/')) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Mismatch,
+        format!(
+            "chunk {:?} of array {} refers to {location}, where this source has {key}",
+            there.coord.0, work.path
+        ),
+    )
+    .with_hint("give the source that the array was ingested from, and a region within it"))
+}
+
+/// The file of sorted references; none for none.
+fn build(work: &Work, files: &Files, references: Vec<ChunkInfo>) -> Result<Option<(Built, u32)>> {
+    let writing = || format!("write a manifest of array {}", work.path);
+    let id = ManifestId::random();
+    let Some(extents) = extents(&references) else { return Ok(None) };
+    let count = u32::try_from(references.len()).unwrap_or(u32::MAX);
+    let manifest = Manifest::from_sorted_vec(&id, references, None)
+        .map_err(|error| target_error(&writing(), &error.kind))?;
+    let Some(manifest) = manifest else { return Ok(None) };
+    let compress = || {
+        let mut writer = files.begin(FileId::Manifest(&id), manifest.bytes().len())?;
+        writer.write(manifest.bytes())?;
+        writer.finish()
+    };
+    let file = compress().map_err(|error: std::io::Error| target_error(&writing(), &error))?;
+    Ok(Some((Built { id, file, extents }, count)))
+}
+
+fn extents(references: &[ChunkInfo]) -> Option<ManifestExtents> {
+    let (first, others) = references.split_first()?;
+    let mut ranges: Vec<_> = first.coord.0.iter().map(|coord| *coord..*coord + 1).collect();
+    for chunk in others {
+        for (range, coord) in ranges.iter_mut().zip(&chunk.coord.0) {
+            *range = range.start.min(*coord)..range.end.max(coord + 1);
+        }
+    }
+    Some(ManifestExtents::from_ranges_iter(ranges))
+}
