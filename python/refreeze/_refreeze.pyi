@@ -128,6 +128,7 @@ def origins(
     *,
     snapshot_id: str,
     sources: Sequence[tuple[Any, str]],
+    source_urls: Sequence[str],
     arrays: Sequence[ArraySpec],
     axes: Sequence[int | None],
 ) -> list[tuple[str, tuple[int, ...] | None]]:

@@ -82,15 +82,16 @@ class Target:
         return _refreeze.target_chunks(self.location, snapshot_id=self.snapshot_id, path=path)
 
     def origins(
-        self, stores: Sequence[Store], parts: Sequence[Cut], axes: Sequence[int | None]
+        self, store: Store, parts: Sequence[Cut], axes: Sequence[int | None]
     ) -> list[tuple[str, tuple[int, ...] | None]]:
-        """Tell where the references of arrays come from; see ``_refreeze.origins``."""
+        """Tell where in a store the references of arrays lie; see ``_refreeze.origins``."""
         from refreeze import _refreeze
 
         return _refreeze.origins(
             self.location,
             snapshot_id=self.snapshot_id,
-            sources=[(store.source.store, store.source.path) for store in stores],
+            sources=[(store.source.store, store.source.path)],
+            source_urls=[store.url],
             arrays=[part.spec for part in parts],
             axes=list(axes),
         )
@@ -221,7 +222,7 @@ def located(
             whose="the target",
             shape=part.shape,
         )
-    found = target.origins([store], parts, axes)
+    found = target.origins(store, parts, axes)
     offsets = [_offset(part, shift) for part, (_, shift) in zip(parts, found, strict=True)]
     standing = []
     for part, (kind, _), own in zip(parts, found, offsets, strict=True):

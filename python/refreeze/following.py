@@ -176,7 +176,7 @@ def _are_there(growing: Sequence[_Series], target: Target) -> bool:
             end -= part.shape[one.axis]
             try:
                 ((kind, shift),) = target.origins(
-                    [part.store], [part], [None if number else one.axis]
+                    part.store, [part], [None if number else one.axis]
                 )
             except MismatchError:
                 return False

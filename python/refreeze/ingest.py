@@ -71,7 +71,9 @@ def ingest(
     target_options: Options | None = None,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> IngestReport: ...
-def ingest(  # type: ignore[misc]  # the first form names no option: the second one does
+@overload
+def ingest(source: Any, target: Any, *, dry_run: bool, **options: Any) -> IngestReport | Plan: ...
+def ingest(  # type: ignore[misc]  # only the second form names the options
     source: Any,
     target: Any,
     *,

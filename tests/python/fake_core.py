@@ -27,10 +27,8 @@ if TYPE_CHECKING:
     from refreeze.metadata import ArraySpec, Piece
     from refreeze.options import IngestOptions
 
-MEANING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned") + (
-    "units",
-    "calendar",
-)
+MEANING = {"scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned"}
+MEANING |= {"units", "calendar"}
 
 
 class Repository:
@@ -95,9 +93,16 @@ class FakeCore:
                 raise AlreadyExistsError(f"array {array.path} is in the target already")
             self._carry_out(repository, [_root(*source) for source in sources], array, counts)
         repository.tip += 1
-        return json.dumps(
-            _report(repository, target.url, source_urls, arrays, options, before, counts)
-        )
+        assert callable(progress)
+        document = _report(arrays, counts)
+        document |= {
+            "source": source_urls[0],
+            "target": target.url,
+            "branch": options.branch,
+            "snapshot_id": repository.snapshot_id,
+            "previous_snapshot_id": before,
+        }
+        return json.dumps(document)
 
     def _carry_out(
         self, repository: Repository, roots: list[Path], array: ArraySpec, counts: dict[str, int]
@@ -131,6 +136,7 @@ class FakeCore:
     def target_chunks(
         self, target: Any, *, snapshot_id: str, path: str
     ) -> dict[tuple[int, ...], bytes]:
+        assert self.repositories[target.url].snapshot_id == snapshot_id
         chunks = self.repositories[target.url].chunks[path]
         if any(isinstance(chunk, Path) for chunk in chunks.values()):
             raise MismatchError(f"array {path} has virtual chunks")
@@ -142,10 +148,12 @@ class FakeCore:
         *,
         snapshot_id: str,
         sources: Sequence[tuple[Any, str]],
+        source_urls: Sequence[str],
         arrays: Sequence[ArraySpec],
         axes: Sequence[int | None],
     ) -> list[tuple[str, tuple[int, ...] | None]]:
         repository = self.repositories[target.url]
+        assert repository.snapshot_id == snapshot_id
         found: list[tuple[str, tuple[int, ...] | None]] = []
         for array, axis in zip(arrays, axes, strict=True):
             chunks = repository.chunks[array.path]
@@ -153,8 +161,7 @@ class FakeCore:
             if not virtual:
                 found.append(("native" if chunks else "empty", None))
                 continue
-            # The spec's own number of its source counts among those given to the ingest.
-            folder = _root(*sources[0 if len(sources) == 1 else array.source]) / array.source_path
+            folder = _root(*sources[array.source]) / array.source_path
             last = [max(virtual, key=lambda at: at[axis])] if axis is not None else list(virtual)
             places = [
                 (at, coordinates)
@@ -163,7 +170,7 @@ class FakeCore:
             ]
             if not places:
                 raise MismatchError(
-                    f"array {array.path} is made of {virtual[last[0]].parent}, not of {folder}"
+                    f"array {array.path} is made of {virtual[last[0]]}, not of {source_urls[0]}"
                 )
             at, coordinates = places[0]
             shift = tuple(there - here for here, there in zip(at, coordinates, strict=True))
@@ -246,26 +253,13 @@ def _coordinates(file: Path, folder: Path, array: ArraySpec) -> list[int] | None
     return [int(part) for part in key.split(array.separator)] if array.shape else []
 
 
-def _report(
-    repository: Repository,
-    target: str,
-    urls: Sequence[str],
-    arrays: Sequence[ArraySpec],
-    options: IngestOptions,
-    before: str,
-    counts: dict[str, int],
-) -> dict[str, Any]:
+def _report(arrays: Sequence[ArraySpec], counts: dict[str, int]) -> dict[str, Any]:
     nothing = dict.fromkeys(
         ("resumed_batches", "manifests_written", "manifest_bytes", "list_requests", "keys_listed"),
         0,
     )
     return {
-        "source": urls[0],
-        "target": target,
-        "branch": options.branch,
         "run_id": "RUN",
-        "snapshot_id": repository.snapshot_id,
-        "previous_snapshot_id": before,
         "published": True,
         "already_published": False,
         "commits": 1,

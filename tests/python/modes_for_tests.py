@@ -7,10 +7,8 @@ through icechunk.
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import icechunk
 import numpy as np
 import pytest
 import xarray as xr
@@ -21,6 +19,11 @@ from fake_core import FakeCore
 from refreeze import _refreeze
 from scenarios import local_repository
 from stores_for_tests import open_dataset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import icechunk
 
 REPLACED = ("ingest", "target_nodes", "target_chunks", "origins", "differences")
 """Functions of the core that the one in memory stands for."""
@@ -105,7 +108,7 @@ def write(
     units: str = DAYS,
     names: tuple[str, ...] = tuple(LAYOUTS),
     dtype: str = "i8",
-    version: int = 3,
+    version: Any = 3,
     month: int = 6,
     attributes: dict[str, Any] | None = None,
 ) -> Path:

@@ -1,6 +1,7 @@
 """Append: the recorded source has grown. Read through xarray on both cores; see `modes_for_tests`."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,11 +17,11 @@ from scenarios import edit
 APPEND = {"mode": "append", "append_dim": "time"}
 
 
-@pytest.mark.parametrize(("version", "month"), [(2, 6), (3, 7)])
+@pytest.mark.parametrize("layout", [{"version": 2}, {"month": 7}], ids=str)
 @pytest.mark.parametrize(("old", "new"), [(12, 24), (7, 8), (7, 26), (11, 13), (1, 2), (12, 13)])
-def test_what_is_new(world, tmp_path, old, new, version, month):
+def test_what_is_new(world, tmp_path, old, new, layout):
     """Ragged last chunks, chunks of other lengths and shards: all of it is as in the source."""
-    store = write(tmp_path / "a.zarr", 0, old, version=version, month=month)
+    store = write(tmp_path / "a.zarr", 0, old, **layout)
     world.ingest(store)
     before = world.dataset()
     grow(store, 0, old, new)
@@ -39,7 +40,7 @@ def test_only_what_is_new_is_listed(tmp_path, monkeypatch):
     grow(store, 0, 14, 16)
     world.ingest(store, **APPEND)
     arrays = {array.path: array for array in world.fake.calls[-1]}
-    assert {path for path in arrays} == {f"/{name}" for name in (*LAYOUTS, "time", "month")}
+    assert set(arrays) == {f"/{name}" for name in (*LAYOUTS, "time", "month")}
     boxes = {path: array.pieces[0].target[0] for path, array in arrays.items() if array.pieces}
     assert boxes == {
         "/air": (4, 6),
@@ -61,7 +62,7 @@ def test_any_series_of_appends(tmp_path_factory, cuts):
         world = world_of("memory", folder, monkeypatch)
         store = write(folder / "a.zarr", 0, cuts[0], names=("air", "holes"))
         world.ingest(store)
-        for old, new in zip(cuts, cuts[1:], strict=False):
+        for old, new in pairwise(cuts):
             grow(store, 0, old, new)
             world.ingest(store, **APPEND)
             assert_same(world.dataset(), source(store))
@@ -152,7 +153,7 @@ def test_what_is_not_there(world, tmp_path):
         world.ingest(store, **APPEND)
     with pytest.raises(TargetNotFoundError, match="other"):
         world.ingest(store, branch="other", **APPEND)
-    with pytest.raises(RegionError, match="nope.*\n.*time, x"):
+    with pytest.raises(RegionError, match=r"nope.*\n.*time, x"):
         world.ingest(store, mode="append", append_dim="nope")
 
 
@@ -309,7 +310,7 @@ def test_another_array_of_the_target_keeps_its_length(world, tmp_path):
     world.ingest([one, two], arrays=["air", "wind", "time", "x"])
     grow(one, 0, 8, 12)
     grow(two, 0, 8, 12)
-    with pytest.raises(TargetNotFoundError, match="/crs"):
+    with pytest.raises(TargetNotFoundError, match=r"/(crs|height|month)"):
         world.ingest(one, **APPEND)
     world.ingest(one, arrays=["air", "time"], **APPEND)
     world.ingest(two, arrays=["wind", "time"], **APPEND)
@@ -324,9 +325,10 @@ def test_an_array_that_has_left_the_source(world, tmp_path):
     store = write(tmp_path / "a.zarr", 0, 8)
     world.ingest(store)
     grow(store, 0, 8, 12)
-    shutil.rmtree(store / "wind")
+    shutil.move(store / "wind", tmp_path / "wind")
     report = world.ingest(store, **APPEND)
     assert [text for text in report.warnings if "/wind" in text and "keeps its length" in text]
+    shutil.move(tmp_path / "wind", store / "wind")
     assert (world.array("air").shape[0], world.array("wind").shape[0]) == (12, 8)
 
 
@@ -356,7 +358,7 @@ def test_rewritten_chunks_stay_as_they_were_recorded(tmp_path, monkeypatch):
     grow(store, 0, 12, 14)
     world.ingest(store, **APPEND)
     np.testing.assert_array_equal(world.array("air")[12:], values("air", [12, 13]))
-    with pytest.raises(Exception, match="checksum|modified|changed"):
+    with pytest.raises(Exception, match=r"checksum|modified|changed"):
         world.array("air")[0]
     world.ingest(store, mode="update", region={"time": slice(0, 12)})
     assert_same(world.dataset(), source(store))
