@@ -75,7 +75,7 @@ def test_the_next_years(world, tmp_path, version):
     world.ingest(stores[4], **FOLLOW)
     assert_series(world, stores)
     with pytest.raises(MismatchError, match="not a multiple"):
-        world.ingest(write(tmp_path / "late.zarr", 55, 67), **FOLLOW)
+        world.ingest(write(tmp_path / "late.zarr", 55, 67, version=version), **FOLLOW)
     # What stands last in the target is the recorded source now.
     grow(stores[4], 48, 55, 58, units="days since 2000-02-18")
     world.ingest(stores[4], mode="append", append_dim="time")

@@ -161,8 +161,8 @@ def test_one_of_several_stores(world, tmp_path):
     """The region is that of the store which is given; the others' chunks stay."""
     stores = [write(tmp_path / f"{n}.zarr", n * 12, n * 12 + 12) for n in range(3)]
     world.ingest(stores, concat_dim="time")
-    rewrite(stores[1], "air", slice(0, 3), 5.0)
     before = world.dataset()
+    rewrite(stores[1], "air", slice(0, 3), 5.0)
     report = world.ingest(
         stores[1], region={"time": slice(0, 12)}, skip_variables=["height", "crs"], **UPDATE
     )
