@@ -58,7 +58,10 @@ pub(super) async fn look(
     let groups: Vec<GroupNode> =
         job.groups.iter().filter(|group| !removed(&job.replaced, &group.path)).cloned().collect();
     let mut found = nodes::find(repository, tip, &groups, &job.nodes()).await?;
-    found.arrays.retain(|path| !removed(&job.replaced, path) && !job.replaced.contains(path));
+    // What is removed is made anew, also where its document stays the same.
+    let stays = |path: &String| !removed(&job.replaced, path) && !job.replaced.contains(path);
+    found.arrays.retain(stays);
+    found.documents.retain(|path, _| stays(path));
     if job.mode == Mode::Overwrite && found.arrays.is_empty() {
         return Ok(Standing::Found(found));
     }
