@@ -714,7 +714,7 @@ def test_verbs_and_options_of_later_versions(capsys, arguments):
     ("arguments", "named"),
     [
         ((), "command"),
-        (("ingest",), "SOURCE TARGET"),
+        (("ingest",), "SOURCE... TARGET"),
         (("ingest", "a"), "SOURCE"),
         (("lst", "a"), "lst"),
         (("ingest", "a", "b", "--regionn", "x"), "--regionn"),
