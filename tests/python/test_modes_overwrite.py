@@ -170,7 +170,7 @@ def test_one_of_several_stores(world, tmp_path):
     after = world.dataset()
     np.testing.assert_array_equal(after["air"][12:15], 5.0)
     xr.testing.assert_identical(after.isel(time=slice(15, None)), before.isel(time=slice(15, None)))
-    # Static arrays are the first store's: they are left alone, with a warning.
+    # Static arrays were the first store's: they are taken from this one, with a warning.
     report = world.ingest(stores[1], region={"time": slice(0, 12)}, **UPDATE)
     assert [text for text in report.warnings if "/height" in text]
     xr.testing.assert_identical(world.dataset(), after)
