@@ -110,11 +110,14 @@ class RunStatus:
     run_id: str
     source: str
     branch: str
+    """Where it is, or will be, published; empty when the plan of an unfinished run has expired."""
     mode: str
+    """Empty as ``branch`` is."""
     state: str
     """``unfinished``, ``staged`` (complete, waiting for `refreeze.publish`) or ``published``."""
     batches_done: int
     batches_total: int
+    """0 when the plan of an unfinished run has expired: nobody can go on with it."""
     last_commit_at: str
     """Time of its last commit, as ISO 8601."""
     locked: bool
