@@ -51,7 +51,7 @@ def report_of_nothing(
         run_id="",
         snapshot_id=snapshot,
         previous_snapshot_id=snapshot,
-        published=True,
+        published=False,
         already_published=True,
         elapsed_s=round(elapsed, 3),
         peak_rss_bytes=peak_rss_bytes(),

@@ -168,7 +168,16 @@ async fn run(
         }
     };
     tally.begin("done");
-    Ok(report::report(&job, target.url(), &containers, &staging, tally, published))
+    let mut report = report::report(&job, target.url(), &containers, &staging, tally, published);
+    if job.mode.keeps_arrays() {
+        // What is there already may lie in others.
+        let config = target.repository().config();
+        let all = config.virtual_chunk_containers().map(|container| container.url_prefix());
+        let more: Vec<_> =
+            all.filter(|prefix| !report.containers.iter().any(|c| c == prefix)).collect();
+        report.containers.extend(more.into_iter().map(str::to_owned));
+    }
+    Ok(report)
 }
 
 /// Lists and commits what the staging branch lacks.

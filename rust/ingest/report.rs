@@ -136,7 +136,9 @@ pub(super) fn report(
     }
     let nothing = published == Published::Nothing;
     IngestReport {
-        run_id: staging.run_id().to_owned(),
+        // A run that has changed nothing has left nothing behind.
+        run_id: if nothing { String::new() } else { staging.run_id().to_owned() },
+        already_published: nothing,
         snapshot_id: base.clone().filter(|_| nothing).unwrap_or(staging.tip().to_string()),
         published: published == Published::Now,
         previous_snapshot_id: base,

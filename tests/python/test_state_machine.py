@@ -64,6 +64,9 @@ class Repository(RuleBasedStateMachine):
 
     def carry_out(self, kill: int | None, source: Any, model: Model, **options: Any) -> Any:
         """Ingest, maybe after an attempt that is killed after so many commits; the model is the result."""
+        if options.get("mode") == "update" or "append_dim" in options:
+            # Chunks that have changed cannot be read before they are referenced anew.
+            self.model = Model({}, self.model.times)
         if kill is not None:
             given = [str(one) for one in source] if isinstance(source, list) else str(source)
             process = start_attempt(given, str(self.target), SMALL | options, ("list", kill), None)
@@ -198,9 +201,6 @@ class Repository(RuleBasedStateMachine):
             getattr(piece.archive, change)(name, day)
         rows = slice(piece.start + first, piece.start + stop)
         model = self.model.with_rows(rows, piece.archive.shown(), first)
-        kept = self.model
-        # Chunks that have changed cannot be read before they are referenced anew.
-        self.model = Model({}, kept.times)
         self.carry_out(
             kill, piece.archive.folder, model, mode="update", region={"time": slice(first, stop)}
         )
