@@ -14,7 +14,7 @@ PY := .venv/bin/python
 LOCKED := $(if $(CI),--locked)
 RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
 
-.PHONY: help demo test test-rust test-python check check-rust check-python fmt bench bench-parser bench-ingest bench-build docs build lock servers endpoint clean
+.PHONY: help demo test test-rust test-python check check-rust check-python fmt bench bench-full bench-build docs build lock servers endpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,14 +49,11 @@ fmt: .venv/.tools ## format everything, apply the lints' safe repairs
 	$(PY) -m ruff check --fix-only --quiet .
 	$(PY) -m ruff format .
 
-bench: bench-build ## compare listing with obstore, side by side (ARGS="--full" also lists 100 million chunks)
-	$(PY) benches/listing.py $(ARGS)
+bench: bench-build ## compare with VirtualiZarr and obstore, side by side, in ten minutes (ARGS="--only listing")
+	$(PY) benches/run.py --output target/bench/quick $(ARGS)
 
-bench-parser: bench-build ## compare ZarrParser with VirtualiZarr's, side by side
-	$(PY) benches/parser.py $(ARGS)
-
-bench-ingest: bench-build ## ingest 1 and 10 million chunks (ARGS="--sizes 1,10,100 --ufs" for more)
-	$(PY) benches/ingest.py $(ARGS)
+bench-full: bench-build ## the same on larger data, up to 110 million chunks, and what each design choice brings
+	$(PY) benches/run.py --full --output target/bench/full $(ARGS)
 
 # The package with an optimised extension, where the benchmarks find it.
 bench-build: .venv/.tools

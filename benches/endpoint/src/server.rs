@@ -238,6 +238,7 @@ impl Shared {
         } else if reads {
             let bucket = self.bucket.read().unwrap_or_else(PoisonError::into_inner);
             objects::get(&bucket, &key, &request, out);
+            self.counters.get_bytes.fetch_add(out.len() as u64, Relaxed);
         } else {
             let mut bucket = self.bucket.write().unwrap_or_else(PoisonError::into_inner);
             let mut uploads = self.uploads();
@@ -251,9 +252,16 @@ impl Shared {
         Reply::Whole(0)
     }
 
-    /// `/__stats`, `/__log`, `/__reset`, `/__settings`.
+    /// `/__stats`, `/__log`, `/__reset`, `/__settings`, `/__array`.
     fn control(&self, request: &Request, out: &mut Vec<u8>) {
         let json = |value: serde_json::Result<String>| value.unwrap_or_default();
+        let done = |result: Result<(), String>, out: &mut Vec<u8>| match result {
+            Ok(()) => objects::text(200, "{}", "", out),
+            Err(problem) => {
+                let body = serde_json::json!({ "error": problem }).to_string();
+                objects::text(400, &body, "", out);
+            }
+        };
         match (request.method.as_str(), request.path.as_slice()) {
             (_, b"/__stats") => {
                 let body = json(serde_json::to_string(&self.counters.snapshot()));
@@ -268,15 +276,19 @@ impl Shared {
                 self.reset();
                 objects::text(200, "{}", "", out);
             }
-            ("POST", b"/__settings") => match self.change(&request.body) {
-                Ok(()) => objects::text(200, "{}", "", out),
-                Err(problem) => {
-                    let body = serde_json::json!({ "error": problem.to_string() }).to_string();
-                    objects::text(400, &body, "", out);
-                }
-            },
+            ("POST", b"/__settings") => {
+                done(self.change(&request.body).map_err(|problem| problem.to_string()), out);
+            }
+            ("POST", b"/__array") => done(self.serve(&request.body), out),
             _ => error(404, "NoSuchControl", out),
         }
+    }
+
+    /// Serves the array that the body describes, in the place of the one with the same keys.
+    fn serve(&self, body: &[u8]) -> Result<(), String> {
+        let array = serde_json::from_slice(body).map_err(|problem| problem.to_string())?;
+        let mut bucket = self.bucket.write().unwrap_or_else(PoisonError::into_inner);
+        bucket.serve(array).map_err(|problem| problem.to_string())
     }
 
     /// Lays the fields of a JSON object over the settings.
