@@ -12,13 +12,17 @@ __all__ = [
     "ChunkStream",
     "OpenedSource",
     "__version__",
+    "differences",
     "estimate_arrays",
     "ingest",
     "list_chunks",
     "open_source",
+    "origins",
     "publish",
     "region_box",
     "status",
+    "target_chunks",
+    "target_nodes",
 ]
 
 __version__: str
@@ -89,19 +93,58 @@ def region_box(
     """
 
 def ingest(
-    store: Any,
-    path: str,
+    sources: Sequence[tuple[Any, str]],
     target: LocalTarget | S3Target | RepositoryTarget,
     *,
-    source_url: str,
+    source_urls: Sequence[str],
     groups: Sequence[GroupSpec],
     arrays: Sequence[ArraySpec],
     options: IngestOptions,
     progress: Callable[[dict[str, Any]], object] | None,
 ) -> str:
-    """Ingests a Zarr store; see `refreeze.ingest`.
+    """Ingests Zarr stores; see `refreeze.ingest`.
 
     Returns the report of the core as JSON.
+    """
+
+def target_nodes(
+    target: LocalTarget | S3Target | RepositoryTarget, *, branch: str
+) -> tuple[str, dict[str, bytes]]:
+    """Return the snapshot at the tip of a branch, and the metadata documents of all its nodes.
+
+    Raises `TargetNotFoundError` when there is no repository or no such branch.
+    """
+
+def target_chunks(
+    target: LocalTarget | S3Target | RepositoryTarget, *, snapshot_id: str, path: str
+) -> dict[tuple[int, ...], bytes]:
+    """Return the native chunks of an array by coordinates.
+
+    Raises `MismatchError` when it has virtual ones.
+    """
+
+def origins(
+    target: LocalTarget | S3Target | RepositoryTarget,
+    *,
+    snapshot_id: str,
+    sources: Sequence[tuple[Any, str]],
+    source_urls: Sequence[str],
+    arrays: Sequence[ArraySpec],
+    axes: Sequence[int | None],
+) -> list[tuple[str, tuple[int, ...] | None]]:
+    """Tell for each array of the target where its chunks are, by one of its references.
+
+    ``native`` and ``empty`` have no shift; ``virtual`` has that of `Piece`. With an axis, the
+    reference furthest along it is looked at; without, any that lies in the source. Raises
+    `MismatchError` when that does not lie in the source.
+    """
+
+def differences(
+    was: bytes, now: bytes, *, axis: int | None, growing: bool
+) -> tuple[str | None, list[str]]:
+    """Compare two metadata documents of an array: what makes them incompatible, and what does not.
+
+    The length along ``axis`` may differ; with ``growing`` it must not have become less.
     """
 
 def status(target: LocalTarget | S3Target | RepositoryTarget) -> str:

@@ -25,6 +25,7 @@ from refreeze.console import (
     Level,
     LogLevel,
     Quiet,
+    RegionOption,
     Skip,
     SourceOption,
     TargetOption,
@@ -48,14 +49,7 @@ __all__ = ["main"]
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 _LATER_VERBS = {"verify", "sync"}
-_LATER_OPTIONS = {
-    "--region",
-    "--append-dim",
-    "--concat-dim",
-    "--checksum",
-    "--dry-run",
-    "--sample",
-}
+_LATER_OPTIONS = {"--checksum", "--sample"}
 
 app = typer.Typer(
     name="refreeze",
@@ -94,8 +88,9 @@ def ingest(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE TARGET",
-            help="SOURCE: root of a Zarr store, a group or an array. TARGET: an Icechunk "
+            metavar="SOURCE... TARGET",
+            help="SOURCE: root of a Zarr store, a group or an array; several follow each other "
+            "along --concat-dim, or else are merged into one group. TARGET: an Icechunk "
             "repository, created when there is none. Local paths, file:// or s3:// URLs.",
         ),
     ],
@@ -116,7 +111,25 @@ def ingest(
         ),
     ] = None,
     branch: Annotated[str, typer.Option(help="Branch to publish on.")] = "main",
-    mode: Annotated[str, typer.Option(help="create: the arrays must not exist yet.")] = "create",
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="create: the arrays must not exist yet. append: what is new along --append-dim "
+            "or --concat-dim. overwrite: in the place of what is there. update: --region anew."
+        ),
+    ] = "create",
+    append_dim: Annotated[
+        str | None,
+        typer.Option(metavar="DIM", help="Append what the recorded source has grown by."),
+    ] = None,
+    concat_dim: Annotated[
+        str | None,
+        typer.Option(metavar="DIM", help="Dimension along which sources follow each other."),
+    ] = None,
+    region: RegionOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be listed, as plan does.")
+    ] = False,
     empty_chunks: Annotated[
         EmptyChunks, typer.Option(help="Objects of zero bytes under chunk keys.")
     ] = EmptyChunks.ERROR,
@@ -160,7 +173,7 @@ def ingest(
     log_level: Level = LogLevel.WARNING,
     version: Version = False,
 ) -> None:
-    """Write virtual references to a Zarr store's chunks into an Icechunk repository.
+    """Write virtual references to the chunks of Zarr stores into an Icechunk repository.
 
     Metadata is recreated as Zarr version 3, coordinates are copied, all other chunks stay where
     they are. Everything becomes visible on the branch in one step, or not at all.
@@ -174,6 +187,8 @@ def ingest(
 
     def job() -> None:
         from refreeze.ingest import ingest as run
+        from refreeze.plan import Plan
+        from refreeze.regions import parse_region
 
         with display:
             report = run(
@@ -186,6 +201,10 @@ def ingest(
                 loadable_variables=_loadable(load),
                 branch=branch,
                 mode=mode,
+                append_dim=append_dim,
+                concat_dim=concat_dim,
+                region=parse_region(region or []),
+                dry_run=dry_run,
                 empty_chunks=empty_chunks.value,
                 locations=locations.value,
                 memory=memory,
@@ -206,6 +225,8 @@ def ingest(
         show_warnings(report.warnings, quiet=quiet)
         if as_json:
             print(json.dumps(report.to_dict()))
+        elif isinstance(report, Plan):
+            cli_read.print_plan(report)
         else:
             _print_report(report, target_group, source_options, target_options)
 
@@ -300,9 +321,13 @@ def _print_report(
 ) -> None:
     from refreeze.snippet import opening_lines
 
+    if not report.run_id:
+        print(f"Nothing new: the target stays as it is, in snapshot {report.snapshot_id}.")
+        return
+    named = ", ".join(report.sources)
     if not report.published:
         print(
-            f"Staged {report.source} for {report.target}, branch {report.branch}: "
+            f"Staged {named} for {report.target}, branch {report.branch}: "
             f"{count(report.references_written, 'reference')}, "
             f"{count(report.commits, 'commit')}, {report.elapsed_s:.1f} s. "
             f"Nobody sees it before\n\n    refreeze publish {shlex.quote(report.target)} "
@@ -313,13 +338,14 @@ def _print_report(
         print(f"Nothing to do: the target has it all, in snapshot {report.snapshot_id}.")
     else:
         print(
-            f"Ingested {report.source} into {report.target}, branch {report.branch}: "
+            f"{_DONE[report.mode]} {named} {_WHERE[report.mode]} {report.target}, branch {report.branch}: "
             f"{count(len(report.arrays), 'array')}, "
             f"{count(report.references_written, 'reference')} "
             f"({report.bytes_referenced:,} bytes stay where they are), "
             f"{count(report.commits, 'commit')}, {report.elapsed_s:.1f} s."
         )
         print(f"Snapshot {report.snapshot_id}.")
+        _print_changes(report)
     print("\nOpen it:\n")
     print(
         opening_lines(
@@ -330,3 +356,27 @@ def _print_report(
         ),
         end="",
     )
+
+
+_DONE = {
+    "create": "Ingested",
+    "append": "Appended",
+    "overwrite": "Ingested",
+    "update": "Compared",
+}
+_WHERE = {"create": "into", "append": "to", "overwrite": "into", "update": "with"}
+
+
+def _print_changes(report: IngestReport) -> None:
+    """Say what has become of what stood there, and how to go back."""
+    if report.mode == "update":
+        print(
+            f"{count(report.added, 'reference')} added, {report.changed:,} changed, "
+            f"{report.removed:,} removed."
+        )
+    if report.mode == "overwrite" and report.previous_snapshot_id:
+        print(
+            f"What stood there before is in snapshot {report.previous_snapshot_id}; to go back, "
+            f"with repo as below: repo.reset_branch({report.branch!r}, "
+            f"{report.previous_snapshot_id!r})"
+        )

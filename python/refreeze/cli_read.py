@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from refreeze.metadata import ArraySpec
     from refreeze.plan import Plan
 
-__all__ = ["list_chunks", "plan"]
+__all__ = ["list_chunks", "plan", "print_plan"]
 
 Concurrency = Annotated[int, typer.Option(help="LIST requests in flight.")]
 
@@ -101,12 +101,13 @@ def plan(
         if as_json:
             print(json.dumps(planned.to_dict()))
         else:
-            _print_plan(planned)
+            print_plan(planned)
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
 
 
-def _print_plan(planned: Plan) -> None:
+def print_plan(planned: Plan) -> None:
+    """Print a plan for people."""
     from rich.console import Console
     from rich.table import Table
 

@@ -49,9 +49,11 @@ def status(
         for run in report.runs:
             batches = f"{run.batches_done:,}/{count(run.batches_total, 'batch', 'batches')}"
             locked = ", at work" if run.locked else ""
+            # Without a plan nobody knows how many batches there were, or which branch was meant.
+            lost = run.state == "unfinished" and not run.batches_total
+            done = "plan expired, begins anew" if lost else f"{batches}  branch {run.branch}"
             print(
-                f"{run.run_id}  {run.state}{locked}  {batches}  branch {run.branch}  "
-                f"{run.last_commit_at[:19]}  {run.source}"
+                f"{run.run_id}  {run.state}{locked}  {done}  {run.last_commit_at[:19]}  {run.source}"
             )
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)

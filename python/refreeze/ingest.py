@@ -1,4 +1,4 @@
-"""`ingest`: a Zarr store into an Icechunk repository, as virtual references."""
+"""`ingest`: Zarr stores into an Icechunk repository, as virtual references."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from refreeze.options import (
     DEFAULT_CONCURRENCY,
@@ -25,6 +27,8 @@ from refreeze.options import refs_per_manifest as per_manifest_of
 from refreeze.report import ArrayReport, IngestReport, peak_rss_bytes
 
 if TYPE_CHECKING:
+    from refreeze.plan import Plan
+    from refreeze.regions import Region
     from refreeze.stores import Options
 
 __all__ = ["ingest"]
@@ -32,6 +36,9 @@ __all__ = ["ingest"]
 _log = logging.getLogger("refreeze")
 
 
+@overload
+def ingest(source: Any, target: Any, *, dry_run: Literal[True], **options: Any) -> Plan: ...
+@overload
 def ingest(
     source: Any,
     target: Any,
@@ -43,6 +50,10 @@ def ingest(
     loadable_variables: Iterable[str] | None = None,
     branch: str = "main",
     mode: str = "create",
+    append_dim: str | None = None,
+    concat_dim: str | None = None,
+    region: Region | None = None,
+    dry_run: Literal[False] = False,
     empty_chunks: str = "error",
     locations: str = "relative",
     memory: str | int = DEFAULT_MEMORY,
@@ -59,8 +70,42 @@ def ingest(
     source_options: Options | None = None,
     target_options: Options | None = None,
     progress: Callable[[dict[str, Any]], object] | None = None,
-) -> IngestReport:
-    """Ingest a Zarr store, group or array into an Icechunk repository without copying its chunks.
+) -> IngestReport: ...
+@overload
+def ingest(source: Any, target: Any, *, dry_run: bool, **options: Any) -> IngestReport | Plan: ...
+def ingest(  # type: ignore[misc]  # only the second form names the options
+    source: Any,
+    target: Any,
+    *,
+    group: str | None = None,
+    target_group: str | None = None,
+    arrays: Iterable[str] | None = None,
+    skip_variables: Iterable[str] | None = None,
+    loadable_variables: Iterable[str] | None = None,
+    branch: str = "main",
+    mode: str = "create",
+    append_dim: str | None = None,
+    concat_dim: str | None = None,
+    region: Region | None = None,
+    dry_run: bool = False,
+    empty_chunks: str = "error",
+    locations: str = "relative",
+    memory: str | int = DEFAULT_MEMORY,
+    max_refs_per_commit: int | None = None,
+    refs_per_manifest: int | None = None,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    message: str | None = None,
+    no_publish: bool = False,
+    restart: bool = False,
+    expect_complete: bool = False,
+    expect_count: int | None = None,
+    unsafe_target: bool = False,
+    no_read_check: bool = False,
+    source_options: Options | None = None,
+    target_options: Options | None = None,
+    progress: Callable[[dict[str, Any]], object] | None = None,
+) -> IngestReport | Plan:
+    """Ingest Zarr stores, groups or arrays into an Icechunk repository without copying chunks.
 
     Groups, arrays and attributes are recreated as Zarr version 3. Every chunk becomes a virtual
     reference with the object's size and last-modified time; one-dimensional dimension coordinates
@@ -73,7 +118,9 @@ def ingest(
     source
         Root of a Zarr version 2 or 3 store, a group, or one array (which lands under its own
         name): a local path, ``file://`` or ``s3://`` URL; ``(registry, url)`` with an
-        ``ObjectStoreRegistry``; or ``(store, path)`` with an obstore store.
+        ``ObjectStoreRegistry``; or ``(store, path)`` with an obstore store. Also a list of such:
+        with ``concat_dim`` they follow each other along it; otherwise they are merged into one
+        group.
     target
         An Icechunk repository: a local path, ``file://`` or ``s3://`` URL,
         ``icechunk.Storage`` or ``icechunk.Repository``. It is created when there is none.
@@ -89,7 +136,23 @@ def ingest(
     branch
         Branch to publish on.
     mode
-        Only ``"create"`` in this version: the arrays must not exist in the target.
+        ``"create"``: the arrays must not exist in the target. ``"append"``: the target grows along
+        ``append_dim`` or ``concat_dim``; only what is new is listed, and a last chunk that was
+        ragged. ``"overwrite"``: what stands at the target group (or the selected arrays) is
+        replaced, and stays in history. ``"update"``: the references of a region are made equal to
+        the source.
+    append_dim
+        With mode append: the dimension along which the recorded source has grown.
+    concat_dim
+        Dimension along which several sources follow each other; with mode append, along which
+        other sources follow what the target holds. All have the same arrays.
+    region
+        Slices by dimension name, in elements of the source, such as ``{"time": slice(0, 240)}``.
+        With create and overwrite the part that is taken; with update the part that is compared;
+        with append it may bound what is appended. Each begins on a chunk (shard) boundary of every
+        array, and ends on one or at the array's end; coordinates need not.
+    dry_run
+        Return the `Plan` of what would be listed, and write nothing.
     empty_chunks
         ``"error"`` refuses an object of zero bytes under a chunk's key, ``"skip"`` treats it as a
         missing chunk.
@@ -133,19 +196,30 @@ def ingest(
     Returns
     -------
     IngestReport
-        What was written. Running the very same ingest again writes nothing and says so.
+        What was written. Running the very same ingest again writes nothing and says so. With
+        ``dry_run`` a `Plan`.
 
     Raises
     ------
+    TypeError, ValueError
+        An argument is of a wrong type, or arguments do not go together: ``update`` without a
+        region, ``append`` without a dimension.
+    refreeze.exceptions.RegionError
+        A region that does not align, is empty, names a dimension that no array has, or does not
+        begin where the target ends.
     refreeze.exceptions.SourceNotFoundError
         Nothing is at the source, or a selected group or array is not in it.
     refreeze.exceptions.UnsupportedArrayError
         An array that cannot be referenced, or an empty chunk.
+    refreeze.exceptions.TargetNotFoundError
+        There is no array to append to or to update.
     refreeze.exceptions.AlreadyExistsError
-        An array is in the target already.
+        An array is in the target already, or, not equal, in two sources that are to be merged.
     refreeze.exceptions.MismatchError
-        A virtual chunk container in the target contradicts the source, or an unfinished ingest of
-        these arrays had other options or another source.
+        Sources do not go with each other or with what the target holds: another shape, data type,
+        codec, chunk shape or unit; another source; a source that has shrunk. Or a virtual chunk
+        container in the target contradicts the source, or an unfinished ingest of these arrays had
+        other options or another source.
     refreeze.exceptions.IncompleteError
         ``expect_complete`` or ``expect_count`` is not met; nothing is published.
     refreeze.exceptions.ListingError
@@ -164,38 +238,49 @@ def ingest(
     >>> report = refreeze.ingest("air.zarr", "air.icechunk")  # doctest: +SKIP
     >>> report.references_written  # doctest: +SKIP
     1200
+
+    Day by day what is new, and the next year's store behind it:
+
+    >>> refreeze.ingest("air.zarr", "air.icechunk", mode="append", append_dim="time")  # doctest: +SKIP
+    >>> refreeze.ingest("2025.zarr", "air.icechunk", mode="append", concat_dim="time")  # doctest: +SKIP
     """
     from refreeze import _refreeze
-    from refreeze.interrupt import interruptible
     from refreeze.memory import return_large_blocks
-    from refreeze.metadata import read_metadata
-    from refreeze.stores import NotInThisVersionError, resolve_source, resolve_target
+    from refreeze.modes import checked_request, planned_for, read_stores, several
+    from refreeze.nothing_new import report_of_nothing
+    from refreeze.stores import resolve_target
 
     started = time.monotonic()
-    check_texts(
-        {"branch": branch, "mode": mode} | ({} if message is None else {"message": message})
-    )
+    check_texts({"branch": branch} | ({} if message is None else {"message": message}))
     check_mappings({"source_options": source_options, "target_options": target_options})
     if progress is not None and not callable(progress):
         raise TypeError(f"progress is a function, not {progress!r}")
     if not branch.strip():
         raise ValueError("branch is empty")
-    if mode != "create":
-        if mode in {"append", "overwrite", "update"}:
-            raise NotInThisVersionError(f"mode {mode} is not in this version")
-        raise ValueError(f"unknown mode {mode!r} (known: create)")
     if empty_chunks not in {"error", "skip"}:
         raise ValueError(f"empty_chunks must be 'error' or 'skip', not {empty_chunks!r}")
     if locations not in {"relative", "absolute"}:
         raise ValueError(f"locations must be 'relative' or 'absolute', not {locations!r}")
     flags(
         {
+            "dry_run": dry_run,
             "no_publish": no_publish,
             "restart": restart,
             "expect_complete": expect_complete,
             "unsafe_target": unsafe_target,
             "no_read_check": no_read_check,
         }
+    )
+    selection = selected(group, target_group, arrays, skip_variables, loadable_variables)
+    given = several(source)
+    selection = replace(selection, partial=len(given) > 1 and concat_dim is None)
+    request = checked_request(
+        mode,
+        append_dim=append_dim,
+        concat_dim=concat_dim,
+        region=region,
+        sources=len(given),
+        selection=selection,
     )
     options = IngestOptions(
         branch=branch,
@@ -214,31 +299,39 @@ def ingest(
         expect_count=expected_count(expect_count),
         read_check=not no_read_check,
         unsafe_target=unsafe_target,
+        mode=mode,
+        plan=request.fingerprint,
     )
-    selection = selected(group, target_group, arrays, skip_variables, loadable_variables)
-    resolved = resolve_source(source, source_options)
     return_large_blocks()
-    metadata = interruptible(read_metadata, resolved, selection)
+    stores = read_stores(given, source_options, selection)
+    # Asked for late: to look at some targets creates them.
+    location = cache(lambda: resolve_target(target, target_options))
+    planned = planned_for(stores, location, request, branch)
+    if dry_run:
+        from refreeze.dry_run import plan_of
+
+        return plan_of(planned, stores, options)
+    if planned.nothing_new:
+        return report_of_nothing(
+            planned, stores, location().url, options, elapsed=time.monotonic() - started
+        )
     report = json.loads(
         _refreeze.ingest(
-            resolved.store,
-            resolved.path,
-            resolve_target(target, target_options),
-            source_url=resolved.url,
-            groups=metadata.groups,
-            arrays=metadata.arrays,
-            options=options,
+            [(store.source.store, store.source.path) for store in stores],
+            location(),
+            source_urls=[store.url for store in stores],
+            groups=planned.groups,
+            arrays=planned.arrays,
+            options=replace(options, base=planned.base, replaced=planned.replaced),
             progress=CommitLog(progress),
         )
     )
-    report["warnings"] = (*metadata.warnings, *report["warnings"])
+    report["warnings"] = (*planned.warnings, *report["warnings"])
     report["arrays"] = tuple(_array_report(array) for array in report["arrays"])
+    report["containers"] = tuple(report["containers"])
     return IngestReport(
-        sources=(resolved.url,),
+        sources=tuple(store.url for store in stores),
         mode=mode,
-        added=report["references_written"],
-        changed=0,
-        removed=0,
         elapsed_s=round(time.monotonic() - started, 3),
         peak_rss_bytes=peak_rss_bytes(),
         **report,

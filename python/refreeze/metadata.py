@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -38,10 +38,12 @@ if TYPE_CHECKING:
 __all__ = [
     "ArraySpec",
     "GroupSpec",
+    "Piece",
     "Selection",
     "SourceMetadata",
     "matches",
     "read_array",
+    "read_box",
     "read_elements",
     "read_metadata",
 ]
@@ -62,6 +64,25 @@ class GroupSpec:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A box of an array's chunk grid in the target, and where its chunks are."""
+
+    source: int
+    """Position among the sources of the ingest."""
+    source_path: str
+    """Path of the array in that source."""
+    shape: tuple[int, ...]
+    """Of the array in the source, in elements."""
+    chunk_shape: tuple[int, ...]
+    key_encoding: str
+    separator: str
+    target: tuple[tuple[int, int], ...]
+    """Start and stop along each dimension, in chunk coordinates of the target's grid."""
+    shift: tuple[int, ...]
+    """Chunk coordinate in the source minus that in the target."""
+
+
+@dataclass(frozen=True)
 class ArraySpec:
     """An array to be created in the target, and where its chunks are.
 
@@ -79,6 +100,13 @@ class ArraySpec:
     dimension_names: tuple[str | None, ...] | None = None
     source_format: int = 3
     """Zarr version of the source's metadata; the document is of version 3."""
+    source: int = 0
+    """Position among the sources of the ingest."""
+    pieces: tuple[Piece, ...] | None = None
+    """Where its chunks come from; None: the whole array from the source. Nothing else is listed."""
+    chunks: Mapping[tuple[int, ...], bytes] | None = field(default=None, repr=False)
+    """The chunks of a loaded array that are to be written, by coordinates; one without bytes is
+    removed. None: they are copied as they are in the source."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +122,8 @@ class Selection:
     skip_variables: Sequence[str] = ()
     loadable_variables: Sequence[str] | None = None
     """None: one-dimensional dimension coordinates."""
+    partial: bool = False
+    """Whether ``arrays`` may name some that are in other sources."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +232,19 @@ def read_array(source: Source) -> ArraySpec:
 
 
 def read_elements(source: Source, start: int, stop: int) -> Any:
-    """Read elements of a one-dimensional array as they are stored: not masked, not scaled.
+    """Read elements of a one-dimensional array; see `read_box`."""
+    return read_box(source, ((start, stop),))
+
+
+def read_box(source: Source, box: Sequence[tuple[int, int]]) -> Any:
+    """Read a box of an array as it is stored: not masked, not scaled.
+
+    Parameters
+    ----------
+    source
+        The array.
+    box
+        Start and stop along each dimension, in elements.
 
     Raises
     ------
@@ -214,7 +256,7 @@ def read_elements(source: Source, start: int, stop: int) -> Any:
     with _store_errors(source), _zarr_warnings([]):
         array = _open_node(source)
         try:
-            return array[start:stop]
+            return array[tuple(slice(*bounds) for bounds in box)]
         except (RuntimeError, TypeError, ValueError) as error:
             raise UnsupportedArrayError(
                 f"{source.url} cannot be decoded: {type(error).__name__}: {_one_line(error)}",
@@ -371,7 +413,7 @@ def _select(
     chosen = list(found)
     if selection.arrays:
         for pattern in selection.arrays:
-            if not any(matches(path, [pattern]) for path in found):
+            if not selection.partial and not any(matches(path, [pattern]) for path in found):
                 raise SourceNotFoundError(
                     f"{source.url} has no array {pattern}",
                     f"arrays: {', '.join(sorted(found)) or 'none'}",

@@ -56,6 +56,13 @@ class IngestOptions:
     expect_count: int | None = None
     read_check: bool = True
     unsafe_target: bool = False
+    mode: str = "create"
+    base: str | None = None
+    """Append and update: the snapshot from which the target was read."""
+    replaced: tuple[str, ...] = ()
+    """Overwrite: nodes that are removed first, if there; ``/`` is everything."""
+    plan: str = ""
+    """What else determines the result, for resuming."""
 
 
 def check_texts(options: Mapping[str, Any]) -> None:

@@ -22,13 +22,13 @@ from refreeze.options import refs_per_manifest as per_manifest_of
 from refreeze.regions import SliceBounds, bounds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from refreeze.metadata import ArraySpec
     from refreeze.regions import Region
     from refreeze.stores import Options, Source
 
-__all__ = ["ArrayPlan", "Plan", "Totals", "plan"]
+__all__ = ["ArrayPlan", "Plan", "Totals", "addressed_names", "array_plan", "plan", "summed"]
 
 # What the estimates are made of. None of them is a promise; the report of an ingest has the facts.
 _USD_PER_LIST = 0.005 / 1000
@@ -168,30 +168,42 @@ def plan(
     estimated = _estimates(resolved, parts, in_flight, limits)
     estimates = estimated["arrays"]
     planned = tuple(
-        _array_plan(spec, chosen[spec.path], estimate)
+        array_plan(spec, chosen[spec.path], estimate)
         for spec, estimate in zip(metadata.arrays, estimates, strict=True)
     )
-    referenced = sum(
-        estimate["chunks_expected"]
-        for spec, estimate in zip(metadata.arrays, estimates, strict=True)
-        if not spec.loaded
-    )
-    requests = sum(array.list_requests for array in planned)
+    figures = [
+        (array, estimate, spec.loaded)
+        for array, spec, estimate in zip(planned, metadata.arrays, estimates, strict=True)
+    ]
     is_remote = resolved.url.startswith("s3://")
+    totals = summed(figures, estimated["commits"], in_flight, bound, is_remote=is_remote)
+    how = "sampled" if any(estimate["sampled"] for estimate in estimates) else "dense"
+    return Plan(planned, how, totals, tuple(metadata.warnings))
+
+
+def summed(
+    figures: Sequence[tuple[ArrayPlan, Mapping[str, Any], bool]],
+    commits: int,
+    in_flight: int,
+    memory: int,
+    *,
+    is_remote: bool,
+) -> Totals:
+    """Return the totals of arrays, each with the core's estimate and whether it is copied."""
+    referenced = sum(estimate["chunks_expected"] for _, estimate, copied in figures if not copied)
+    requests = sum(array.list_requests for array, _, _ in figures)
     seconds = math.ceil(requests / in_flight) * _SECONDS_PER_LIST
-    totals = Totals(
-        chunks_in_region=sum(array.chunks_in_region for array in planned),
+    return Totals(
+        chunks_in_region=sum(array.chunks_in_region for array, _, _ in figures),
         list_requests=requests,
         list_cost_usd=round(requests * _USD_PER_LIST, 6) if is_remote else 0.0,
         estimated_s=round(seconds * is_remote + referenced * _SECONDS_PER_REFERENCE, 2),
-        commits=estimated["commits"],
+        commits=commits,
         # Copied chunks are named in manifests too.
-        manifests=sum(estimate["manifests"] for estimate in estimates),
+        manifests=sum(estimate["manifests"] for _, estimate, _ in figures),
         manifest_bytes=math.ceil(referenced * _BYTES_PER_REFERENCE),
-        peak_memory_bytes=_BASE_MEMORY + bound,
+        peak_memory_bytes=_BASE_MEMORY + memory,
     )
-    how = "sampled" if any(estimate["sampled"] for estimate in estimates) else "dense"
-    return Plan(planned, how, totals, tuple(metadata.warnings))
 
 
 def _bounds_by_array(
@@ -241,9 +253,10 @@ def _estimates(
     return estimates
 
 
-def _array_plan(
-    spec: ArraySpec, bounds: dict[str, SliceBounds], estimate: dict[str, Any]
+def array_plan(
+    spec: ArraySpec, bounds: Mapping[str, SliceBounds], estimate: Mapping[str, Any]
 ) -> ArrayPlan:
+    """Return what of an array is to be listed, and the core's estimate of that."""
     grid = tuple(
         -(-length // chunk) for length, chunk in zip(spec.shape, spec.chunk_shape, strict=True)
     )

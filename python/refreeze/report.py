@@ -48,14 +48,18 @@ class IngestReport:
     """
 
     source: str
+    """The first source."""
     sources: tuple[str, ...]
     target: str
     branch: str
     mode: str
     run_id: str
-    """Identifier of the run; the property ``refreeze.run`` of its commits."""
+    """Identifier of the run; the property ``refreeze.run`` of its commits. Empty when nothing was
+    new, so that there was no run."""
     snapshot_id: str
     """The published snapshot."""
+    previous_snapshot_id: str | None
+    """What the branch showed before, and history keeps; None when there was nothing."""
     published: bool
     """Whether it is on the branch; not, when it was to stay staged."""
     resumed_batches: int
@@ -69,23 +73,29 @@ class IngestReport:
     references_written: int
     bytes_referenced: int
     added: int
+    """References that the target did not have before."""
     changed: int
+    """References in whose place was another one before."""
     removed: int
+    """References that the target has no more."""
     elapsed_s: float
     peak_rss_bytes: int
     """The process's own high-water mark."""
     arrays: tuple[ArrayReport, ...]
     warnings: tuple[str, ...]
     already_published: bool
-    """Whether an earlier run had published the very same, so that nothing was written."""
+    """Whether the target had it all before, so that nothing was written."""
     container: str
-    """URL prefix of the virtual chunk container, which readers authorise; empty without one."""
+    """URL prefix of the first virtual chunk container; empty without one."""
+    containers: tuple[str, ...]
+    """URL prefixes of the virtual chunk containers, which readers authorise."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for `json.dumps`."""
         report = asdict(self)
         report["sources"] = list(self.sources)
         report["warnings"] = list(self.warnings)
+        report["containers"] = list(self.containers)
         for array, plain in zip(self.arrays, report["arrays"], strict=True):
             for shape in ("shape", "chunk_shape", "grid_shape"):
                 plain[shape] = list(getattr(array, shape))
@@ -100,11 +110,14 @@ class RunStatus:
     run_id: str
     source: str
     branch: str
+    """Where it is, or will be, published; empty when the plan of an unfinished run has expired."""
     mode: str
+    """Empty as ``branch`` is."""
     state: str
     """``unfinished``, ``staged`` (complete, waiting for `refreeze.publish`) or ``published``."""
     batches_done: int
     batches_total: int
+    """0 when the plan of an unfinished run has expired: nobody can go on with it."""
     last_commit_at: str
     """Time of its last commit, as ISO 8601."""
     locked: bool

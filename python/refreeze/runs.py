@@ -18,7 +18,8 @@ def status(target: Any, *, target_options: Options | None = None) -> StatusRepor
     """Tell which ingests a repository knows of: unfinished, staged and published ones.
 
     Read from branches and commit properties alone; published runs whose snapshots have expired
-    are not known any more.
+    are not known any more. An unfinished run whose first commit has expired has lost its plan:
+    it has no branch, mode and batches, and the same ingest discards it and begins anew.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def publish(
     refreeze.exceptions.TargetNotFoundError
         There is no repository, or no such staged ingest in it.
     refreeze.exceptions.MismatchError
-        The ingest is not complete, or several are staged and none is named.
+        The ingest is not complete, its plan has expired, or several are staged and none is named.
     refreeze.exceptions.ConflictError
         The branch has moved, and the ingest cannot be put on its tip or was not to be; or another
         process holds the target. Nothing is published and the ingest stays staged.

@@ -26,11 +26,14 @@ def opening_lines(
     The code holds no secrets: it takes credentials from the environment.
     """
     authorise = ""
-    if report.container:
-        credentials = _credentials(report.container, source_options)
+    if report.containers:
+        credentials = ", ".join(
+            f"{container!r}: {_credentials(container, source_options)}"
+            for container in report.containers
+        )
         authorise = (
             "\n    authorize_virtual_chunk_access=icechunk.containers_credentials("
-            f"{{{report.container!r}: {credentials}}}),"
+            f"{{{credentials}}}),"
         )
     group = (target_group or "").strip("/")
     group_argument = f", group={group!r}" if group else ""

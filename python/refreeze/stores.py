@@ -146,8 +146,6 @@ def resolve_source(source: Any, options: Options | None = None) -> Source:
             store, path = first.resolve(url)
             return _checked(Source(shown_url(url), store, str(path).strip("/")))
         return store_source(first, os.fspath(second))
-    if isinstance(source, list | tuple):
-        raise NotInThisVersionError("several sources are not in this version")
     raise TypeError(
         f"source must be a URL, a path, (registry, url) or (store, path), not {type(source).__name__}"
     )

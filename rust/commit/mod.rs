@@ -19,7 +19,8 @@ pub use record::{
 };
 pub use replay::{Touched, replay};
 pub use runs::{
-    PublishedRun, STAGING_PREFIX, StagedRun, find_published, history, published_runs, staged_runs,
+    LostRun, PublishedRun, STAGING_PREFIX, StagedRun, find_published, history, lost_runs,
+    missing_examples, published_runs, staged_runs,
 };
 pub use snapshot::{MOST_CHUNKS_PER_COMMIT, commit_manifests, commit_nothing};
 pub use staging::{Staging, new_run_id, publish, remove, remove_finished, snapshot_id};

@@ -263,6 +263,11 @@ pub fn record(snapshot: &SnapshotInfo) -> Option<RunRecord> {
     property(snapshot, RECORD).filter(|record: &RunRecord| record.format == FORMAT)
 }
 
+/// Whether `snapshot` carries a plan, of this version or another.
+pub(super) fn has_record(snapshot: &SnapshotInfo) -> bool {
+    snapshot.metadata.contains_key(RECORD)
+}
+
 fn property<T: DeserializeOwned>(snapshot: &SnapshotInfo, name: &str) -> Option<T> {
     snapshot.metadata.get(name).and_then(|value| T::deserialize(value).ok())
 }

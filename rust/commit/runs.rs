@@ -9,7 +9,7 @@ use icechunk::format::SnapshotId;
 use icechunk::format::snapshot::SnapshotInfo;
 use icechunk::repository::VersionInfo;
 
-use super::record::{Completed, RunIdentity, RunRecord, completed, record};
+use super::record::{Completed, RunIdentity, RunRecord, completed, has_record, record};
 use crate::Result;
 use crate::error::TargetContext as _;
 
@@ -55,6 +55,24 @@ impl StagedRun {
     }
 }
 
+/// An unpublished run of which snapshots have expired, the first one and the plan with it: nobody
+/// can go on with it or publish it.
+#[derive(Debug, Clone)]
+pub struct LostRun {
+    /// Who it was.
+    pub identity: RunIdentity,
+    /// The tip of its staging branch, which never expires.
+    pub tip: SnapshotInfo,
+}
+
+impl LostRun {
+    /// Its staging branch.
+    #[must_use]
+    pub fn branch(&self) -> String {
+        format!("{STAGING_PREFIX}{}", self.identity.run_id)
+    }
+}
+
 /// An earlier run that published a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishedRun {
@@ -84,6 +102,27 @@ pub async fn find_published(
     Ok(run)
 }
 
+/// A chunk that is missing, of each array of a published run that misses any, as far as the run's
+/// commits on `branch` still tell; arrays by their position.
+///
+/// # Errors
+///
+/// [`ErrorKind::Target`](crate::ErrorKind::Target) when the history cannot be read.
+pub async fn missing_examples(
+    repository: &Repository,
+    branch: &str,
+    run_id: &str,
+) -> Result<BTreeMap<usize, Vec<u32>>> {
+    let history = history(repository, branch).await?;
+    let own = history.iter().filter(|snapshot| {
+        RunIdentity::of(snapshot).is_some_and(|identity| identity.run_id == run_id)
+    });
+    let additions = own.filter_map(completed).flat_map(|completed| completed.arrays);
+    Ok(additions
+        .filter_map(|addition| addition.missing.map(|coords| (addition.array, coords)))
+        .collect())
+}
+
 /// The runs on staging branches, whether they are complete or not; those that another version of
 /// refreeze has recorded in its own way are left out.
 ///
@@ -91,6 +130,39 @@ pub async fn find_published(
 ///
 /// [`ErrorKind::Target`](crate::ErrorKind::Target) when the repository cannot be read.
 pub async fn staged_runs(repository: &Repository) -> Result<Vec<StagedRun>> {
+    let mut runs = Vec::new();
+    for snapshots in staged(repository).await? {
+        let first = snapshots.first();
+        let first = first.and_then(|first| Some((RunIdentity::of(first)?, record(first)?)));
+        let completed: Option<Vec<_>> = snapshots.iter().map(completed).collect();
+        // A run that is lost, or of another version: it is left alone.
+        let (Some((identity, record)), Some(completed)) = (first, completed) else { continue };
+        runs.push(StagedRun { identity, record, snapshots, completed });
+    }
+    Ok(runs)
+}
+
+/// The runs on staging branches that have lost their plan, published ones perhaps among them.
+///
+/// # Errors
+///
+/// [`ErrorKind::Target`](crate::ErrorKind::Target) when the repository cannot be read.
+pub async fn lost_runs(repository: &Repository) -> Result<Vec<LostRun>> {
+    let mut runs = Vec::new();
+    for mut snapshots in staged(repository).await? {
+        if snapshots.first().is_some_and(has_record) {
+            continue;
+        }
+        let Some(tip) = snapshots.pop() else { continue };
+        let Some(identity) = RunIdentity::of(&tip) else { continue };
+        runs.push(LostRun { identity, tip });
+    }
+    Ok(runs)
+}
+
+/// The snapshots of each run that has a staging branch, oldest first; none for a branch that
+/// somebody else has given such a name.
+async fn staged(repository: &Repository) -> Result<Vec<Vec<SnapshotInfo>>> {
     let mut runs = Vec::new();
     for branch in branches(repository).await? {
         let Some(run_id) = branch.strip_prefix(STAGING_PREFIX) else { continue };
@@ -101,12 +173,7 @@ pub async fn staged_runs(repository: &Repository) -> Result<Vec<StagedRun>> {
         let own = own.count();
         snapshots.truncate(own);
         snapshots.reverse();
-        let first = snapshots.first();
-        let first = first.and_then(|first| Some((RunIdentity::of(first)?, record(first)?)));
-        let completed: Option<Vec<_>> = snapshots.iter().map(completed).collect();
-        // Somebody's own branch, or a run of another version: it is left alone.
-        let (Some((identity, record)), Some(completed)) = (first, completed) else { continue };
-        runs.push(StagedRun { identity, record, snapshots, completed });
+        runs.push(snapshots);
     }
     Ok(runs)
 }

@@ -9,7 +9,7 @@ use icechunk::store::Store;
 use tokio::sync::RwLock;
 
 use super::tally::Tally;
-use super::{IngestJob, IngestReport, Mode, layouts, native, nodes, report, resume};
+use super::{IngestJob, IngestReport, Mode, complete, layouts, native, nodes, report, resume};
 use crate::commit::{
     Completed, RunIdentity, RunOptions, RunRecord, Staging, find_published, new_run_id,
 };
@@ -58,7 +58,10 @@ pub(super) async fn look(
     let groups: Vec<GroupNode> =
         job.groups.iter().filter(|group| !removed(&job.replaced, &group.path)).cloned().collect();
     let mut found = nodes::find(repository, tip, &groups, &job.nodes()).await?;
-    found.arrays.retain(|path| !removed(&job.replaced, path) && !job.replaced.contains(path));
+    // What is removed is made anew, also where its document stays the same.
+    let stays = |path: &String| !removed(&job.replaced, path) && !job.replaced.contains(path);
+    found.arrays.retain(stays);
+    found.documents.retain(|path, _| stays(path));
     if job.mode == Mode::Overwrite && found.arrays.is_empty() {
         return Ok(Standing::Found(found));
     }
@@ -68,10 +71,12 @@ pub(super) async fn look(
     }
     match find_published(repository, &job.branch, fingerprint).await? {
         Some(run) if complete => {
+            complete::check_published(repository, &run, job).await?;
             let report = report::already_published(&run, job, target.url(), containers);
             Ok(Standing::Done(Box::new(report)))
         }
         _ if found.arrays.is_empty() => {
+            complete::check_nothing(job)?;
             let report =
                 report::nothing_to_create(tip, job, target.url(), containers, found.warnings);
             Ok(Standing::Done(Box::new(report)))

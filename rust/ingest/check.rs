@@ -1,24 +1,31 @@
 //! Reads one reference per array through Icechunk, as a reader would, before publishing.
+//!
+//! Icechunk takes a manifest into memory whole, uncompressed: how many are held at a time is
+//! bounded by their references, and each is dropped when its reference is found.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use icechunk::Repository;
-use icechunk::format::{ByteRange, ChunkIndices, SnapshotId};
+use icechunk::format::manifest::ManifestRef;
+use icechunk::format::snapshot::{NodeData, Snapshot};
+use icechunk::format::{ByteRange, ChunkIndices, ManifestId, Path, SnapshotId};
 use icechunk::repository::VersionInfo;
 use icechunk::session::{Session, get_chunk};
+use tokio::sync::Semaphore;
 
 use super::JobArray;
 use super::references::Work;
 use super::tally::Tally;
-use crate::error::{TargetContext as _, chain};
+use crate::error::{TargetContext as _, chain, target_error};
 use crate::manifest::node_path;
 use crate::{Error, ErrorKind, Result};
 
 /// Only the first byte is fetched: the object, its time and the container are what is checked.
 const CHECKED_BYTES: u64 = 1;
 
-/// Arrays read at a time.
+/// Arrays read at a time, however small their manifests are.
 const CONCURRENT_READS: usize = 16;
 
 /// Reads the first bytes of the tally's samples from a snapshot that is not published yet.
@@ -37,14 +44,22 @@ pub(super) async fn read_back(
         .reopen(None, Some(credentials))
         .await
         .doing(|| "open the repository for reading back".to_owned())?;
+    let reading = || format!("read snapshot {snapshot}");
     let session = authorised
         .readonly_session(&VersionInfo::SnapshotId(snapshot.clone()))
         .await
-        .doing(|| format!("read snapshot {snapshot}"))?;
+        .doing(reading)?;
+    let reader = Reader {
+        snapshot: authorised.asset_manager().fetch_snapshot(snapshot).await.doing(reading)?,
+        repository: authorised,
+        session,
+        room: Semaphore::new(work.limits.references_read_at_once() as usize),
+        references_at_once: work.limits.references_read_at_once(),
+    };
     let mut reads = Vec::new();
     for (array, sample) in work.arrays.iter().zip(&tally.samples) {
         if let Some(index) = sample {
-            reads.push(read_one(&session, array, *index).boxed());
+            reads.push(reader.read_one(array, *index).boxed());
         }
     }
     futures::stream::iter(reads)
@@ -53,31 +68,65 @@ pub(super) async fn read_back(
         .await
 }
 
-async fn read_one(session: &Session, array: &JobArray, index: u64) -> Result<()> {
-    let coords = array.node.layout.coords(index);
-    let unreadable = |why: String| {
-        Error::new(
-            ErrorKind::Target,
-            format!(
-                "chunk {} of array {} cannot be read back through Icechunk: {why}",
-                array.source_key(&coords),
-                array.node.path
-            ),
-        )
-        .with_hint(
-            "nothing was published; if the source is being written to, wait until it is at rest \
-             and ingest again with --restart",
-        )
-    };
-    let range = ByteRange::Bounded(0..CHECKED_BYTES);
-    let path = node_path(&array.node.path)?;
-    let reader = session
-        .get_chunk_reader(&path, &ChunkIndices(coords.clone()), &range)
-        .await
-        .map_err(|error| unreadable(chain(&error.kind)))?;
-    match get_chunk(reader).await {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) => Err(unreadable("the reference is not there".to_owned())),
-        Err(error) => Err(unreadable(chain(&error.kind))),
+/// Reads through Icechunk, a few manifests at a time.
+struct Reader {
+    repository: Repository,
+    session: Session,
+    snapshot: Arc<Snapshot>,
+    /// References in manifests that are in memory.
+    room: Semaphore,
+    references_at_once: u32,
+}
+
+impl Reader {
+    async fn read_one(&self, array: &JobArray, index: u64) -> Result<()> {
+        let coords = array.node.layout.coords(index);
+        let unreadable = |why: String| {
+            Error::new(
+                ErrorKind::Target,
+                format!(
+                    "chunk {} of array {} cannot be read back through Icechunk: {why}",
+                    array.source_key(&coords),
+                    array.node.path
+                ),
+            )
+            .with_hint(
+                "nothing was published; if the source is being written to, wait until it is at \
+                 rest and ingest again with --restart",
+            )
+        };
+        let range = ByteRange::Bounded(0..CHECKED_BYTES);
+        let path = node_path(&array.node.path)?;
+        let manifest = self.manifest_of(&path, &coords);
+        let references = manifest.as_ref().map_or(1, |(_, references)| *references);
+        let room = self
+            .room
+            .acquire_many(references.clamp(1, self.references_at_once))
+            .await
+            .map_err(|error| target_error("read manifests", &error))?;
+        let reader =
+            self.session.get_chunk_reader(&path, &ChunkIndices(coords.clone()), &range).await;
+        if let Some((manifest, _)) = manifest {
+            // Icechunk would keep it for the next reader; there is none.
+            self.repository.asset_manager().remove_cached_manifest(&manifest);
+        }
+        drop(room);
+        let reader = reader.map_err(|error| unreadable(chain(&error.kind)))?;
+        match get_chunk(reader).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(unreadable("the reference is not there".to_owned())),
+            Err(error) => Err(unreadable(chain(&error.kind))),
+        }
+    }
+
+    /// The manifest that a chunk's reference is in, and how many there are in it. None where there
+    /// is none, which reading the chunk will tell better.
+    fn manifest_of(&self, path: &Path, coords: &[u32]) -> Option<(ManifestId, u32)> {
+        let node = self.snapshot.get_node(path).ok()?;
+        let NodeData::Array { manifests, .. } = &node.node_data else { return None };
+        let holds = |manifest: &&ManifestRef| manifest.extents.contains(coords);
+        let id = manifests.iter().find(holds)?.object_id.clone();
+        let file = self.snapshot.manifest_info(&id).ok().flatten()?;
+        Some((id, file.num_chunk_refs))
     }
 }

@@ -94,6 +94,7 @@ async fn run(
             remove(target.repository(), &run.branch()).await?;
         }
     }
+    let lost = resume::discard_lost(target.repository(), &job, &fingerprint).await?;
     let unfinished = related.into_iter().next();
     let in_flight = ConcurrencyLimit::new(limits.concurrency);
     let (mut expected, mut standing) = (None, nodes::Found::default());
@@ -122,7 +123,7 @@ async fn run(
         additions.splits.clear();
     }
     target.configure(&additions).await?;
-    let mut tally = Tally::new(&job.arrays, warnings, on_progress);
+    let mut tally = Tally::new(&job.arrays, [lost, warnings].concat(), on_progress);
     tally.requested(expected.list_requests);
     let splits = splits(&target, &job.arrays)?;
     let mut staging = if let Some(run) = unfinished {

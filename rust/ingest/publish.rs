@@ -1,10 +1,11 @@
 //! Publishes an ingest that was left staged, on the tip it began with or on one that has moved.
 
+use icechunk::Repository;
 use serde::Serialize;
 
 use crate::commit::{
-    STAGING_PREFIX, StagedRun, Touched, publish as move_branch, remove, remove_finished, replay,
-    snapshot_id, staged_runs,
+    STAGING_PREFIX, StagedRun, Touched, lost_runs, publish as move_branch, remove, remove_finished,
+    replay, snapshot_id, staged_runs,
 };
 use crate::error::TargetContext as _;
 use crate::target::{Target, TargetLocation};
@@ -53,7 +54,12 @@ pub async fn publish(job: PublishJob) -> Result<PublishReport> {
     let target = Target::open(&job.target, job.trust_target).await?;
     let repository = target.repository();
     let runs = remove_finished(repository, staged_runs(repository).await?).await?;
-    let run = chosen(runs, job.run_id.as_deref(), target.url())?;
+    let run = match chosen(runs, job.run_id.as_deref(), target.url()) {
+        Err(error) if error.kind() == ErrorKind::TargetNotFound => {
+            return Err(lost(repository, job.run_id.as_deref()).await?.unwrap_or(error));
+        }
+        chosen => chosen?,
+    };
     let Some(tip) = run.tip().map(|tip| tip.id.clone()).filter(|_| run.is_complete()) else {
         return Err(Error::new(
             ErrorKind::Mismatch,
@@ -103,6 +109,24 @@ fn touched(run: &StagedRun) -> Touched<'_> {
         replaced: run.record.replaced.iter().map(String::as_str).collect(),
         began_with: None,
     }
+}
+
+/// The error for a run that is there, but has lost its plan.
+async fn lost(repository: &Repository, run_id: Option<&str>) -> Result<Option<Error>> {
+    let run_id = run_id.map(|id| id.strip_prefix(STAGING_PREFIX).unwrap_or(id));
+    let runs = lost_runs(repository).await?;
+    let run = runs.iter().find(|run| run_id.is_none_or(|id| run.identity.run_id == id));
+    Ok(run.map(|run| {
+        Error::new(
+            ErrorKind::Mismatch,
+            format!(
+                "the ingest {} cannot be published: its first commit, which holds its plan, has \
+                 expired",
+                run.identity.run_id
+            ),
+        )
+        .with_hint("run its refreeze ingest command again, which begins anew")
+    }))
 }
 
 fn chosen(mut runs: Vec<StagedRun>, run_id: Option<&str>, url: &str) -> Result<StagedRun> {

@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{JobArray, nodes};
+use icechunk::Repository;
+
+use super::{IngestJob, JobArray, nodes};
 use crate::agreement::{Shapes, compare};
-use crate::commit::{RecordedArray, RunOptions, StagedRun};
+use crate::commit::{RecordedArray, RunOptions, StagedRun, lost_runs, remove};
 use crate::metadata::{ArrayLayout, ArrayNode};
 use crate::{Error, ErrorKind, Result};
-use icechunk::Repository;
 
 /// The arrays of a run, as it began with them, in its order.
 pub(super) struct Resumed {
@@ -29,8 +30,9 @@ pub(super) fn recorded(array: &ArrayNode) -> RecordedArray {
     }
 }
 
-/// The unpublished runs that work on some of `arrays` for publication on `branch`: first one of
-/// the same plan, then the one that got furthest.
+/// The unpublished runs that work on some of `arrays` for publication on `branch`, and those of the
+/// same plan, which may have groups alone: first one of the same plan, then the one that got
+/// furthest.
 pub(super) fn related(
     mut runs: Vec<StagedRun>,
     branch: &str,
@@ -40,13 +42,38 @@ pub(super) fn related(
     let paths: BTreeSet<_> = arrays.iter().map(|array| array.path.as_str()).collect();
     runs.retain(|run| {
         run.record.branch == branch
-            && run.record.arrays.iter().any(|array| paths.contains(array.path.as_str()))
+            && (run.identity.fingerprint == fingerprint
+                || run.record.arrays.iter().any(|array| paths.contains(array.path.as_str())))
     });
     let rank = |run: &StagedRun| {
         (run.identity.fingerprint == fingerprint, run.is_complete(), run.batches_done())
     };
     runs.sort_by_key(|run| std::cmp::Reverse(rank(run)));
     runs
+}
+
+/// Discards the runs of the same plan that have lost it, and with `restart` those of the same
+/// source; gives back what is to be said of it.
+pub(super) async fn discard_lost(
+    repository: &Repository,
+    job: &IngestJob,
+    fingerprint: &str,
+) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for run in lost_runs(repository).await? {
+        let identity = &run.identity;
+        if identity.fingerprint == fingerprint
+            || (job.restart && identity.source == job.source_urls())
+        {
+            remove(repository, &run.branch()).await?;
+            warnings.push(format!(
+                "the unfinished ingest {} was discarded: its first commit, which holds its plan, \
+                 has expired",
+                identity.run_id
+            ));
+        }
+    }
+    Ok(warnings)
 }
 
 /// Compares a run with what is asked for now.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::Result;
-use crate::commit::{RunIdentity, completed, published_runs, record, staged_runs};
+use crate::commit::{RunIdentity, completed, lost_runs, published_runs, record, staged_runs};
 use crate::target::{Target, TargetLocation};
 
 /// One ingest.
@@ -13,15 +13,16 @@ pub struct RunStatus {
     pub run_id: String,
     /// Its source, free of credentials.
     pub source: String,
-    /// The branch that it is, or will be, published on.
+    /// The branch that it is, or will be, published on; empty when its plan has expired.
     pub branch: String,
-    /// `create`.
+    /// `create`; empty when its plan has expired.
     pub mode: String,
     /// `unfinished`, `staged` (complete, to be published) or `published`.
     pub state: &'static str,
     /// Batches that are committed.
     pub batches_done: u64,
-    /// All batches of its plan.
+    /// All batches of its plan; 0 when an unfinished run's plan has expired, so that nobody can go
+    /// on with it.
     pub batches_total: u64,
     /// When its last snapshot was committed, as RFC 3339.
     pub last_commit_at: String,
@@ -53,6 +54,23 @@ pub async fn status(location: &TargetLocation) -> Result<Vec<RunStatus>> {
             source: run.identity.source,
             branch: run.record.branch,
             mode: run.record.options.mode,
+            locked,
+        });
+    }
+    for run in lost_runs(repository).await? {
+        if published.contains_key(&run.identity.run_id) {
+            continue;
+        }
+        // The branch to publish on and the number of batches were part of the plan.
+        all.push(RunStatus {
+            run_id: run.identity.run_id,
+            source: run.identity.source,
+            branch: String::new(),
+            mode: String::new(),
+            state: "unfinished",
+            batches_done: 0,
+            batches_total: 0,
+            last_commit_at: run.tip.flushed_at.to_rfc3339(),
             locked,
         });
     }

@@ -28,6 +28,10 @@ const BYTES_PER_REFERENCE: u64 = 30;
 /// Bytes of a reference in a manifest that is being made and uploaded.
 const BYTES_PER_REFERENCE_IN_THE_MAKING: u64 = 20;
 
+/// Bytes of a reference in a manifest that Icechunk has read: the file, and what it is decompressed
+/// to.
+const BYTES_PER_REFERENCE_READ: u64 = 130;
+
 /// Bytes of a page in flight, text and columns.
 const BYTES_PER_PAGE: u64 = 400 << 10;
 
@@ -103,6 +107,14 @@ impl From<LimitOptions> for PlanLimits {
 }
 
 impl PlanLimits {
+    /// References of manifests that may be read through Icechunk at a time, when none wait for a
+    /// commit any more.
+    #[must_use]
+    pub fn references_read_at_once(&self) -> u32 {
+        let room = self.references_per_commit.saturating_mul(BYTES_PER_REFERENCE);
+        u32::try_from(room / BYTES_PER_REFERENCE_READ).unwrap_or(u32::MAX).max(1)
+    }
+
     /// References of a manifest when `arrays` of them are filled side by side, so that a commit
     /// has room for one of each.
     #[must_use]

@@ -46,7 +46,7 @@ impl Target {
     /// a folder on a file system that has no locks.
     pub async fn open_or_create(location: &TargetLocation, trusted: bool) -> Result<Self> {
         let url = location.url().into_owned();
-        let lock = location.lock(trusted)?;
+        let lock = location.lock(trusted).await?;
         let storage = location.storage().await?;
         let found = Repository::fetch_spec_version(Arc::clone(&storage), None)
             .await
@@ -93,11 +93,7 @@ impl Target {
     /// As [`open`](Self::open), without conflicts.
     pub async fn open_to_read(location: &TargetLocation) -> Result<(Self, bool)> {
         Self::existing(location).await?;
-        let locked = match location.lock(true) {
-            Ok(_) => false,
-            Err(error) if error.kind() == ErrorKind::Conflict => true,
-            Err(error) => return Err(error),
-        };
+        let locked = location.is_locked()?;
         let url = location.url().into_owned();
         let repository = open(location.storage().await?, &url).await?;
         Ok((Self { repository, url, created: false, _lock: None }, locked))

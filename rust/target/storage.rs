@@ -3,8 +3,9 @@
 use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use icechunk::Storage;
 use icechunk::config::{S3Credentials, S3StaticCredentials};
@@ -44,6 +45,12 @@ impl fmt::Debug for TargetLocation {
     }
 }
 
+/// How long somebody who looks whether a folder is locked may need for that.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How often a lock is tried that only such onlookers hold.
+const LOOKS_WAITED_FOR: usize = 300;
+
 impl TargetLocation {
     /// The place as it may be shown.
     #[must_use]
@@ -57,41 +64,46 @@ impl TargetLocation {
     /// Locks a local folder for this process; object stores need no lock.
     ///
     /// The lock is advisory (`flock`) and is on the folder itself: it leaves nothing behind and
-    /// ends with the process, however that ends.
+    /// ends with the process, however that ends. Who only [looks](Self::is_locked) is waited for.
     ///
     /// With `trusted`, a file system without locks is taken as it is.
-    pub(super) fn lock(&self, trusted: bool) -> Result<Option<File>> {
+    pub(super) async fn lock(&self, trusted: bool) -> Result<Option<File>> {
         let Some(path) = self.folder() else {
             return Ok(None);
         };
-        let fail = |error: &std::io::Error| {
-            target_error(&format!("use the folder {} as a target", path.display()), error)
-        };
-        std::fs::create_dir_all(&path).map_err(|error| fail(&error))?;
-        let folder = File::open(&path).map_err(|error| fail(&error))?;
-        match folder.try_lock() {
-            Ok(()) => Ok(Some(folder)),
-            Err(TryLockError::WouldBlock) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("another process is ingesting into {}", path.display()),
-            )
-            .with_hint("wait until it has finished, then run the same command again")),
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                if trusted {
-                    return Ok(None);
+        std::fs::create_dir_all(&path).map_err(|error| unusable(&path, &error))?;
+        let folder = File::open(&path).map_err(|error| unusable(&path, &error))?;
+        for _ in 0..LOOKS_WAITED_FOR {
+            match folder.try_lock() {
+                Ok(()) => return Ok(Some(folder)),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                    return if trusted { Ok(None) } else { Err(no_locks(&path)) };
                 }
-                Err(Error::new(
-                    ErrorKind::Target,
-                    format!(
-                        "the file system of {} has no locks, so that two processes could commit at \
-                         the same time",
-                        path.display()
-                    ),
-                )
-                .with_hint("use another folder, or --unsafe-target when nobody else writes there"))
+                Err(TryLockError::Error(error)) => return Err(unusable(&path, &error)),
             }
-            Err(TryLockError::Error(error)) => Err(fail(&error)),
+            if is_held(&folder).map_err(|error| unusable(&path, &error))? {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
         }
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!("another process is ingesting into {}", path.display()),
+        )
+        .with_hint("wait until it has finished, then run the same command again"))
+    }
+
+    /// Whether another process has [locked](Self::lock) the folder.
+    ///
+    /// Looking takes a shared lock for an instant: several may look at once.
+    pub(super) fn is_locked(&self) -> Result<bool> {
+        let Some(path) = self.folder() else {
+            return Ok(false);
+        };
+        let fail = |error: &io::Error| unusable(&path, error);
+        let folder = File::open(&path).map_err(|error| fail(&error))?;
+        is_held(&folder).map_err(|error| fail(&error))
     }
 
     /// The folder of a repository on a local file system.
@@ -161,18 +173,63 @@ fn credentials(builder: &AmazonS3Builder, anonymous: bool) -> S3Credentials {
     }
 }
 
+/// Whether somebody holds the lock of an open folder for itself.
+fn is_held(folder: &File) -> io::Result<bool> {
+    match folder.try_lock_shared() {
+        Ok(()) => folder.unlock().map(|()| false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        // A file system without locks.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn unusable(path: &Path, error: &io::Error) -> Error {
+    target_error(&format!("use the folder {} as a target", path.display()), error)
+}
+
+fn no_locks(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::Target,
+        format!(
+            "the file system of {} has no locks, so that two processes could commit at the same \
+             time",
+            path.display()
+        ),
+    )
+    .with_hint("use another folder, or --unsafe-target when nobody else writes there")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_folder_is_locked_for_one_user_at_a_time() {
+    #[tokio::test]
+    async fn a_folder_is_locked_for_one_user_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let location = TargetLocation::Local(dir.path().join("new"));
-        let lock = location.lock(false).unwrap();
-        assert_eq!(location.lock(false).unwrap_err().kind(), ErrorKind::Conflict);
+        let lock = location.lock(false).await.unwrap();
+        assert_eq!(location.lock(false).await.unwrap_err().kind(), ErrorKind::Conflict);
+        assert!(location.is_locked().unwrap());
         drop(lock);
-        assert!(location.lock(false).unwrap().is_some());
+        assert!(!location.is_locked().unwrap());
+        assert!(location.lock(false).await.unwrap().is_some());
+    }
+
+    /// Regression: who asked for a status at that instant made an ingest fail with a conflict.
+    #[tokio::test]
+    async fn who_only_looks_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let location = TargetLocation::Local(dir.path().to_owned());
+        let looking = File::open(dir.path()).unwrap();
+        looking.lock_shared().unwrap();
+        assert!(!location.is_locked().unwrap());
+        let looked = async {
+            tokio::time::sleep(3 * LOOK).await;
+            drop(looking);
+        };
+        let (lock, ()) = tokio::join!(location.lock(false), looked);
+        assert!(lock.unwrap().is_some());
     }
 
     #[test]

@@ -10,12 +10,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from endpoint import run_endpoint
+from modes_for_tests import world_of
 from s3_server import S3Server, run_s3_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from endpoint import Endpoint
+    from modes_for_tests import World
 
 # Time limits belong to pytest-timeout: examples here do IO on a machine that others may be using.
 settings.register_profile(
@@ -44,3 +47,9 @@ def serve() -> Iterator[Callable[..., Endpoint]]:
     """Start synthetic endpoints that end with the test; see `endpoint.run_endpoint`."""
     with ExitStack() as running:
         yield lambda *arrays, **config: running.enter_context(run_endpoint(*arrays, **config))
+
+
+@pytest.fixture(params=["memory", "icechunk"])
+def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Return one of the two cores of the tests of modes, with an empty target."""
+    return world_of(request.param, tmp_path, monkeypatch)

@@ -37,11 +37,11 @@ VALUES = np.arange(24, dtype="int32").reshape(SHAPE)
 def write_store(folder: Path, *, zarr_format: Any = 3, offset: int = 0) -> Path:
     """Write a group with ``air`` (three chunks along ``time``), its coordinate, and ``nested/deep``."""
     root = zarr.open_group(folder, mode="w", zarr_format=zarr_format, attributes={"title": "air"})
-    names = {"dimension_names": ("time", "x")} if zarr_format == 3 else {}
-    air = root.create_array("air", shape=SHAPE, chunks=CHUNKS, dtype="int32", **names)  # type: ignore[arg-type]
+    names: dict[str, Any] = {"dimension_names": ("time", "x")} if zarr_format == 3 else {}
+    air = root.create_array("air", shape=SHAPE, chunks=CHUNKS, dtype="int32", **names)
     air[:] = VALUES + offset
     names = {"dimension_names": ("time",)} if zarr_format == 3 else {}
-    time = root.create_array("time", shape=SHAPE[:1], chunks=(6,), dtype="int64", **names)  # type: ignore[arg-type]
+    time = root.create_array("time", shape=SHAPE[:1], chunks=(6,), dtype="int64", **names)
     time[:] = np.arange(6) + offset
     nested = root.create_group("nested")
     deep = nested.create_array("deep", shape=(4,), chunks=(2,), dtype="float64")

@@ -1,5 +1,6 @@
 """Publishing: at once, later, on a branch that has moved, and never over somebody else's work."""
 
+import multiprocessing
 import shutil
 from datetime import UTC, datetime, timedelta
 
@@ -384,3 +385,48 @@ def test_a_repository_object_can_be_published(source, target, expected):
     assert refreeze.status(repository).runs[0].state == "staged"
     refreeze.publish(repository.storage)
     assert local_contents(target) == expected
+
+
+def publish_on_the_tip(target):
+    """Publish in a process of its own, which the test kills."""
+    refreeze.publish(target, rebase=True)
+
+
+@pytest.mark.parametrize("repeated", [0, 1, 2, 7, 13, 19, 24, 25])
+def test_killed_while_it_rebases(source, target, expected, repeated):
+    """Killed when so many commits are made anew, main is as it was or complete; again ends well."""
+    staged = refreeze.ingest(source, target, no_publish=True, **SMALL_COMMITS)
+    foreign = foreign_commit(target)
+    before = local_contents(target)
+    snapshots = target / "snapshots"
+    enough = len(list(snapshots.iterdir())) + repeated
+    process = multiprocessing.get_context("forkserver").Process(
+        target=publish_on_the_tip, args=(target,), daemon=True
+    )
+    process.start()
+    while process.is_alive() and len(list(snapshots.iterdir())) < enough:
+        pass
+    process.kill()
+    process.join()
+    if process.exitcode == 0 or local_repository(target).lookup_branch("main") != foreign:
+        # It was quicker: published, and at most its staging branch is left.
+        assert {run.state for run in refreeze.status(target).runs} == {"published"}
+        with pytest.raises(TargetNotFoundError, match="no staged ingest"):
+            refreeze.publish(target, rebase=True)
+    else:
+        assert local_contents(target) == before
+        assert_staged(target, staged.run_id)
+        assert refreeze.publish(target, rebase=True).run_id == staged.run_id
+    found = local_contents(target)
+    assert found.pop("/theirs") == before["/theirs"]
+    assert {path: found[path] for path in expected if path != "/"} == {
+        path: node for path, node in expected.items() if path != "/"
+    }
+    assert local_repository(target).list_branches() == {"main"}
+    # Neither the commits that were not finished nor those that were put aside are in the history.
+    assert len(history(target)) == 25 + 2
+    # What the kill has left is garbage to Icechunk.
+    repository = local_repository(target)
+    repository.garbage_collect(datetime.now(UTC) + timedelta(seconds=1))
+    assert local_contents(target) == found | {"/theirs": before["/theirs"]}
+    assert refreeze.ingest(source, target).already_published

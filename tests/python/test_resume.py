@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 
 import icechunk
 import numpy as np
@@ -19,6 +20,7 @@ from scenarios import (
     kill_after,
     local_contents,
     local_repository,
+    state,
     write_series,
     write_store,
 )
@@ -333,3 +335,43 @@ def test_a_repository_of_which_creation_was_killed(source, target, expected):
     assert {file.name for file in target.iterdir()} <= {"snapshots", "transactions", "config.yaml"}
     refreeze.ingest(source, target)
     assert local_contents(target) == expected
+
+
+def test_groups_alone_stay_one_run(tmp_path, target):
+    """Regression: a source without arrays that was staged began another run with every attempt."""
+    source = tmp_path / "groups.zarr"
+    zarr.open_group(source, mode="w", zarr_format=3).create_group("a/b", attributes={"by": "us"})
+    first = refreeze.ingest(source, target, no_publish=True)
+    again = refreeze.ingest(source, target, no_publish=True)
+    assert (again.run_id, again.commits) == (first.run_id, 0)
+    (run,) = refreeze.status(target).runs
+    assert (run.run_id, run.state) == (first.run_id, "staged")
+    assert refreeze.ingest(source, target).run_id == first.run_id
+    assert dict(group(local_repository(target))["a/b"].attrs) == {"by": "us"}
+    assert local_repository(target).list_branches() == {"main"}
+    assert refreeze.ingest(source, target).already_published
+    with pytest.raises(IncompleteError, match="0 references were found, not 1"):
+        refreeze.ingest(source, target, expect_count=1)
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_expectations_of_what_is_published(capsys, source, target, expired):
+    """Regression: they were not looked at when the same ingest had been published before."""
+    refreeze.ingest(source, target, **SMALL_COMMITS)
+    if expired:
+        local_repository(target).expire_snapshots(older_than=datetime.now(UTC))
+    foreign_commit(target)
+    before = state(local_repository(target))
+    assert refreeze.ingest(source, target, expect_count=86).already_published
+    with pytest.raises(IncompleteError, match="86 references were found, not 85") as raised:
+        refreeze.ingest(source, target, expect_count=85)
+    assert "published before" in raised.value.hint
+    with pytest.raises(IncompleteError, match="11 chunks are missing in 1 of") as raised:
+        refreeze.ingest(source, target, expect_complete=True)
+    assert "for example sparse/c/" in raised.value.message
+    ended = cli(capsys, "ingest", source, target, "--expect-complete", "--json")
+    assert (ended.code, ended.document["error"]["type"]) == (1, "IncompleteError")
+    assert state(local_repository(target)) == before
+    complete = {"target_group": "complete", "skip_variables": ["sparse"], "expect_complete": True}
+    refreeze.ingest(source, target, **complete)
+    assert refreeze.ingest(source, target, **complete).already_published

@@ -66,9 +66,7 @@ class Repository(RuleBasedStateMachine):
         """Ingest, maybe after an attempt that is killed after so many commits; the model is the result."""
         if kill is not None:
             given = [str(one) for one in source] if isinstance(source, list) else str(source)
-            process = start_attempt(
-                given, str(self.target), SMALL | options, ("list", kill), None
-            )
+            process = start_attempt(given, str(self.target), SMALL | options, ("list", kill), None)
             process.join()
             assert process.exitcode in {-signal.SIGKILL, 0}
             if process.exitcode == 0:

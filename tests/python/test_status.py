@@ -3,17 +3,20 @@
 import fcntl
 import os
 import sys
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import icechunk
 import pytest
 
 import refreeze
-from refreeze.exceptions import TargetError, TargetNotFoundError
+from refreeze.exceptions import MismatchError, TargetError, TargetNotFoundError
 from scenarios import (
     SMALL_COMMITS,
     cli,
     kill_after,
+    local_contents,
     local_repository,
     run,
     stamp,
@@ -172,6 +175,99 @@ def test_after_expiry(source, target):
     (one,) = refreeze.status(target).runs
     assert (one.run_id, one.state) == (report.run_id, "published")
     assert one.batches_done == one.batches_total == 26
+
+
+def test_status_disturbs_nobody(source, target):
+    """Regression: asking for the status at that instant made an ingest fail with a conflict."""
+    refreeze.ingest(source, target)
+    stop = threading.Event()
+    locked = []
+
+    def ask():
+        while not stop.is_set():
+            locked.extend(run.locked for run in refreeze.status(target).runs)
+
+    def hold():
+        folder = os.open(target, os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_SH)
+        held.set()
+        time.sleep(0.05)
+        os.close(folder)
+
+    askers = [threading.Thread(target=ask) for _ in range(2)]
+    try:
+        for asker in askers:
+            asker.start()
+        for _ in range(20):
+            held = threading.Event()
+            looking = threading.Thread(target=hold)
+            looking.start()
+            held.wait()
+            assert refreeze.ingest(source, target).already_published
+            looking.join()
+    finally:
+        stop.set()
+        for asker in askers:
+            asker.join()
+    assert set(locked) <= {False}
+
+
+def test_a_plan_that_has_expired(capsys, source, target):
+    """Regression: a run whose first commit expired was forgotten, and its branch stayed for ever.
+
+    It is told as a run that nobody can go on with; the same command discards it, and says so.
+    """
+    options = {"target_group": "two"} | SMALL_COMMITS
+    first = refreeze.ingest(source, target, target_group="one", **SMALL_COMMITS)
+    run = kill_after(9, source, target, **options)
+    local_repository(target).expire_snapshots(older_than=datetime.now(UTC))
+    lost, published = refreeze.status(target).runs
+    assert (published.run_id, published.state) == (first.run_id, "published")
+    assert (lost.run_id, lost.state, lost.source) == (run.run_id, "unfinished", str(source))
+    assert (lost.batches_done, lost.batches_total, lost.branch, lost.mode) == (0, 0, "", "")
+    assert "plan expired, begins anew" in cli(capsys, "status", target).out
+    for name in ({}, {"run": run.run_id}):
+        with pytest.raises(MismatchError, match=f"{run.run_id} cannot be published"):
+            refreeze.publish(target, **name)
+    # It is in nobody's way.
+    refreeze.ingest(write_store(source.parent / "other.zarr"), target, target_group="three")
+    assert lost in refreeze.status(target).runs
+
+    report = refreeze.ingest(source, target, **options)
+    assert report.published
+    assert report.run_id != run.run_id
+    assert (report.resumed_batches, report.references_written) == (0, 86)
+    assert any(run.run_id in warning and "expired" in warning for warning in report.warnings)
+    assert local_repository(target).list_branches() == {"main"}
+    assert {one.state for one in refreeze.status(target).runs} == {"published"}
+    nodes = local_contents(target)
+    assert nodes["/one/hourly"] == nodes["/two/hourly"]
+
+
+def test_restart_discards_an_expired_plan_of_the_same_source(source, target):
+    """What cannot be told to be the same ingest any more goes with `--restart`."""
+    run = kill_after(9, source, target, **SMALL_COMMITS)
+    local_repository(target).expire_snapshots(older_than=datetime.now(UTC))
+    refreeze.ingest(source, target, skip_variables=["sparse"])
+    assert run.run_id in {one.run_id for one in refreeze.status(target).runs}
+    refreeze.ingest(source, target, target_group="again", restart=True)
+    assert local_repository(target).list_branches() == {"main"}
+
+
+def test_expiry_while_an_ingest_runs(source, target):
+    """What is running knows its plan, and ends as ever."""
+
+    def expire(event):
+        if (event["stage"], event["commits"]) == ("list", 9):
+            local_repository(target).expire_snapshots(older_than=datetime.now(UTC))
+
+    report = refreeze.ingest(source, target, progress=expire, **SMALL_COMMITS)
+    assert (report.published, report.references_written) == (True, 86)
+    refreeze.ingest(source, target, target_group="other")
+    nodes = local_contents(target)
+    assert nodes["/hourly"] == nodes["/other/hourly"]
+    (one, _other) = sorted(refreeze.status(target).runs, key=lambda run: run.last_commit_at)
+    assert (one.run_id, one.state) == (report.run_id, "published")
 
 
 def test_on_object_storage(source, s3_bucket):
