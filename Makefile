@@ -50,10 +50,10 @@ fmt: .venv/.tools ## format everything, apply the lints' safe repairs
 	$(PY) -m ruff format .
 
 bench: bench-build ## compare with VirtualiZarr and obstore, side by side, in ten minutes (ARGS="--only listing")
-	$(PY) benches/run.py --output target/bench/quick $(ARGS)
+	$(PY) benches/run.py --output target/bench-results/quick $(ARGS)
 
 bench-full: bench-build ## the same on larger data, up to 110 million chunks, and what each design choice brings
-	$(PY) benches/run.py --full --output target/bench/full $(ARGS)
+	$(PY) benches/run.py --full --output target/bench-results/full $(ARGS)
 
 # The package with an optimised extension, where the benchmarks find it.
 bench-build: .venv/.tools

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parent.parent
-ENDPOINT = ROOT / "target" / "release" / "refreeze-endpoint"
 WORKER = Path(__file__).resolve().with_name("worker.py")
 
 
@@ -45,6 +44,8 @@ class Endpoint:
     written to it are kept in its memory: repositories, of which it counts the bytes that are read.
     """
 
+    binary = ROOT / "target" / "release" / "refreeze-endpoint"
+
     def __init__(self, arrays: list[dict[str, Any]], latency_ms: int = 0) -> None:
         groups = sorted({array["prefix"].rpartition("/")[0] for array in arrays})
         self._config = {
@@ -61,7 +62,7 @@ class Endpoint:
         self._file = tempfile.NamedTemporaryFile("w", suffix=".json")
         json.dump(self._config, self._file)
         self._file.flush()
-        command = [str(ENDPOINT), "--config", self._file.name, "--port", "0"]
+        command = [str(self.binary), "--config", self._file.name, "--port", "0"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().split()[-1]
@@ -142,10 +143,19 @@ class Bench:
         """Return a number of leading chunks, scaled."""
         return max(10, round(count * self.scale))
 
+    def times(self, count: int) -> int:
+        """Return how often something is repeated, scaled."""
+        return max(2, round(count * min(1, self.scale)))
+
     def measure(self, endpoint: Endpoint, subject: Subject) -> Run:
         """Run one process and read off what it cost."""
         endpoint.reset()
-        environment = {**os.environ, "PYTHONPATH": str(self.package), **subject.environment}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(self.package),
+            "ICECHUNK_LOG": "error",  # it warns of every repository on local disk
+            **subject.environment,
+        }
         arguments = json.dumps({"url": endpoint.url, **subject.arguments})
         command = [sys.executable, str(WORKER), subject.task, arguments]
         started = time.perf_counter()

@@ -13,7 +13,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from harness import ROOT, Bench
+from harness import ROOT, Bench, Endpoint
 from scenarios import FULL, QUICK
 from tables import as_json, heading, machine, markdown
 
@@ -28,12 +28,15 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=3, help="of each, where they are quick")
     parser.add_argument("--scale", type=float, default=1.0, help="of the data; 1 for figures")
     parser.add_argument("--package", type=Path, default=ROOT / "target" / "bench")
+    parser.add_argument("--endpoint", type=Path, default=Endpoint.binary)
     parser.add_argument("--output", type=Path, help="beginning of the names of two files")
     options = parser.parse_args()
     chosen = FULL if options.full or options.only else QUICK
     names = [name for name in options.only.split(",") if name] or list(chosen)
     if unknown := set(names) - set(chosen):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
+    Endpoint.binary = options.endpoint
+    os.environ["ICECHUNK_LOG"] = "error"  # it warns of every repository on local disk
     found, load = machine(), os.getloadavg()[0]
     command = "make bench-full" if options.full else "make bench"
     given = [word for word in sys.argv[1:] if word != "--full"]

@@ -163,7 +163,7 @@ def _ingests(
     bench: Bench, endpoint: Endpoint, case: str, runs: int | None
 ) -> Iterator[dict[str, Any]]:
     """Alternate like `Bench.compare`, each run into a repository of its own."""
-    tasks = {"refreeze": {"options": {}}, "VirtualiZarr": {}}
+    tasks: dict[str, dict[str, Any]] = {"refreeze": {"options": {}}, "VirtualiZarr": {}}
     rows: dict[str, list[dict[str, Any]]] = {tool: [] for tool in tasks}
     for turn in range(bench.runs):
         for tool, options in tasks.items():
@@ -243,7 +243,8 @@ def append(bench: Bench, full: bool) -> Section:
     steps = bench.steps(10_000)
     cases = [("refreeze", 10, 100)]
     cases += [("VirtualiZarr", 1, 5), ("VirtualiZarr", 10, 3)] if full else [("VirtualiZarr", 1, 5)]
-    for tool, millions, appends in cases:
+    for tool, millions, often in cases:
+        appends = bench.times(often)
         begin = steps * millions // 10
         case = f"onto {begin * 1_000:,} references"
         arrays = [dense([begin, 10, 100]), dense([1, 10, 100], "day.zarr/t2m")]
@@ -335,14 +336,15 @@ def choices(bench: Bench, _: bool) -> Section:
             ),
         ]
         section.rows += bench.compare(endpoint, "list 1 M chunks, 0 ms a page", subjects)
-    for case, variants in {
+    ways: dict[str, dict[str, dict[str, Any]]] = {
         "locations": {"relative": {}, "absolute": {"locations": "absolute"}},
         "references a manifest": {
             "250,000": {},
             "1,000,000": {"refs_per_manifest": 1_000_000},
             "25,000": {"refs_per_manifest": 25_000},
         },
-    }.items():
+    }
+    for case, variants in ways.items():
         with Endpoint([array]) as endpoint:
             for name, options in variants.items():
                 target = f"s3://bucket/{name.replace(',', '')}"

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::bucket::Bucket;
-use crate::config::Config;
+use crate::config::{ArrayConfig, Config};
 use crate::error::Error;
 use crate::faults::{Faults, mix, unit};
 use crate::http::{Request, read_request};
@@ -127,6 +127,15 @@ impl Endpoint {
     /// Sets the counters, the log and the numbering of requests back to zero.
     pub fn reset(&self) {
         self.shared.reset();
+    }
+
+    /// Serves an array from the next request on, in the place of the one whose chunks have the same
+    /// keys: one that has grown.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a configuration that makes no sense.
+    pub fn serve(&self, array: ArrayConfig) -> Result<(), Error> {
+        self.shared.serve(array)
     }
 
     /// Changes settings from the next request on.
@@ -279,16 +288,18 @@ impl Shared {
             ("POST", b"/__settings") => {
                 done(self.change(&request.body).map_err(|problem| problem.to_string()), out);
             }
-            ("POST", b"/__array") => done(self.serve(&request.body), out),
+            ("POST", b"/__array") => {
+                let array = serde_json::from_slice(&request.body)
+                    .map_err(|problem| Error::Config(problem.to_string()));
+                let served = array.and_then(|array| self.serve(array));
+                done(served.map_err(|problem| problem.to_string()), out);
+            }
             _ => error(404, "NoSuchControl", out),
         }
     }
 
-    /// Serves the array that the body describes, in the place of the one with the same keys.
-    fn serve(&self, body: &[u8]) -> Result<(), String> {
-        let array = serde_json::from_slice(body).map_err(|problem| problem.to_string())?;
-        let mut bucket = self.bucket.write().unwrap_or_else(PoisonError::into_inner);
-        bucket.serve(array).map_err(|problem| problem.to_string())
+    fn serve(&self, array: ArrayConfig) -> Result<(), Error> {
+        self.bucket.write().unwrap_or_else(PoisonError::into_inner).serve(array)
     }
 
     /// Lays the fields of a JSON object over the settings.
