@@ -14,7 +14,7 @@ PY := .venv/bin/python
 LOCKED := $(if $(CI),--locked)
 RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
 
-.PHONY: help demo test test-rust test-python check check-rust check-python fmt bench bench-full bench-build docs build lock servers endpoint clean
+.PHONY: help demo test test-rust test-python check check-rust check-python fmt bench bench-full bench-profile bench-build docs build lock servers endpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,14 @@ bench: bench-build ## compare with VirtualiZarr and obstore, side by side, in te
 
 bench-full: bench-build ## the same on larger data, up to 110 million chunks, and what each design choice brings
 	$(PY) benches/run.py --full --output target/bench-results/full $(ARGS)
+
+bench-profile: .venv/.tools ## where the CPU time of an ingest of 10 million chunks goes, by perf
+	cargo build --profile profiling -p refreeze-python $(LOCKED)
+	cargo build --release -p refreeze-endpoint $(LOCKED)
+	@rm -rf target/bench-profiling && mkdir -p target/bench-profiling && cp -r python/refreeze target/bench-profiling/
+	@rm -f target/bench-profiling/refreeze/_refreeze*.so
+	@cp target/profiling/lib_refreeze.so target/bench-profiling/refreeze/_refreeze.abi3.so
+	$(PY) benches/cpu_profile.py $(ARGS)
 
 # The package with an optimised extension, where the benchmarks find it.
 bench-build: .venv/.tools
