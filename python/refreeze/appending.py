@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["beside", "grown_copy", "others_with", "planned_append", "spec_of"]
 
+_COMPARED = 100
+"""Chunks of a copied array whose values are compared with the source's at every append."""
+
 
 def planned_append(store: Store, target: Target, request: Request, dimension: str) -> Planned:
     """Plan what a source has that the target has not, along a dimension.
@@ -189,8 +192,12 @@ def _appended(one: Standing, dimension: str, stop: int) -> tuple[ArraySpec | Non
     shape = tuple(new if place == axis else size for place, size in enumerate(one.shape))
     if one.native:
         box = [(first, first + size) for first, size in zip(one.offset, shape, strict=True)]
-        # What the store before this one has brought is not in it.
+        # What the store before this one has brought is not in it. Old values are only compared:
+        # where they are in many chunks, and none of those is ragged, they are not read.
         begin = max(offset, 0)
+        chunk = one.chunk_shape[axis]
+        if one.is_known and old % chunk == 0 and old > _COMPARED * chunk:
+            begin = old + offset
         box[axis] = (begin, stop)
         values = values_in_units(replace(one.part, elements=tuple(box)), one.attributes)
         spec, differ = grown_copy(one, axis, shape, values, begin - offset)
@@ -229,13 +236,13 @@ def grown_copy(
     import numpy as np
 
     old, chunk = one.shape[axis], one.chunk_shape[axis]
-    overlap = _along(values, axis, 0, max(old - begin, 0))
-    standing = _along(one.values, axis, min(begin, old), old)
+    differ, written = False, _along(values, axis, max(old - begin, 0), None)
+    if begin < old:
+        overlap = _along(values, axis, 0, old - begin)
+        differ = not same_values(overlap, _along(one.values, axis, begin, old))
     kept = old // chunk * chunk
-    written = np.concatenate(
-        [_along(one.values, axis, kept, old), _along(values, axis, max(old - begin, 0), None)],
-        axis=axis,
-    )
+    if kept < old:
+        written = np.concatenate([_along(one.values, axis, kept, old), written], axis=axis)
     encoded = encoded_chunks(with_shape(one.document, written.shape), written)
     first = kept // chunk
     moved = {
@@ -243,8 +250,9 @@ def grown_copy(
         for coordinates, chunk_bytes in encoded.items()
     }
     # A chunk that now holds nothing but the fill value is none.
-    gone = {at: b"" for at in one.chunks if at[axis] >= first and at not in moved}
-    return spec_of(one, shape, pieces=(), chunks=moved | gone), not same_values(overlap, standing)
+    ragged = one.chunks if kept < old else {}
+    gone = {at: b"" for at in ragged if at[axis] >= first and at not in moved}
+    return spec_of(one, shape, pieces=(), chunks=moved | gone), differ
 
 
 def spec_of(one: Standing, shape: tuple[int, ...], **fields: Any) -> ArraySpec:

@@ -89,10 +89,10 @@ def _series(parts: list[Cut], target: Target, dimension: str) -> _Series:
     if any(part.native or part.grid.coordinate for part in parts):
         # What is copied was decided when the array was created.
         try:
-            target.chunks(first.path)
-            native = True
+            ((kind, _),) = target.origins(first.store, [first], [None])
+            native = kind == "native" or (kind == "empty" and first.native)
         except MismatchError:
-            pass
+            pass  # It is made of references, to another store.
     standing = Standing(first, target, native, (0,) * len(first.shape))
     return _Series(standing, parts, first.axis(dimension))
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from refreeze.agreement import same_values, values_in_units
-from refreeze.appending import spec_of
+from refreeze.appending import beside, spec_of
 from refreeze.cuts import check_dimensions, cut, elements_of
 from refreeze.exceptions import MismatchError
-from refreeze.existing import located
+from refreeze.existing import Standing, located
 from refreeze.native import encoded_chunks
 from refreeze.planned import Planned
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from refreeze.cuts import Box, Cut, Store
-    from refreeze.existing import Standing, Target
+    from refreeze.existing import Target
     from refreeze.metadata import ArraySpec
     from refreeze.planned import Request
     from refreeze.regions import SliceBounds
@@ -52,8 +52,15 @@ def planned_update(store: Store, target: Target, request: Request) -> Planned:
     for part in others:
         try:
             standing += located(target, store, [part], [None])
-        except MismatchError as error:
-            noted.append(f"{part.where} is left as it is: {error.message}")
+        except MismatchError:
+            # Of stores that follow each other, the first has brought it; or it is another array,
+            # which the check of metadata below refuses.
+            offset = beside(part, standing, {})
+            standing.append(Standing(part, target, native=False, offset=offset))
+            noted.append(
+                f"{part.where} takes the place of one that another source has brought; leave it "
+                f"out with --skip {part.path.rpartition('/')[2]} to keep that"
+            )
     for one in standing:
         noted += one.agreement()
     arrays = []

@@ -57,7 +57,7 @@ pub(crate) struct SplitGrid {
 
 impl SplitGrid {
     /// Buckets of `split` chunks along each dimension (missing ones are taken whole).
-    pub(super) fn new(layout: &ArrayLayout, split: &[u32]) -> Self {
+    pub(crate) fn new(layout: &ArrayLayout, split: &[u32]) -> Self {
         let mut axes: Vec<_> = layout
             .grid_shape()
             .iter()

@@ -35,16 +35,24 @@ pub async fn commit_first(
         .commit(message)
         .properties(properties)
         .anonymous()
-        // An update may begin with nothing but its plan.
-        .allow_empty(true)
         .execute()
         .await
         .doing(|| format!("commit to {branch}"))?;
-    match repository.create_branch(branch, &snapshot).await {
+    create_at(repository, branch, &snapshot).await?;
+    Ok(snapshot)
+}
+
+/// Creates a staging branch.
+pub(super) async fn create_at(
+    repository: &Repository,
+    branch: &str,
+    snapshot: &SnapshotId,
+) -> Result<()> {
+    match repository.create_branch(branch, snapshot).await {
         Err(error) if lost(&error.kind) => {
             Err(Error::new(ErrorKind::Conflict, format!("the branch {branch} exists already"))
                 .with_hint("another process began the same run; wait until it has finished"))
         }
-        outcome => outcome.doing(|| format!("create the branch {branch}")).map(|()| snapshot),
+        outcome => outcome.doing(|| format!("create the branch {branch}")),
     }
 }

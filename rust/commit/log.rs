@@ -20,13 +20,15 @@ const ARRAY: u16 = 16;
 /// Bytes of a chunk's table: its layout and coordinates.
 const CHUNK: u16 = 8;
 
-/// The log of a commit that only set chunks; `arrays` are sorted by id, each id once.
-pub(super) fn chunk_log(
+/// The log of a commit that set chunks, and changed the metadata of arrays; `arrays` are sorted
+/// by id, each id once, and so are the ids in `updated`.
+pub(super) fn change_log(
     files: &Files,
     id: &SnapshotId,
+    updated: &[NodeId],
     arrays: &[(NodeId, CommittedChunks)],
 ) -> Result<Vec<u8>> {
-    let (start, layouts) = beginning(id, arrays.len());
+    let (start, layouts) = beginning(id, updated, arrays.len());
     let first = start.len() + 4 * arrays.len();
     let size = arrays
         .iter()
@@ -123,18 +125,18 @@ struct Layouts {
 }
 
 /// Everything before the offsets of `arrays` arrays.
-fn beginning(id: &SnapshotId, arrays: usize) -> (Vec<u8>, Layouts) {
+fn beginning(id: &SnapshotId, changed: &[NodeId], arrays: usize) -> (Vec<u8>, Layouts) {
     use generated::{ArrayUpdatedChunks, ChunkIndices, TransactionLog as Log};
     let (mut start, root) = FlatStart::new();
-    // The lists that stay empty, and then that of the chunks.
+    // The lists that stay empty, and then those of arrays and of chunks.
     let fields = [
         Log::VT_NEW_GROUPS,
         Log::VT_NEW_ARRAYS,
         Log::VT_DELETED_GROUPS,
         Log::VT_DELETED_ARRAYS,
-        Log::VT_UPDATED_ARRAYS,
         Log::VT_UPDATED_GROUPS,
         Log::VT_MOVED_NODES,
+        Log::VT_UPDATED_ARRAYS,
         Log::VT_UPDATED_CHUNKS,
     ];
     let places = fields.into_iter().zip((16..).step_by(4));
@@ -149,14 +151,18 @@ fn beginning(id: &SnapshotId, arrays: usize) -> (Vec<u8>, Layouts) {
     };
     start.table(root, log);
     start.raw(&id.0);
-    let empty: Vec<_> = (0..7).map(|_| start.slot()).collect();
-    let updated = start.slot();
+    let empty: Vec<_> = (0..6).map(|_| start.slot()).collect();
+    let (metadata, chunks) = (start.slot(), start.slot());
     // One list of no elements serves for all of them.
     for slot in empty {
         start.link(slot);
     }
     start.raw(&0_u32.to_le_bytes());
-    start.vector(updated, arrays);
+    start.vector(metadata, changed.len());
+    for node_id in changed {
+        start.raw(&node_id.0);
+    }
+    start.vector(chunks, arrays);
     (start.finish(), layouts)
 }
 

@@ -4,6 +4,7 @@
 //! Metadata and native chunks are committed by an Icechunk session; references by a snapshot that
 //! is put together from the parent's nodes and new manifests.
 
+mod draft;
 mod first;
 mod log;
 mod record;
@@ -13,6 +14,7 @@ mod runs;
 mod snapshot;
 mod staging;
 
+pub use draft::Draft;
 pub use first::commit_first;
 pub use record::{
     ArrayAddition, Completed, RecordedArray, RunIdentity, RunOptions, RunRecord, completed, record,
@@ -22,5 +24,5 @@ pub use runs::{
     LostRun, PublishedRun, STAGING_PREFIX, StagedRun, find_published, history, lost_runs,
     missing_examples, published_runs, staged_runs,
 };
-pub use snapshot::{MOST_CHUNKS_PER_COMMIT, commit_manifests, commit_nothing};
+pub use snapshot::{MOST_CHUNKS_PER_COMMIT, commit_draft, commit_manifests, commit_nothing};
 pub use staging::{Staging, new_run_id, publish, remove, remove_finished, snapshot_id};

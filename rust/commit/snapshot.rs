@@ -2,7 +2,7 @@
 //!
 //! The parent's manifests stay as they are, byte for byte, but for those that were made anew.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use icechunk::Repository;
@@ -12,11 +12,12 @@ use icechunk::format::snapshot::{
 };
 use icechunk::format::{IcechunkFormatError, ManifestId, NodeId, Path, SnapshotId};
 
-use super::log::chunk_log;
+use super::draft::Draft;
+use super::log::change_log;
 use super::register::{register, repository_error, write};
 use crate::error::{TargetContext as _, target_error};
 use crate::files::Files;
-use crate::manifest::{CommittedChunks, NewManifests, WrittenManifest};
+use crate::manifest::{NewManifests, WrittenManifest};
 use crate::{Error, ErrorKind, Result};
 
 /// The most chunks that one commit may hold. Icechunk reads no log of more than 50 million.
@@ -41,12 +42,27 @@ pub async fn commit_manifests(
     properties: SnapshotProperties,
     arrays: Vec<NewManifests>,
 ) -> Result<SnapshotId> {
-    let chunks = arrays.iter().map(|array| array.chunks.len()).sum();
-    check_size(chunks)?;
-    let parent_snapshot = fetch(repository, parent).await?;
-    let mut files = manifest_files(&parent_snapshot)?;
+    check_size(arrays.iter().map(|array| array.chunks.len()).sum())?;
+    let draft = Draft::of(repository, parent).await?;
+    commit_draft(repository, Some(branch), draft, message, properties, arrays).await
+}
+
+/// Commits changes of arrays, and manifests with them, to `branch`; without one, to none: the
+/// snapshot is then in the repository for a branch to be moved to it.
+///
+/// # Errors
+///
+/// As [`commit_manifests`], but there may be no manifests.
+pub async fn commit_draft(
+    repository: &Repository,
+    branch: Option<&str>,
+    draft: Draft,
+    message: &str,
+    properties: SnapshotProperties,
+    arrays: Vec<NewManifests>,
+) -> Result<SnapshotId> {
+    let Draft { parent, mut nodes, mut files, updated, mut touched, .. } = draft;
     let mut added: HashMap<NodeId, (Path, Vec<WrittenManifest>)> = HashMap::new();
-    let mut touched: BTreeMap<NodeId, CommittedChunks> = BTreeMap::new();
     let mut replaced = HashSet::new();
     for new in arrays.into_iter().filter(|new| !new.chunks.is_empty()) {
         let NewManifests { path, node_id, written, replaced: old, chunks, .. } = new;
@@ -66,7 +82,6 @@ pub async fn commit_manifests(
         written.retain(|manifest| !replaced.contains(&manifest.file.id));
         files.extend(written.iter().map(|manifest| manifest.file.clone()));
     }
-    let mut nodes = nodes(&parent_snapshot)?;
     for node in &mut nodes {
         if let Some((_, written)) = added.remove(&node.id) {
             exchange(node, &replaced, written)?;
@@ -75,19 +90,23 @@ pub async fn commit_manifests(
     if let Some((path, _)) = added.values().next() {
         return Err(Error::new(
             ErrorKind::Target,
-            format!("snapshot {parent} has no array {path} with the id that manifests are for"),
+            format!(
+                "snapshot {} has no array {path} with the id that manifests are for",
+                parent.id()
+            ),
         ));
     }
     let referred: HashSet<_> = nodes.iter().flat_map(manifests_of).collect();
     files.retain(|file| referred.contains(&file.id));
     let snapshot = build(repository, message, properties, files, nodes)?;
-    let touched: Vec<_> = touched.into_iter().collect();
+    let (touched, updated): (Vec<_>, Vec<_>) =
+        (touched.into_iter().collect(), updated.into_iter().collect());
     let (files, id) = (Files::of(repository), snapshot.id());
-    let log = tokio::task::spawn_blocking(move || chunk_log(&files, &id, &touched))
+    let log = tokio::task::spawn_blocking(move || change_log(&files, &id, &updated, &touched))
         .await
         .map_err(|error| target_error("write a transaction log", &error))??;
-    write(repository, &parent_snapshot, &snapshot, log).await?;
-    register(repository, parent, &snapshot, Some(branch)).await?;
+    write(repository, &parent, &snapshot, log).await?;
+    register(repository, &parent.id(), &snapshot, branch).await?;
     Ok(snapshot.id())
 }
 
@@ -103,13 +122,8 @@ pub async fn commit_nothing(
     message: &str,
     properties: SnapshotProperties,
 ) -> Result<SnapshotId> {
-    let parent_snapshot = fetch(repository, parent).await?;
-    let (files, nodes) = (manifest_files(&parent_snapshot)?, nodes(&parent_snapshot)?);
-    let snapshot = build(repository, message, properties, files, nodes)?;
-    let log = chunk_log(&Files::of(repository), &snapshot.id(), &[])?;
-    write(repository, &parent_snapshot, &snapshot, log).await?;
-    register(repository, parent, &snapshot, Some(branch)).await?;
-    Ok(snapshot.id())
+    let draft = Draft::of(repository, parent).await?;
+    commit_draft(repository, Some(branch), draft, message, properties, Vec::new()).await
 }
 
 fn check_size(chunks: u64) -> Result<()> {

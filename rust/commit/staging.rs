@@ -12,10 +12,11 @@ use icechunk::format::{IcechunkFormatErrorKind, NodeId, SnapshotId};
 use icechunk::repository::RepositoryErrorKind;
 use icechunk::store::Store;
 
-use super::first::commit_first;
+use super::draft::Draft;
+use super::first::{commit_first, create_at};
 use super::record::{Completed, RunIdentity, RunRecord};
 use super::runs::{STAGING_PREFIX, StagedRun, history};
-use super::snapshot::{commit_manifests, commit_nothing, fetch, nodes};
+use super::snapshot::{commit_draft, commit_manifests, commit_nothing, fetch, nodes};
 use crate::error::TargetContext as _;
 use crate::manifest::NewManifests;
 use crate::{Error, ErrorKind, Result};
@@ -47,8 +48,20 @@ pub struct Staging<'a> {
     completed: Vec<Completed>,
     /// Those of an earlier attempt.
     resumed: usize,
-    /// Manifests of copied chunks, and their bytes, which the first commit's session has written.
+    /// Manifests of copied chunks, and their bytes, which the first commit has brought.
     copied: (u64, u64),
+    /// The first commit, as long as it may become one with the second.
+    pending: Option<Pending>,
+    /// The tip is on no branch: it is all of the run, and about to be published.
+    detached: bool,
+}
+
+/// A first commit that is not made yet.
+struct Pending {
+    draft: Draft,
+    completed: Completed,
+    /// Whether the run is to be published as soon as it is complete.
+    publish: bool,
 }
 
 impl<'a> Staging<'a> {
@@ -80,7 +93,37 @@ impl<'a> Staging<'a> {
             completed: vec![completed],
             resumed: 0,
             copied,
+            pending: None,
+            detached: false,
         })
+    }
+
+    /// Begins a run with changes of arrays that are there. They are committed with what follows:
+    /// where that is all and is to be published, in one commit and without a branch of its own;
+    /// repositories that grow every day would otherwise be full of those.
+    #[must_use]
+    pub fn draft(
+        repository: &'a Repository,
+        draft: Draft,
+        identity: RunIdentity,
+        record: RunRecord,
+        message: Option<String>,
+        completed: Completed,
+        publish: bool,
+    ) -> Self {
+        let (tip, copied) = (draft.parent.id(), draft.written);
+        Self {
+            repository,
+            identity,
+            record,
+            message,
+            tip,
+            completed: Vec::new(),
+            resumed: 0,
+            copied,
+            pending: Some(Pending { draft, completed, publish }),
+            detached: false,
+        }
     }
 
     /// Goes on with a run that was stopped.
@@ -98,8 +141,18 @@ impl<'a> Staging<'a> {
         };
         let StagedRun { identity, record, completed, .. } = run;
         let resumed = completed.len();
-        let copied = (0, 0);
-        Ok(Self { repository, identity, record, message, tip, completed, resumed, copied })
+        Ok(Self {
+            repository,
+            identity,
+            record,
+            message,
+            tip,
+            completed,
+            resumed,
+            copied: (0, 0),
+            pending: None,
+            detached: false,
+        })
     }
 
     /// The run's identifier.
@@ -135,7 +188,8 @@ impl<'a> Staging<'a> {
     /// What is complete with the last commit.
     #[must_use]
     pub fn last(&self) -> Completed {
-        self.completed.last().cloned().unwrap_or_default()
+        let pending = self.pending.as_ref().map(|pending| &pending.completed);
+        self.completed.last().or(pending).cloned().unwrap_or_default()
     }
 
     /// Whether no reference has been committed.
@@ -177,6 +231,12 @@ impl<'a> Staging<'a> {
         arrays: Vec<NewManifests>,
         completed: Completed,
     ) -> Result<()> {
+        if let Some(pending) = self.pending.take() {
+            if completed.all && pending.publish {
+                return self.commit_all(pending, what, arrays, completed).await;
+            }
+            self.begin_branch(pending).await?;
+        }
         let text = text(self.message.as_deref(), what);
         let properties = self.identity.properties(&completed, None);
         let (repository, branch) = (self.repository, self.name());
@@ -190,18 +250,73 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
+    /// Commits the whole run at once, on no branch.
+    async fn commit_all(
+        &mut self,
+        pending: Pending,
+        what: &str,
+        arrays: Vec<NewManifests>,
+        mut completed: Completed,
+    ) -> Result<()> {
+        let Pending { draft, completed: first, .. } = pending;
+        completed.arrays.splice(0..0, first.arrays);
+        let text = text(self.message.as_deref(), what);
+        let properties = self.identity.properties(&completed, Some(&self.record));
+        self.tip = commit_draft(self.repository, None, draft, &text, properties, arrays).await?;
+        self.completed.push(completed);
+        self.detached = true;
+        Ok(())
+    }
+
+    /// Makes the first commit, and the staging branch at it.
+    async fn begin_branch(&mut self, pending: Pending) -> Result<()> {
+        let Pending { draft, completed, .. } = pending;
+        let text = text(self.message.as_deref(), "metadata and coordinates");
+        let properties = self.identity.properties(&completed, Some(&self.record));
+        self.tip =
+            commit_draft(self.repository, None, draft, &text, properties, Vec::new()).await?;
+        self.completed.push(completed);
+        create_at(self.repository, &self.name(), &self.tip).await
+    }
+
+    /// Commits what no references came after, if that is anything.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit).
+    pub async fn settle(&mut self) -> Result<()> {
+        match self.pending.take() {
+            Some(pending) if pending.publish => {
+                let completed = self.all_complete();
+                self.commit_all(pending, "metadata and coordinates", Vec::new(), completed).await
+            }
+            Some(pending) => self.begin_branch(pending).await,
+            None => Ok(()),
+        }
+    }
+
+    fn all_complete(&self) -> Completed {
+        Completed { next: self.record.batches_total, all: true, ..Completed::default() }
+    }
+
     /// Records that everything is complete, when no commit has said so.
     ///
     /// # Errors
     ///
     /// As [`commit`](Self::commit).
     pub async fn mark_complete(&mut self) -> Result<()> {
+        if let Some(pending) = self.pending.take() {
+            self.begin_branch(pending).await?;
+        }
+        if self.detached {
+            create_at(self.repository, &self.name(), &self.tip).await?;
+            self.detached = false;
+        }
         let last = self.last();
         if last.all {
             return Ok(());
         }
-        let completed =
-            Completed { next: self.record.batches_total, all: true, ..Completed::default() };
+        let completed = self.all_complete();
         let properties: SnapshotProperties = self.identity.properties(&completed, None);
         let text = text(self.message.as_deref(), "complete");
         let (repository, branch) = (self.repository, self.name());
@@ -242,6 +357,9 @@ impl<'a> Staging<'a> {
     ///
     /// [`ErrorKind::Target`] when they cannot be read.
     pub async fn changes_anything(&self) -> Result<bool> {
+        if let Some(pending) = &self.pending {
+            return Ok(!pending.draft.is_empty());
+        }
         let Some(base) = self.record.base.as_deref() else { return Ok(true) };
         let before = fetch(self.repository, &snapshot_id(base)?).await?;
         let after = fetch(self.repository, &self.tip).await?;
@@ -265,6 +383,9 @@ impl<'a> Staging<'a> {
     ///
     /// [`ErrorKind::Target`] when it cannot be removed.
     pub async fn remove(&self) -> Result<()> {
+        if self.pending.is_some() || self.detached {
+            return Ok(());
+        }
         remove(self.repository, &self.name()).await
     }
 }

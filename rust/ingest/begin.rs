@@ -1,6 +1,5 @@
 //! How a run begins: what stands in the target, and the first commit.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use icechunk::Repository;
@@ -11,7 +10,7 @@ use tokio::sync::RwLock;
 use super::tally::Tally;
 use super::{IngestJob, IngestReport, Mode, complete, layouts, native, nodes, report, resume};
 use crate::commit::{
-    Completed, RunIdentity, RunOptions, RunRecord, Staging, find_published, new_run_id,
+    Completed, Draft, RunIdentity, RunOptions, RunRecord, Staging, find_published, new_run_id,
 };
 use crate::container::SourceContainer;
 use crate::error::TargetContext as _;
@@ -103,6 +102,8 @@ pub(super) struct Prepared<'a> {
     /// The same, if the branch exists.
     pub(super) base: Option<String>,
     pub(super) batches: Batches,
+    /// Chunks along each dimension of an array's manifests, by position.
+    pub(super) splits: &'a [Vec<u32>],
 }
 
 /// Commits metadata and copied chunks, and with them the resolved plan.
@@ -112,7 +113,29 @@ pub(super) async fn begin<'a>(
     standing: &nodes::Found,
     tally: &mut Tally<'_>,
 ) -> Result<Staging<'a>> {
-    let Prepared { job, options, fingerprint, tip, base, batches } = prepared;
+    let Prepared { job, options, fingerprint, tip, base, batches, splits } = prepared;
+    let batches_total = batches.count(&layouts(&job.arrays));
+    let mut record = RunRecord::new(
+        job.branch.clone(),
+        base.clone(),
+        options,
+        job.arrays.iter().map(|array| resume::recorded(&array.node)).collect(),
+        created(job, standing),
+    );
+    record.replaced.clone_from(&job.replaced);
+    record.batches = batches;
+    record.batches_total = batches_total;
+    let identity = RunIdentity { run_id: new_run_id(), fingerprint, source: job.source_urls() };
+    let mut completed = Completed { all: batches_total == 0, ..Completed::default() };
+    let message = job.message.clone();
+    if job.mode.keeps_arrays() {
+        let mut draft = Draft::of(repository, &tip).await?;
+        completed.arrays = native::change(&mut draft, repository, job, splits, tally).await?;
+        let publish = job.finish.publish;
+        return Ok(Staging::draft(
+            repository, draft, identity, record, message, completed, publish,
+        ));
+    }
     let on = if base.is_some() { job.branch.as_str() } else { "main" };
     let mut session =
         repository.writable_session(on).await.doing(|| format!("open a session on branch {on}"))?;
@@ -123,27 +146,14 @@ pub(super) async fn begin<'a>(
     nodes::remove(&mut session, &job.replaced).await?;
     let store = Store::from_session(Arc::new(RwLock::new(session))).await;
     nodes::create(&store, &job.groups, &job.nodes(), standing).await?;
-    let arrays = native::copy(&store, job, tally).await?;
-    let created: HashSet<&String> = job
-        .groups
-        .iter()
-        .map(|group| &group.path)
-        .filter(|path| !standing.groups.contains(*path))
-        .collect();
-    let batches_total = batches.count(&layouts(&job.arrays));
-    let mut record = RunRecord::new(
-        job.branch.clone(),
-        base,
-        options,
-        job.arrays.iter().map(|array| resume::recorded(&array.node)).collect(),
-        job.groups.iter().map(|g| g.path.clone()).filter(|path| created.contains(path)).collect(),
-    );
-    record.replaced.clone_from(&job.replaced);
-    record.batches = batches;
-    record.batches_total = batches_total;
-    let identity = RunIdentity { run_id: new_run_id(), fingerprint, source: job.source_urls() };
-    let completed = Completed { all: batches_total == 0, arrays, ..Completed::default() };
-    Staging::begin(repository, &store, identity, record, job.message.clone(), completed).await
+    completed.arrays = native::copy(&store, job, tally).await?;
+    Staging::begin(repository, &store, identity, record, message, completed).await
+}
+
+/// Paths of the groups that are created, parents before children.
+fn created(job: &IngestJob, standing: &nodes::Found) -> Vec<String> {
+    let paths = job.groups.iter().map(|group| &group.path);
+    paths.filter(|path| !standing.groups.contains(*path)).cloned().collect()
 }
 
 #[cfg(test)]

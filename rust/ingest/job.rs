@@ -5,6 +5,7 @@ use icechunk::format::SnapshotId;
 use crate::batch::EmptyChunks;
 use crate::commit::RunOptions;
 use crate::container::Locations;
+use crate::manifest::NativeChunk;
 use crate::metadata::{ArrayNode, GroupNode};
 use crate::piece::Piece;
 use crate::plan::{LimitOptions, fingerprint};
@@ -53,9 +54,6 @@ pub struct JobSource {
     /// The source as the user named it, free of credentials.
     pub url: String,
 }
-
-/// A native chunk: its coordinates and bytes; without bytes it is removed.
-pub type NativeChunk = (Vec<u32>, Vec<u8>);
 
 /// An array of an ingest: its node in the target and where its chunks come from.
 #[derive(Debug, Clone)]

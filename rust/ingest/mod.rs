@@ -25,7 +25,7 @@ use icechunk::Repository;
 use icechunk::format::SnapshotId;
 use icechunk::format::snapshot::Snapshot;
 
-pub use job::{Finish, IngestJob, JobArray, JobSource, Mode, NativeChunk};
+pub use job::{Finish, IngestJob, JobArray, JobSource, Mode};
 pub use publish::{PublishJob, PublishReport, publish};
 pub use report::{ArrayReport, IngestReport};
 pub use status::{RunStatus, status};
@@ -138,6 +138,7 @@ async fn run(
             base: branch_exists.then(|| tip.to_string()),
             tip,
             batches: prepare::batches(&job.arrays, &splits, &expected, limits),
+            splits: &splits,
             job: &job,
         };
         begin::begin(target.repository(), prepared, &standing, &mut tally).await?
@@ -213,6 +214,7 @@ async fn finish(
         staging.remove().await?;
         return Ok(Published::Nothing);
     }
+    staging.settle().await?;
     if job.finish.read_check {
         tally.begin("check");
         check::read_back(repository, staging.tip(), work, tally).await?;

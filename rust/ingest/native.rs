@@ -2,16 +2,17 @@
 
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use icechunk::Repository;
 use icechunk::format::{ChunkIndices, Path};
 use icechunk::store::Store;
 
 use super::tally::Tally;
 use super::{IngestJob, JobArray, JobSource};
 use crate::batch::{ChunkRules, ReferenceBatch};
-use crate::commit::ArrayAddition;
+use crate::commit::{ArrayAddition, Draft};
 use crate::error::TargetContext as _;
 use crate::list::{ListOptions, ListStats, list_chunks, stats_of};
-use crate::manifest::node_path;
+use crate::manifest::{NativeChunk, node_path};
 use crate::metadata::ArrayNode;
 use crate::piece::Shift;
 use crate::region::ChunkBox;
@@ -29,22 +30,47 @@ pub(super) async fn copy(
 ) -> Result<Vec<ArrayAddition>> {
     let mut additions = Vec::new();
     for (position, array) in job.arrays.iter().enumerate().filter(|(_, array)| array.node.loaded) {
-        let (copied, missing) = match &array.chunks {
-            Some(chunks) => {
-                let path = node_path(&array.node.path)?;
-                for (coords, bytes) in chunks {
-                    write(store, &path, coords.clone(), Bytes::copy_from_slice(bytes)).await?;
-                }
-                let count = chunks.iter().filter(|(_, bytes)| !bytes.is_empty()).count() as u64;
-                tally.complete(position, count, &ListStats::default());
-                (count, None)
-            }
-            None => copy_all(store, job, position, array, tally).await?,
+        let Some(chunks) = &array.chunks else {
+            let (copied, missing) = copy_all(store, job, position, array, tally).await?;
+            tally.misses(position, missing.clone());
+            additions.push(ArrayAddition { copied, missing, ..ArrayAddition::of(position) });
+            continue;
         };
-        tally.misses(position, missing.clone());
-        additions.push(ArrayAddition { copied, missing, ..ArrayAddition::of(position) });
+        let path = node_path(&array.node.path)?;
+        for (coords, bytes) in chunks.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+            write(store, &path, coords.clone(), Bytes::copy_from_slice(bytes)).await?;
+        }
+        additions.push(given(position, chunks, tally));
     }
     Ok(additions)
+}
+
+/// Changes documents and native chunks of arrays that are there; tells how many chunks of each.
+pub(super) async fn change(
+    draft: &mut Draft,
+    repository: &Repository,
+    job: &IngestJob,
+    splits: &[Vec<u32>],
+    tally: &mut Tally<'_>,
+) -> Result<Vec<ArrayAddition>> {
+    let mut additions = Vec::new();
+    for (position, (array, split)) in job.arrays.iter().zip(splits).enumerate() {
+        draft.set_document(&array.node)?;
+        if !array.node.loaded {
+            continue;
+        }
+        let chunks = array.chunks.as_deref().unwrap_or_default();
+        draft.set_chunks(repository, &array.node, split, chunks).await?;
+        additions.push(given(position, chunks, tally));
+    }
+    Ok(additions)
+}
+
+/// Counts chunks that were given; those without bytes are removed.
+fn given(position: usize, chunks: &[NativeChunk], tally: &mut Tally<'_>) -> ArrayAddition {
+    let copied = chunks.iter().filter(|(_, bytes)| !bytes.is_empty()).count() as u64;
+    tally.complete(position, copied, &ListStats::default());
+    ArrayAddition { copied, ..ArrayAddition::of(position) }
 }
 
 /// Copies every chunk that an array has in its source; tells how many, and one that is missing.
@@ -81,19 +107,14 @@ async fn copy_all(
     Ok((count, missing))
 }
 
-/// Writes one chunk, or removes it when there are no bytes.
 async fn write(store: &Store, path: &Path, coords: Vec<u32>, bytes: Bytes) -> Result<()> {
     let copying = || format!("copy a chunk of array {path}");
     let coords = ChunkIndices(coords);
     let session = store.session();
-    let payload = if bytes.is_empty() {
-        None
-    } else {
-        let write = session.read().await.get_chunk_writer(path, &coords).doing(copying)?;
-        Some(write(bytes).await.doing(copying)?)
-    };
+    let write = session.read().await.get_chunk_writer(path, &coords).doing(copying)?;
+    let payload = write(bytes).await.doing(copying)?;
     let mut session = session.write().await;
-    session.set_chunk_ref(path.clone(), coords, payload).await.doing(copying)
+    session.set_chunk_ref(path.clone(), coords, Some(payload)).await.doing(copying)
 }
 
 /// The coordinates and bytes of the chunk at a row-major index.

@@ -9,6 +9,7 @@
 mod build;
 mod chunks;
 mod clusters;
+mod native;
 mod rewrite;
 
 use std::collections::HashSet;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use icechunk::Repository;
 use icechunk::asset_manager::AssetManager;
-use icechunk::format::manifest::{ManifestRef, VirtualChunkLocation};
+use icechunk::format::manifest::{Manifest, ManifestRef, VirtualChunkLocation};
 use icechunk::format::snapshot::{ManifestFileInfo, NodeData, Snapshot};
 use icechunk::format::{ManifestId, NodeId, Path, SnapshotId};
 use icechunk::repository::VersionInfo;
@@ -29,6 +30,7 @@ use build::{Built, manifest, pieces};
 use chunks::ChunkRuns;
 pub use chunks::CommittedChunks;
 use clusters::{box_of, clusters};
+pub use native::{NativeChunk, native_manifests};
 pub use rewrite::Changes;
 use rewrite::{Rewritten, rewrite};
 
@@ -165,10 +167,10 @@ impl ManifestWriter {
             }
             let position = new.len();
             let chunks = CommittedChunks::new(grid.grid_shape());
-            let work = Arc::new(Work { path, node_id, grid, locations });
+            let work = Arc::new(Work { place: Place { path, node_id, grid }, locations });
             new.push(NewManifests {
-                path: work.path.clone(),
-                node_id: work.node_id.clone(),
+                path: work.place.path.clone(),
+                node_id: work.place.node_id.clone(),
                 written: Vec::new(),
                 replaced: Vec::new(),
                 chunks,
@@ -220,7 +222,7 @@ impl ManifestWriter {
     ) -> Result<Vec<Job>> {
         let standing = standing_now(snapshot, work, new)?;
         let boxes: Vec<_> = standing.iter().map(|manifest| box_of(&manifest.extents)).collect();
-        let ranges = |bucket: &Bucket| ChunkBox::from_ranges(work.grid.ranges(bucket.number));
+        let ranges = |bucket: &Bucket| ChunkBox::from_ranges(work.place.grid.ranges(bucket.number));
         let bucket_boxes: Vec<_> = buckets.iter().map(ranges).collect();
         let mut buckets: Vec<_> = buckets.into_iter().map(Some).collect();
         let mut untouched = Vec::new();
@@ -240,7 +242,7 @@ impl ManifestWriter {
             if rewritten.changes.count() > 0 {
                 new.replaced.extend(ids);
                 rewritten.runs.into_iter().for_each(|runs| new.chunks.add(runs));
-                new.written.extend(self.store(work, rewritten.made).await?);
+                new.written.extend(store(&self.files, &work.place, rewritten.made).await?);
             }
         }
         Ok(untouched)
@@ -253,11 +255,7 @@ impl ManifestWriter {
         ids: &[ManifestId],
         buckets: Vec<Bucket>,
     ) -> Result<Rewritten> {
-        let mut old = Vec::with_capacity(ids.len());
-        for id in ids {
-            let fetched = self.assets.fetch_manifest_unknown_size(work.path.as_str(), id).await;
-            old.push(fetched.doing(|| format!("read manifest {id} of array {}", work.path))?);
-        }
+        let old = fetch(&self.assets, &work.place.path, ids).await?;
         let (files, work, part) = (self.files.clone(), Arc::clone(work), part.clone());
         tokio::task::spawn_blocking(move || rewrite(&work, &files, &part, &old, buckets))
             .await
@@ -305,23 +303,41 @@ impl ManifestWriter {
         })
         .await
         .map_err(|error| target_error("write manifests", &error))??;
-        Ok((self.store(&work, made).await?, runs))
+        Ok((store(&self.files, &work.place, made).await?, runs))
     }
+}
 
-    /// Stores manifests, given with their number of references.
-    async fn store(&self, work: &Work, made: Vec<(Built, u32)>) -> Result<Vec<WrittenManifest>> {
-        let mut written = Vec::with_capacity(made.len());
-        for (built, references) in made {
-            let size_bytes = built.file.len() as u64;
-            let id = FileId::Manifest(&built.id);
-            self.files.store(id, Some(work.path.as_str()), built.file).await?;
-            written.push(WrittenManifest {
-                reference: ManifestRef { object_id: built.id.clone(), extents: built.extents },
-                file: ManifestFileInfo { id: built.id, size_bytes, num_chunk_refs: references },
-            });
-        }
-        Ok(written)
+/// Stores the manifests of an array, given with their number of references.
+async fn store(
+    files: &Files,
+    place: &Place,
+    made: Vec<(Built, u32)>,
+) -> Result<Vec<WrittenManifest>> {
+    let mut written = Vec::with_capacity(made.len());
+    for (built, references) in made {
+        let size_bytes = built.file.len() as u64;
+        let id = FileId::Manifest(&built.id);
+        files.store(id, Some(place.path.as_str()), built.file).await?;
+        written.push(WrittenManifest {
+            reference: ManifestRef { object_id: built.id.clone(), extents: built.extents },
+            file: ManifestFileInfo { id: built.id, size_bytes, num_chunk_refs: references },
+        });
     }
+    Ok(written)
+}
+
+/// Reads manifests of an array.
+async fn fetch(
+    assets: &AssetManager,
+    path: &Path,
+    ids: &[ManifestId],
+) -> Result<Vec<Arc<Manifest>>> {
+    let mut fetched = Vec::with_capacity(ids.len());
+    for id in ids {
+        let manifest = assets.fetch_manifest_unknown_size(path.as_str(), id).await;
+        fetched.push(manifest.doing(|| format!("read manifest {id} of array {path}"))?);
+    }
+    Ok(fetched)
 }
 
 /// A bucket whose manifest is to be made, for a position in the result.
@@ -346,8 +362,8 @@ fn standing_now(
     work: &Work,
     new: &[NewManifests],
 ) -> Result<Vec<ManifestRef>> {
-    let (_, mut standing) = array_node(snapshot, &work.path)?;
-    let own = || new.iter().filter(|new| new.node_id == work.node_id);
+    let (_, mut standing) = array_node(snapshot, &work.place.path)?;
+    let own = || new.iter().filter(|new| new.node_id == work.place.node_id);
     let written = own().flat_map(|new| &new.written);
     standing.extend(written.map(|manifest| manifest.reference.clone()));
     let replaced: HashSet<_> = own().flat_map(|new| &new.replaced).collect();
@@ -355,11 +371,16 @@ fn standing_now(
     Ok(standing)
 }
 
-/// What the buckets of one array have in common.
-struct Work {
+/// An array's manifests.
+struct Place {
     path: Path,
     node_id: NodeId,
     grid: Arc<SplitGrid>,
+}
+
+/// What the buckets of one array have in common.
+struct Work {
+    place: Place,
     locations: ArrayLocations,
 }
 
@@ -368,12 +389,13 @@ impl Work {
     fn make(&self, files: &Files, bucket: Bucket) -> Result<(Vec<(Built, u32)>, ChunkRuns)> {
         let Bucket { number, mut references } = bucket;
         references.sort_unstable();
-        let (grid, origin) = (&self.grid, self.grid.ranges(number));
+        let Place { path, node_id, grid } = &self.place;
+        let origin = grid.ranges(number);
         let runs = ChunkRuns::new(grid, &origin, &references);
         let mut made = Vec::new();
         for piece in pieces(grid, &origin, &references) {
-            let built = manifest(files, &self.node_id, grid, &origin, piece, &self.locations)
-                .map_err(|problem| problem.describe(&self.path))?;
+            let built = manifest(files, node_id, grid, &origin, piece, &self.locations)
+                .map_err(|problem| problem.describe(path))?;
             made.push((built, u32::try_from(piece.len()).unwrap_or(u32::MAX)));
         }
         Ok((made, runs))

@@ -13,9 +13,9 @@ use icechunk::format::manifest::{
 };
 use icechunk::format::{ChunkIndices, ManifestId};
 
-use super::Work;
 use super::build::{Built, cut_by};
 use super::chunks::ChunkRuns;
+use super::{Place, Work};
 use crate::batch::{Bucket, Packed};
 use crate::error::target_error;
 use crate::files::{FileId, Files};
@@ -69,7 +69,7 @@ pub(super) fn rewrite(
     old: &[Arc<Manifest>],
     new: Vec<Bucket>,
 ) -> Result<Rewritten> {
-    let mut standing = standing(work, old)?;
+    let mut standing = standing(&work.place, old)?;
     let mut found: BTreeMap<u64, Vec<Packed>> = BTreeMap::new();
     for Bucket { number, mut references } in new {
         references.sort_unstable();
@@ -86,27 +86,41 @@ pub(super) fn rewrite(
     if rewritten.changes.count() == 0 {
         return Ok(rewritten);
     }
-    for mut references in merged {
-        let coords = |chunk: &ChunkInfo| chunk.coord.0.clone();
-        let pieces = cut_by(&references, coords, MAX_REFERENCES_PER_MANIFEST as usize);
-        let lengths: Vec<_> = pieces.into_iter().map(<[_]>::len).collect();
-        for length in lengths {
-            let rest = references.split_off(length);
-            rewritten.made.extend(build(work, files, references)?);
-            references = rest;
-        }
+    for references in merged {
+        rewritten.made.extend(build_pieces(&work.place, files, references)?);
     }
     Ok(rewritten)
 }
 
+/// The files of the sorted references of one bucket, as many as it takes.
+pub(super) fn build_pieces(
+    place: &Place,
+    files: &Files,
+    mut references: Vec<ChunkInfo>,
+) -> Result<Vec<(Built, u32)>> {
+    let coords = |chunk: &ChunkInfo| chunk.coord.0.clone();
+    let pieces = cut_by(&references, coords, MAX_REFERENCES_PER_MANIFEST as usize);
+    let lengths: Vec<_> = pieces.into_iter().map(<[_]>::len).collect();
+    let mut made = Vec::with_capacity(lengths.len());
+    for length in lengths {
+        let rest = references.split_off(length);
+        made.extend(build(place, files, references)?);
+        references = rest;
+    }
+    Ok(made)
+}
+
 /// The references that stand in manifests, by bucket and sorted.
-fn standing(work: &Work, manifests: &[Arc<Manifest>]) -> Result<BTreeMap<u64, Vec<ChunkInfo>>> {
-    let reading = || format!("read a manifest of array {}", work.path);
-    let shape = work.grid.grid_shape();
+pub(super) fn standing(
+    place: &Place,
+    manifests: &[Arc<Manifest>],
+) -> Result<BTreeMap<u64, Vec<ChunkInfo>>> {
+    let reading = || format!("read a manifest of array {}", place.path);
+    let shape = place.grid.grid_shape();
     let mut standing: BTreeMap<u64, Vec<ChunkInfo>> = BTreeMap::new();
     for manifest in manifests {
         let references = Arc::clone(manifest)
-            .iter(work.node_id.clone())
+            .iter(place.node_id.clone())
             .map_err(|error| target_error(&reading(), &error.kind))?;
         for reference in references {
             let (coord, payload) =
@@ -114,8 +128,8 @@ fn standing(work: &Work, manifests: &[Arc<Manifest>]) -> Result<BTreeMap<u64, Ve
             let within =
                 coord.0.iter().zip(&shape).all(|(coord, extent)| u64::from(*coord) < *extent);
             if within && coord.0.len() == shape.len() {
-                let bucket = standing.entry(work.grid.bucket(&coord.0)).or_default();
-                bucket.push(ChunkInfo { node: work.node_id.clone(), coord, payload });
+                let bucket = standing.entry(place.grid.bucket(&coord.0)).or_default();
+                bucket.push(ChunkInfo { node: place.node_id.clone(), coord, payload });
             }
         }
     }
@@ -134,18 +148,18 @@ fn merge(
     new: &[Packed],
     rewritten: &mut Rewritten,
 ) -> Result<Vec<ChunkInfo>> {
-    let origin = work.grid.ranges(number);
-    let mut coords = vec![0; work.grid.ndim()];
+    let origin = work.place.grid.ranges(number);
+    let mut coords = vec![0; work.place.grid.ndim()];
     let mut merged = Vec::with_capacity(old.len() + new.len());
     let mut touched = Vec::new();
     let mut old = old.into_iter().peekable();
     let mut previous = None;
     for reference in new {
         if previous.replace(reference.index()) == Some(reference.index()) {
-            work.grid.coords(&origin, reference.index(), &mut coords);
-            return Err(super::build::Problem::Twice(coords).describe(&work.path));
+            work.place.grid.coords(&origin, reference.index(), &mut coords);
+            return Err(super::build::Problem::Twice(coords).describe(&work.place.path));
         }
-        work.grid.coords(&origin, reference.index(), &mut coords);
+        work.place.grid.coords(&origin, reference.index(), &mut coords);
         while let Some(before) = old.next_if(|old| old.coord.0 < coords) {
             keep_or_remove(work, part, before, &mut merged, &mut touched, rewritten)?;
         }
@@ -157,12 +171,12 @@ fn merge(
             }
             Some(_) => {
                 rewritten.changes.changed += 1;
-                touched.push(work.grid.grid_index(&coords));
+                touched.push(work.place.grid.grid_index(&coords));
                 merged.push(chunk);
             }
             None => {
                 rewritten.changes.added += 1;
-                touched.push(work.grid.grid_index(&coords));
+                touched.push(work.place.grid.grid_index(&coords));
                 merged.push(chunk);
             }
         }
@@ -187,7 +201,7 @@ fn keep_or_remove(
     if part.contains(&chunk.coord.0) {
         same_object(work, &chunk)?;
         rewritten.changes.removed += 1;
-        touched.push(work.grid.grid_index(&chunk.coord.0));
+        touched.push(work.place.grid.grid_index(&chunk.coord.0));
     } else {
         merged.push(chunk);
     }
@@ -195,10 +209,12 @@ fn keep_or_remove(
 }
 
 fn chunk_info(work: &Work, reference: &Packed, coords: &[u32]) -> Result<ChunkInfo> {
-    let location = VirtualChunkLocation::from_url(&work.locations.url(coords))
-        .map_err(|error| target_error(&format!("refer to array {}", work.path), &error.kind))?;
+    let location =
+        VirtualChunkLocation::from_url(&work.locations.url(coords)).map_err(|error| {
+            target_error(&format!("refer to array {}", work.place.path), &error.kind)
+        })?;
     Ok(ChunkInfo {
-        node: work.node_id.clone(),
+        node: work.place.node_id.clone(),
         coord: ChunkIndices(coords.to_vec()),
         payload: ChunkPayload::Virtual(VirtualChunkRef {
             location,
@@ -236,15 +252,15 @@ fn same_object(work: &Work, there: &ChunkInfo) -> Result<()> {
         ErrorKind::Mismatch,
         format!(
             "chunk {:?} of array {} refers to {location}, where this source has {key}",
-            there.coord.0, work.path
+            there.coord.0, work.place.path
         ),
     )
     .with_hint("give the source that the array was ingested from, and a region within it"))
 }
 
 /// The file of sorted references; none for none.
-fn build(work: &Work, files: &Files, references: Vec<ChunkInfo>) -> Result<Option<(Built, u32)>> {
-    let writing = || format!("write a manifest of array {}", work.path);
+fn build(place: &Place, files: &Files, references: Vec<ChunkInfo>) -> Result<Option<(Built, u32)>> {
+    let writing = || format!("write a manifest of array {}", place.path);
     let id = ManifestId::random();
     let Some(extents) = extents(&references) else { return Ok(None) };
     let count = u32::try_from(references.len()).unwrap_or(u32::MAX);

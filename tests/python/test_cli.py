@@ -160,7 +160,7 @@ def test_an_internal_error_is_two_lines(source, target, capsys, monkeypatch):
     def broken(*_arguments):
         raise RuntimeError("unforeseen")
 
-    monkeypatch.setattr("refreeze.metadata.read_metadata", broken)
+    monkeypatch.setattr("refreeze.modes.read_metadata", broken)
     outcome = cli(capsys, "ingest", source, target)
     assert outcome.code == 1
     assert outcome.err.startswith("error: internal error: RuntimeError: unforeseen\nhint: ")

@@ -364,6 +364,24 @@ def test_rewritten_chunks_stay_as_they_were_recorded(tmp_path, monkeypatch):
     assert_same(world.dataset(), source(store))
 
 
+def test_a_coordinate_of_many_chunks(world, tmp_path, monkeypatch):
+    """What an append costs does not grow with the copied coordinate: old chunks are not read."""
+    store = tmp_path / "a.zarr"
+    root = zarr.open_group(store, mode="w")
+    for name, chunk in (("time", 1), ("air", 50)):
+        array = root.create_array(
+            name, shape=(150,), chunks=(chunk,), dtype="i4", dimension_names=("time",)
+        )
+        array[:] = np.arange(150)
+    world.ingest(store)
+    for name in ("time", "air"):
+        root[name].append(np.arange(150, 153, dtype="i4"))
+    monkeypatch.setattr(refreeze._refreeze, "target_chunks", None)
+    world.ingest(store, **APPEND)
+    for name in ("time", "air"):
+        np.testing.assert_array_equal(world.array(name)[:], np.arange(153))
+
+
 def test_dry_run(world, tmp_path):
     """A plan of what would be listed; nothing is written."""
     store = write(tmp_path / "a.zarr", 0, 14)
