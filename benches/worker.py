@@ -89,6 +89,7 @@ def refreeze_ingest(url: str, target: str, options: dict[str, Any]) -> dict[str,
         "commits": report.commits,
         "manifests": report.manifests_written,
         "manifest_bytes": report.manifest_bytes,
+        "container": report.container,
     }
 
 
@@ -109,11 +110,11 @@ def _storage(url: str, target: str) -> Any:
     )
 
 
-def _access() -> Any:
+def _access(container: str = "s3://bucket/") -> Any:
     import icechunk
 
     found = icechunk.s3_credentials(access_key_id="k", secret_access_key="s")  # noqa: S106
-    return icechunk.containers_credentials({"s3://bucket/": found})
+    return icechunk.containers_credentials({container: found})
 
 
 def _container(url: str) -> Any:
@@ -231,7 +232,7 @@ def virtualizarr_append(url: str, target: str, appends: int) -> dict[str, Any]:
     return _timed_appends(target, append, appends)
 
 
-def read_first_chunk(url: str, target: str) -> dict[str, Any]:
+def read_first_chunk(url: str, target: str, container: str) -> dict[str, Any]:
     """Open a repository and read its first chunk: seconds, requests and bytes of just that."""
     import asyncio
 
@@ -244,15 +245,8 @@ def read_first_chunk(url: str, target: str) -> dict[str, Any]:
         return found
 
     before, started = counters(), time.perf_counter()
-    storage = _storage(url, target)
-    saved = icechunk.Repository.fetch_config(storage)
-    prefixes = list((saved.virtual_chunk_containers if saved else None) or {})
-    found = icechunk.s3_credentials(access_key_id="k", secret_access_key="s")  # noqa: S106
     repository = icechunk.Repository.open(
-        storage,
-        authorize_virtual_chunk_access=icechunk.containers_credentials(
-            dict.fromkeys(prefixes, found)
-        ),
+        _storage(url, target), authorize_virtual_chunk_access=_access(container)
     )
     store = repository.readonly_session("main").store
     chunk = asyncio.run(store.get("t2m/c/0/0/0", default_buffer_prototype()))
