@@ -3,7 +3,7 @@
 A measurement is a whole process, seen from outside: wall time from its start to its end, user and
 system CPU time and peak memory as the kernel accounts for them, and the LIST requests that the
 endpoint counted. Interpreter, imports and all are part of it. What is measured is in `worker`;
-what is compared with what, and what the ratios must be, in `scenarios`.
+what is compared with what, and what the ratios must be, in `comparisons`.
 """
 
 from __future__ import annotations

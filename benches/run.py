@@ -13,8 +13,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from comparisons import FULL, QUICK
 from harness import ROOT, Bench, Endpoint
-from scenarios import FULL, QUICK
 from tables import as_json, heading, machine, markdown
 
 

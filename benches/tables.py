@@ -15,7 +15,7 @@ from harness import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scenarios import Section
+    from comparisons import Section
 
 COLUMNS: dict[str, tuple[str, str]] = {
     "runs": ("runs", "{:.0f}"),
