@@ -14,7 +14,7 @@ PY := .venv/bin/python
 LOCKED := $(if $(CI),--locked)
 RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
 
-.PHONY: help demo test test-rust test-python check check-rust check-python fmt bench bench-parser bench-ingest bench-build docs build lock servers endpoint clean
+.PHONY: help demo test test-rust test-python check check-rust check-python fmt bench bench-full bench-profile bench-build docs build lock servers endpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,14 +49,19 @@ fmt: .venv/.tools ## format everything, apply the lints' safe repairs
 	$(PY) -m ruff check --fix-only --quiet .
 	$(PY) -m ruff format .
 
-bench: bench-build ## compare listing with obstore, side by side (ARGS="--full" also lists 100 million chunks)
-	$(PY) benches/listing.py $(ARGS)
+bench: bench-build ## compare with VirtualiZarr and obstore, side by side, in ten minutes (ARGS="--only listing")
+	$(PY) benches/run.py --output target/bench-results/quick $(ARGS)
 
-bench-parser: bench-build ## compare ZarrParser with VirtualiZarr's, side by side
-	$(PY) benches/parser.py $(ARGS)
+bench-full: bench-build ## the same on larger data, up to 110 million chunks, and what each design choice brings
+	$(PY) benches/run.py --full --output target/bench-results/full $(ARGS)
 
-bench-ingest: bench-build ## ingest 1 and 10 million chunks (ARGS="--sizes 1,10,100 --ufs" for more)
-	$(PY) benches/ingest.py $(ARGS)
+bench-profile: .venv/.tools ## where the CPU time of an ingest of 10 million chunks goes, by perf
+	cargo build --profile profiling -p refreeze-python $(LOCKED)
+	cargo build --release -p refreeze-endpoint $(LOCKED)
+	@rm -rf target/bench-profiling && mkdir -p target/bench-profiling && cp -r python/refreeze target/bench-profiling/
+	@rm -f target/bench-profiling/refreeze/_refreeze*.so
+	@cp target/profiling/lib_refreeze.so target/bench-profiling/refreeze/_refreeze.abi3.so
+	$(PY) benches/cpu_profile.py $(ARGS)
 
 # The package with an optimised extension, where the benchmarks find it.
 bench-build: .venv/.tools

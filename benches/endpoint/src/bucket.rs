@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::array::{Array, etag_low};
-use crate::config::{Config, ObjectConfig, ZarrConfig};
+use crate::config::{ArrayConfig, Config, ObjectConfig, ZarrConfig};
 use crate::error::Error;
 use crate::faults::mix;
 use crate::time::{self, Millis};
@@ -64,17 +64,7 @@ impl Bucket {
             generation: 0,
         };
         for array in &config.arrays {
-            let mut array = array.clone();
-            if let Some(zarr) = array.zarr.take() {
-                let size = item_size(&zarr.data_type).ok_or_else(|| {
-                    Error::Config(format!("array {:?}: unknown data_type", array.prefix))
-                })?;
-                array.chunk_size = zarr.chunk_shape.iter().product::<u64>() * size;
-                for (name, document) in metadata(&zarr, &array) {
-                    bucket.put(join(&array.prefix, name), document.to_string().into_bytes(), 0);
-                }
-            }
-            bucket.arrays.push(Array::new(&array)?);
+            bucket.serve(array.clone())?;
         }
         for group in &config.groups {
             let document = r#"{"zarr_format":3,"node_type":"group","attributes":{}}"#;
@@ -90,6 +80,31 @@ impl Bucket {
             bucket.put(object.key.clone().into_bytes(), contents(object), modified);
         }
         Ok(bucket)
+    }
+
+    /// Adds an array and its metadata document, or puts it in the place of the one whose chunks
+    /// have the same keys: an array that has grown.
+    ///
+    /// # Errors
+    /// [`Error::Config`] as for [`Array::new`]; the bucket is as before.
+    pub(crate) fn serve(&mut self, mut config: ArrayConfig) -> Result<(), Error> {
+        let mut documents = Vec::new();
+        if let Some(zarr) = config.zarr.take() {
+            let size = item_size(&zarr.data_type).ok_or_else(|| {
+                Error::Config(format!("array {:?}: unknown data_type", config.prefix))
+            })?;
+            config.chunk_size = zarr.chunk_shape.iter().product::<u64>() * size;
+            documents = metadata(&zarr, &config);
+        }
+        let array = Array::new(&config)?;
+        for (name, document) in documents {
+            self.put(join(&config.prefix, name), document.to_string().into_bytes(), 0);
+        }
+        match self.arrays.iter_mut().find(|known| known.base == array.base) {
+            Some(known) => *known = array,
+            None => self.arrays.push(array),
+        }
+        Ok(())
     }
 
     /// The object under `key`.
@@ -229,10 +244,7 @@ fn item_size(data_type: &str) -> Option<u64> {
 }
 
 /// The metadata documents of an uncompressed array: names within its folder and contents.
-fn metadata(
-    zarr: &ZarrConfig,
-    array: &crate::config::ArrayConfig,
-) -> Vec<(&'static str, serde_json::Value)> {
+fn metadata(zarr: &ZarrConfig, array: &ArrayConfig) -> Vec<(&'static str, serde_json::Value)> {
     use crate::config::{Encoding, Separator};
     let full = || array.grid.iter().zip(&zarr.chunk_shape).map(|(n, c)| n * c).collect();
     let shape: Vec<u64> = zarr.shape.clone().unwrap_or_else(full);

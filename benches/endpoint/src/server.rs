@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::bucket::Bucket;
-use crate::config::Config;
+use crate::config::{ArrayConfig, Config};
 use crate::error::Error;
 use crate::faults::{Faults, mix, unit};
 use crate::http::{Request, read_request};
@@ -129,6 +129,15 @@ impl Endpoint {
         self.shared.reset();
     }
 
+    /// Serves an array from the next request on, in the place of the one whose chunks have the same
+    /// keys: one that has grown.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a configuration that makes no sense.
+    pub fn serve(&self, array: ArrayConfig) -> Result<(), Error> {
+        self.shared.serve(array)
+    }
+
     /// Changes settings from the next request on.
     pub fn set(&self, change: impl FnOnce(&mut Settings)) {
         let mut guard = self.shared.settings.write().unwrap_or_else(PoisonError::into_inner);
@@ -238,6 +247,7 @@ impl Shared {
         } else if reads {
             let bucket = self.bucket.read().unwrap_or_else(PoisonError::into_inner);
             objects::get(&bucket, &key, &request, out);
+            self.counters.get_bytes.fetch_add(out.len() as u64, Relaxed);
         } else {
             let mut bucket = self.bucket.write().unwrap_or_else(PoisonError::into_inner);
             let mut uploads = self.uploads();
@@ -251,9 +261,16 @@ impl Shared {
         Reply::Whole(0)
     }
 
-    /// `/__stats`, `/__log`, `/__reset`, `/__settings`.
+    /// `/__stats`, `/__log`, `/__reset`, `/__settings`, `/__array`.
     fn control(&self, request: &Request, out: &mut Vec<u8>) {
         let json = |value: serde_json::Result<String>| value.unwrap_or_default();
+        let done = |result: Result<(), String>, out: &mut Vec<u8>| match result {
+            Ok(()) => objects::text(200, "{}", "", out),
+            Err(problem) => {
+                let body = serde_json::json!({ "error": problem }).to_string();
+                objects::text(400, &body, "", out);
+            }
+        };
         match (request.method.as_str(), request.path.as_slice()) {
             (_, b"/__stats") => {
                 let body = json(serde_json::to_string(&self.counters.snapshot()));
@@ -268,15 +285,21 @@ impl Shared {
                 self.reset();
                 objects::text(200, "{}", "", out);
             }
-            ("POST", b"/__settings") => match self.change(&request.body) {
-                Ok(()) => objects::text(200, "{}", "", out),
-                Err(problem) => {
-                    let body = serde_json::json!({ "error": problem.to_string() }).to_string();
-                    objects::text(400, &body, "", out);
-                }
-            },
+            ("POST", b"/__settings") => {
+                done(self.change(&request.body).map_err(|problem| problem.to_string()), out);
+            }
+            ("POST", b"/__array") => {
+                let array = serde_json::from_slice(&request.body)
+                    .map_err(|problem| Error::Config(problem.to_string()));
+                let served = array.and_then(|array| self.serve(array));
+                done(served.map_err(|problem| problem.to_string()), out);
+            }
             _ => error(404, "NoSuchControl", out),
         }
+    }
+
+    fn serve(&self, array: ArrayConfig) -> Result<(), Error> {
+        self.bucket.write().unwrap_or_else(PoisonError::into_inner).serve(array)
     }
 
     /// Lays the fields of a JSON object over the settings.

@@ -28,6 +28,8 @@ pub struct Stats {
     pub keys: u64,
     /// Bytes of pages that were sent.
     pub list_bytes: u64,
+    /// Bytes of answers to GET requests, heads included.
+    pub get_bytes: u64,
     /// LIST requests that a fault by rate, or `slow_down_above`, struck.
     pub struck: u64,
     /// LIST requests being answered now.
@@ -64,6 +66,7 @@ pub(crate) struct Counters {
     pub post: AtomicU64,
     pub keys: AtomicU64,
     pub list_bytes: AtomicU64,
+    pub get_bytes: AtomicU64,
     pub struck: AtomicU64,
     pub in_flight: AtomicU64,
     pub max_in_flight: AtomicU64,
@@ -81,6 +84,7 @@ impl Counters {
             post: self.post.load(Relaxed),
             keys: self.keys.load(Relaxed),
             list_bytes: self.list_bytes.load(Relaxed),
+            get_bytes: self.get_bytes.load(Relaxed),
             struck: self.struck.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
             max_in_flight: self.max_in_flight.load(Relaxed),
@@ -99,6 +103,7 @@ impl Counters {
             &self.post,
             &self.keys,
             &self.list_bytes,
+            &self.get_bytes,
             &self.struck,
             &self.max_in_flight,
         ] {

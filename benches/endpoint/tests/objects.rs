@@ -15,22 +15,25 @@ use object_store::{
 };
 use refreeze_endpoint::{ArrayConfig, Body, Config, Endpoint, ZarrConfig};
 
-fn endpoint() -> Endpoint {
+fn array(steps: u64) -> ArrayConfig {
     let zarr = ZarrConfig {
         chunk_shape: vec![10, 4],
         data_type: "float32".into(),
-        shape: Some(vec![25, 8]),
+        shape: Some(vec![10 * steps - 5, 8]),
         dimension_names: Some(vec!["y".into(), "x".into()]),
         v2: false,
     };
-    let array = ArrayConfig {
+    ArrayConfig {
         prefix: "g/a".into(),
-        grid: vec![3, 2],
+        grid: vec![steps, 2],
         body: Body::Pattern,
         zarr: Some(zarr),
         ..ArrayConfig::default()
-    };
-    let config = Config { arrays: vec![array], groups: vec!["g".into()], ..Config::default() };
+    }
+}
+
+fn endpoint() -> Endpoint {
+    let config = Config { arrays: vec![array(3)], groups: vec!["g".into()], ..Config::default() };
     Endpoint::start(config, 0, 2).unwrap()
 }
 
@@ -129,4 +132,23 @@ async fn uploads_copies_and_bulk_deletes() {
     let both = stream::iter([Ok(path), Ok(copy)]).boxed();
     store.delete_stream(both).try_collect::<Vec<_>>().await.unwrap();
     assert_eq!(store.list(Some(&Path::from("up"))).count().await, 0);
+}
+
+#[tokio::test]
+async fn an_array_grows_and_reads_are_counted() {
+    let endpoint = endpoint();
+    let store = client(&endpoint);
+    let chunk = Path::from("g/a/c/3/0");
+    assert!(matches!(store.get(&chunk).await, Err(Error::NotFound { .. })));
+    endpoint.serve(array(4)).unwrap();
+    endpoint.reset();
+    let body = store.get(&chunk).await.unwrap().bytes().await.unwrap();
+    let head = endpoint.stats().get_bytes - body.len() as u64;
+    assert!((1..1_000).contains(&head), "{head}");
+    let document = store.get(&Path::from("g/a/zarr.json")).await.unwrap().bytes().await.unwrap();
+    assert!(String::from_utf8_lossy(&document).contains("[35,8]"));
+    assert_eq!(store.list(Some(&Path::from("g/a/c"))).count().await, 8);
+    let broken = ArrayConfig { last_modified: "yesterday".into(), ..array(5) };
+    assert!(endpoint.serve(broken).is_err());
+    assert_eq!(store.list(Some(&Path::from("g/a/c"))).count().await, 8);
 }

@@ -1,0 +1,286 @@
+"""The programs that are measured, one a process: ``python worker.py TASK JSON``.
+
+Each is what a user of that tool would write, with the imports that it needs. It prints one JSON
+object; everything else about it is measured from outside (`harness`). Figures that only the inside
+knows, such as the time of one append in a loop, are in that object.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+KEYS: dict[str, Any] = {"access_key_id": "k", "secret_access_key": "s", "region": "us-east-1"}
+
+
+def _options(url: str) -> dict[str, str]:
+    return {"endpoint": url, "allow_http": "true", **KEYS}
+
+
+def _store(url: str) -> Any:
+    from obstore.store import S3Store
+
+    return S3Store("bucket", endpoint=url, client_options={"allow_http": True}, **KEYS)
+
+
+def refreeze_list(url: str, array: str, concurrency: int = 64) -> dict[str, Any]:
+    """List the chunks of an array."""
+    import refreeze
+
+    keys = 0
+    for batch in refreeze.list_chunks(_store(url), array, concurrency=concurrency):
+        keys += batch.num_rows
+    return {"keys": keys}
+
+
+def obstore_list(url: str, array: str) -> dict[str, Any]:
+    """List the same objects as obstore does."""
+    import obstore
+
+    keys = 0
+    for batch in obstore.list(_store(url), array, chunk_size=1000, return_arrow=True):
+        keys += batch.num_rows
+    return {"keys": keys}
+
+
+def _parsed(url: str, parser: Any) -> dict[str, Any]:
+    from obspec_utils.registry import ObjectStoreRegistry
+
+    registry = ObjectStoreRegistry({"s3://bucket": _store(url)})
+    store = parser("s3://bucket/store.zarr", registry)
+    manifest = store._group.arrays["t2m"].manifest  # noqa: SLF001 (the only way to it)
+    return {"references": int((manifest._lengths > 0).sum())}  # noqa: SLF001 (as above)
+
+
+def refreeze_parse(url: str, stop: int | None = None) -> dict[str, Any]:
+    """Make a ManifestStore of a store, or of its first `stop` steps in time."""
+    import refreeze
+
+    region = None if stop is None else {"time": slice(0, stop)}
+    return _parsed(url, refreeze.ZarrParser(region=region))
+
+
+def virtualizarr_parse(url: str) -> dict[str, Any]:
+    """Make a ManifestStore of a store as VirtualiZarr does."""
+    from virtualizarr.parsers import ZarrParser
+
+    return _parsed(url, ZarrParser())
+
+
+def refreeze_ingest(url: str, target: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Ingest a store into a new repository."""
+    import refreeze
+
+    on_endpoint = target.startswith("s3://")
+    report = refreeze.ingest(
+        "s3://bucket/store.zarr",
+        target,
+        source_options=_options(url),
+        target_options=_options(url) if on_endpoint else None,
+        **options,
+    )
+    return {
+        "references": report.references_written,
+        "commits": report.commits,
+        "manifests": report.manifests_written,
+        "manifest_bytes": report.manifest_bytes,
+        "container": report.container,
+    }
+
+
+def _storage(url: str, target: str) -> Any:
+    """Name a folder, or a prefix of the endpoint's bucket."""
+    import icechunk
+
+    bucket, _, prefix = target.removeprefix("s3://").partition("/")
+    if not target.startswith("s3://"):
+        return icechunk.local_filesystem_storage(target)
+    return icechunk.s3_storage(
+        bucket=bucket,
+        prefix=prefix,
+        endpoint_url=url,
+        allow_http=True,
+        force_path_style=True,
+        **KEYS,
+    )
+
+
+def _access(container: str = "s3://bucket/") -> Any:
+    import icechunk
+
+    found = icechunk.s3_credentials(access_key_id="k", secret_access_key="s")  # noqa: S106
+    return icechunk.containers_credentials({container: found})
+
+
+def _container(url: str) -> Any:
+    """Configure the virtual chunk container that a user of VirtualiZarr would."""
+    import icechunk
+
+    store = icechunk.s3_store(
+        region="us-east-1", endpoint_url=url, allow_http=True, s3_compatible=True
+    )
+    config = icechunk.RepositoryConfig.default()
+    config.set_virtual_chunk_container(icechunk.VirtualChunkContainer("s3://bucket/", store))
+    return config
+
+
+def virtualizarr_ingest(url: str, target: str, parser: str = "virtualizarr") -> dict[str, Any]:
+    """Virtualise a store with VirtualiZarr and commit it with Icechunk, unsplit.
+
+    With ``parser="refreeze"`` the references come from refreeze's parser: the same repository in
+    a fraction of the time, for where it is not the making that is measured.
+    """
+    import icechunk
+    import virtualizarr
+    from obspec_utils.registry import ObjectStoreRegistry
+    from virtualizarr.parsers import ZarrParser
+
+    if parser == "refreeze":
+        import refreeze
+
+        chosen: Any = refreeze.ZarrParser()
+    else:
+        chosen = ZarrParser()
+    registry = ObjectStoreRegistry({"s3://bucket": _store(url)})
+    vds = virtualizarr.open_virtual_dataset(
+        "s3://bucket/store.zarr", registry=registry, parser=chosen
+    )
+    repository = icechunk.Repository.create(
+        _storage(url, target), _container(url), authorize_virtual_chunk_access=_access()
+    )
+    session = repository.writable_session("main")
+    vds.vz.to_icechunk(session.store)
+    session.commit("all")
+    return {}
+
+
+def _timed_appends(target: str, append: Any, appends: int) -> dict[str, Any]:
+    """Append so many times; seconds and bytes of the first, the median and the last."""
+    folder = Path(target)
+    seconds, written = [], []
+    known = {file: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+    for number in range(appends):
+        started = time.perf_counter()
+        append(number)
+        seconds.append(time.perf_counter() - started)
+        now = {file: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+        # Icechunk's files never change, but for the one that names the branches.
+        fresh = {file for file in now if file not in known or file.name == "repo"}
+        written.append(sum(now[file] for file in fresh))
+        known = now
+    # The first one of a process also imports and connects: the second is the first like the rest.
+    first = min(1, appends - 1)
+    tail = seconds[len(seconds) // 2 :] if appends > 10 else seconds[-1:]  # noqa: PLR2004
+    return {
+        "appends": appends,
+        "first_s": seconds[first],
+        "median_s": statistics.median(seconds),
+        "last_s": statistics.median(tail[-10:]),
+        "first_bytes": written[first],
+        "median_bytes": statistics.median(written),
+        "last_bytes": written[-1],
+    }
+
+
+def refreeze_append(url: str, target: str, steps: int, grid: list[int], appends: int) -> Any:
+    """Append the one time step that the source has got since, again and again."""
+    import refreeze
+    from harness import dense
+
+    def append(number: int) -> None:
+        grown = dense([steps + number + 1, *grid[1:]])
+        body = json.dumps(grown).encode()
+        request = urllib.request.Request(f"{url}/__array", data=body, method="POST")
+        urllib.request.urlopen(request).close()
+        how: dict[str, Any] = {"mode": "append", "append_dim": "time"}
+        report = refreeze.ingest(
+            "s3://bucket/store.zarr", target, source_options=_options(url), **how
+        )
+        if report.references_written != grid[1] * grid[2]:
+            raise SystemExit(f"append {number} wrote {report.references_written} references")
+
+    return _timed_appends(target, append, appends)
+
+
+def virtualizarr_append(url: str, target: str, appends: int) -> dict[str, Any]:
+    """Append a store of one time step with VirtualiZarr, again and again.
+
+    Only that step is listed: VirtualiZarr cannot open a part of the store that has grown.
+    """
+    import icechunk
+    import virtualizarr
+    from obspec_utils.registry import ObjectStoreRegistry
+    from virtualizarr.parsers import ZarrParser
+
+    def append(number: int) -> None:
+        registry = ObjectStoreRegistry({"s3://bucket": _store(url)})
+        vds = virtualizarr.open_virtual_dataset(
+            "s3://bucket/day.zarr", registry=registry, parser=ZarrParser()
+        )
+        repository = icechunk.Repository.open(
+            _storage(url, target), authorize_virtual_chunk_access=_access()
+        )
+        session = repository.writable_session("main")
+        vds.vz.to_icechunk(session.store, append_dim="time")
+        session.commit(f"step {number}")
+
+    return _timed_appends(target, append, appends)
+
+
+def read_first_chunk(url: str, target: str, container: str) -> dict[str, Any]:
+    """Open a repository and read its first chunk: seconds, requests and bytes of just that."""
+    import asyncio
+
+    import icechunk
+    from zarr.core.buffer import default_buffer_prototype
+
+    def counters() -> dict[str, int]:
+        with urllib.request.urlopen(f"{url}/__stats") as answer:
+            found: dict[str, int] = json.load(answer)
+        return found
+
+    before, started = counters(), time.perf_counter()
+    repository = icechunk.Repository.open(
+        _storage(url, target), authorize_virtual_chunk_access=_access(container)
+    )
+    store = repository.readonly_session("main").store
+    chunk = asyncio.run(store.get("t2m/c/0/0/0", default_buffer_prototype()))
+    if chunk is None:
+        raise SystemExit("the first chunk is missing")
+    seconds, after = time.perf_counter() - started, counters()
+    return {
+        "seconds": seconds,
+        "get_requests": after["get"] - before["get"],
+        "get_bytes": after["get_bytes"] - before["get_bytes"],
+        "chunk_bytes": len(chunk),
+    }
+
+
+TASKS = {
+    task.__name__: task
+    for task in (
+        refreeze_list,
+        obstore_list,
+        refreeze_parse,
+        virtualizarr_parse,
+        refreeze_ingest,
+        virtualizarr_ingest,
+        refreeze_append,
+        virtualizarr_append,
+        read_first_chunk,
+    )
+}
+
+
+def main() -> None:
+    """Do one task and print what it has to say."""
+    print(json.dumps(TASKS[sys.argv[1]](**json.loads(sys.argv[2]))))
+
+
+if __name__ == "__main__":
+    main()

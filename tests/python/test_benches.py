@@ -1,0 +1,31 @@
+"""The benchmarks run, on little data: figures are of no interest here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ["listing", "append", "reading"])
+def test_a_scenario_measures_what_it_compares(tmp_path, scenario):
+    """Every tool of a scenario has a row with the figures that its tables show, on disk as JSON too."""
+    options = ["--only", scenario, "--scale", "0.001", "--runs", "1", "--package", ROOT / "python"]
+    files = [
+        "--endpoint",
+        ROOT / "target" / "debug" / "refreeze-endpoint",
+        "--output",
+        tmp_path / "results",
+    ]
+    command = [sys.executable, ROOT / "benches" / "run.py", *options, *files]
+    table = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert table.strip() == (tmp_path / "results.md").read_text().strip()
+    (section,) = json.loads((tmp_path / "results.json").read_text())["sections"]
+    assert {row["tool"] for row in section["rows"]} > {"refreeze"}
+    assert section["checks"]
+    assert all(row["rss"] > row["cpu"] > 0 for row in section["rows"])
+    assert all(set(section["columns"]) <= set(row) for row in section["rows"])
