@@ -74,9 +74,8 @@ impl Draft {
         };
         *shape = grown.ok_or_else(|| not_there(array))?;
         let names = array.dimension_names();
-        let named = !names.is_empty();
-        *dimension_names =
-            named.then(|| names.iter().map(|name| DimensionName::from(name.as_deref())).collect());
+        let given = names.iter().map(|name| DimensionName::from(name.as_deref()));
+        *dimension_names = if names.is_empty() { None } else { Some(given.collect()) };
         node.user_data = Bytes::copy_from_slice(&array.document);
         let id = node.id.clone();
         self.updated.insert(id);

@@ -26,6 +26,10 @@ pub struct Additions {
 }
 
 impl Additions {
+    pub(super) fn is_empty(&self) -> bool {
+        self.containers.is_empty() && self.splits.is_empty()
+    }
+
     /// Writes the additions into the stored configuration.
     ///
     /// The configuration is read, added to and replaced in one compare-and-set of the repository
@@ -63,7 +67,7 @@ impl Additions {
     }
 
     fn merged(&self, stored: Option<RepositoryConfig>) -> Option<RepositoryConfig> {
-        if self.containers.is_empty() && self.splits.is_empty() {
+        if self.is_empty() {
             return stored;
         }
         let mut config = stored.unwrap_or_default();

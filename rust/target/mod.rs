@@ -147,6 +147,9 @@ impl Target {
     ///
     /// As [`Additions::save`].
     pub async fn configure(&mut self, additions: &Additions) -> Result<()> {
+        if additions.is_empty() {
+            return Ok(());
+        }
         additions.save(&self.repository, &self.url).await?;
         self.repository = open(Arc::clone(self.repository.storage()), &self.url).await?;
         Ok(())
