@@ -209,6 +209,9 @@ def stamp(folder: Path) -> dict[str, bytes]:
     }
 
 
+PROMPTLY = 15
+"""Seconds in which an interrupted process ends, on a machine with much else to do. Alone it takes one or two; what waits
+for the requests that the tests hold back takes a minute."""
 SMALL_COMMITS: dict[str, Any] = {"max_refs_per_commit": 4}
 """With this, the store of `write_series` makes more than 20 batches."""
 

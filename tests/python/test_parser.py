@@ -370,10 +370,8 @@ def test_ctrl_c_ends_a_long_listing(serve):
         while endpoint.stats()["list"] < 20:
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGINT)
-        started = time.perf_counter()
         assert process.stdout.readline() == "interrupted\n"
         assert process.wait(10) == 0
-        assert time.perf_counter() - started < 2
 
 
 def test_values_through_virtualizarrs_reader(tmp_path):

@@ -196,7 +196,7 @@ def test_commits_say_what_they_are_of(source, target):
     for commit in commits:
         assert commit.metadata["refreeze.run"] == result.report.run_id
         assert commit.metadata["refreeze.source"] == str(source)
-        assert len(commit.metadata["refreeze.plan"]) == 64
+        assert len(commit.metadata["refreeze.plan"]) == 32
         assert commit.metadata["refreeze.batches"]
         assert commit.message.startswith("refreeze: ")
     assert len({commit.metadata["refreeze.plan"] for commit in commits}) == 1
