@@ -60,7 +60,7 @@ impl Draft {
     /// [`ErrorKind::Target`] when there is no such array.
     pub fn set_document(&mut self, array: &ArrayNode) -> Result<()> {
         let node = self.node(array)?;
-        if node.user_data == array.document {
+        if same_document(&node.user_data, &array.document) {
             return Ok(());
         }
         let layout = &array.layout;
@@ -124,6 +124,12 @@ impl Draft {
         let node = self.nodes.iter_mut().find(|node| node.path.as_str() == array.path);
         node.ok_or_else(|| not_there(array))
     }
+}
+
+/// Whether documents say the same, however they are spaced.
+fn same_document(one: &[u8], other: &[u8]) -> bool {
+    let parsed = |document: &[u8]| serde_json::from_slice::<serde_json::Value>(document).ok();
+    one == other || parsed(one).is_some_and(|one| Some(one) == parsed(other))
 }
 
 fn not_there(array: &ArrayNode) -> Error {
