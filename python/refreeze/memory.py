@@ -20,7 +20,7 @@ def return_large_blocks() -> bool:
 
     glibc raises it with every large block that is freed. Pages, references and manifests come and
     go in blocks of megabytes; in arenas they leave holes, and the process grows with the number of
-    commits (429 MB instead of 248 MB at a hundred million references, ``benches/ingest.py``). Other
+    commits (429 MB instead of 248 MB at a hundred million references, ``make bench-full``). Other
     C libraries do not do that. What the environment says stays in force.
     """
     if sys.platform != "linux" or {"MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"} & os.environ.keys():
