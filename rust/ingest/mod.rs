@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use icechunk::Repository;
 use icechunk::format::SnapshotId;
 use icechunk::format::snapshot::Snapshot;
+use icechunk::virtual_chunks::VirtualChunkContainer;
 
 pub use job::{Finish, IngestJob, JobArray, JobSource, Mode};
 pub use publish::{PublishJob, PublishReport, publish};
@@ -172,7 +173,7 @@ async fn run(
     if job.mode.keeps_arrays() {
         // What is there already may lie in others.
         let config = target.repository().config();
-        let all = config.virtual_chunk_containers().map(|container| container.url_prefix());
+        let all = config.virtual_chunk_containers().map(VirtualChunkContainer::url_prefix);
         let more: Vec<_> =
             all.filter(|prefix| !report.containers.iter().any(|c| c == prefix)).collect();
         report.containers.extend(more.into_iter().map(str::to_owned));
