@@ -222,7 +222,7 @@ def located(
             whose="the target",
             shape=part.shape,
         )
-    found = target.origins(store, parts, axes)
+    found = _origins(target, store, parts, axes)
     offsets = [_offset(part, shift) for part, (_, shift) in zip(parts, found, strict=True)]
     standing = []
     for part, (kind, _), own in zip(parts, found, offsets, strict=True):
@@ -237,6 +237,30 @@ def located(
         native = native or (part.grid.coordinate and misaligned)
         standing.append(Standing(part, target, native, offset, is_known))
     return standing
+
+
+def _origins(
+    target: Target, store: Store, parts: Sequence[Cut], axes: Sequence[int | None]
+) -> list[tuple[str, tuple[int, ...] | None]]:
+    """Return what references tell of arrays; those beside one that has lost all of a source's count.
+
+    Where any reference of the source would do, an array may have none left, but others of another
+    source. The core refuses to replace those.
+    """
+    try:
+        return target.origins(store, parts, axes)
+    except MismatchError:
+        if any(axis is not None for axis in axes):
+            raise
+        found: list[tuple[str, tuple[int, ...] | None]] = []
+        for part in parts:
+            try:
+                found += target.origins(store, [part], [None])
+            except MismatchError:
+                found.append(("empty", None))
+        if not any(kind == "virtual" for kind, _ in found):
+            raise
+        return found
 
 
 def _offset(part: Cut, shift: tuple[int, ...] | None) -> tuple[int, ...] | None:
