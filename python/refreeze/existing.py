@@ -244,21 +244,23 @@ def _origins(
 ) -> list[tuple[str, tuple[int, ...] | None]]:
     """Return what references tell of arrays; those beside one that has lost all of a source's count.
 
-    Where any reference of the source would do, an array may have none left, but others of another
-    source. The core refuses to replace those.
+    An array may have no reference left of this source, but others of another one: that is no
+    contradiction when arrays beside it have some of this source, and, where the end is looked at,
+    this source follows another there.
     """
     try:
         return target.origins(store, parts, axes)
     except MismatchError:
-        if any(axis is not None for axis in axes):
-            raise
         found: list[tuple[str, tuple[int, ...] | None]] = []
-        for part in parts:
+        follows = False
+        for part, axis in zip(parts, axes, strict=True):
             try:
-                found += target.origins(store, [part], [None])
+                ((kind, shift),) = target.origins(store, [part], [axis])
             except MismatchError:
-                found.append(("empty", None))
-        if not any(kind == "virtual" for kind, _ in found):
+                kind, shift = "empty", None
+            found.append((kind, shift))
+            follows |= shift is not None and (axis is None or shift[axis] < 0)
+        if not follows:
             raise
         return found
 
