@@ -6,8 +6,10 @@ is read, cut, and encoded again with the array's own codecs.
 
 from __future__ import annotations
 
-import warnings
+import json
 from typing import TYPE_CHECKING, Any
+
+from refreeze.native import encoded_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,16 +61,5 @@ def encoded(document: Mapping[str, Any], values: np.ndarray[Any, Any]) -> dict[i
     values
         All its elements, as stored: not decoded.
     """
-    import zarr
-    from zarr.core.metadata import ArrayV3Metadata
-    from zarr.storage import MemoryStore
-
-    store: dict[str, Any] = {}
-    with warnings.catch_warnings():
-        # zarr warns of data types that the specification does not list; the source has them.
-        warnings.simplefilter("ignore")
-        metadata = ArrayV3Metadata.from_dict(dict(document))
-        array = zarr.Array.from_dict(zarr.storage.StorePath(MemoryStore(store)), metadata.to_dict())
-        array[:] = values
-    keys = {metadata.encode_chunk_key((index,)): index for index in range(array.cdata_shape[0])}
-    return {keys[key]: buffer.to_bytes() for key, buffer in store.items()}
+    chunks = encoded_chunks(json.dumps(document).encode(), values)
+    return {index: chunk for (index,), chunk in chunks.items()}
