@@ -19,7 +19,7 @@ pub use first::commit_first;
 pub use record::{
     ArrayAddition, Completed, RecordedArray, RunIdentity, RunOptions, RunRecord, completed, record,
 };
-pub use replay::{Touched, replay};
+pub use replay::{Touched, is_below, replay};
 pub use runs::{
     LostRun, PublishedRun, STAGING_PREFIX, StagedRun, find_published, history, lost_runs,
     missing_examples, published_runs, staged_runs,

@@ -92,13 +92,15 @@ impl Touched<'_> {
     /// Whether the run makes, changes or removes the node at a path.
     fn changes(&self, path: &str) -> bool {
         self.arrays.contains(&path)
-            || self.replaced.iter().any(|root| {
-                path == *root
-                    || path
-                        .strip_prefix(root.trim_end_matches('/'))
-                        .is_some_and(|below| below.starts_with('/'))
-            })
+            || self.replaced.iter().any(|root| path == *root || is_below(root, path))
     }
+}
+
+/// Whether a node lies below another, by their paths.
+#[must_use]
+pub fn is_below(root: &str, path: &str) -> bool {
+    let below = path.strip_prefix(root.trim_end_matches('/'));
+    below.is_some_and(|below| below.len() > 1 && below.starts_with('/'))
 }
 
 /// Whether what the run touches stands in the base as it did before.

@@ -10,7 +10,8 @@ use tokio::sync::RwLock;
 use super::tally::Tally;
 use super::{IngestJob, IngestReport, Mode, complete, layouts, native, nodes, report, resume};
 use crate::commit::{
-    Completed, Draft, RunIdentity, RunOptions, RunRecord, Staging, find_published, new_run_id,
+    Completed, Draft, RunIdentity, RunOptions, RunRecord, Staging, find_published, is_below,
+    new_run_id,
 };
 use crate::container::SourceContainer;
 use crate::error::TargetContext as _;
@@ -86,10 +87,7 @@ pub(super) async fn look(
 
 /// Whether a path lies below one that is removed.
 fn removed(replaced: &[String], path: &str) -> bool {
-    replaced.iter().any(|root| {
-        let below = path.strip_prefix(root.trim_end_matches('/'));
-        below.is_some_and(|below| below.len() > 1 && below.starts_with('/'))
-    })
+    replaced.iter().any(|root| is_below(root, path))
 }
 
 /// What the first commit is made of.
