@@ -106,7 +106,7 @@ fn manifest(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let array = array_of(u64::from(MANIFEST));
     let (repository, parent, container) = runtime.block_on(repository(folder.path(), &array));
-    let writer = runtime.block_on(ManifestWriter::new(&repository, &parent, MANIFEST)).unwrap();
+    let writer = ManifestWriter::new(&repository, &parent, MANIFEST);
     let batch = batch_of(&array, MANIFEST);
     group.throughput(Throughput::Elements(u64::from(MANIFEST)));
     group.sample_size(10);

@@ -55,7 +55,7 @@ async fn measure(references: u64, per_manifest: u32, at_once: u32) {
 
     let locations = container.locations(&array, Locations::Relative).unwrap();
     let phase = Phase::begin("write");
-    let writer = ManifestWriter::new(&repository, &parent, at_once).await.unwrap();
+    let writer = ManifestWriter::new(&repository, &parent, at_once);
     let references = ArrayReferences { path: array.path.clone(), locations, batch };
     let written = writer.write(&parent, vec![references]).await.unwrap();
     phase.end(total);

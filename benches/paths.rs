@@ -100,7 +100,7 @@ async fn measure(name: &'static str, way: Way, form: Locations, array: &ArrayNod
             }
         }
         Way::Refreeze => {
-            let writer = ManifestWriter::new(&repository, &parent, 2 * MANIFEST).await.unwrap();
+            let writer = ManifestWriter::new(&repository, &parent, 2 * MANIFEST);
             let references = ArrayReferences { path: array.path.clone(), locations, batch };
             writer.write(&parent, vec![references]).await.unwrap();
         }

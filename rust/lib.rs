@@ -56,6 +56,7 @@ pub mod progress;
 pub mod rank;
 pub mod region;
 pub mod runs;
+mod session;
 pub mod source;
 pub mod survey;
 pub mod target;

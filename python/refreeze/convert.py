@@ -17,33 +17,18 @@ from refreeze.exceptions import UnsupportedArrayError
 
 if TYPE_CHECKING:
     import numpy as np
-    from zarr.core.group import GroupMetadata
     from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
 __all__ = [
     "array_document",
     "chunk_keys",
     "dimension_names",
-    "group_document",
     "loses_mask",
     "stored_chunk_shape",
 ]
 
 _DIMENSIONS = "_ARRAY_DIMENSIONS"
 _BLOSC_AUTOSHUFFLE, _BLOSC_SHUFFLE, _BLOSC_BITSHUFFLE = -1, 1, 2
-
-
-def group_document(metadata: GroupMetadata | None) -> bytes:
-    """Return the version 3 document of a group (of an empty one for None).
-
-    Consolidated metadata is left out: in a copy it would go stale.
-    """
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.group import GroupMetadata
-
-    attributes = dict(metadata.attributes) if metadata is not None else {}
-    plain = GroupMetadata(attributes=attributes, zarr_format=3, consolidated_metadata=None)
-    return plain.to_buffer_dict(default_buffer_prototype())["zarr.json"].to_bytes()
 
 
 def array_document(metadata: ArrayV2Metadata | ArrayV3Metadata) -> bytes:

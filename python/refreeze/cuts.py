@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from refreeze.dimensions import GriddedArray, alignment, arrays_of_metadata, check_known
 from refreeze.exceptions import MismatchError, RegionError
 from refreeze.interrupt import interruptible
-from refreeze.metadata import ArraySpec, Piece, SourceMetadata, read_box
+from refreeze.metadata import ArraySpec, Piece, SourceMetadata
 from refreeze.native import with_shape
 from refreeze.stores import Source
 from refreeze.units import TIME_ATTRIBUTES
+from refreeze.zarr_nodes import read_box
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

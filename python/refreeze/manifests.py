@@ -23,12 +23,13 @@ from refreeze.exceptions import UnsupportedArrayError
 from refreeze.inlined import chunk_length, encoded, inlined_document
 from refreeze.interrupt import Job, in_parallel, interruptible
 from refreeze.listing import open_stream
-from refreeze.metadata import read_elements, read_metadata
+from refreeze.metadata import read_metadata
 from refreeze.options import DEFAULT_CONCURRENCY, selected
 from refreeze.reference_arrays import ReferenceArrays, references
 from refreeze.regions import bounds_of
 from refreeze.registry import resolve_url
 from refreeze.stores import Source
+from refreeze.zarr_nodes import read_elements
 
 _OLDEST = (2, 8)
 

@@ -74,32 +74,43 @@ def in_units_of(
 
 def _converted(values: Any, given: list[Any], wanted: list[Any]) -> Any:
     """Convert numbers; raises ValueError when that is not exact."""
-    import numpy as np
-    from xarray.coding.times import encode_cf_datetime
-
     if values.dtype.kind not in "iuf":
         raise TypeError(f"{values.dtype} is not a number")
     with warnings.catch_warnings():
         # Dates beyond those of datetime64 become cftime's, which is fine.
         warnings.simplefilter("ignore")
-        times = _decoded(values, given)
-        numbers, units, _ = encode_cf_datetime(times, wanted[0], wanted[1] or "standard")
-        if units != wanted[0]:
-            raise ValueError(f"{wanted[0]} is too coarse")
-        numbers = np.asarray(numbers)
-        result = numbers.astype(values.dtype)
-        if not np.array_equal(result.astype(numbers.dtype), numbers):
-            raise ValueError(f"{values.dtype} does not hold them")
-        if not np.array_equal(_decoded(result, wanted), times):
-            raise ValueError("decoding gives other times")
+        try:
+            return _through_times(values, given, wanted, "ns")
+        except OverflowError:
+            # Times that are further apart than 292 years. Whole numbers of anything else than
+            # nanoseconds need none.
+            if values.dtype.kind == "f" or given[0].lower().startswith("nano"):
+                raise
+            return _through_times(values, given, wanted, "us")
+
+
+def _through_times(values: Any, given: list[Any], wanted: list[Any], resolution: str) -> Any:
+    import numpy as np
+    from xarray.coding.times import encode_cf_datetime
+
+    times = _decoded(values, given, resolution)
+    numbers, units, _ = encode_cf_datetime(times, wanted[0], wanted[1] or "standard")
+    if units != wanted[0]:
+        raise ValueError(f"{wanted[0]} is too coarse")
+    numbers = np.asarray(numbers)
+    result = numbers.astype(values.dtype)
+    if not np.array_equal(result.astype(numbers.dtype), numbers):
+        raise ValueError(f"{values.dtype} does not hold them")
+    if not np.array_equal(_decoded(result, wanted, resolution), times):
+        raise ValueError("decoding gives other times")
     return result
 
 
-def _decoded(values: Any, units: list[Any]) -> Any:
+def _decoded(values: Any, units: list[Any], resolution: str) -> Any:
     """Return the times that numbers mean: datetime64, or cftime's where that cannot hold them."""
     from xarray.coding.times import decode_cf_datetime
 
-    return decode_cf_datetime(values, units[0], units[1] or "standard")
+    return decode_cf_datetime(values, units[0], units[1] or "standard", time_unit=resolution)  # type: ignore[arg-type]
 
 
 def _missing(values: Any, attributes: Mapping[str, Any]) -> Any:

@@ -17,7 +17,8 @@ mod staging;
 pub use draft::Draft;
 pub use first::commit_first;
 pub use record::{
-    ArrayAddition, Completed, RecordedArray, RunIdentity, RunOptions, RunRecord, completed, record,
+    ArrayAddition, Completed, RecordedArray, RunIdentity, RunOptions, RunRecord, completed, mode,
+    new_run_id, record,
 };
 pub use replay::{Touched, is_below, replay};
 pub use runs::{
@@ -25,4 +26,4 @@ pub use runs::{
     missing_examples, published_runs, staged_runs,
 };
 pub use snapshot::{MOST_CHUNKS_PER_COMMIT, commit_draft, commit_manifests, commit_nothing};
-pub use staging::{Staging, new_run_id, publish, remove, remove_finished, snapshot_id};
+pub use staging::{Staging, publish, remove, remove_finished, snapshot_id};

@@ -1,12 +1,13 @@
 //! What a run's commits say of it, in their properties: the repository is the record of progress.
 //!
-//! The first commit carries the resolved plan, so that a run which was stopped goes on with the
+//! The first commit of several carries the resolved plan, so that a run which was stopped goes on with the
 //! shapes and batches that it began with, whatever the source, the memory or the version are by
 //! then. Every commit carries what it completes. Snapshots' properties are repeated in the
 //! repository's info file, which every commit rewrites: they are kept short.
 
 use std::ops::Range;
 
+use icechunk::format::SnapshotId;
 use icechunk::format::snapshot::{SnapshotInfo, SnapshotProperties};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -20,6 +21,8 @@ const RUN: &str = "refreeze.run";
 const FINGERPRINT: &str = "refreeze.plan";
 /// Property: URL of the source, free of credentials.
 const SOURCE: &str = "refreeze.source";
+/// Property of an only commit, which has none of the others.
+const WHOLE: &str = "refreeze.whole";
 /// Property: what the commit completes.
 const BATCHES: &str = "refreeze.batches";
 /// Property of the first commit: the resolved plan.
@@ -208,6 +211,16 @@ impl Completed {
     }
 }
 
+/// An identifier for a new run: the text of an id that its snapshot may have.
+#[must_use]
+pub fn new_run_id() -> String {
+    run_id_of(&SnapshotId::random())
+}
+
+fn run_id_of(snapshot: &SnapshotId) -> String {
+    snapshot.to_string().to_lowercase()
+}
+
 /// What identifies a run on each of its commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunIdentity {
@@ -220,9 +233,18 @@ pub struct RunIdentity {
 }
 
 impl RunIdentity {
+    /// The id of the snapshot of a run that has one only.
+    pub(super) fn snapshot_id(&self) -> Option<SnapshotId> {
+        SnapshotId::try_from(self.run_id.to_uppercase().as_str()).ok()
+    }
+
     /// The identity on a commit, if it is one of refreeze's.
     #[must_use]
     pub fn of(snapshot: &SnapshotInfo) -> Option<Self> {
+        if let Some(whole) = property::<WholeRun>(snapshot, WHOLE) {
+            let (run_id, fingerprint) = (run_id_of(&snapshot.id), String::new());
+            return Some(Self { run_id, fingerprint, source: whole.source });
+        }
         let text = |name| snapshot.metadata.get(name).and_then(Value::as_str).map(str::to_owned);
         Some(Self {
             run_id: text(RUN)?,
@@ -249,12 +271,50 @@ impl RunIdentity {
         }
         properties
     }
+
+    /// The properties of the only commit of a run, which publishes it: nobody will have to go on
+    /// with it. Repositories that grow every day carry these forever, so they are few, and the
+    /// run has its snapshot's id.
+    #[must_use]
+    pub fn properties_of_all(&self, record: &RunRecord) -> SnapshotProperties {
+        let whole = WholeRun {
+            source: self.source.clone(),
+            mode: record.options.mode.clone(),
+            batches: record.batches_total,
+        };
+        SnapshotProperties::from([(WHOLE.to_owned(), json!(whole))])
+    }
+}
+
+/// What the only commit of a run says.
+#[derive(Serialize, Deserialize)]
+struct WholeRun {
+    source: String,
+    mode: String,
+    batches: u64,
+}
+
+/// The mode of a run of which a snapshot is the only one.
+#[must_use]
+pub fn mode(snapshot: &SnapshotInfo) -> Option<String> {
+    property(snapshot, WHOLE).map(|whole: WholeRun| whole.mode)
+}
+
+/// Takes from a copy of a run's only commit what ties the run to the id of the original; a commit
+/// that follows says all of it.
+pub(super) fn no_longer_whole(properties: &mut SnapshotProperties) {
+    properties.remove(WHOLE);
 }
 
 /// What a commit completes, as its properties say; none when they are not what this version writes.
 #[must_use]
 pub fn completed(snapshot: &SnapshotInfo) -> Option<Completed> {
-    property(snapshot, BATCHES)
+    let whole = property(snapshot, WHOLE).map(|whole: WholeRun| Completed {
+        next: whole.batches,
+        all: true,
+        ..Completed::default()
+    });
+    whole.or_else(|| property(snapshot, BATCHES))
 }
 
 /// The resolved plan, if `snapshot` is the first of a run that this version can go on with.

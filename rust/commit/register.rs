@@ -15,6 +15,11 @@ use crate::{Error, ErrorKind, Result};
 /// The most that this machine's clock and the object store's may differ, in seconds.
 const CLOCK_TOLERANCE: i64 = 600;
 
+/// Entries of the operations log that stay in the repository info, where the user has not said how
+/// many. Everybody who opens a repository reads that file, and each commit writes it twice; older
+/// entries stay where they are, in the file's former versions, which it names.
+const UPDATES_KEPT: u16 = 20;
+
 /// Writes the files of a snapshot that will follow `parent`, after checking its time.
 ///
 /// Icechunk orders history and expires snapshots by time, so that a child must be younger than its
@@ -79,6 +84,7 @@ pub(super) async fn register(
         None => UpdateType::NewDetachedSnapshotUpdate { new_snap_id: id.clone() },
     };
     let config = repository.config();
+    let kept = config.num_updates_per_repo_info_file.unwrap_or(UPDATES_KEPT);
     repository
         .asset_manager()
         .update_repo_info(config.repo_update_retries(), |info, backup, _| {
@@ -103,7 +109,7 @@ pub(super) async fn register(
                     update_type.clone(),
                     None,
                     backup,
-                    config.num_updates_per_repo_info_file(),
+                    kept,
                 )
                 .map_err(repository_error)?;
             Ok(Arc::new(updated))

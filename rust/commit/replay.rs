@@ -7,6 +7,7 @@ use icechunk::format::snapshot::{ManifestFileInfo, NodeData, NodeSnapshot};
 use icechunk::format::{ManifestId, Path, SnapshotId};
 
 use super::log::with_id;
+use super::record;
 use super::register::{register, repository_error, write};
 use super::snapshot::{build, fetch, manifest_files, manifests_of, nodes};
 use crate::error::{TargetContext as _, target_error};
@@ -70,9 +71,10 @@ pub async fn replay(
         all.extend(ours);
         // By bytes of the path, as Icechunk looks nodes up.
         all.sort_by(|one, other| one.path.as_str().cmp(other.path.as_str()));
-        let properties =
+        let mut properties =
             old.metadata().map_err(repository_error).doing(|| format!("read snapshot {id}"))?;
-        let new = build(repository, &old.message(), properties, files, all)?;
+        record::no_longer_whole(&mut properties);
+        let new = build(repository, None, &old.message(), properties, files, all)?;
         let log = assets
             .fetch_transaction_log(id)
             .await

@@ -132,8 +132,8 @@ pub async fn missing_examples(
 pub async fn staged_runs(repository: &Repository) -> Result<Vec<StagedRun>> {
     let mut runs = Vec::new();
     for snapshots in staged(repository).await? {
-        let first = snapshots.first();
-        let first = first.and_then(|first| Some((RunIdentity::of(first)?, record(first)?)));
+        // The first one, but for a run that was to be published with its only commit.
+        let first = snapshots.iter().find_map(|one| Some((RunIdentity::of(one)?, record(one)?)));
         let completed: Option<Vec<_>> = snapshots.iter().map(completed).collect();
         // A run that is lost, or of another version: it is left alone.
         let (Some((identity, record)), Some(completed)) = (first, completed) else { continue };
@@ -150,7 +150,7 @@ pub async fn staged_runs(repository: &Repository) -> Result<Vec<StagedRun>> {
 pub async fn lost_runs(repository: &Repository) -> Result<Vec<LostRun>> {
     let mut runs = Vec::new();
     for mut snapshots in staged(repository).await? {
-        if snapshots.first().is_some_and(has_record) {
+        if snapshots.iter().any(has_record) {
             continue;
         }
         let Some(tip) = snapshots.pop() else { continue };

@@ -61,6 +61,41 @@ pub async fn commit_draft(
     properties: SnapshotProperties,
     arrays: Vec<NewManifests>,
 ) -> Result<SnapshotId> {
+    let written = write_draft(repository, draft, None, message, properties, arrays).await?;
+    written.register(repository, branch).await?;
+    Ok(written.id())
+}
+
+/// A snapshot whose files are written, of which the repository does not know yet.
+pub(super) struct Written {
+    parent: SnapshotId,
+    snapshot: Arc<Snapshot>,
+}
+
+impl Written {
+    pub(super) fn id(&self) -> SnapshotId {
+        self.snapshot.id()
+    }
+
+    /// Makes it part of the history; see [`register`].
+    pub(super) async fn register(
+        &self,
+        repository: &Repository,
+        branch: Option<&str>,
+    ) -> Result<()> {
+        register(repository, &self.parent, &self.snapshot, branch).await
+    }
+}
+
+/// Writes what [`commit_draft`] commits, as a snapshot with an id that is given or a new one.
+pub(super) async fn write_draft(
+    repository: &Repository,
+    draft: Draft,
+    id: Option<SnapshotId>,
+    message: &str,
+    properties: SnapshotProperties,
+    arrays: Vec<NewManifests>,
+) -> Result<Written> {
     let Draft { parent, mut nodes, mut files, updated, mut touched, .. } = draft;
     let mut added: HashMap<NodeId, (Path, Vec<WrittenManifest>)> = HashMap::new();
     let mut replaced = HashSet::new();
@@ -98,7 +133,7 @@ pub async fn commit_draft(
     }
     let referred: HashSet<_> = nodes.iter().flat_map(manifests_of).collect();
     files.retain(|file| referred.contains(&file.id));
-    let snapshot = build(repository, message, properties, files, nodes)?;
+    let snapshot = build(repository, id, message, properties, files, nodes)?;
     let (touched, updated): (Vec<_>, Vec<_>) =
         (touched.into_iter().collect(), updated.into_iter().collect());
     let (files, id) = (Files::of(repository), snapshot.id());
@@ -106,8 +141,7 @@ pub async fn commit_draft(
         .await
         .map_err(|error| target_error("write a transaction log", &error))??;
     write(repository, &parent, &snapshot, log).await?;
-    register(repository, &parent.id(), &snapshot, branch).await?;
-    Ok(snapshot.id())
+    Ok(Written { parent: parent.id(), snapshot })
 }
 
 /// Commits a snapshot that holds what its parent does, for what its properties say.
@@ -210,6 +244,7 @@ fn shown(extents: &ManifestExtents) -> String {
 /// A snapshot of `nodes`, not written yet.
 pub(super) fn build(
     repository: &Repository,
+    id: Option<SnapshotId>,
     message: &str,
     properties: SnapshotProperties,
     files: Vec<ManifestFileInfo>,
@@ -218,7 +253,7 @@ pub(super) fn build(
     let mut all = repository.default_commit_metadata().clone();
     all.extend(properties);
     let snapshot = Snapshot::from_iter(
-        None,
+        id,
         // Spec version 2 keeps parents in the repository info.
         None,
         repository.spec_version(),

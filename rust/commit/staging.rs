@@ -7,8 +7,8 @@
 use std::collections::HashSet;
 
 use icechunk::Repository;
-use icechunk::format::snapshot::{SnapshotInfo, SnapshotProperties};
-use icechunk::format::{IcechunkFormatErrorKind, NodeId, SnapshotId};
+use icechunk::format::snapshot::SnapshotInfo;
+use icechunk::format::{IcechunkFormatErrorKind, SnapshotId};
 use icechunk::repository::RepositoryErrorKind;
 use icechunk::store::Store;
 
@@ -16,16 +16,12 @@ use super::draft::Draft;
 use super::first::{commit_first, create_at};
 use super::record::{Completed, RunIdentity, RunRecord};
 use super::runs::{STAGING_PREFIX, StagedRun, history};
-use super::snapshot::{commit_draft, commit_manifests, commit_nothing, fetch, nodes};
+use super::snapshot::{
+    Written, commit_draft, commit_manifests, commit_nothing, fetch, nodes, write_draft,
+};
 use crate::error::TargetContext as _;
 use crate::manifest::NewManifests;
 use crate::{Error, ErrorKind, Result};
-
-/// A new identifier for a run.
-#[must_use]
-pub fn new_run_id() -> String {
-    NodeId::random().to_string().to_lowercase()
-}
 
 /// Whether somebody else moved or created the branch first.
 pub(super) fn lost(error: &RepositoryErrorKind) -> bool {
@@ -50,10 +46,17 @@ pub struct Staging<'a> {
     resumed: usize,
     /// Manifests of copied chunks, and their bytes, which the first commit has brought.
     copied: (u64, u64),
-    /// The first commit, as long as it may become one with the second.
-    pending: Option<Pending>,
-    /// The tip is on no branch: it is all of the run, and about to be published.
-    detached: bool,
+    stage: Stage,
+}
+
+/// Where a run's commits are.
+enum Stage {
+    /// On the staging branch.
+    Branch,
+    /// The first one is not made yet: it may become one with the second.
+    Pending(Box<Pending>),
+    /// All of the run is in one snapshot, which is written and in no history yet.
+    Written(Written),
 }
 
 /// A first commit that is not made yet.
@@ -93,8 +96,7 @@ impl<'a> Staging<'a> {
             completed: vec![completed],
             resumed: 0,
             copied,
-            pending: None,
-            detached: false,
+            stage: Stage::Branch,
         })
     }
 
@@ -121,8 +123,7 @@ impl<'a> Staging<'a> {
             completed: Vec::new(),
             resumed: 0,
             copied,
-            pending: Some(Pending { draft, completed, publish }),
-            detached: false,
+            stage: Stage::Pending(Box::new(Pending { draft, completed, publish })),
         }
     }
 
@@ -150,8 +151,7 @@ impl<'a> Staging<'a> {
             completed,
             resumed,
             copied: (0, 0),
-            pending: None,
-            detached: false,
+            stage: Stage::Branch,
         })
     }
 
@@ -188,7 +188,10 @@ impl<'a> Staging<'a> {
     /// What is complete with the last commit.
     #[must_use]
     pub fn last(&self) -> Completed {
-        let pending = self.pending.as_ref().map(|pending| &pending.completed);
+        let pending = match &self.stage {
+            Stage::Pending(pending) => Some(&pending.completed),
+            _ => None,
+        };
         self.completed.last().or(pending).cloned().unwrap_or_default()
     }
 
@@ -231,9 +234,9 @@ impl<'a> Staging<'a> {
         arrays: Vec<NewManifests>,
         completed: Completed,
     ) -> Result<()> {
-        if let Some(pending) = self.pending.take() {
+        if let Some(pending) = self.take_pending() {
             if completed.all && pending.publish {
-                return self.commit_all(pending, what, arrays, completed).await;
+                return self.write_all(pending, what, arrays, completed).await;
             }
             self.begin_branch(pending).await?;
         }
@@ -250,8 +253,18 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
-    /// Commits the whole run at once, on no branch.
-    async fn commit_all(
+    fn take_pending(&mut self) -> Option<Pending> {
+        match std::mem::replace(&mut self.stage, Stage::Branch) {
+            Stage::Pending(pending) => Some(*pending),
+            other => {
+                self.stage = other;
+                None
+            }
+        }
+    }
+
+    /// Writes the whole run as one snapshot, which publishing makes part of the history.
+    async fn write_all(
         &mut self,
         pending: Pending,
         what: &str,
@@ -261,10 +274,12 @@ impl<'a> Staging<'a> {
         let Pending { draft, completed: first, .. } = pending;
         completed.arrays.splice(0..0, first.arrays);
         let text = text(self.message.as_deref(), what);
-        let properties = self.identity.properties(&completed, Some(&self.record));
-        self.tip = commit_draft(self.repository, None, draft, &text, properties, arrays).await?;
+        let properties = self.identity.properties_of_all(&self.record);
+        let id = self.identity.snapshot_id();
+        let written = write_draft(self.repository, draft, id, &text, properties, arrays).await?;
+        self.tip = written.id();
         self.completed.push(completed);
-        self.detached = true;
+        self.stage = Stage::Written(written);
         Ok(())
     }
 
@@ -285,10 +300,10 @@ impl<'a> Staging<'a> {
     ///
     /// As [`commit`](Self::commit).
     pub async fn settle(&mut self) -> Result<()> {
-        match self.pending.take() {
+        match self.take_pending() {
             Some(pending) if pending.publish => {
                 let completed = self.all_complete();
-                self.commit_all(pending, "metadata and coordinates", Vec::new(), completed).await
+                self.write_all(pending, "metadata and coordinates", Vec::new(), completed).await
             }
             Some(pending) => self.begin_branch(pending).await,
             None => Ok(()),
@@ -299,25 +314,36 @@ impl<'a> Staging<'a> {
         Completed { next: self.record.batches_total, all: true, ..Completed::default() }
     }
 
-    /// Records that everything is complete, when no commit has said so.
+    /// Records that everything is complete, when no commit on the staging branch has said so.
     ///
     /// # Errors
     ///
     /// As [`commit`](Self::commit).
     pub async fn mark_complete(&mut self) -> Result<()> {
-        if let Some(pending) = self.pending.take() {
+        if let Some(pending) = self.take_pending() {
             self.begin_branch(pending).await?;
         }
-        if self.detached {
+        if let Stage::Written(written) = &self.stage {
+            // Its properties do not hold the plan, without which nobody could publish it.
+            written.register(self.repository, None).await?;
             create_at(self.repository, &self.name(), &self.tip).await?;
-            self.detached = false;
+            self.stage = Stage::Branch;
+            let completed = self.last();
+            return self.commit_properties(&completed, true).await;
         }
-        let last = self.last();
-        if last.all {
+        if self.last().all {
             return Ok(());
         }
         let completed = self.all_complete();
-        let properties: SnapshotProperties = self.identity.properties(&completed, None);
+        self.commit_properties(&completed, false).await?;
+        self.completed.push(completed);
+        Ok(())
+    }
+
+    /// Commits nothing but what the properties say.
+    async fn commit_properties(&mut self, completed: &Completed, with_plan: bool) -> Result<()> {
+        let record = with_plan.then_some(&self.record);
+        let properties = self.identity.properties(completed, record);
         let text = text(self.message.as_deref(), "complete");
         let (repository, branch) = (self.repository, self.name());
         let done = commit_nothing(repository, &branch, &self.tip, &text, properties).await;
@@ -325,7 +351,6 @@ impl<'a> Staging<'a> {
             Ok(tip) => tip,
             Err(error) => return Err(self.taken_over(error).await),
         };
-        self.completed.push(completed);
         Ok(())
     }
 
@@ -357,7 +382,7 @@ impl<'a> Staging<'a> {
     ///
     /// [`ErrorKind::Target`] when they cannot be read.
     pub async fn changes_anything(&self) -> Result<bool> {
-        if let Some(pending) = &self.pending {
+        if let Stage::Pending(pending) = &self.stage {
             return Ok(!pending.draft.is_empty());
         }
         let Some(base) = self.record.base.as_deref() else { return Ok(true) };
@@ -372,9 +397,18 @@ impl<'a> Staging<'a> {
     ///
     /// [`ErrorKind::Conflict`] when the branch has moved: nothing is published and the staging
     /// branch is kept. [`ErrorKind::Target`] or [`ErrorKind::Access`] when writing fails.
-    pub async fn publish(&self) -> Result<()> {
+    pub async fn publish(&mut self) -> Result<()> {
+        let branch = &self.record.branch;
+        if let Stage::Written(written) = &self.stage {
+            return match written.register(self.repository, Some(branch)).await {
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    Err(moved(branch, &self.name()))
+                }
+                outcome => outcome,
+            };
+        }
         let base = self.record.base.as_deref().map(snapshot_id).transpose()?;
-        publish(self.repository, &self.record.branch, base.as_ref(), &self.tip, &self.name()).await
+        publish(self.repository, branch, base.as_ref(), &self.tip, &self.name()).await
     }
 
     /// Removes the staging branch; its snapshots stay reachable if they were published.
@@ -383,10 +417,10 @@ impl<'a> Staging<'a> {
     ///
     /// [`ErrorKind::Target`] when it cannot be removed.
     pub async fn remove(&self) -> Result<()> {
-        if self.pending.is_some() || self.detached {
-            return Ok(());
+        match self.stage {
+            Stage::Branch => remove(self.repository, &self.name()).await,
+            Stage::Pending(_) | Stage::Written(_) => Ok(()),
         }
-        remove(self.repository, &self.name()).await
     }
 }
 
@@ -440,19 +474,23 @@ pub async fn publish(
         None => repository.create_branch(branch, tip).await,
     };
     match outcome {
-        Err(error) if lost(&error.kind) => Err(Error::new(
-            ErrorKind::Conflict,
-            format!(
-                "branch {branch} moved while this ingest was running; nothing was published, and \
-                 the ingest is kept on branch {staging}"
-            ),
-        )
-        .with_hint(
-            "refreeze publish --rebase puts it on the new tip when its arrays were left alone; \
-             otherwise ingest again with --restart",
-        )),
+        Err(error) if lost(&error.kind) => Err(moved(branch, staging)),
         outcome => outcome.doing(|| format!("publish on branch {branch}")),
     }
+}
+
+fn moved(branch: &str, staging: &str) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "branch {branch} moved while this ingest was running; nothing was published, and the \
+             ingest is kept on branch {staging}"
+        ),
+    )
+    .with_hint(
+        "refreeze publish --rebase puts it on the new tip when its arrays were left alone; \
+         otherwise ingest again with --restart",
+    )
 }
 
 /// Deletes a staging branch.

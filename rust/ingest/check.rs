@@ -11,7 +11,6 @@ use icechunk::Repository;
 use icechunk::format::manifest::ManifestRef;
 use icechunk::format::snapshot::{NodeData, Snapshot};
 use icechunk::format::{ByteRange, ChunkIndices, ManifestId, Path, SnapshotId};
-use icechunk::repository::VersionInfo;
 use icechunk::session::{Session, get_chunk};
 use tokio::sync::Semaphore;
 
@@ -20,6 +19,7 @@ use super::references::Work;
 use super::tally::Tally;
 use crate::error::{TargetContext as _, chain, target_error};
 use crate::manifest::node_path;
+use crate::session::authorised_session_at;
 use crate::{Error, ErrorKind, Result};
 
 /// Only the first byte is fetched: the object, its time and the container are what is checked.
@@ -40,19 +40,11 @@ pub(super) async fn read_back(
         let prefix = container.container().url_prefix().to_owned();
         credentials.insert(prefix, source.source.container_credentials().await?);
     }
-    let authorised = repository
-        .reopen(None, Some(credentials))
-        .await
-        .doing(|| "open the repository for reading back".to_owned())?;
     let reading = || format!("read snapshot {snapshot}");
-    let session = authorised
-        .readonly_session(&VersionInfo::SnapshotId(snapshot.clone()))
-        .await
-        .doing(reading)?;
     let reader = Reader {
-        snapshot: authorised.asset_manager().fetch_snapshot(snapshot).await.doing(reading)?,
-        repository: authorised,
-        session,
+        session: authorised_session_at(repository, snapshot, credentials),
+        snapshot: repository.asset_manager().fetch_snapshot(snapshot).await.doing(reading)?,
+        repository,
         room: Semaphore::new(work.limits.references_read_at_once() as usize),
         references_at_once: work.limits.references_read_at_once(),
     };
@@ -69,8 +61,8 @@ pub(super) async fn read_back(
 }
 
 /// Reads through Icechunk, a few manifests at a time.
-struct Reader {
-    repository: Repository,
+struct Reader<'a> {
+    repository: &'a Repository,
     session: Session,
     snapshot: Arc<Snapshot>,
     /// References in manifests that are in memory.
@@ -78,7 +70,7 @@ struct Reader {
     references_at_once: u32,
 }
 
-impl Reader {
+impl Reader<'_> {
     async fn read_one(&self, array: &JobArray, index: u64) -> Result<()> {
         let coords = array.node.layout.coords(index);
         let unreadable = |why: String| {

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use icechunk::Repository;
 use icechunk::format::SnapshotId;
 use icechunk::format::snapshot::{NodeData, NodeSnapshot};
-use icechunk::repository::VersionInfo;
 use icechunk::session::{Session, SessionErrorKind};
 use icechunk::store::Store;
 use std::collections::{HashMap, HashSet};
@@ -13,6 +12,7 @@ use crate::commit::RecordedArray;
 use crate::error::TargetContext as _;
 use crate::manifest::node_path;
 use crate::metadata::{ArrayNode, GroupNode};
+use crate::session::session_at;
 use crate::{Error, ErrorKind, Result};
 
 /// What stands in the target already.
@@ -36,10 +36,7 @@ pub(super) async fn find(
     groups: &[GroupNode],
     arrays: &[ArrayNode],
 ) -> Result<Found> {
-    let session = repository
-        .readonly_session(&VersionInfo::SnapshotId(snapshot.clone()))
-        .await
-        .doing(|| format!("read snapshot {snapshot}"))?;
+    let session = session_at(repository, snapshot);
     let mut found = Found::default();
     for group in groups {
         match node(&session, &group.path).await? {
@@ -82,10 +79,7 @@ pub(super) async fn documents(
             .with_hint("discard it with --restart")
     };
     let Some(snapshot) = snapshot else { return Ok(Vec::new()) };
-    let session = repository
-        .readonly_session(&VersionInfo::SnapshotId(snapshot.clone()))
-        .await
-        .doing(|| format!("read snapshot {snapshot}"))?;
+    let session = session_at(repository, snapshot);
     let mut documents = Vec::with_capacity(arrays.len());
     for array in arrays {
         let (_, document) = node(&session, &array.path).await?.ok_or_else(|| gone(&array.path))?;

@@ -98,7 +98,7 @@ pub(super) async fn ingest<'b>(
     let in_the_making = limits
         .references_per_manifest
         .saturating_mul(u32::try_from(limits.builders).unwrap_or(u32::MAX));
-    let writer = ManifestWriter::new(repository, staging.tip(), in_the_making).await?;
+    let writer = ManifestWriter::new(repository, staging.tip(), in_the_making);
     let mut run = Run {
         work,
         staging,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::Result;
-use crate::commit::{RunIdentity, completed, lost_runs, published_runs, record, staged_runs};
+use crate::commit::{RunIdentity, completed, lost_runs, mode, published_runs, record, staged_runs};
 use crate::target::{Target, TargetLocation};
 
 /// One ingest.
@@ -80,11 +80,12 @@ pub async fn status(location: &TargetLocation) -> Result<Vec<RunStatus>> {
         let plan = snapshots.last().and_then(record);
         let done = completed(last).unwrap_or_default();
         let batches = plan.as_ref().map_or(done.next, |plan| plan.batches_total);
+        let told = plan.as_ref().map(|plan| plan.options.mode.clone()).or_else(|| mode(last));
         all.push(RunStatus {
             run_id,
+            mode: told.unwrap_or_else(|| "create".to_owned()),
             source: RunIdentity::of(last).map(|identity| identity.source).unwrap_or_default(),
             branch,
-            mode: plan.map_or_else(|| "create".to_owned(), |plan| plan.options.mode),
             state: "published",
             batches_done: batches,
             batches_total: batches,

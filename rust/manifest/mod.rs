@@ -22,7 +22,6 @@ use icechunk::asset_manager::AssetManager;
 use icechunk::format::manifest::{Manifest, ManifestRef, VirtualChunkLocation};
 use icechunk::format::snapshot::{ManifestFileInfo, NodeData, Snapshot};
 use icechunk::format::{ManifestId, NodeId, Path, SnapshotId};
-use icechunk::repository::VersionInfo;
 use icechunk::session::Session;
 use tokio::sync::Semaphore;
 
@@ -39,6 +38,7 @@ use crate::container::ArrayLocations;
 use crate::error::{TargetContext as _, target_error};
 use crate::files::{FileId, Files, without_cache};
 use crate::region::ChunkBox;
+use crate::session::session_at;
 use crate::{Error, ErrorKind, Result};
 
 /// Buckets being made or uploaded at a time, however small they are.
@@ -112,29 +112,19 @@ pub struct ManifestWriter {
 impl ManifestWriter {
     /// A writer for the arrays in `snapshot`, with manifests of about `references_at_once`
     /// references being made or uploaded at a time.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Target`] when the snapshot cannot be read.
-    pub async fn new(
-        repository: &Repository,
-        snapshot: &SnapshotId,
-        references_at_once: u32,
-    ) -> Result<Self> {
-        let session = repository
-            .readonly_session(&VersionInfo::SnapshotId(snapshot.clone()))
-            .await
-            .doing(|| format!("read snapshot {snapshot}"))?;
+    #[must_use]
+    pub fn new(repository: &Repository, snapshot: &SnapshotId, references_at_once: u32) -> Self {
+        let session = session_at(repository, snapshot);
         let references_at_once = references_at_once.max(1);
         let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Ok(Self {
+        Self {
             files: Files::of(repository),
             assets: without_cache(repository),
             session,
             room: Arc::new(Semaphore::new(references_at_once as usize)),
             references_at_once,
             threads: Arc::new(Semaphore::new(threads)),
-        })
+        }
     }
 
     /// Writes the references of several parts of arrays, to be committed after `parent`; their

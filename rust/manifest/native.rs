@@ -9,7 +9,6 @@ use icechunk::format::SnapshotId;
 use icechunk::format::manifest::{ChunkInfo, ChunkPayload, ManifestRef};
 use icechunk::format::snapshot::NodeSnapshot;
 use icechunk::format::{ChunkIndices, ManifestId};
-use icechunk::repository::VersionInfo;
 
 use super::chunks::ChunkRuns;
 use super::rewrite::{Changes, build_pieces, standing};
@@ -19,6 +18,7 @@ use crate::batch::SplitGrid;
 use crate::error::{TargetContext as _, target_error};
 use crate::files::{Files, without_cache};
 use crate::metadata::ArrayLayout;
+use crate::session::session_at;
 
 /// A native chunk: its coordinates and bytes; without bytes it is removed.
 pub type NativeChunk = (Vec<u32>, Vec<u8>);
@@ -51,11 +51,7 @@ pub async fn native_manifests(
             (number, chunks.into_iter().map(|chunk| (chunk.coord.0.clone(), chunk)).collect())
         })
         .collect();
-    let version = VersionInfo::SnapshotId(snapshot.clone());
-    let session = repository
-        .readonly_session(&version)
-        .await
-        .doing(|| format!("read snapshot {snapshot}"))?;
+    let session = session_at(repository, snapshot);
     let mut touched = BTreeSet::new();
     for (coords, bytes) in chunks {
         touched.insert(layout.index(coords));

@@ -7,11 +7,11 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use icechunk::Repository;
 use icechunk::format::manifest::ChunkPayload;
 use icechunk::format::{ByteRange, Path, SnapshotId};
-use icechunk::repository::VersionInfo;
-use icechunk::session::{Session, get_chunk};
+use icechunk::session::get_chunk;
 
 use crate::error::TargetContext as _;
 use crate::manifest::node_path;
+use crate::session::session_at;
 use crate::{Error, ErrorKind, Result};
 
 /// Chunks read at a time.
@@ -37,7 +37,7 @@ pub async fn branch_nodes(
         .with_hint("choose another --branch"));
     }
     let tip = repository.lookup_branch(branch).await.doing(reading)?;
-    let session = session(repository, &tip).await?;
+    let session = session_at(repository, &tip);
     let mut documents = BTreeMap::new();
     for node in session.list_nodes(&Path::root()).await.doing(reading)? {
         let node = node.doing(reading)?;
@@ -58,7 +58,7 @@ pub async fn native_chunks(
     path: &str,
 ) -> Result<Vec<(Vec<u32>, Bytes)>> {
     let reading = || format!("read array {path}");
-    let session = session(repository, snapshot).await?;
+    let session = session_at(repository, snapshot);
     let node = node_path(path)?;
     let mut coords = Vec::new();
     {
@@ -84,9 +84,4 @@ pub async fn native_chunks(
         .buffer_unordered(CONCURRENT_READS)
         .try_collect()
         .await
-}
-
-async fn session(repository: &Repository, snapshot: &SnapshotId) -> Result<Session> {
-    let version = VersionInfo::SnapshotId(snapshot.clone());
-    repository.readonly_session(&version).await.doing(|| format!("read snapshot {snapshot}"))
 }

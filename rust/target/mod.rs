@@ -48,30 +48,15 @@ impl Target {
         let url = location.url().into_owned();
         let lock = location.lock(trusted).await?;
         let storage = location.storage().await?;
-        let found = Repository::fetch_spec_version(Arc::clone(&storage), None)
-            .await
-            .doing(|| format!("open the target {url}"))?;
-        let created = match found {
-            Some(DetectedSpecVersion::V1) => {
-                return Err(Error::new(
-                    ErrorKind::Target,
-                    format!("the repository at {url} has Icechunk spec version 1"),
-                )
-                .with_hint(
-                    "upgrade it with icechunk.upgrade_icechunk_repository(repo, dry_run=False), \
-                     or use another target",
-                ));
+        let created = if is_there(&storage, &url).await? {
+            false
+        } else {
+            if !trusted && location.is_remote() {
+                probe::conditional_writes(&storage, &url).await?;
             }
-            Some(_) => false,
-            None => {
-                if !trusted && location.is_remote() {
-                    probe::conditional_writes(&storage, &url).await?;
-                }
-                create(&storage, &url).await?
-            }
+            create(&storage, &url).await?
         };
-        let repository = open(storage, &url).await?;
-        Ok(Self { repository, url, created, _lock: lock })
+        Ok(Self { repository: open(storage, &url).await?, url, created, _lock: lock })
     }
 
     /// Opens the repository at `location`, which must be there.
@@ -81,8 +66,10 @@ impl Target {
     /// [`ErrorKind::TargetNotFound`] when there is none; otherwise as
     /// [`open_or_create`](Self::open_or_create).
     pub async fn open(location: &TargetLocation, trusted: bool) -> Result<Self> {
-        Self::existing(location).await?;
-        Self::open_or_create(location, trusted).await
+        let storage = existing(location).await?;
+        let lock = location.lock(trusted).await?;
+        let url = location.url().into_owned();
+        Ok(Self { repository: open(storage, &url).await?, url, created: false, _lock: lock })
     }
 
     /// Opens the repository at `location` for reading, beside whoever is at work on it; also tells
@@ -92,26 +79,11 @@ impl Target {
     ///
     /// As [`open`](Self::open), without conflicts.
     pub async fn open_to_read(location: &TargetLocation) -> Result<(Self, bool)> {
-        Self::existing(location).await?;
+        let storage = existing(location).await?;
         let locked = location.is_locked()?;
         let url = location.url().into_owned();
-        let repository = open(location.storage().await?, &url).await?;
+        let repository = open(storage, &url).await?;
         Ok((Self { repository, url, created: false, _lock: None }, locked))
-    }
-
-    async fn existing(location: &TargetLocation) -> Result<()> {
-        let url = location.url();
-        let missing = || {
-            Error::new(ErrorKind::TargetNotFound, format!("there is no repository at {url}"))
-                .with_hint("check the path or URL")
-        };
-        if !location.may_exist() {
-            return Err(missing());
-        }
-        let found = Repository::fetch_spec_version(location.storage().await?, None)
-            .await
-            .doing(|| format!("open the target {url}"))?;
-        found.map(|_| ()).ok_or_else(missing)
     }
 
     /// The repository.
@@ -153,6 +125,35 @@ impl Target {
         additions.save(&self.repository, &self.url).await?;
         self.repository = open(Arc::clone(self.repository.storage()), &self.url).await?;
         Ok(())
+    }
+}
+
+/// The storage of a location that holds a repository.
+async fn existing(location: &TargetLocation) -> Result<Arc<dyn Storage + Send + Sync>> {
+    let url = location.url();
+    if location.may_exist() {
+        let storage = location.storage().await?;
+        if is_there(&storage, &url).await? {
+            return Ok(storage);
+        }
+    }
+    Err(Error::new(ErrorKind::TargetNotFound, format!("there is no repository at {url}"))
+        .with_hint("check the path or URL"))
+}
+
+/// Whether a repository is there, and of a version that can be worked with.
+async fn is_there(storage: &Arc<dyn Storage + Send + Sync>, url: &str) -> Result<bool> {
+    let found = Repository::fetch_spec_version(Arc::clone(storage), None).await;
+    match found.doing(|| format!("open the target {url}"))? {
+        Some(DetectedSpecVersion::V1) => Err(Error::new(
+            ErrorKind::Target,
+            format!("the repository at {url} has Icechunk spec version 1"),
+        )
+        .with_hint(
+            "upgrade it with icechunk.upgrade_icechunk_repository(repo, dry_run=False), or use \
+             another target",
+        )),
+        found => Ok(found.is_some()),
     }
 }
 

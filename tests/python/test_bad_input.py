@@ -353,10 +353,11 @@ def put_marker(server, bucket, key):
 
 AS_NOBODY = """
 import json, os, sys
-import refreeze
+import refreeze, zarr
 
 folder = sys.argv[1]
 # Everything is imported, and threads are running, before root's rights are given up.
+print(*zarr.open_group(f"{folder}/warm.zarr", mode="r").members(), file=sys.stderr)
 refreeze.ingest(f"{folder}/warm.zarr", f"{folder}/warm.icechunk")
 if os.getuid() == 0:
     os.setgroups([])

@@ -27,8 +27,9 @@ from numcodecs import (
 )
 
 import refreeze
-from refreeze.convert import array_document, chunk_keys, group_document, stored_chunk_shape
+from refreeze.convert import array_document, chunk_keys, stored_chunk_shape
 from refreeze.exceptions import UnsupportedArrayError
+from refreeze.hierarchy import group_document
 from stores_for_tests import assert_same_dataset, ingest_and_compare, write_array
 
 FILTERS = {
@@ -200,8 +201,8 @@ def test_documents_are_version_3_with_icechunks_keys(root):
 
 
 def test_a_group_document_keeps_attributes_alone():
-    """Without a source group the document is that of an empty group."""
-    document = json.loads(group_document(None))
+    """What is consolidated would go stale in a copy."""
+    document = json.loads(group_document({}))
     assert document["node_type"] == "group"
     assert document["attributes"] == {}
     assert "consolidated_metadata" not in document

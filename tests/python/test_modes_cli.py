@@ -99,6 +99,13 @@ def test_units_are_converted_exactly(days, shift, calendar, dtype):
     np.testing.assert_array_equal(converted, values + shift)
 
 
+def test_units_of_times_that_are_far_apart():
+    """Further than nanoseconds in 64 bits reach, although each of them is a date."""
+    units = [{"units": f"days since 2000-01-0{day}"} for day in (2, 1)]
+    days = np.array([6752, -100_000], "i4")
+    np.testing.assert_array_equal(in_units_of(days, *units, where="x"), days + 1)
+
+
 def test_missing_values_stay_missing():
     """A number that is masked is not a time."""
     units = [{"units": f"days since {year}-01-01", "_FillValue": -9} for year in (2001, 2000)]

@@ -170,7 +170,7 @@ impl World {
                 batch: self.batch(part),
             })
             .collect();
-        let writer = ManifestWriter::new(&self.repository, parent, 1_000).await?;
+        let writer = ManifestWriter::new(&self.repository, parent, 1_000);
         writer.write(parent, references).await
     }
 
