@@ -139,13 +139,8 @@ def origins(
     `MismatchError` when that does not lie in the source.
     """
 
-def differences(
-    was: bytes, now: bytes, *, axis: int | None, growing: bool
-) -> tuple[str | None, list[str]]:
-    """Compare two metadata documents of an array: what makes them incompatible, and what does not.
-
-    The length along ``axis`` may differ; with ``growing`` it must not have become less.
-    """
+def differences(was: bytes, now: bytes) -> tuple[str | None, list[str]]:
+    """Compare two metadata documents of an array: what makes them incompatible, and what does not."""
 
 def status(target: LocalTarget | S3Target | RepositoryTarget) -> str:
     """Return the ingests of a repository as JSON; see `refreeze.status`."""

@@ -55,7 +55,7 @@ def check_agreement(
     now = part.document()
     if native:
         now = _as_copied(document, now)
-    what, harmless = _refreeze.differences(document, now, axis=None, growing=False)
+    what, harmless = _refreeze.differences(document, now)
     if what is not None:
         raise MismatchError(
             f"{part.where} does not go with that of {whose}: {what}",

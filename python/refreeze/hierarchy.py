@@ -7,7 +7,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ArrayNode", "Described", "GroupNode", "Hierarchy", "document_bytes", "group_document"]
+__all__ = [
+    "DOCUMENTS",
+    "ArrayNode",
+    "Described",
+    "GroupNode",
+    "Hierarchy",
+    "document_bytes",
+    "group_document",
+]
+
+# Those of version 2 lie beside `zarr.json` in a store that has been migrated in place.
+DOCUMENTS = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
+"""Names of objects that hold metadata."""
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from __future__ import annotations
 import json
 import math
 import struct
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from refreeze.hierarchy import ArrayNode, Described, GroupNode, Hierarchy, document_bytes
+from refreeze.hierarchy import DOCUMENTS, ArrayNode, Described, GroupNode, Hierarchy, document_bytes
+from refreeze.interrupt import Job, in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +50,8 @@ _ARRAY_FIELDS = (
 """In the order in which zarr-python writes them."""
 _REQUIRED = set(_ARRAY_FIELDS) - {"dimension_names"}
 _GROUP_FIELDS = {"attributes", "zarr_format", "node_type", "consolidated_metadata"}
-# Those of version 2 lie beside `zarr.json` in a store that has been migrated in place.
-_DOCUMENTS = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
+_NOTHING = (None, {"kind": "inline", "must_understand": False, "metadata": {}})
+"""The consolidated metadata of a group within consolidated metadata."""
 _READERS = 16
 _KEYS = {"name": "default", "configuration": {"separator": "/"}}
 _CRC32C = {"name": "crc32c"}
@@ -98,7 +98,8 @@ def _asked[T](source: Source, reading: Callable[[], T]) -> T | None:
         return None
     try:
         return reading()
-    except (_NotPlainError, FileNotFoundError):
+    except (_NotPlainError, FileNotFoundError, ValueError):
+        # A ValueError is of a path that obstore does not take as it is.
         return None
     except (OSError, BaseError):
         # A folder is asked with other calls by zarr-python, which then says what is wrong.
@@ -122,20 +123,25 @@ def _hierarchy(store: Any, path: str) -> Hierarchy:
             if parent and not isinstance(nodes.get(parent), GroupNode):
                 raise _NotPlainError
         return Hierarchy(node, nodes)
-    with ThreadPoolExecutor(_READERS, "refreeze-metadata") as pool:
-        groups = [""]
-        while groups:
-            listed = pool.map(lambda below: _children(store, path, below), groups)
-            children = [child for found in listed for child in found]
-            documents = pool.map(lambda below: _document(store, _join(path, below)), children)
-            groups = []
-            for below, document in zip(children, documents, strict=True):
-                nodes[below] = _node(document)
-                if isinstance(nodes[below], GroupNode):
-                    if document.get("consolidated_metadata") is not None:
-                        raise _NotPlainError
-                    groups.append(below)
+    groups = [""]
+    while groups:
+        listed = _all(partial(_children, store, path), groups)
+        children = [child for found in listed for child in found]
+        documents = _all(lambda below: _document(store, _join(path, below)), children)
+        groups = []
+        for below, document in zip(children, documents, strict=True):
+            nodes[below] = _node(document)
+            if isinstance(nodes[below], GroupNode):
+                if document.get("consolidated_metadata") is not None:
+                    raise _NotPlainError
+                groups.append(below)
     return Hierarchy(node, nodes)
+
+
+def _all[T](function: Callable[[str], T], paths: list[str]) -> list[T]:
+    """Call a function for every path, some at a time; a signal does not wait for them."""
+    jobs = [Job(lambda _, path=path: function(path), 1) for path in paths]  # type: ignore[misc]
+    return in_parallel(jobs, _READERS)
 
 
 def _children(store: Any, root: str, group: str) -> list[str]:
@@ -144,9 +150,12 @@ def _children(store: Any, root: str, group: str) -> list[str]:
 
     prefix = _join(root, group)
     listed = obstore.list_with_delimiter(store, f"{prefix}/" if prefix else None)
-    if any(entry["path"].rpartition("/")[2] not in _DOCUMENTS for entry in listed["objects"]):
+    if any(entry["path"].rpartition("/")[2] not in DOCUMENTS for entry in listed["objects"]):
         raise _NotPlainError
-    return [_join(group, path.rpartition("/")[2]) for path in listed["common_prefixes"]]
+    names = [path.rpartition("/")[2] for path in listed["common_prefixes"]]
+    if not all(map(_is_name, names)):
+        raise _NotPlainError
+    return [_join(group, name) for name in names]
 
 
 def _document(store: Any, path: str) -> dict[str, Any]:
@@ -165,8 +174,13 @@ def _document(store: Any, path: str) -> dict[str, Any]:
 def _consolidated(consolidated: Any) -> dict[str, Any]:
     match consolidated:
         case {"kind": "inline", "must_understand": False, "metadata": dict(documents), **rest}:
-            if not rest and all(isinstance(one, dict) for one in documents.values()):
-                return documents
+            if rest or not all(isinstance(one, dict) for one in documents.values()):
+                raise _NotPlainError
+            if not all(_is_name(name) for path in documents for name in path.split("/")):
+                raise _NotPlainError
+            if any(one.get("consolidated_metadata") not in _NOTHING for one in documents.values()):
+                raise _NotPlainError
+            return documents
     raise _NotPlainError
 
 
@@ -175,13 +189,11 @@ def _node(document: dict[str, Any]) -> GroupNode | ArrayNode:
         described = _described(document)
         return ArrayNode(lambda: described)
     attributes = document.get("attributes", {})
-    nested = document.get("consolidated_metadata")
     plain = (
         document.get("node_type") == "group"
         and _is_integer(document.get("zarr_format"), 3, 3)
         and isinstance(attributes, dict)
         and document.keys() <= _GROUP_FIELDS
-        and (nested is None or isinstance(nested, dict))
     )
     if not plain or not isinstance(attributes, dict):
         raise _NotPlainError
@@ -327,6 +339,10 @@ def _are_lengths(lengths: Any, least: int) -> bool:
 
 def _is_integer(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_name(name: str) -> bool:
+    return name not in ("", ".", "..") and "\\" not in name
 
 
 def _is_text(value: Any) -> bool:

@@ -110,7 +110,9 @@ def _decoded(values: Any, units: list[Any], resolution: str) -> Any:
     """Return the times that numbers mean: datetime64, or cftime's where that cannot hold them."""
     from xarray.coding.times import decode_cf_datetime
 
-    return decode_cf_datetime(values, units[0], units[1] or "standard", time_unit=resolution)  # type: ignore[arg-type]
+    # The first is all that older releases of xarray know.
+    unit: Any = {} if resolution == "ns" else {"time_unit": resolution}
+    return decode_cf_datetime(values, units[0], units[1] or "standard", **unit)
 
 
 def _missing(values: Any, attributes: Mapping[str, Any]) -> Any:

@@ -19,7 +19,7 @@ from refreeze.convert import (
     stored_chunk_shape,
 )
 from refreeze.exceptions import SourceNotFoundError, UnsupportedArrayError
-from refreeze.hierarchy import ArrayNode, Described, GroupNode, Hierarchy
+from refreeze.hierarchy import DOCUMENTS, ArrayNode, Described, GroupNode, Hierarchy
 from refreeze.reading_errors import one_line, store_errors
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["open_node", "read_box", "read_elements", "read_hierarchy", "zarr_warnings"]
 
 _NOT_A_NODE = "is not recognized as a component of a Zarr hierarchy"
-# Those of version 2 lie beside `zarr.json` in a store that has been migrated in place.
-_DOCUMENTS = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 
 
 def read_elements(source: Source, start: int, stop: int) -> Any:
@@ -222,5 +220,5 @@ def zarr_warnings(noted: list[str]) -> Iterator[None]:
     noted.extend(
         f"{stranger} is neither a group nor an array and was ignored"
         for stranger, text in zip(strangers, texts, strict=True)
-        if _NOT_A_NODE in text and stranger.rpartition("/")[2] not in _DOCUMENTS
+        if _NOT_A_NODE in text and stranger.rpartition("/")[2] not in DOCUMENTS
     )

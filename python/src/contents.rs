@@ -97,19 +97,8 @@ pub(crate) fn origins<'py>(
 
 /// What makes two metadata documents of one array incompatible, and their harmless differences.
 #[pyfunction]
-#[pyo3(signature = (was, now, *, axis, growing))]
-pub(crate) fn differences(
-    was: &[u8],
-    now: &[u8],
-    axis: Option<usize>,
-    growing: bool,
-) -> (Option<String>, Vec<String>) {
-    let shapes = match axis {
-        None => Shapes::Equal,
-        Some(axis) if growing => Shapes::Longer(axis),
-        Some(axis) => Shapes::Any(axis),
-    };
+pub(crate) fn differences(was: &[u8], now: &[u8]) -> (Option<String>, Vec<String>) {
     let mut harmless = Vec::new();
-    let incompatible = compare(was, now, shapes, &mut harmless).err();
+    let incompatible = compare(was, now, Shapes::Equal, &mut harmless).err();
     (incompatible, harmless)
 }

@@ -1,6 +1,6 @@
 //! Commits: the staging branch of a run, and snapshots made from manifests that are written.
 //!
-//! Everything is committed on a staging branch of which readers of the target branch see nothing.
+//! Readers of the target branch see nothing of either before they are published.
 //! Metadata and native chunks are committed by an Icechunk session; references by a snapshot that
 //! is put together from the parent's nodes and new manifests.
 

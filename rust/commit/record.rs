@@ -1,7 +1,7 @@
 //! What a run's commits say of it, in their properties: the repository is the record of progress.
 //!
-//! The first commit of several carries the resolved plan, so that a run which was stopped goes on with the
-//! shapes and batches that it began with, whatever the source, the memory or the version are by
+//! The first commit of several carries the resolved plan, so that a run which was stopped goes on
+//! with the shapes and batches that it began with, whatever the source, the memory or the version are by
 //! then. Every commit carries what it completes. Snapshots' properties are repeated in the
 //! repository's info file, which every commit rewrites: they are kept short.
 
@@ -25,7 +25,7 @@ const SOURCE: &str = "refreeze.source";
 const WHOLE: &str = "refreeze.whole";
 /// Property: what the commit completes.
 const BATCHES: &str = "refreeze.batches";
-/// Property of the first commit: the resolved plan.
+/// Property of the first commit of several: the resolved plan.
 const RECORD: &str = "refreeze.resolved";
 
 /// Layout of [`RunRecord`]; a run of another layout cannot be resumed.
@@ -317,7 +317,7 @@ pub fn completed(snapshot: &SnapshotInfo) -> Option<Completed> {
     whole.or_else(|| property(snapshot, BATCHES))
 }
 
-/// The resolved plan, if `snapshot` is the first of a run that this version can go on with.
+/// The resolved plan, if `snapshot` carries one that this version can go on with.
 #[must_use]
 pub fn record(snapshot: &SnapshotInfo) -> Option<RunRecord> {
     property(snapshot, RECORD).filter(|record: &RunRecord| record.format == FORMAT)

@@ -2,7 +2,8 @@
 //!
 //! Everything is committed on `refreeze/<run id>`, a branch that comes into being with the first
 //! commit; readers of the target branch see nothing of it. Publishing is a compare-and-set of the
-//! target branch from the tip that the run began with to the tip of the staging branch.
+//! target branch from the tip that the run began with to the tip of the staging branch. An append
+//! or update that is all in one commit needs no branch: publishing adds it to the target branch.
 
 use std::collections::HashSet;
 
@@ -55,6 +56,8 @@ enum Stage {
     Branch,
     /// The first one is not made yet: it may become one with the second.
     Pending(Box<Pending>),
+    /// Nowhere: making the first one has failed.
+    Nothing,
     /// All of the run is in one snapshot, which is written and in no history yet.
     Written(Written),
 }
@@ -254,7 +257,7 @@ impl<'a> Staging<'a> {
     }
 
     fn take_pending(&mut self) -> Option<Pending> {
-        match std::mem::replace(&mut self.stage, Stage::Branch) {
+        match std::mem::replace(&mut self.stage, Stage::Nothing) {
             Stage::Pending(pending) => Some(*pending),
             other => {
                 self.stage = other;
@@ -291,7 +294,9 @@ impl<'a> Staging<'a> {
         self.tip =
             commit_draft(self.repository, None, draft, &text, properties, Vec::new()).await?;
         self.completed.push(completed);
-        create_at(self.repository, &self.name(), &self.tip).await
+        create_at(self.repository, &self.name(), &self.tip).await?;
+        self.stage = Stage::Branch;
+        Ok(())
     }
 
     /// Commits what no references came after, if that is anything.
@@ -323,34 +328,31 @@ impl<'a> Staging<'a> {
         if let Some(pending) = self.take_pending() {
             self.begin_branch(pending).await?;
         }
+        let (repository, branch) = (self.repository, self.name());
+        let text = text(self.message.as_deref(), "complete");
         if let Stage::Written(written) = &self.stage {
-            // Its properties do not hold the plan, without which nobody could publish it.
-            written.register(self.repository, None).await?;
-            create_at(self.repository, &self.name(), &self.tip).await?;
+            // Its properties do not hold the plan, without which nobody could publish it: another
+            // commit does, and the branch begins there.
+            written.register(repository, None).await?;
+            let properties = self.identity.properties(&self.last(), Some(&self.record));
+            let nothing = Draft::of(repository, &self.tip).await?;
+            self.tip =
+                commit_draft(repository, None, nothing, &text, properties, Vec::new()).await?;
+            create_at(repository, &branch, &self.tip).await?;
             self.stage = Stage::Branch;
-            let completed = self.last();
-            return self.commit_properties(&completed, true).await;
+            return Ok(());
         }
-        if self.last().all {
+        if self.last().all || matches!(self.stage, Stage::Nothing) {
             return Ok(());
         }
         let completed = self.all_complete();
-        self.commit_properties(&completed, false).await?;
-        self.completed.push(completed);
-        Ok(())
-    }
-
-    /// Commits nothing but what the properties say.
-    async fn commit_properties(&mut self, completed: &Completed, with_plan: bool) -> Result<()> {
-        let record = with_plan.then_some(&self.record);
-        let properties = self.identity.properties(completed, record);
-        let text = text(self.message.as_deref(), "complete");
-        let (repository, branch) = (self.repository, self.name());
+        let properties = self.identity.properties(&completed, None);
         let done = commit_nothing(repository, &branch, &self.tip, &text, properties).await;
         self.tip = match done {
             Ok(tip) => tip,
             Err(error) => return Err(self.taken_over(error).await),
         };
+        self.completed.push(completed);
         Ok(())
     }
 
@@ -400,11 +402,15 @@ impl<'a> Staging<'a> {
     pub async fn publish(&mut self) -> Result<()> {
         let branch = &self.record.branch;
         if let Stage::Written(written) = &self.stage {
-            return match written.register(self.repository, Some(branch)).await {
-                Err(error) if error.kind() == ErrorKind::Conflict => {
-                    Err(moved(branch, &self.name()))
-                }
-                outcome => outcome,
+            let Err(error) = written.register(self.repository, Some(branch)).await else {
+                return Ok(());
+            };
+            // The answer to an update that was made may be lost, and a second one meet the first.
+            let known = history(self.repository, branch).await.unwrap_or_default();
+            return match error.kind() {
+                _ if known.iter().any(|snapshot| snapshot.id == self.tip) => Ok(()),
+                ErrorKind::Conflict => Err(moved(branch, &self.name())),
+                _ => Err(error),
             };
         }
         let base = self.record.base.as_deref().map(snapshot_id).transpose()?;
@@ -419,7 +425,7 @@ impl<'a> Staging<'a> {
     pub async fn remove(&self) -> Result<()> {
         match self.stage {
             Stage::Branch => remove(self.repository, &self.name()).await,
-            Stage::Pending(_) | Stage::Written(_) => Ok(()),
+            Stage::Pending(_) | Stage::Nothing | Stage::Written(_) => Ok(()),
         }
     }
 }

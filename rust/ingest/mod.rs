@@ -162,10 +162,7 @@ async fn run(
     let published = match outcome {
         Ok(published) => published,
         Err(error) => {
-            // What is complete is said to be, so that it can be published later. The error at hand
-            // matters more than one of this.
-            let _ = staging.mark_complete().await;
-            return Err(error);
+            return Err(kept(&mut staging, error).await);
         }
     };
     tally.begin("done");
@@ -179,6 +176,22 @@ async fn run(
         report.containers.extend(more.into_iter().map(str::to_owned));
     }
     Ok(report)
+}
+
+/// Says that what is complete is so, that it can be published later. The error at hand matters more
+/// than one of this.
+async fn kept(staging: &mut Staging<'_>, error: Error) -> Error {
+    match staging.mark_complete().await {
+        Err(_) if error.kind() == ErrorKind::Conflict => {
+            let branch = &staging.record().branch;
+            let message = format!(
+                "branch {branch} moved while this ingest was running; nothing was published, and \
+                 what was listed could not be kept"
+            );
+            Error::new(ErrorKind::Conflict, message).with_hint("run the same command again")
+        }
+        _ => error,
+    }
 }
 
 /// Lists and commits what the staging branch lacks.

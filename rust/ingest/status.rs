@@ -77,10 +77,13 @@ pub async fn status(location: &TargetLocation) -> Result<Vec<RunStatus>> {
     for (run_id, (branch, snapshots)) in published {
         // Newest first. Expired snapshots are gone, the first one with the plan maybe among them.
         let Some(last) = snapshots.first() else { continue };
-        let plan = snapshots.last().and_then(record);
+        let plan = snapshots.iter().find_map(record);
         let done = completed(last).unwrap_or_default();
         let batches = plan.as_ref().map_or(done.next, |plan| plan.batches_total);
-        let told = plan.as_ref().map(|plan| plan.options.mode.clone()).or_else(|| mode(last));
+        let told = plan
+            .as_ref()
+            .map(|plan| plan.options.mode.clone())
+            .or_else(|| snapshots.iter().find_map(mode));
         all.push(RunStatus {
             run_id,
             mode: told.unwrap_or_else(|| "create".to_owned()),

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from refreeze.metadata import ArraySpec, Piece
     from refreeze.options import IngestOptions
 
-MEANING = {"scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned"}
-MEANING |= {"units", "calendar"}
-
 
 class Repository:
     """Nodes by path; chunks by path and coordinates: bytes, or the file that is referenced."""
@@ -176,33 +173,6 @@ class FakeCore:
             shift = tuple(there - here for here, there in zip(at, coordinates, strict=True))
             found.append(("virtual", shift))
         return found
-
-    def differences(
-        self, was: bytes, now: bytes, *, axis: int | None, growing: bool
-    ) -> tuple[str | None, list[str]]:
-        before, after = json.loads(was), json.loads(now)
-        for field in ("data_type", "chunk_grid", "codecs", "fill_value", "dimension_names"):
-            if before.get(field) != after.get(field):
-                return f"its {field} was {before.get(field)} and is {after.get(field)}", []
-        lengths = list(zip(before["shape"], after["shape"], strict=True))
-        for place, (length, other) in enumerate(lengths):
-            if length != other and place != axis:
-                return f"its shape was {before['shape']} and is {after['shape']}", []
-            if growing and other < length:
-                return f"it has shrunk from {length} to {other}", []
-        attributes = [document["attributes"] for document in (before, after)]
-        names = [
-            n
-            for n in {**attributes[0], **attributes[1]}
-            if attributes[0].get(n) != attributes[1].get(n)
-        ]
-        for name in names:
-            if name in MEANING:
-                return (
-                    f"its {name} was {attributes[0].get(name)} and is {attributes[1].get(name)}",
-                    [],
-                )
-        return None, ["its attributes have changed"] if names else []
 
 
 def listed(roots: list[Path], array: ArraySpec) -> Iterator[tuple[tuple[int, ...], Path]]:

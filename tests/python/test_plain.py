@@ -250,6 +250,27 @@ def test_shards_in_shards_are_for_zarr(plain):
     group.create_array("deep", shape=8, chunks=8, dtype="f4", serializer=outer)
 
 
+@pytest.mark.parametrize("name", ["é", "a~b", "x[1]", "a%20b", "a#b", "a?b", "a*b", "a:b", "a|b"])
+def test_odd_names(tmp_path, name):
+    """Of groups, on local disk, where libraries differ in what they encode."""
+    group = zarr.open_group(tmp_path / "store.zarr", mode="w", zarr_format=3).create_group(name)
+    group.create_group("inner").create_array("air", shape=(4,), chunks=(2,), dtype="f4")
+    for path in ("", name):
+        source = source_of(LocalStore(tmp_path))
+        found = read_metadata(source, Selection(group=path))
+        assert found == through_zarr(source, Selection(group=path))
+        assert [array.path for array in found.arrays] == [
+            f"/{name if not path else ''}/inner/air".replace("//", "/")
+        ]
+
+
+@pytest.mark.parametrize("path", ["a//b", "../x", "./x"])
+def test_odd_paths(tmp_path, path):
+    """They are zarr-python's to judge."""
+    zarr.open_group(tmp_path / "store.zarr", mode="w", zarr_format=3)
+    assert read_plain(source_of(LocalStore(tmp_path)), path) is None
+
+
 def test_nothing_at_all_is_reported_as_by_zarr(tmp_path):
     """A missing store, a damaged document."""
     for store in (MemoryStore(), LocalStore(tmp_path)):
