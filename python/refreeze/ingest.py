@@ -109,9 +109,10 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
 
     Groups, arrays and attributes are recreated as Zarr version 3. Every chunk becomes a virtual
     reference with the object's size and last-modified time; one-dimensional dimension coordinates
-    are copied, byte for byte. All of it is committed on a staging branch and published in one
-    step: readers of ``branch`` see the state before or the state after. When it is stopped, by
-    whatever, the same call goes on where it was.
+    are copied, byte for byte. All of it is committed where nobody sees it, on a staging branch
+    unless an append or update fits one commit, and published in one step: readers of ``branch``
+    see the state before or the state after. When it is stopped, by whatever, the same call goes
+    on where it was.
 
     Parameters
     ----------
