@@ -5,7 +5,7 @@ use icechunk::format::SnapshotId;
 use icechunk::format::snapshot::SnapshotProperties;
 use icechunk::store::Store;
 
-use super::staging::lost;
+use super::branch::lost;
 use crate::error::TargetContext as _;
 use crate::{Error, ErrorKind, Result};
 

@@ -4,6 +4,7 @@
 //! Metadata and native chunks are committed by an Icechunk session; references by a snapshot that
 //! is put together from the parent's nodes and new manifests.
 
+mod branch;
 mod draft;
 mod first;
 mod log;
@@ -14,6 +15,7 @@ mod runs;
 mod snapshot;
 mod staging;
 
+pub use branch::{publish, remove, remove_finished, snapshot_id};
 pub use draft::Draft;
 pub use first::commit_first;
 pub use record::{
@@ -26,4 +28,4 @@ pub use runs::{
     missing_examples, published_runs, staged_runs,
 };
 pub use snapshot::{MOST_CHUNKS_PER_COMMIT, commit_draft, commit_manifests, commit_nothing};
-pub use staging::{Staging, publish, remove, remove_finished, snapshot_id};
+pub use staging::Staging;

@@ -8,11 +8,10 @@
 use std::collections::HashSet;
 
 use icechunk::Repository;
-use icechunk::format::snapshot::SnapshotInfo;
-use icechunk::format::{IcechunkFormatErrorKind, SnapshotId};
-use icechunk::repository::RepositoryErrorKind;
+use icechunk::format::SnapshotId;
 use icechunk::store::Store;
 
+use super::branch::{moved, publish, remove, snapshot_id};
 use super::draft::Draft;
 use super::first::{commit_first, create_at};
 use super::record::{Completed, RunIdentity, RunRecord};
@@ -23,15 +22,6 @@ use super::snapshot::{
 use crate::error::TargetContext as _;
 use crate::manifest::NewManifests;
 use crate::{Error, ErrorKind, Result};
-
-/// Whether somebody else moved or created the branch first.
-pub(super) fn lost(error: &RepositoryErrorKind) -> bool {
-    matches!(
-        error,
-        RepositoryErrorKind::Conflict { .. }
-            | RepositoryErrorKind::FormatError(IcechunkFormatErrorKind::BranchAlreadyExists { .. })
-    )
-}
 
 /// The staging branch of a run.
 pub struct Staging<'a> {
@@ -450,93 +440,4 @@ async fn manifests_since(
 
 fn text(message: Option<&str>, what: &str) -> String {
     message.map_or_else(|| format!("refreeze: {what}"), str::to_owned)
-}
-
-/// The snapshot that a text names.
-///
-/// # Errors
-///
-/// [`ErrorKind::Mismatch`] when it names none.
-pub fn snapshot_id(text: &str) -> Result<SnapshotId> {
-    SnapshotId::try_from(text).map_err(|error| {
-        Error::new(ErrorKind::Mismatch, format!("{text} is not a snapshot id: {error}"))
-    })
-}
-
-/// Moves `branch` from `base` to `tip`, or creates it when there is no base.
-///
-/// # Errors
-///
-/// As [`Staging::publish`].
-pub async fn publish(
-    repository: &Repository,
-    branch: &str,
-    base: Option<&SnapshotId>,
-    tip: &SnapshotId,
-    staging: &str,
-) -> Result<()> {
-    let outcome = match base {
-        Some(base) => repository.reset_branch(branch, tip, Some(base)).await,
-        None => repository.create_branch(branch, tip).await,
-    };
-    match outcome {
-        Err(error) if lost(&error.kind) => Err(moved(branch, staging)),
-        outcome => outcome.doing(|| format!("publish on branch {branch}")),
-    }
-}
-
-fn moved(branch: &str, staging: &str) -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        format!(
-            "branch {branch} moved while this ingest was running; nothing was published, and the \
-             ingest is kept on branch {staging}"
-        ),
-    )
-    .with_hint(
-        "refreeze publish --rebase puts it on the new tip when its arrays were left alone; \
-         otherwise ingest again with --restart",
-    )
-}
-
-/// Deletes a staging branch.
-///
-/// # Errors
-///
-/// [`ErrorKind::Target`] when it cannot be deleted.
-pub async fn remove(repository: &Repository, staging: &str) -> Result<()> {
-    repository.delete_branch(staging).await.doing(|| format!("delete the staging branch {staging}"))
-}
-
-/// Removes the staging branches of runs that are published already, which a process that was
-/// killed has left behind; gives back the runs that are not.
-///
-/// # Errors
-///
-/// [`ErrorKind::Target`] when the repository cannot be read.
-pub async fn remove_finished(
-    repository: &Repository,
-    runs: Vec<StagedRun>,
-) -> Result<Vec<StagedRun>> {
-    let mut unpublished = Vec::new();
-    if runs.is_empty() {
-        return Ok(unpublished);
-    }
-    let branches = repository.list_branches().await.doing(|| "read the branches".to_owned())?;
-    for run in runs {
-        let id = &run.identity.run_id;
-        let own = |snapshot: &SnapshotInfo| {
-            RunIdentity::of(snapshot).is_some_and(|identity| identity.run_id == *id)
-        };
-        // A rebased run was published with other snapshots, but all of a run or nothing.
-        let published = branches.contains(&run.record.branch)
-            && history(repository, &run.record.branch).await?.iter().any(own);
-        if published {
-            // Best effort: a left-over branch shows nothing to anybody.
-            let _ = remove(repository, &run.branch()).await;
-        } else {
-            unpublished.push(run);
-        }
-    }
-    Ok(unpublished)
 }
