@@ -39,7 +39,9 @@ def main() -> int:
     os.environ["ICECHUNK_LOG"] = "error"  # it warns of every repository on local disk
     found, load = machine(), os.getloadavg()[0]
     command = "make bench-full" if options.full else "make bench"
-    given = [word for word in sys.argv[1:] if word != "--full"]
+    # What the targets of make say by themselves is not repeated.
+    own = {"--full", "--output", str(options.output)}
+    given = [word for word in sys.argv[1:] if word not in own]
     if given:
         command += f' ARGS="{shlex.join(given)}"'
     lines = list(heading(found, command, load))
