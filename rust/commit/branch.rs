@@ -34,7 +34,7 @@ pub fn snapshot_id(text: &str) -> Result<SnapshotId> {
 ///
 /// # Errors
 ///
-/// As [`Staging::publish`].
+/// As [`Staging::publish`](super::Staging::publish).
 pub async fn publish(
     repository: &Repository,
     branch: &str,
