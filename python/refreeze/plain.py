@@ -189,13 +189,12 @@ def _node(document: dict[str, Any]) -> GroupNode | ArrayNode:
         described = _described(document)
         return ArrayNode(lambda: described)
     attributes = document.get("attributes", {})
-    plain = (
-        document.get("node_type") == "group"
-        and _is_integer(document.get("zarr_format"), 3, 3)
-        and isinstance(attributes, dict)
-        and document.keys() <= _GROUP_FIELDS
-    )
-    if not plain or not isinstance(attributes, dict):
+    if (
+        document.get("node_type") != "group"
+        or not _is_integer(document.get("zarr_format"), 3, 3)
+        or not isinstance(attributes, dict)
+        or not document.keys() <= _GROUP_FIELDS
+    ):
         raise _NotPlainError
     return GroupNode(attributes)
 
@@ -221,7 +220,7 @@ def _described(document: dict[str, Any]) -> Described:
     if "dimension_names" in given and not (
         isinstance(names, list)
         and len(names) == len(shape)
-        and all(name is None or _is_text(name) for name in names)
+        and all(name is None or isinstance(name, str) for name in names)
     ):
         raise _NotPlainError
     match given["chunk_grid"]:
@@ -343,10 +342,6 @@ def _is_integer(value: Any, low: int, high: int) -> bool:
 
 def _is_name(name: str) -> bool:
     return name not in ("", ".", "..") and "\\" not in name
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def _named(name: str, **configuration: Any) -> dict[str, Any]:

@@ -93,9 +93,7 @@ pub async fn remove_finished(
     let branches = repository.list_branches().await.doing(|| "read the branches".to_owned())?;
     for run in runs {
         let id = &run.identity.run_id;
-        let own = |snapshot: &SnapshotInfo| {
-            RunIdentity::of(snapshot).is_some_and(|identity| identity.run_id == *id)
-        };
+        let own = |snapshot: &SnapshotInfo| RunIdentity::is_on(snapshot, id);
         // A rebased run was published with other snapshots, but all of a run or nothing.
         let published = branches.contains(&run.record.branch)
             && history(repository, &run.record.branch).await?.iter().any(own);

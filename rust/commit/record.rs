@@ -1,8 +1,8 @@
 //! What a run's commits say of it, in their properties: the repository is the record of progress.
 //!
 //! The first commit of several carries the resolved plan, so that a run which was stopped goes on
-//! with the shapes and batches that it began with, whatever the source, the memory or the version are by
-//! then. Every commit carries what it completes. Snapshots' properties are repeated in the
+//! with the shapes and batches that it began with, whatever the source, the memory or the version
+//! are by then. Every commit carries what it completes. Snapshots' properties are repeated in the
 //! repository's info file, which every commit rewrites: they are kept short.
 
 use std::ops::Range;
@@ -236,6 +236,11 @@ impl RunIdentity {
     /// The id of the snapshot of a run that has one only.
     pub(super) fn snapshot_id(&self) -> Option<SnapshotId> {
         SnapshotId::try_from(self.run_id.to_uppercase().as_str()).ok()
+    }
+
+    /// Whether a commit is one of the run with an id.
+    pub(super) fn is_on(snapshot: &SnapshotInfo, run_id: &str) -> bool {
+        Self::of(snapshot).is_some_and(|identity| identity.run_id == run_id)
     }
 
     /// The identity on a commit, if it is one of refreeze's.

@@ -114,9 +114,7 @@ pub async fn missing_examples(
     run_id: &str,
 ) -> Result<BTreeMap<usize, Vec<u32>>> {
     let history = history(repository, branch).await?;
-    let own = history.iter().filter(|snapshot| {
-        RunIdentity::of(snapshot).is_some_and(|identity| identity.run_id == run_id)
-    });
+    let own = history.iter().filter(|snapshot| RunIdentity::is_on(snapshot, run_id));
     let additions = own.filter_map(completed).flat_map(|completed| completed.arrays);
     Ok(additions
         .filter_map(|addition| addition.missing.map(|coords| (addition.array, coords)))
@@ -167,9 +165,7 @@ async fn staged(repository: &Repository) -> Result<Vec<Vec<SnapshotInfo>>> {
     for branch in branches(repository).await? {
         let Some(run_id) = branch.strip_prefix(STAGING_PREFIX) else { continue };
         let mut snapshots = history(repository, &branch).await?;
-        let own = snapshots.iter().take_while(|snapshot| {
-            RunIdentity::of(snapshot).is_some_and(|identity| identity.run_id == run_id)
-        });
+        let own = snapshots.iter().take_while(|snapshot| RunIdentity::is_on(snapshot, run_id));
         let own = own.count();
         snapshots.truncate(own);
         snapshots.reverse();
