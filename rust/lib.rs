@@ -30,6 +30,7 @@
 //! - [`manifest`]: compact references made into manifests of the repository.
 //! - [`target`]: opening or creating the repository, and adding to its stored configuration.
 //! - [`commit`]: the staging branch, its commits, their replay on another base, and publication.
+//! - [`shown`]: what of a text may be shown, for every error and log record.
 //! - [`ingest`]: the main job, all of the above in order.
 //!
 //! The crate knows nothing of Python. Reading Zarr metadata (codecs, data types, version 2) is
@@ -57,6 +58,7 @@ pub mod rank;
 pub mod region;
 pub mod runs;
 mod session;
+pub mod shown;
 pub mod source;
 pub mod survey;
 pub mod target;

@@ -3,17 +3,20 @@
 //! A closed set of stores behind a narrow interface. Keys are relative to the source's root,
 //! which is a folder or a key prefix; nothing here knows about arrays or chunks.
 
+pub(crate) mod credentials;
 mod echo;
 mod local;
 mod memory;
 pub mod page;
 mod s3;
+pub mod transport;
 pub mod xml;
 
 use bytes::Bytes;
 use icechunk::ObjectStoreConfig;
 use icechunk::config::Credentials;
 
+pub use credentials::checked;
 pub use local::LocalSource;
 pub(crate) use local::{is_absent, unreadable};
 pub use memory::{MemoryObject, MemorySource};

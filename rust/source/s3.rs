@@ -21,11 +21,13 @@ use object_store::{
 };
 
 use super::ObjectInfo;
+use super::credentials::check;
 use super::echo::Echo;
 use super::page::{Page, PageError, PageErrorKind, PageRequest, PageSource};
+use super::transport::Transport;
 use super::xml::connector::{PageConnector, PageParser, Probe};
 use super::xml::fetch::list_page;
-use crate::error::{SOURCE_ACCESS_HINT, chain, refused};
+use crate::error::{SOURCE_ACCESS_HINT, chain, redirected, redirection_hint, refused};
 use crate::list::retry::RetryPolicy;
 use crate::{Error, ErrorKind, Result};
 
@@ -134,6 +136,16 @@ impl S3Source {
     ///
     /// [`ErrorKind::Access`] when the settings do not make a client.
     pub fn new(builder: AmazonS3Builder, prefix: &str) -> Result<Self> {
+        Self::over(Transport::default(), builder, prefix)
+    }
+
+    /// As [`new`](Self::new), over another transport than the usual one.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn over(transport: Transport, builder: AmazonS3Builder, prefix: &str) -> Result<Self> {
+        check(&builder)?;
         let unusable = |why: String| {
             Error::new(ErrorKind::Access, format!("cannot use the S3 settings: {why}"))
                 .with_hint("check the AWS_* environment variables and --source-option")
@@ -147,10 +159,10 @@ impl S3Source {
             builder.build().map(Arc::new).map_err(|error| unusable(chain(&error)))
         };
         let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-        let listing =
-            builder.clone().with_retry(once).with_http_connector(PageConnector::new(parser));
+        let pages = PageConnector::over(transport.clone(), parser);
+        let listing = builder.clone().with_retry(once).with_http_connector(pages);
         Ok(Self {
-            objects: build(builder)?,
+            objects: build(builder.with_http_connector(transport))?,
             lister: build(listing)?,
             echo: Arc::default(),
             settings,
@@ -277,6 +289,9 @@ impl S3Source {
             error if refused(error) => {
                 Error::new(ErrorKind::Access, message).with_hint(SOURCE_ACCESS_HINT)
             }
+            error if redirected(error) => {
+                Error::new(ErrorKind::Listing, message).with_hint(redirection_hint("source"))
+            }
             object_store::Error::NotFound { .. } => Error::new(ErrorKind::SourceNotFound, message)
                 .with_hint("check the bucket's name and the endpoint"),
             _ => Error::new(ErrorKind::Listing, message)
@@ -318,6 +333,7 @@ fn page_error(error: &object_store::Error, status: Option<u16>) -> PageError {
         Some(200 | 408 | 500..) => PageErrorKind::Transient,
         Some(_) => PageErrorKind::Fatal,
         None if refused(error) => PageErrorKind::AccessDenied,
+        None if redirected(error) => PageErrorKind::Redirected,
         None => PageErrorKind::Transient,
     };
     PageError::new(kind, chain(error))
