@@ -122,8 +122,10 @@ pub(crate) fn s3_builder(store: &Bound<'_, PyAny>) -> PyResult<AmazonS3Builder> 
     }
     for (key, value) in store.getattr("config")?.cast_into::<PyDict>()? {
         let key: String = key.extract()?;
+        // obstore leaves `aws_` away, also where object_store knows no name without it.
         let parsed = key
             .parse::<AmazonS3ConfigKey>()
+            .or_else(|_| format!("aws_{key}").parse())
             .map_err(|_| PyValueError::new_err(format!("unknown S3 setting {key}")))?;
         builder = builder.with_config(parsed, value.str()?.to_string());
     }
