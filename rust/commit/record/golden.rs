@@ -104,7 +104,7 @@ fn snapshot(metadata: SnapshotProperties) -> SnapshotInfo {
         flushed_at: DateTime::UNIX_EPOCH,
         message: String::new(),
         metadata,
-        pruned_ancestor_tx_logs: Default::default(),
+        pruned_ancestor_tx_logs: Vec::new(),
     }
 }
 
