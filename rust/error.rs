@@ -50,6 +50,7 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
+    redirection: bool,
 }
 
 /// A result of this crate.
@@ -59,7 +60,7 @@ impl Error {
     /// An error of `kind`; `message` says what is wrong and where, without a trailing period.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: shown::text(&message.into()), hint: None }
+        Self { kind, message: shown::text(&message.into()), hint: None, redirection: false }
     }
 
     /// Adds what to do next.
@@ -67,6 +68,21 @@ impl Error {
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(shown::text(&hint.into()));
         self
+    }
+
+    /// Says that a server sent a request to another host; `side` is `source` or `target`.
+    #[must_use]
+    pub(crate) fn of_redirection(self, side: &str) -> Self {
+        let hint = format!(
+            "credentials are sent to no other host; set the bucket's own --{side}-option region=… \
+             (AWS_REGION) and endpoint=…"
+        );
+        Self { redirection: true, ..self.with_hint(hint) }
+    }
+
+    /// Whether a server sent a request to another host.
+    pub(crate) fn is_redirection(&self) -> bool {
+        self.redirection
     }
 
     /// The kind of this error.
@@ -159,14 +175,6 @@ pub(crate) fn redirected(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// What to do when a server sends a request elsewhere; `side` is `source` or `target`.
-pub(crate) fn redirection_hint(side: &str) -> String {
-    format!(
-        "credentials are sent to no other host; set the bucket's own --{side}-option region=… \
-         (AWS_REGION) and endpoint=…"
-    )
-}
-
 /// What to do when the source refuses.
 pub(crate) const SOURCE_ACCESS_HINT: &str = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set --source-option access_key_id=… \
      and secret_access_key=… (skip_signature=true for public data)";
@@ -184,7 +192,7 @@ pub(crate) fn target_error(
     if refused(error) {
         Error::new(ErrorKind::Access, text).with_hint(TARGET_ACCESS_HINT)
     } else if redirected(error) {
-        Error::new(ErrorKind::Target, text).with_hint(redirection_hint("target"))
+        Error::new(ErrorKind::Target, text).of_redirection("target")
     } else if text.contains("NoSuchBucket") {
         Error::new(ErrorKind::Target, text)
             .with_hint("create the bucket first, or check its name and the endpoint")

@@ -291,7 +291,9 @@ def _report(
         print_json(document)
         return
     shape = " x ".join(f"{extent:,}" for extent in grid) or "scalar"
-    say(f"{shown(url)}: {count(stats.chunks, 'chunk')} of a grid of {shape}, {summary.bytes:,} bytes")
+    say(
+        f"{shown(url)}: {count(stats.chunks, 'chunk')} of a grid of {shape}, {summary.bytes:,} bytes"
+    )
     if stats.chunks:
         say(f"Sizes from {summary.smallest:,} to {summary.largest:,} bytes.")
     say(f"{count(stats.list_requests, 'request')}, {count(stats.keys_listed, 'key')}.")

@@ -249,6 +249,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     from refreeze.memory import return_large_blocks
     from refreeze.modes import checked_request, planned_for, read_stores, several
     from refreeze.nothing_new import report_of_nothing
+    from refreeze.shown import shown
     from refreeze.stores import resolve_target
 
     started = time.monotonic()
@@ -327,7 +328,10 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
             progress=CommitLog(progress),
         )
     )
-    report["warnings"] = (*planned.warnings, *report["warnings"])
+    noted = getattr(location(), "notes", ())
+    report["warnings"] = tuple(
+        shown(warning) for warning in (*planned.warnings, *noted, *report["warnings"])
+    )
     report["arrays"] = tuple(_array_report(array) for array in report["arrays"])
     report["containers"] = tuple(report["containers"])
     return IngestReport(

@@ -27,17 +27,17 @@ def store_errors(source: Source, key: str = "") -> Iterator[None]:
     except RefreezeError:
         raise
     except (OSError, obstore.exceptions.BaseError) as error:
-        refused = _refused(error)
+        refused, said = _refused(error), one_line(error)
         cleaned(error)
         if refused:
             raise AccessError(
-                f"cannot read {place}: {one_line(error)}",
+                f"cannot read {place}: {said}",
                 "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set --source-option "
                 "access_key_id=… and secret_access_key=… (skip_signature=true for public data); "
                 "on local disk, the permissions of the folder",
             ) from error
         raise ListingError(
-            f"cannot read {place}: {one_line(error)}",
+            f"cannot read {place}: {said}",
             "check the URL, the endpoint and the network",
         ) from error
 

@@ -256,9 +256,7 @@ def _check_endpoint(where: str, endpoint: str) -> None:
 
 
 def _notes(bucket: str, settings: Mapping[str, str], side: str) -> tuple[str, ...]:
-    needed = [
-        name for name in _OF_READERS if settings.get(name, "").lower() not in _OFF
-    ]
+    needed = [name for name in _OF_READERS if settings.get(name, "").lower() not in _OFF]
     endpoint = urlsplit(settings.get("endpoint_url_s3") or settings.get("endpoint") or "")
     virtual = settings.get("virtual_hosted_style_request", "").lower() not in _OFF
     if endpoint.hostname and virtual and not endpoint.hostname.startswith(f"{bucket}."):
@@ -266,7 +264,8 @@ def _notes(bucket: str, settings: Mapping[str, str], side: str) -> tuple[str, ..
     if not needed:
         return ()
     what = "the references" if side == "source" else "the repository"
-    return (
+    note = (
         f"readers of {what} need settings of the {side} that Icechunk's configuration cannot hold: "
-        f"{', '.join(needed)}",
+        f"{', '.join(needed)}"
     )
+    return (note,)

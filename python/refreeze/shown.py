@@ -48,7 +48,8 @@ def cleaned[E: BaseException](error: E) -> E:
     """Return an error whose text, and that of all its causes, is what may be shown.
 
     Errors of stores repeat what a server has said, which may be the request with all its headers;
-    they are kept as causes of ours, for their tracebacks.
+    they are kept as causes of ours, for their tracebacks. Ask for `one_line` before: a text that was
+    cleaned no longer tells a known document from any other.
     """
     each: BaseException | None = error
     seen: set[int] = set()

@@ -157,7 +157,7 @@ def _source_from_url(url: str, options: Options | None) -> Source:
 
     if options:
         raise ValueError(f"source options are for object stores; {shown_url(url)} is a local path")
-    root = Path(_local_path(url, rest, scheme)).absolute()
+    root = Path(_local_path(url, scheme)).absolute()
     if not root.exists():
         raise SourceNotFoundError(f"there is nothing at {root}", "check the path")
     return _checked(Source(str(root), LocalStore(root) if root.is_dir() else None, ""), root)
@@ -197,8 +197,10 @@ def resolve_target(target: Any, options: Options | None = None) -> Any:
             store, notes = _s3_store(bucket, options, "target")
             return S3Target(f"s3://{bucket}/{path}", store, path, notes)
         if options:
-            raise ValueError(f"target options are for object stores; {shown_url(url)} is a local path")
-        folder = Path(_local_path(url, rest, scheme)).absolute()
+            raise ValueError(
+                f"target options are for object stores; {shown_url(url)} is a local path"
+            )
+        folder = Path(_local_path(url, scheme)).absolute()
         if folder.is_file():
             raise TargetError(f"{folder} is a file", "use a folder as the target")
         return LocalTarget(str(folder))
@@ -285,7 +287,7 @@ def _split(url: str) -> tuple[str, str]:
     return scheme, rest
 
 
-def _local_path(url: str, rest: str, scheme: str) -> str:
+def _local_path(url: str, scheme: str) -> str:
     if not url:
         raise ValueError("an empty path")
     if scheme != "file":

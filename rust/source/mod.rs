@@ -83,6 +83,30 @@ impl Source {
         }
     }
 
+    /// Reads the first byte of an object with the store's own settings.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Access`] or [`ErrorKind::Listing`]; [`ErrorKind::SourceNotFound`] when it is not
+    /// there.
+    pub async fn touch(&self, key: &str) -> Result<()> {
+        match self {
+            Self::S3(source) => source.touch(key).await,
+            // Nobody is sent elsewhere.
+            Self::Local(_) | Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Whether Icechunk's client can read this store as refreeze does: it sends no header of a
+    /// requester who pays, no customer's key, and knows no certificates.
+    #[must_use]
+    pub fn is_read_by_icechunk(&self) -> bool {
+        match self {
+            Self::S3(source) => source.is_plain(),
+            Self::Local(_) | Self::Memory(_) => true,
+        }
+    }
+
     /// Whether the store refuses a read that carries the object's own time; asked of one object
     /// and its listed time (µs since 1970 UTC).
     ///

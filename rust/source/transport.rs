@@ -73,6 +73,11 @@ impl Transport {
         self.root_certificates.extend(certificates.map_err(unusable)?);
         Ok(self)
     }
+
+    /// Whether it trusts what every client of the system trusts.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.root_certificates.is_empty()
+    }
 }
 
 impl HttpConnector for Transport {

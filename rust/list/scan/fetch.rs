@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::error::{SOURCE_ACCESS_HINT, redirection_hint};
+use crate::error::SOURCE_ACCESS_HINT;
 use crate::list::ListStats;
 use crate::list::limit::ConcurrencyLimit;
 use crate::list::retry::RetryPolicy;
@@ -71,9 +71,7 @@ pub(super) fn page_error(prefix: &str, error: &PageError) -> Error {
             .with_hint("the server asks for fewer requests: try again with a lower --concurrency"),
         PageErrorKind::Transient => Error::new(ErrorKind::Listing, text)
             .with_hint("check the endpoint and the network, then run the same command again"),
-        PageErrorKind::Redirected => {
-            Error::new(ErrorKind::Listing, text).with_hint(redirection_hint("source"))
-        }
+        PageErrorKind::Redirected => Error::new(ErrorKind::Listing, text).of_redirection("source"),
         PageErrorKind::Unsupported | PageErrorKind::Fatal => Error::new(ErrorKind::Listing, text)
             .with_hint("this server does not list as S3 does: check the endpoint"),
     }
