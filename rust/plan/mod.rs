@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::metadata::{ArrayNode, GroupNode};
+use crate::zarr::metadata::{ArrayNode, GroupNode};
 pub use batches::{Batches, ExpectedArray, Part};
 pub use limits::{
     DEFAULT_MEMORY, DEFAULT_REFERENCES_PER_MANIFEST, LEAST_MEMORY, LimitOptions,
