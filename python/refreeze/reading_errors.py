@@ -17,10 +17,11 @@ __all__ = ["one_line", "store_errors"]
 
 
 @contextmanager
-def store_errors(source: Source) -> Iterator[None]:
-    """Turn what the store raises into errors that say what to change."""
+def store_errors(source: Source, key: str = "") -> Iterator[None]:
+    """Turn what the store raises into errors that say what to change, and name the key."""
     import obstore.exceptions
 
+    shown = f"{source.url.rstrip('/')}/{key}" if key else source.url
     try:
         yield
     except RefreezeError:
@@ -28,13 +29,13 @@ def store_errors(source: Source) -> Iterator[None]:
     except (OSError, obstore.exceptions.BaseError) as error:
         if _refused(error):
             raise AccessError(
-                f"cannot read {source.url}: {one_line(error)}",
+                f"cannot read {shown}: {one_line(error)}",
                 "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set --source-option "
                 "access_key_id=… and secret_access_key=… (skip_signature=true for public data); "
                 "on local disk, the permissions of the folder",
             ) from error
         raise ListingError(
-            f"cannot read {source.url}: {one_line(error)}",
+            f"cannot read {shown}: {one_line(error)}",
             "check the URL, the endpoint and the network",
         ) from error
 
