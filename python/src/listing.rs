@@ -169,7 +169,7 @@ impl ChunkStream {
         fields.set_item("foreign_example", stats.foreign_example)?;
         fields.set_item("retries", stats.retries)?;
         fields.set_item("warnings", PyTuple::new(py, stats.warnings)?)?;
-        py.import("refreeze.report")?.getattr("ListStats")?.call((), Some(&fields))
+        py.import("refreeze.verbs.report")?.getattr("ListStats")?.call((), Some(&fields))
     }
 }
 

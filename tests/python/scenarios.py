@@ -263,7 +263,7 @@ IMPORTED = [
     "pytest",
     "refreeze._refreeze",
     "refreeze.cli.app",
-    "refreeze.ingest",
+    "refreeze.verbs.ingest",
     "refreeze.metadata.selection",
     "refreeze.stores.resolve",
     "zarr",
