@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use refreeze::batch::ChunkRules;
-use refreeze::grid::piece::Shift;
 use refreeze::grid::piece::{Piece, Shift};
 use refreeze::key_order::runs::RankRegion;
 use refreeze::manifest::{ArrayReferences, ManifestWriter};

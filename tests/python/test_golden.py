@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from refreeze.planning.request import Request
 from refreeze.metadata.region import bounds_of
+from refreeze.planning.request import Request
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
