@@ -11,7 +11,6 @@ use icechunk::session::{SessionError, SessionErrorKind};
 use icechunk::store::{StoreError, StoreErrorKind};
 
 use crate::shown;
-use crate::source::transport::Redirected;
 
 /// What a caller can do about an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -161,6 +160,17 @@ fn refused_by_store(error: &object_store::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// The answer of a server that sends a request to another host; it is not followed there.
+#[derive(Debug, thiserror::Error)]
+#[error("the server answers {status} and redirects {to}{region}")]
+pub(crate) struct Redirected {
+    pub(crate) status: u16,
+    /// Where to, as a part of a sentence.
+    pub(crate) to: String,
+    /// Which region is the right one, if the server says so.
+    pub(crate) region: String,
 }
 
 /// Whether the cause of an error, at any depth, is a redirection that was not followed.

@@ -22,36 +22,28 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Certificate, NoProxy, Proxy};
 
+use crate::error::Redirected;
+
 /// What servers get to know, unless the settings say otherwise.
 const USER_AGENT: &str = concat!("refreeze/", env!("CARGO_PKG_VERSION"));
 
 /// Redirections within a host that are followed one after the other.
 const MOST_REDIRECTIONS: usize = 5;
 
-/// A redirection to another host, which is not followed.
-#[derive(Debug, thiserror::Error)]
-#[error("the server answers {status} and redirects {}{}", .to, .region)]
-pub struct Redirected {
-    status: u16,
-    to: String,
-    region: String,
-}
-
-impl Redirected {
-    fn new(response: &HttpResponse) -> Self {
-        let header = |name| response.headers().get(name)?.to_str().ok();
-        let host = header(header::LOCATION.as_str())
-            .and_then(|location| url::Url::parse(location).ok())
-            .and_then(|url| Some((url.host_str()?.to_owned(), url.port())));
-        let to = match host {
-            Some((host, Some(port))) => format!("to another host, {host}:{port}"),
-            Some((host, None)) => format!("to another host, {host}"),
-            None => "to a place that it does not name".to_owned(),
-        };
-        let region = header("x-amz-bucket-region")
-            .map_or_else(String::new, |region| format!("; the bucket is in region {region}"));
-        Self { status: response.status().as_u16(), to, region }
-    }
+/// Says where an answer redirects to.
+fn redirected(response: &HttpResponse) -> Redirected {
+    let header = |name| response.headers().get(name)?.to_str().ok();
+    let host = header(header::LOCATION.as_str())
+        .and_then(|location| url::Url::parse(location).ok())
+        .and_then(|url| Some((url.host_str()?.to_owned(), url.port())));
+    let to = match host {
+        Some((host, Some(port))) => format!("to another host, {host}:{port}"),
+        Some((host, None)) => format!("to another host, {host}"),
+        None => "to a place that it does not name".to_owned(),
+    };
+    let region = header("x-amz-bucket-region")
+        .map_or_else(String::new, |region| format!("; the bucket is in region {region}"));
+    Redirected { status: response.status().as_u16(), to, region }
 }
 
 /// Makes clients that follow redirections within a host only; for `with_http_connector`.
@@ -234,7 +226,7 @@ impl HttpService for WithinHost {
             | StatusCode::TEMPORARY_REDIRECT
             | StatusCode::PERMANENT_REDIRECT => {
                 // A kind that is not retried: the next answer would be the same.
-                Err(HttpError::new(HttpErrorKind::Unknown, Redirected::new(&response)))
+                Err(HttpError::new(HttpErrorKind::Unknown, redirected(&response)))
             }
             _ => Ok(response),
         }

@@ -5,8 +5,10 @@
 
 mod backend;
 mod config;
+pub mod container;
 mod contents;
 mod leftovers;
+pub mod origin;
 mod probe;
 mod storage;
 

@@ -100,7 +100,7 @@ def test_a_redirection_within_the_host_is_followed(bucket, local, status):
 
 
 def resolved(bucket, path):
-    from refreeze.stores import resolve_source
+    from refreeze.stores.resolve import resolve_source
 
     return resolve_source(f"s3://bucket/{path}", {**bucket.options, **SECRETS})
 

@@ -1,0 +1,373 @@
+"""Turns what a user names as source and target into stores, and says how it may be shown.
+
+URLs become obstore stores here, for zarr-python and the core alike, so that environment and
+options mean the same to both.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from refreeze.exceptions import AccessError, RefreezeError, SourceNotFoundError, TargetError
+from refreeze.shown import cleaned, one_line, remember
+from refreeze.stores.s3_settings import s3_settings
+
+if TYPE_CHECKING:
+    import icechunk
+
+__all__ = [
+    "LocalTarget",
+    "NotInThisVersionError",
+    "RepositoryTarget",
+    "S3Target",
+    "Source",
+    "resolve_source",
+    "resolve_target",
+    "shown_url",
+    "store_source",
+    "without_credentials",
+]
+
+Options = Mapping[str, Any]
+
+_LATER_SCHEMES = {"gs", "gcs", "az", "azure", "abfs", "abfss", "adl", "http", "https"}
+
+_SIGNATURES = re.compile(
+    r"(?i)(?:^|[&;])(?:x-amz-(?:signature|security-token|credential)"
+    r"|x-goog-(?:signature|credential)|sig|signature|token|access_token|awsaccesskeyid"
+    r"|googleaccessid)=([^&;]*)"
+)
+"""Parameters that make a URL a signed one."""
+
+
+class NotInThisVersionError(NotImplementedError):
+    """Something that refreeze's interface names and this version does not do."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Zarr store, group or array: a path in an obstore store."""
+
+    url: str
+    """For messages, reports and commits; holds no credentials."""
+    store: Any = field(repr=False)
+    path: str
+    """Key prefix in the store, without slashes at its ends."""
+    notes: tuple[str, ...] = ()
+    """What readers of references have to know of the store's settings, for warnings."""
+
+    @property
+    def name(self) -> str:
+        """Last component of the URL, the name of a source that is a single array."""
+        return self.url.rstrip("/").rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class LocalTarget:
+    """A repository in a folder."""
+
+    path: str
+    kind: str = "local"
+
+    @property
+    def url(self) -> str:
+        """The folder, for messages."""
+        return self.path
+
+
+@dataclass(frozen=True)
+class S3Target:
+    """A repository under a prefix of a bucket; ``store`` is an obstore ``S3Store``."""
+
+    url: str
+    store: Any = field(repr=False)
+    path: str
+    notes: tuple[str, ...] = ()
+    """What readers of the repository have to know of the store's settings, for warnings."""
+    kind: str = "s3"
+
+
+@dataclass(frozen=True)
+class RepositoryTarget:
+    """An ``icechunk.Repository``, handed over by its serialised state."""
+
+    url: str
+    state: bytes = field(repr=False)
+    kind: str = "repository"
+
+
+def resolve_source(source: Any, options: Options | None = None) -> Source:
+    """Find the store behind a source.
+
+    Parameters
+    ----------
+    source
+        URL or local path; ``(registry, url)`` with an obspec registry; or ``(store, path)`` with
+        an obstore ``S3Store`` or ``LocalStore``.
+    options
+        object_store settings (``endpoint``, ``region``, ``skip_signature`` …) that take
+        precedence over the environment. Only for URLs.
+
+    Raises
+    ------
+    SourceNotFoundError
+        A local path is absent or a file.
+    TypeError, ValueError
+        The source or an option is not what it should be.
+    """
+    if isinstance(source, str | os.PathLike):
+        return _source_from_url(os.fspath(source), options)
+    if isinstance(source, tuple) and len(source) == 2:  # noqa: PLR2004 a pair
+        first, second = source
+        if options:
+            raise TypeError("source options need a source given by its URL, not by a store")
+        if not isinstance(second, str | os.PathLike):
+            raise TypeError("a source given as a pair is (registry, url) or (store, path)")
+        if hasattr(first, "resolve"):
+            url = os.fspath(second)
+            url = url if "://" in url else Path(url).absolute().as_uri()
+            shown_url(url)  # what is secret in it is known from here on
+            store, path = first.resolve(url)
+            return _checked(Source(shown_url(url), store, str(path).strip("/")))
+        return store_source(first, os.fspath(second))
+    raise TypeError(
+        f"source must be a URL, a path, (registry, url) or (store, path), not {type(source).__name__}"
+    )
+
+
+def store_source(store: Any, path: str) -> Source:
+    """Find the source at a path in an obstore store."""
+    path = path.strip("/")
+    return _checked(Source(_store_url(store, path), store, path))
+
+
+def _source_from_url(url: str, options: Options | None) -> Source:
+    scheme, rest = _split(url)
+    if scheme == "s3":
+        bucket, path = _bucket_and_path(url, rest)
+        store, notes = _s3_store(bucket, options, "source")
+        return Source(f"s3://{bucket}/{path}", store, path, notes)
+    from obstore.store import LocalStore
+
+    if options:
+        raise ValueError(f"source options are for object stores; {shown_url(url)} is a local path")
+    root = Path(_local_path(url, scheme)).absolute()
+    if not root.exists():
+        raise SourceNotFoundError(f"there is nothing at {root}", "check the path")
+    return _checked(Source(str(root), LocalStore(root) if root.is_dir() else None, ""), root)
+
+
+def _checked(source: Source, root: Path | None = None) -> Source:
+    """Refuse a local file, which is a mistake that is often made with NetCDF."""
+    if root is None and type(source.store).__name__ == "LocalStore":
+        root = Path(source.store.prefix or "/") / source.path
+    if root is not None and root.is_file():
+        raise SourceNotFoundError(
+            f"{root} is a file, not a Zarr store",
+            "a Zarr store is a folder; for NetCDF, HDF5 or GRIB files use VirtualiZarr's parsers",
+        )
+    return source
+
+
+def resolve_target(target: Any, options: Options | None = None) -> Any:
+    """Find the place of a repository.
+
+    Parameters
+    ----------
+    target
+        URL or local path, ``icechunk.Storage`` or ``icechunk.Repository``.
+    options
+        object_store settings that take precedence over the environment. Only for URLs.
+
+    Returns
+    -------
+    LocalTarget, S3Target or RepositoryTarget
+    """
+    if isinstance(target, str | os.PathLike):
+        url = os.fspath(target)
+        scheme, rest = _split(url)
+        if scheme == "s3":
+            bucket, path = _bucket_and_path(url, rest)
+            store, notes = _s3_store(bucket, options, "target")
+            return S3Target(f"s3://{bucket}/{path}", store, path, notes)
+        if options:
+            raise ValueError(
+                f"target options are for object stores; {shown_url(url)} is a local path"
+            )
+        folder = Path(_local_path(url, scheme)).absolute()
+        if folder.is_file():
+            raise TargetError(f"{folder} is a file", "use a folder as the target")
+        return LocalTarget(str(folder))
+    if options:
+        raise TypeError("target options need a target given by its URL")
+    import icechunk
+
+    if isinstance(target, icechunk.Storage | icechunk.Repository):
+        return _icechunk_target(target)
+    raise TypeError(
+        "target must be a URL, a path, an icechunk.Storage or an icechunk.Repository, "
+        f"not {type(target).__name__}"
+    )
+
+
+def _icechunk_target(target: icechunk.Storage | icechunk.Repository) -> Any:
+    """Take over storage by what it says of itself, or else by a repository's serialised state."""
+    import icechunk
+
+    storage = target if isinstance(target, icechunk.Storage) else target.storage
+    # One line a field, after a line with the class: `type: S3`, `bucket: …`, `prefix: …`.
+    lines = [line.partition(": ") for line in str(storage).strip().splitlines()]
+    told = {key: value for key, _, value in lines}
+    kind = told.get("type", "")
+    if kind == "in-memory":
+        raise TypeError(
+            "a repository in memory cannot be handed to another library; use a folder or a bucket"
+        )
+    if kind == "local filesystem":
+        # As a folder it is locked like one that is named by its path.
+        return LocalTarget(str(Path(told["path"]).absolute()))
+    if kind == "S3 (native)":
+        raise TypeError(
+            "icechunk.s3_storage cannot be handed to another library; give the target's URL and "
+            "options, or use icechunk.Storage.new_s3_object_store"
+        )
+    if "bucket" in told:
+        url = (
+            f"{'s3' if kind == 'S3' else kind.lower()}://{told['bucket']}/{told.get('prefix', '')}"
+        )
+    else:
+        url = f"icechunk storage ({kind})"
+    try:
+        repository = (
+            icechunk.Repository.open_or_create(target)
+            if isinstance(target, icechunk.Storage)
+            else target
+        )
+        # The wrapper class is Python; its compiled half knows how to serialise itself.
+        state = repository._repository.as_bytes()  # noqa: SLF001
+    except icechunk.IcechunkError as error:
+        raise _icechunk_error(url, error) from error
+    return RepositoryTarget(url, state)
+
+
+def _icechunk_error(url: str, error: Exception) -> RefreezeError:
+    """Sort an error of the icechunk package, whose causes are in its text alone."""
+    whole = str(error)
+    text = one_line(error)
+    cleaned(error)
+    refusals = ("PermissionDenied", "Unauthenticated", "403", "401", "lacked the necessary privil")
+    if any(refusal in whole for refusal in refusals):
+        return AccessError(
+            f"cannot open the target {url}: {text}", "check the credentials of the icechunk.Storage"
+        )
+    if "not clean" in text or "not empty" in text:
+        return TargetError(
+            f"{url} is not empty and is not an Icechunk repository",
+            "use an empty or new folder (or prefix) as the target",
+        )
+    return TargetError(f"cannot open the target {url}: {text}")
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Split a URL into scheme and rest; a local path has no scheme."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "", url
+    scheme = scheme.lower()
+    if scheme in _LATER_SCHEMES:
+        raise NotInThisVersionError(f"{scheme}:// is not in this version")
+    if scheme not in {"s3", "file"}:
+        raise ValueError(f"unknown scheme {scheme}:// (known: s3://, file://, local paths)")
+    return scheme, rest
+
+
+def _local_path(url: str, scheme: str) -> str:
+    if not url:
+        raise ValueError("an empty path")
+    if scheme != "file":
+        return os.path.expanduser(url)  # noqa: PTH111 a Path would normalise `//`
+    parts = urlsplit(url)
+    if parts.netloc not in {"", "localhost"}:
+        raise ValueError(
+            f"{shown_url(url)}: a file URL needs three slashes and no host (file:///path)"
+        )
+    return unquote(parts.path)
+
+
+def _bucket_and_path(url: str, rest: str) -> tuple[str, str]:
+    bucket, _, path = rest.partition("/")
+    shown_url(url)  # what is secret in it is known from here on
+    if "@" in bucket:
+        raise ValueError(
+            "credentials do not belong into a URL; use AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or the options access_key_id and secret_access_key"
+        )
+    if not bucket:
+        raise ValueError(f"{url} names no bucket")
+    if _SIGNATURES.search(path.partition("?")[2]):
+        raise ValueError(
+            f"{shown_url(url)}: a signed URL is good for one object; give the store's URL, and "
+            "credentials as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return bucket, path.strip("/")
+
+
+def _s3_store(bucket: str, options: Options | None, side: str) -> tuple[Any, tuple[str, ...]]:
+    """Return the store of a bucket, and what readers have to know of its settings."""
+    from obstore.exceptions import BaseError
+    from obstore.store import S3Store
+
+    settings = s3_settings(bucket, options, side)
+    client: Any = settings.client or None
+    try:
+        return S3Store(bucket, config=settings.config, client_options=client), settings.notes  # type: ignore[arg-type]  # names are checked
+    except (BaseError, ValueError) as error:
+        message = one_line(error)
+        if "onfig" in message and "key" in message.lower():
+            raise ValueError(f"{side} option: {message}") from None
+        raise AccessError(
+            f"the S3 settings of the {side} do not make a client: {message}",
+            f"check the AWS_* environment variables and --{side}-option",
+        ) from None
+
+
+def _store_url(store: Any, path: str) -> str:
+    prefix = str(getattr(store, "prefix", None) or "")
+    whole = "/".join(part for part in (prefix.rstrip("/"), path) if part)
+    if type(store).__name__ == "S3Store":
+        config = store.config
+        bucket = config.get("bucket") or config.get("aws_bucket") or ""
+        return f"s3://{bucket}/{whole.lstrip('/')}"
+    return whole or "/"
+
+
+def shown_url(url: str) -> str:
+    """Return a URL as it may be shown: without user name, password and signature."""
+    stripped = without_credentials(url)
+    if urlsplit(stripped).scheme == "file":
+        return unquote(urlsplit(stripped).path)
+    return stripped
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL without user name, password and signature, which are not shown from now on."""
+    if "://" not in url:
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Brackets that hold no address. Whoever opens it says so.
+        return url
+    user, at, host = parts.netloc.rpartition("@")
+    signatures = _SIGNATURES.findall(parts.query)
+    if not at and not signatures:
+        return url
+    password = user.partition(":")[2]
+    remember([password, unquote(password), *signatures, *map(unquote, signatures)])
+    return parts._replace(netloc=host, query="" if signatures else parts.query).geturl()
