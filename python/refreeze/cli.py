@@ -24,6 +24,7 @@ from refreeze.console import (
     Json,
     Level,
     LogLevel,
+    MaxDocument,
     Quiet,
     RegionOption,
     Skip,
@@ -38,7 +39,7 @@ from refreeze.console import (
     store_options,
 )
 from refreeze.display import ProgressDisplay
-from refreeze.options import DEFAULT_CONCURRENCY, DEFAULT_MEMORY
+from refreeze.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
 
 if TYPE_CHECKING:
     from refreeze.report import IngestReport
@@ -146,6 +147,7 @@ def ingest(
     refs_per_manifest: Annotated[
         int | None, typer.Option(help="References in a manifest [default: by memory].")
     ] = None,
+    max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
     concurrency: Annotated[
         int, typer.Option(help="LIST requests in flight, over all arrays.")
     ] = DEFAULT_CONCURRENCY,
@@ -210,6 +212,7 @@ def ingest(
                 memory=memory,
                 max_refs_per_commit=max_refs_per_commit,
                 refs_per_manifest=refs_per_manifest,
+                max_document=max_document,
                 concurrency=concurrency,
                 message=message,
                 no_publish=no_publish,

@@ -17,6 +17,7 @@ from refreeze.console import (
     Json,
     Level,
     LogLevel,
+    MaxDocument,
     Quiet,
     RegionOption,
     Skip,
@@ -29,7 +30,7 @@ from refreeze.console import (
     show_warnings,
     store_options,
 )
-from refreeze.options import DEFAULT_CONCURRENCY, DEFAULT_MEMORY
+from refreeze.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY, byte_count
 
 if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream
@@ -67,6 +68,7 @@ def plan(
     refs_per_manifest: Annotated[
         int | None, typer.Option(help="References in a manifest [default: by memory].")
     ] = None,
+    max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
     source_option: SourceOption = None,
     target_option: TargetOption = None,
     as_json: Json = False,
@@ -94,6 +96,7 @@ def plan(
             memory=memory,
             max_refs_per_commit=max_refs_per_commit,
             refs_per_manifest=refs_per_manifest,
+            max_document=max_document,
             source_options=store_options(source_option, "--source-option"),
             target_options=store_options(target_option, "--target-option"),
         )
@@ -151,6 +154,7 @@ def list_chunks(
     ] = None,
     paths: Annotated[bool, typer.Option("--paths", help="Add a column of object keys.")] = False,
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
     source_option: SourceOption = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -172,7 +176,8 @@ def list_chunks(
         from refreeze.stores import resolve_source
 
         resolved = resolve_source(source, options)
-        spec = interruptible(read_array, resolved)
+        limit = byte_count("max_document", max_document, least=1)
+        spec = interruptible(read_array, resolved, max_document=limit)
         stream = open_stream(
             resolved,
             spec,
