@@ -192,9 +192,7 @@ def _encoded_if_able(value: Any, kind: str) -> Any:
     return encoded
 
 
-def _without_nan(
-    attributes: dict[str, Any], kind: str, noted: Mapping[str, list[str]]
-) -> None:
+def _without_nan(attributes: dict[str, Any], kind: str, noted: Mapping[str, list[str]]) -> None:
     """Leave NaN out of ``missing_value``; an infinity there becomes ``_FillValue``.
 
     Raises

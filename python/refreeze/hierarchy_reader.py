@@ -105,11 +105,15 @@ class HierarchyReader:
         """
         asked = {path: node for path, node in nodes.items() if node.consolidated}
         names = [document_names(node.zarr_format) for node in asked.values()]
-        keys = [_join(root, path, name) for path, of in zip(asked, names, strict=True) for name in of]
+        keys = [
+            _join(root, path, name) for path, of in zip(asked, names, strict=True) for name in of
+        ]
         found = dict(zip(keys, self._documents(keys), strict=True))
         own = {}
         for path, node in asked.items():
-            stored = {name: found[_join(root, path, name)] for name in document_names(node.zarr_format)}
+            stored = {
+                name: found[_join(root, path, name)] for name in document_names(node.zarr_format)
+            }
             read = node_of(stored)
             if isinstance(read, ArrayNode):
                 own[path] = read
@@ -151,24 +155,21 @@ class HierarchyReader:
             raise unreadable(shown, node.why)
         if isinstance(node, ArrayNode):
             return node.zarr_format, node, None
+        document = found.get(".zmetadata")
+        if isinstance(document, UnsupportedArrayError):
+            raise document
         try:
             if stored is not None:
-                return _V3, node, consolidated(parsed(stored))
-            document = found[".zmetadata"]
-            if isinstance(document, UnsupportedArrayError):
-                raise document
-            below = None if document is None else consolidated_version_2(parsed(document))
-            return _V2, node, below
+                below = consolidated(parsed(stored))
+            else:
+                below = None if document is None else consolidated_version_2(parsed(document))
         except ValueError as error:
-            if isinstance(error, UnsupportedArrayError):
-                raise
             raise unreadable(
                 shown, f"its consolidated metadata is damaged: {one_line(error)}"
             ) from None
+        return _V2 if stored is None else _V3, node, below
 
-    def _listed(
-        self, root: str, zarr_format: int, node: GroupNode, noted: list[str]
-    ) -> Hierarchy:
+    def _listed(self, root: str, zarr_format: int, node: GroupNode, noted: list[str]) -> Hierarchy:
         nodes: dict[str, Node] = {}
         ignored: list[str] = []
         formats = {"": zarr_format}
@@ -216,22 +217,20 @@ class HierarchyReader:
         stored = dict(zip(keys, self._documents(keys), strict=True))
         found: dict[str, tuple[Node | None, dict[str, Node] | None]] = {}
         for path in children:
-            node = node_of(
-                {name: stored.get(_join(root, path, name)) for name in DOCUMENTS}
-            )
+            node = node_of({name: stored.get(_join(root, path, name)) for name in DOCUMENTS})
             entries = None
             document = stored.get(_join(root, path, "zarr.json"))
             if isinstance(node, GroupNode) and isinstance(document, bytes):
                 try:
                     entries = consolidated(parsed(document))
                 except ValueError as error:
-                    node = UnreadableNode(f"its consolidated metadata is damaged: {one_line(error)}")
+                    node = UnreadableNode(
+                        f"its consolidated metadata is damaged: {one_line(error)}"
+                    )
             found[path] = node, entries
         return found
 
-    def _with_parents(
-        self, root: str, nodes: dict[str, Node], noted: list[str]
-    ) -> dict[str, Node]:
+    def _with_parents(self, root: str, nodes: dict[str, Node], noted: list[str]) -> dict[str, Node]:
         """Add groups that consolidated metadata leaves out; drop what lies below an array."""
         kept: dict[str, Node] = {}
         missing: dict[str, None] = {}

@@ -279,7 +279,12 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         }
     )
     selection = selected(
-        group, target_group, arrays, skip_variables, loadable_variables, max_document
+        group,
+        target_group,
+        arrays,
+        skip_variables,
+        loadable_variables,
+        max_document=max_document,
     )
     given = several(source)
     selection = replace(

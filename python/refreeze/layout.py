@@ -65,7 +65,9 @@ def layout_of(document: Mapping[str, Any]) -> Layout:
     if separator not in _SEPARATORS:
         raise UnsupportedArrayError(f"the separator of its chunk keys is {separator!r}, not / or .")
     if len(chunks) != len(shape):
-        raise UnsupportedArrayError(f"it has {len(shape)} dimensions, its chunks have {len(chunks)}")
+        raise UnsupportedArrayError(
+            f"it has {len(shape)} dimensions, its chunks have {len(chunks)}"
+        )
     for axis, (chunk, length) in enumerate(zip(chunks, shape, strict=True)):
         # Older writers gave empty dimensions chunks of length zero.
         if chunk == 0 and length > 0:

@@ -352,7 +352,10 @@ def _array_errors(path: str) -> Iterator[None]:
 
 
 def _select(
-    found: Mapping[str, ArrayNode | UnreadableNode], selection: Selection, source: Source, noted: list[str]
+    found: Mapping[str, ArrayNode | UnreadableNode],
+    selection: Selection,
+    source: Source,
+    noted: list[str],
 ) -> list[str]:
     chosen = list(found)
     if selection.arrays:

@@ -31,6 +31,7 @@ _V3 = 3
 
 
 def document_names(zarr_format: int) -> tuple[str, ...]:
+    """Return the names of an array's documents."""
     return ("zarr.json",) if zarr_format == _V3 else (".zarray", ".zattrs")
 
 
@@ -95,7 +96,7 @@ def _object(value: Any) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ValueError("its attributes are no object")  # noqa: TRY004 data, not a type
+        raise ValueError("a part of its metadata is no object")  # noqa: TRY004 data, not a type
     return value
 
 
@@ -143,13 +144,9 @@ def consolidated_version_2(document: Mapping[str, Any]) -> dict[str, Node]:
 def _node_v2(entries: Mapping[str, Any]) -> Node:
     try:
         if (found := entries.get(".zarray")) is not None:
-            if not isinstance(found, dict):
-                raise ValueError("its entry in the consolidated metadata is no object")
-            whole = found | {"attributes": _object(entries.get(".zattrs"))}
+            whole = _object(found) | {"attributes": _object(entries.get(".zattrs"))}
             return ArrayNode(lambda: whole, _V2, consolidated=True)
-        return _version_2_group(
-            _object(entries.get(".zgroup")), _object(entries.get(".zattrs"))
-        )
+        return _version_2_group(_object(entries.get(".zgroup")), _object(entries.get(".zattrs")))
     except ValueError as error:
         return UnreadableNode(_why(error))
 

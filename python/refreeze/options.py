@@ -87,6 +87,7 @@ def selected(
     arrays: Iterable[str] | None,
     skip_variables: Iterable[str] | None,
     loadable_variables: Iterable[str] | None,
+    *,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
 ) -> Selection:
     """Return the selection that these options make."""

@@ -163,7 +163,12 @@ def plan(
     if isinstance(target, str | os.PathLike):
         resolve_target(target, target_options)
     selection = selected(
-        group, target_group, arrays, skip_variables, loadable_variables, max_document
+        group,
+        target_group,
+        arrays,
+        skip_variables,
+        loadable_variables,
+        max_document=max_document,
     )
     metadata = interruptible(read_metadata, resolved, selection)
     if metadata.nothing is not None:

@@ -129,7 +129,9 @@ def test_filters_that_version_3_cannot_express(root, tmp_path, name):
     dtype, options = REFUSED[name]
     write_array(root, "good", "<i4")
     write_array(root.create_group("inner"), "bad", dtype, **options)
-    with pytest.raises(UnsupportedArrayError, match=r"inner/bad.*" + name.partition(",")[0]) as raised:
+    with pytest.raises(
+        UnsupportedArrayError, match=r"inner/bad.*" + name.partition(",")[0]
+    ) as raised:
         refreeze.ingest(tmp_path / "source.zarr", tmp_path / "target")
     assert raised.value.hint == "leave it out with --skip inner/bad"
     assert not (tmp_path / "target").exists()
