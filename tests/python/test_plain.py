@@ -28,11 +28,11 @@ from zarr.codecs import (
 )
 from zarr.storage import ObjectStore
 
-import refreeze.interpretation
+import refreeze.metadata.interpretation
 from refreeze.exceptions import RefreezeError
-from refreeze.metadata import Selection, SourceMetadata, read_metadata
-from refreeze.plain import plain_document
-from refreeze.stores import Source
+from refreeze.metadata.plain_reader import plain_document
+from refreeze.metadata.selection import Selection, SourceMetadata, read_metadata
+from refreeze.stores.resolve import Source
 
 TYPES = ["bool", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64))]
 TYPES += ["float16", "float32", "float64"]
@@ -54,7 +54,7 @@ def source_of(store: Any, path: str = "store.zarr") -> Source:
 def through_zarr(source: Source, selection: Selection | None = None) -> SourceMetadata:
     """Read metadata as it is read of arrays that are not plain."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refreeze.interpretation, "plain_document", lambda _: None)
+        patch.setattr(refreeze.metadata.interpretation, "plain_document", lambda _: None)
         return read_metadata(source, selection or Selection())
 
 
