@@ -24,6 +24,7 @@ from refreeze.cli.console import (
     Json,
     Level,
     LogLevel,
+    MaxDocument,
     Quiet,
     RegionOption,
     Skip,
@@ -40,7 +41,7 @@ from refreeze.cli.console import (
     store_options,
 )
 from refreeze.cli.progress import ProgressDisplay
-from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MEMORY
+from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
 
 if TYPE_CHECKING:
     from refreeze.verbs.report import IngestReport
@@ -148,6 +149,7 @@ def ingest(
     refs_per_manifest: Annotated[
         int | None, typer.Option(help="References in a manifest [default: by memory].")
     ] = None,
+    max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
     concurrency: Annotated[
         int, typer.Option(help="LIST requests in flight, over all arrays.")
     ] = DEFAULT_CONCURRENCY,
@@ -212,6 +214,7 @@ def ingest(
                 memory=memory,
                 max_refs_per_commit=max_refs_per_commit,
                 refs_per_manifest=refs_per_manifest,
+                max_document=max_document,
                 concurrency=concurrency,
                 message=message,
                 no_publish=no_publish,

@@ -32,6 +32,7 @@ __all__ = [
     "Json",
     "Level",
     "LogLevel",
+    "MaxDocument",
     "Quiet",
     "RegionOption",
     "Skip",
@@ -93,6 +94,9 @@ Group = Annotated[str | None, typer.Option(help="Group of the source to take.")]
 Array = Annotated[
     list[str] | None,
     typer.Option("--array", help="Take only this array (repeatable, globs)."),
+]
+MaxDocument = Annotated[
+    str, typer.Option(help="Largest metadata document that is read, such as 64MB.")
 ]
 Skip = Annotated[
     list[str] | None,

@@ -16,6 +16,7 @@ from refreeze.cli.console import (
     Json,
     Level,
     LogLevel,
+    MaxDocument,
     Quiet,
     RegionOption,
     Skip,
@@ -30,7 +31,12 @@ from refreeze.cli.console import (
     show_warnings,
     store_options,
 )
-from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MEMORY
+from refreeze.planning.options import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_MAX_DOCUMENT,
+    DEFAULT_MEMORY,
+    byte_count,
+)
 from refreeze.shown import shown
 
 if TYPE_CHECKING:
@@ -69,6 +75,7 @@ def plan(
     refs_per_manifest: Annotated[
         int | None, typer.Option(help="References in a manifest [default: by memory].")
     ] = None,
+    max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
     source_option: SourceOption = None,
     target_option: TargetOption = None,
     as_json: Json = False,
@@ -96,6 +103,7 @@ def plan(
             memory=memory,
             max_refs_per_commit=max_refs_per_commit,
             refs_per_manifest=refs_per_manifest,
+            max_document=max_document,
             source_options=store_options(source_option, "--source-option"),
             target_options=store_options(target_option, "--target-option"),
         )
@@ -153,6 +161,7 @@ def list_chunks(
     ] = None,
     paths: Annotated[bool, typer.Option("--paths", help="Add a column of object keys.")] = False,
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
     source_option: SourceOption = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -174,7 +183,8 @@ def list_chunks(
         from refreeze.verbs.list_chunks import open_stream
 
         resolved = resolve_source(source, options)
-        spec = interruptible(read_array, resolved)
+        limit = byte_count("max_document", max_document, least=1)
+        spec = interruptible(read_array, resolved, max_document=limit)
         stream = open_stream(
             resolved,
             spec,

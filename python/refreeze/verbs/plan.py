@@ -12,6 +12,7 @@ from refreeze.exceptions import RegionError
 from refreeze.metadata.region import SliceBounds, bounds_of
 from refreeze.planning.options import (
     DEFAULT_CONCURRENCY,
+    DEFAULT_MAX_DOCUMENT,
     DEFAULT_MEMORY,
     byte_count,
     check_mappings,
@@ -108,6 +109,7 @@ def plan(
     memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
     refs_per_manifest: int | None = None,
+    max_document: str | int = DEFAULT_MAX_DOCUMENT,
     source_options: Options | None = None,
     target_options: Options | None = None,
 ) -> Plan:
@@ -125,7 +127,7 @@ def plan(
     region
         Slices by dimension name, in elements. Arrays without the dimension are taken whole, and
         so are copied coordinates that are chunked otherwise.
-    concurrency, memory, max_refs_per_commit, refs_per_manifest
+    concurrency, memory, max_refs_per_commit, refs_per_manifest, max_document
         As for `refreeze.ingest`.
 
     Returns
@@ -161,8 +163,17 @@ def plan(
     resolved = resolve_source(source, source_options)
     if isinstance(target, str | os.PathLike):
         resolve_target(target, target_options)
-    selection = selected(group, target_group, arrays, skip_variables, loadable_variables)
+    selection = selected(
+        group,
+        target_group,
+        arrays,
+        skip_variables,
+        loadable_variables,
+        max_document=max_document,
+    )
     metadata = interruptible(read_metadata, resolved, selection)
+    if metadata.nothing is not None:
+        raise metadata.nothing
     chosen = _bounds_by_array(metadata.arrays, bounds)
 
     parts = [(spec, chosen[spec.path]) for spec in metadata.arrays]
