@@ -153,3 +153,9 @@ def publish(
     unsafe_target: bool,
 ) -> str:
     """Publish a staged ingest; see `refreeze.publish`. Returns the report as JSON."""
+
+def stop_calls() -> None:
+    """Make every call, now and later, raise `KeyboardInterrupt` soon: the process is about to end."""
+
+def shut_down() -> None:
+    """End the threads of the runtime, which may call Python; the interpreter calls this at exit."""

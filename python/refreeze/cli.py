@@ -39,6 +39,7 @@ from refreeze.console import (
 )
 from refreeze.display import ProgressDisplay
 from refreeze.options import DEFAULT_CONCURRENCY, DEFAULT_MEMORY
+from refreeze.runtime.command import begin_result
 
 if TYPE_CHECKING:
     from refreeze.report import IngestReport
@@ -222,6 +223,7 @@ def ingest(
                 target_options=target_options,
                 progress=display,
             )
+        begin_result()
         show_warnings(report.warnings, quiet=quiet)
         if as_json:
             print(json.dumps(report.to_dict()))

@@ -30,6 +30,7 @@ from refreeze.console import (
     store_options,
 )
 from refreeze.options import DEFAULT_CONCURRENCY, DEFAULT_MEMORY
+from refreeze.runtime.command import begin_result
 
 if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream
@@ -97,6 +98,7 @@ def plan(
             source_options=store_options(source_option, "--source-option"),
             target_options=store_options(target_option, "--target-option"),
         )
+        begin_result()
         show_warnings(planned.warnings, quiet=quiet)
         if as_json:
             print(json.dumps(planned.to_dict()))
@@ -270,6 +272,7 @@ def _report(
             f"{count(stats.foreign_keys, 'key')} below the array are not chunks and were "
             f"ignored, for example {stats.foreign_example}"
         )
+    begin_result()
     show_warnings(warnings, quiet=quiet)
     grid = [-(-n // chunk) for n, chunk in zip(spec.shape, spec.chunk_shape, strict=True)]
     if as_json:

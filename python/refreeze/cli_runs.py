@@ -19,6 +19,7 @@ from refreeze.console import (
     run_job,
     store_options,
 )
+from refreeze.runtime.command import begin_result
 
 __all__ = ["publish", "status"]
 
@@ -41,6 +42,7 @@ def status(
         from refreeze.runs import status as read
 
         report = read(target, target_options=options)
+        begin_result()
         if as_json:
             print(json.dumps(report.to_dict()))
             return
@@ -88,6 +90,7 @@ def publish(
             unsafe_target=unsafe_target,
             target_options=options,
         )
+        begin_result()
         if as_json:
             print(json.dumps(report.to_dict()))
             return

@@ -1,0 +1,1 @@
+"""What keeps the process well: signals, interruption, memory."""
