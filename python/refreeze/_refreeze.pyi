@@ -20,7 +20,9 @@ __all__ = [
     "origins",
     "publish",
     "region_box",
+    "shut_down",
     "status",
+    "stop_calls",
     "target_chunks",
     "target_nodes",
 ]

@@ -104,7 +104,7 @@ def begin_result() -> None:
     SystemExit
         One has come before.
     """
-    if _command.worker is None:
+    if _command.worker is None or _command.printing:
         return
     # In this order: either this sees the signal, or the signal sees this.
     _command.printing = True
@@ -119,7 +119,7 @@ def stopping() -> bool:
 
 
 def working_thread() -> int | None:
-    """Identifier of the thread in which the command works; none outside of the command line."""
+    """Return the thread in which the command works; none outside of the command line."""
     return _command.worker
 
 
@@ -182,4 +182,4 @@ def _write(descriptor: int, text: str) -> None:
     try:
         os.write(descriptor, text.encode(errors="backslashreplace"))
     except OSError:
-        pass
+        return
