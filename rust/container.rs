@@ -38,6 +38,17 @@ pub enum Locations {
     Absolute,
 }
 
+impl Locations {
+    /// Its name in options and in what is stored.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Relative => "relative",
+            Self::Absolute => "absolute",
+        }
+    }
+}
+
 /// The container of a source's chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceContainer {
@@ -303,6 +314,7 @@ mod tests {
     use super::*;
     use crate::metadata::ArrayLayout;
     use crate::source::LocalSource;
+    use crate::testing::assert_golden;
 
     fn array(source_path: &str) -> ArrayNode {
         let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();
@@ -376,5 +388,20 @@ mod tests {
         let error =
             container.locations(&array(&"x".repeat(1_100)), Locations::Relative).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnsupportedArray);
+    }
+
+    #[test]
+    fn container_names_are_those_of_the_golden_file() {
+        let prefixes = [
+            "s3://bucket/",
+            "s3://bucket/a/store.zarr/",
+            "file:///data/air.zarr/",
+            "file:///data/a+b,c/",
+            "file:///data/τ/",
+            "file:///",
+            "file:///data/a_name-of.more.than.forty.letters.0123456789.zarr/",
+        ];
+        let lines = prefixes.map(|prefix| format!("{prefix} {}\n", container_name(prefix)));
+        assert_golden(&lines.concat(), "container-names.txt");
     }
 }

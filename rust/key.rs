@@ -76,6 +76,17 @@ impl ChunkKeyEncoding {
         Ok(Self { form, separator })
     }
 
+    /// Its name in what is stored: form and separator, such as `default/` and `v2.`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match (self.form, self.separator) {
+            (ChunkKeyForm::Default, ChunkKeySeparator::Slash) => "default/",
+            (ChunkKeyForm::Default, ChunkKeySeparator::Dot) => "default.",
+            (ChunkKeyForm::V2, ChunkKeySeparator::Slash) => "v2/",
+            (ChunkKeyForm::V2, ChunkKeySeparator::Dot) => "v2.",
+        }
+    }
+
     /// Appends the key of the chunk at `coords` (grid coordinates), relative to the array.
     pub fn encode_into(self, coords: &[u32], key: &mut Vec<u8>) {
         match self.form {

@@ -33,6 +33,17 @@ pub enum EmptyChunks {
     Skip,
 }
 
+impl EmptyChunks {
+    /// Its name in options and in what is stored.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Skip => "skip",
+        }
+    }
+}
+
 /// How listed chunks become references.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ChunkRules {

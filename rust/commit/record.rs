@@ -336,3 +336,6 @@ pub(super) fn has_record(snapshot: &SnapshotInfo) -> bool {
 fn property<T: DeserializeOwned>(snapshot: &SnapshotInfo, name: &str) -> Option<T> {
     snapshot.metadata.get(name).and_then(|value| T::deserialize(value).ok())
 }
+
+#[cfg(test)]
+mod golden;

@@ -16,7 +16,7 @@ use crate::commit::{
 use crate::container::SourceContainer;
 use crate::error::TargetContext as _;
 use crate::metadata::GroupNode;
-use crate::plan::Batches;
+use crate::plan::{Batches, Fingerprint};
 use crate::target::Target;
 use crate::{Error, ErrorKind, Result};
 
@@ -33,7 +33,7 @@ pub(super) async fn look(
     target: &Target,
     job: &IngestJob,
     tip: &SnapshotId,
-    fingerprint: &str,
+    fingerprint: &Fingerprint,
     containers: &[SourceContainer],
 ) -> Result<Standing> {
     let repository = target.repository();
@@ -94,7 +94,7 @@ fn removed(replaced: &[String], path: &str) -> bool {
 pub(super) struct Prepared<'a> {
     pub(super) job: &'a IngestJob,
     pub(super) options: RunOptions,
-    pub(super) fingerprint: String,
+    pub(super) fingerprint: Fingerprint,
     /// The snapshot to build on.
     pub(super) tip: SnapshotId,
     /// The same, if the branch exists.
@@ -123,6 +123,7 @@ pub(super) async fn begin<'a>(
     record.replaced.clone_from(&job.replaced);
     record.batches = batches;
     record.batches_total = batches_total;
+    let fingerprint = fingerprint.as_str().to_owned();
     let identity = RunIdentity { run_id: new_run_id(), fingerprint, source: job.source_urls() };
     let mut completed = Completed { all: batches_total == 0, ..Completed::default() };
     let message = job.message.clone();

@@ -8,7 +8,7 @@ use crate::container::Locations;
 use crate::manifest::NativeChunk;
 use crate::metadata::{ArrayNode, GroupNode};
 use crate::piece::Piece;
-use crate::plan::{LimitOptions, fingerprint};
+use crate::plan::{Determinants, Fingerprint, LimitOptions};
 use crate::region::ChunkBox;
 use crate::source::Source;
 use crate::target::TargetLocation;
@@ -161,26 +161,19 @@ impl IngestJob {
     }
 
     /// What the same ingest is known by.
-    pub(super) fn fingerprint(&self) -> String {
-        let pieces: Vec<_> = self
-            .arrays
-            .iter()
-            .flat_map(|array| &array.pieces)
-            .map(|piece| {
-                let ndim = piece.target.ranges().len();
-                let (array, shift) = (&piece.array, piece.shift.chunks(ndim));
-                (piece.source, &array.source_path, &array.layout, piece.target.ranges(), shift)
-            })
-            .collect();
-        let options = format!(
-            "{:?} {:?} {} {:?} {} {pieces:?}",
-            self.empty_chunks,
-            self.locations,
-            self.mode.name(),
-            self.replaced,
-            self.plan
-        );
-        fingerprint(&self.url_prefixes(), &self.groups, &self.nodes(), &options)
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        let arrays: Vec<_> =
+            self.arrays.iter().map(|array| (&array.node, array.pieces.as_slice())).collect();
+        Fingerprint::of(&Determinants {
+            sources: &self.url_prefixes(),
+            mode: self.mode.name(),
+            empty_chunks: self.empty_chunks.name(),
+            locations: self.locations.name(),
+            replaced: &self.replaced,
+            request: &self.plan,
+            groups: &self.groups,
+            arrays: &arrays,
+        })
     }
 
     /// The options that must be the same when a run is resumed.
@@ -188,16 +181,8 @@ impl IngestJob {
         RunOptions {
             source: self.url_prefixes(),
             mode: self.mode.name().to_owned(),
-            empty_chunks: match self.empty_chunks {
-                EmptyChunks::Error => "error",
-                EmptyChunks::Skip => "skip",
-            }
-            .to_owned(),
-            locations: match self.locations {
-                Locations::Relative => "relative",
-                Locations::Absolute => "absolute",
-            }
-            .to_owned(),
+            empty_chunks: self.empty_chunks.name().to_owned(),
+            locations: self.locations.name().to_owned(),
             plan: self.plan.clone(),
         }
     }

@@ -11,6 +11,7 @@ use super::{IngestJob, JobArray, nodes};
 use crate::agreement::{Shapes, compare};
 use crate::commit::{RecordedArray, RunOptions, StagedRun, lost_runs, remove};
 use crate::metadata::{ArrayLayout, ArrayNode};
+use crate::plan::{Fingerprint, earlier_keys};
 use crate::{Error, ErrorKind, Result};
 
 /// The arrays of a run, as it began with them, in its order.
@@ -25,7 +26,7 @@ pub(super) fn recorded(array: &ArrayNode) -> RecordedArray {
         path: array.path.clone(),
         source_path: array.source_path.clone(),
         shape: array.layout.shape().to_vec(),
-        keys: format!("{:?}", array.layout.encoding()),
+        keys: array.layout.encoding().name().to_owned(),
         loaded: array.loaded,
     }
 }
@@ -37,16 +38,16 @@ pub(super) fn related(
     mut runs: Vec<StagedRun>,
     branch: &str,
     arrays: &[ArrayNode],
-    fingerprint: &str,
+    fingerprint: &Fingerprint,
 ) -> Vec<StagedRun> {
     let paths: BTreeSet<_> = arrays.iter().map(|array| array.path.as_str()).collect();
     runs.retain(|run| {
         run.record.branch == branch
-            && (run.identity.fingerprint == fingerprint
+            && (fingerprint.is(&run.identity.fingerprint)
                 || run.record.arrays.iter().any(|array| paths.contains(array.path.as_str())))
     });
     let rank = |run: &StagedRun| {
-        (run.identity.fingerprint == fingerprint, run.is_complete(), run.batches_done())
+        (fingerprint.is(&run.identity.fingerprint), run.is_complete(), run.batches_done())
     };
     runs.sort_by_key(|run| std::cmp::Reverse(rank(run)));
     runs
@@ -57,12 +58,12 @@ pub(super) fn related(
 pub(super) async fn discard_lost(
     repository: &Repository,
     job: &IngestJob,
-    fingerprint: &str,
+    fingerprint: &Fingerprint,
 ) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for run in lost_runs(repository).await? {
         let identity = &run.identity;
-        if identity.fingerprint == fingerprint
+        if fingerprint.is(&identity.fingerprint)
             || (job.restart && identity.source == job.source_urls())
         {
             remove(repository, &run.branch()).await?;
@@ -173,5 +174,8 @@ fn other_array(then: &RecordedArray, array: &ArrayNode) -> Option<String> {
             then.source_path, now.source_path
         ));
     }
-    (then.keys != now.keys).then(|| format!("array {path} has other chunk keys now"))
+    let keys = array.layout.encoding();
+    // An earlier version wrote another text for the same keys.
+    let same = then.keys == now.keys || then.keys == earlier_keys(keys);
+    (!same).then(|| format!("array {path} has other chunk keys now"))
 }

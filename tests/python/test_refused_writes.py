@@ -4,7 +4,7 @@ import icechunk
 import pytest
 
 import refreeze
-from fault_proxy import fault_proxy
+from fault_proxy import Fault, fault_proxy
 from refreeze.exceptions import TargetError
 from scenarios import (
     SMALL_COMMITS,
@@ -54,14 +54,17 @@ class Place:
         store = self.server.store(self.bucket, "repository")
         return contents(self.repository(), lambda key: bytes(store.get(key).bytes()))
 
-    def fail(self, what, *, applied=False, most=None):
+    def fail(self, what, fault=Fault.ERROR, most=None):
         """Refuse to write what lies below a folder of the repository, or one file of it."""
-        self.faults.applied, self.faults.most = applied, most
-        self.faults.refuses = lambda method, path: method == "PUT" and f"repository/{what}" in path
+
+        def chosen(request):
+            return request.method == "PUT" and f"repository/{what}" in request.path
+
+        self.faults.begin(chosen, fault, most=most)
 
     def heal(self):
-        assert self.faults.refused
-        self.faults.refuses = None
+        assert self.faults.struck
+        self.faults.heal()
 
     def run(self):
         (run,) = refreeze.status(self.target, **self.options).runs
@@ -112,13 +115,13 @@ def test_written_and_called_refused(place, source, expected, moment):
     """A write that was made, but whose answer says otherwise, is neither lost nor taken for a stranger's."""
 
     def interfere(event):
-        if (event["stage"], event["commits"]) == moment and not place.faults.refused:
-            place.fail("repo", applied=True, most=1)
+        if (event["stage"], event["commits"]) == moment and not place.faults.struck:
+            place.fail("repo", Fault.LOST_ERROR, most=1)
 
     report = refreeze.ingest(
         source, place.target, progress=interfere, **SMALL_COMMITS, **place.options
     )
-    assert len(place.faults.refused) == 1
+    assert len(place.faults.struck) == 1
     assert (report.commits, report.published) == (25, True)
     assert place.contents() == expected
     assert place.repository().list_branches() == {"main"}
