@@ -14,7 +14,7 @@ PY := .venv/bin/python
 LOCKED := $(if $(CI),--locked)
 RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
 
-.PHONY: help demo test test-rust test-python check check-rust check-python fmt bench bench-full bench-profile bench-build docs build lock servers endpoint clean
+.PHONY: help demo test test-rust test-python test-exits check check-rust check-python fmt bench bench-full bench-profile bench-build docs build lock servers endpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: .venv/.refreeze ## ingest a real data set into Icechunk and read it back (
 	@$(PY) -m refreeze demo $(if $(DIR),"$(DIR)")
 
 test: test-rust test-python ## run all tests, those against a real S3 server included
+
+test-exits: .venv/.refreeze servers ## run 500 commands that must end with their own exit code (not part of test)
+	REFREEZE_EXITS=500 $(PY) -m pytest tests/python/test_exits.py --timeout 3600 $(ARGS)
 
 test-rust: ## run the Rust tests and doc-tests
 	cargo test --workspace $(LOCKED)
