@@ -11,7 +11,7 @@ def main() -> None:
 
 
 def _command_line() -> None:
-    from refreeze.cli import main
+    from refreeze.cli.app import main
 
     main()
 

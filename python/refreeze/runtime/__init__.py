@@ -1,1 +1,1 @@
-"""What keeps the process well: signals, interruption, memory."""
+"""How the process behaves: interruption, threads, memory."""

@@ -5,8 +5,8 @@ calls signal handlers in the main thread only, so that no import, no native call
 ever meets an exception that a signal has raised. A signal asks the work to stop, gives it a moment
 to put things in order, says one line and ends the process.
 
-What the command does is `refreeze.cli`'s business; how calls notice that they should stop is that
-of `refreeze.interrupt` and of the core. Nothing is imported here before the handlers stand but what the
+What the command does is `refreeze.cli.app`'s business; how calls notice that they should stop is that
+of `refreeze.runtime.interruption` and of the core. Nothing is imported here before the handlers stand but what the
 interpreter has built in.
 """
 
