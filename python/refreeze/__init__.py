@@ -72,7 +72,7 @@ _PLACES = {
 
 if not TYPE_CHECKING:  # for a type checker it would make every name a name of the package
 
-    def __getattr__(name):
+    def __getattr__(name: str) -> object:
         from importlib import import_module
 
         if name == "exceptions":

@@ -15,7 +15,7 @@ import zarr
 
 from scenarios import command, upload
 
-COMMANDS = int(os.environ.get("REFREEZE_EXITS", "12"))
+COMMANDS = int(os.environ.get("REFREEZE_EXITS", "8"))
 
 LIBRARY = """
 import sys
