@@ -45,7 +45,7 @@ def node_of(stored: Mapping[str, Any]) -> Node | None:
     """
     for name in ("zarr.json", ".zarray", ".zgroup"):
         if isinstance(error := stored.get(name), UnsupportedArrayError):
-            return UnreadableNode(error.message)
+            return UnreadableNode(error.message, error.hint)
     try:
         if (document := stored.get("zarr.json")) is not None:
             return _version_3(parsed(document), from_consolidated=False)
@@ -54,7 +54,7 @@ def node_of(stored: Mapping[str, Any]) -> Node | None:
         if (document := stored.get(".zgroup")) is not None:
             return _version_2_group(parsed(document), _attributes(stored.get(".zattrs")))
     except ValueError as error:
-        return UnreadableNode(_why(error))
+        return _damaged(error)
     return None
 
 
@@ -128,7 +128,7 @@ def _entry(entry: Any) -> Node:
             return ArrayNode(lambda: entry, _V2, consolidated=True)
         return _version_2_group(entry, _object(entry.get("attributes")))
     except ValueError as error:
-        return UnreadableNode(_why(error))
+        return _damaged(error)
 
 
 def consolidated_version_2(document: Mapping[str, Any]) -> dict[str, Node]:
@@ -148,7 +148,7 @@ def _node_v2(entries: Mapping[str, Any]) -> Node:
             return ArrayNode(lambda: whole, _V2, consolidated=True)
         return _version_2_group(_object(entries.get(".zgroup")), _object(entries.get(".zattrs")))
     except ValueError as error:
-        return UnreadableNode(_why(error))
+        return _damaged(error)
 
 
 def _entries(metadata: Any) -> Iterable[tuple[str, Any]]:
@@ -173,7 +173,7 @@ def is_name(name: str) -> bool:
     return True
 
 
-def _why(error: ValueError) -> str:
+def _damaged(error: ValueError) -> UnreadableNode:
     if isinstance(error, UnsupportedArrayError):
-        return error.message
-    return f"{type(error).__name__}: {one_line(error)}"
+        return UnreadableNode(error.message, error.hint)
+    return UnreadableNode(f"{type(error).__name__}: {one_line(error)}")

@@ -120,9 +120,9 @@ class Selection:
     """Whether ``arrays`` may name some that are in other sources."""
     max_document: int = LARGEST_DOCUMENT
     """Bytes that a metadata document may have."""
-    own_documents: bool = False
-    """Whether arrays whose own documents have other shapes than consolidated metadata says are
-    taken as their own documents say."""
+    grown_along: str | None = None
+    """A dimension whose arrays are taken as their own documents say, where those have other shapes
+    than consolidated metadata says."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,9 @@ def read_metadata(source: Source, selection: Selection) -> SourceMetadata:
             for path, group in sorted(wanted.items())
         }
         groups = list(_parents(target_root, documents))
-        if selection.own_documents and hierarchy.consolidated:
-            found |= _newer(reader, root_path, {path: found[path] for path in chosen}, noted)
+        if selection.grown_along is not None and hierarchy.consolidated:
+            nodes_chosen = {path: found[path] for path in chosen}
+            found |= _newer(reader, root_path, nodes_chosen, selection.grown_along, noted)
     specs = []
     for path in sorted(chosen):
         with _array_errors(path):
@@ -200,13 +201,14 @@ def _document(path: str, node: ArrayNode | UnreadableNode) -> dict[str, Any]:
         It is damaged, or too large.
     """
     if isinstance(node, UnreadableNode):
-        raise unreadable(path, node.why)
+        raise unreadable(path, node)
     try:
         return node.document()
     except UnsupportedArrayError:
         raise
     except ValueError as error:
-        raise unreadable(path, f"{type(error).__name__}: {one_line(error)}") from None
+        why = f"{type(error).__name__}: {one_line(error)}"
+        raise unreadable(path, UnreadableNode(why)) from None
 
 
 def _group_document(path: str, group: GroupNode, noted: list[str]) -> bytes:
@@ -238,24 +240,30 @@ def _newer(
     reader: HierarchyReader,
     root: str,
     chosen: Mapping[str, ArrayNode | UnreadableNode],
+    dimension: str,
     noted: list[str],
 ) -> dict[str, ArrayNode]:
     """Return the arrays whose own documents have other shapes than consolidated metadata says."""
-    arrays = {path: node for path, node in chosen.items() if isinstance(node, ArrayNode)}
-    newer = {}
-    for path, own in reader.own(arrays, root).items():
+    recorded: dict[str, Layout] = {}
+    arrays: dict[str, ArrayNode] = {}
+    for path, node in chosen.items():
+        with _array_errors(path):
+            layout = layout_of(_document(path, node))
+        if isinstance(node, ArrayNode) and dimension in layout.addressed_by:
+            recorded[path], arrays[path] = layout, node
+    differ: dict[str, ArrayNode] = {}
+    for path, own in reader.own(arrays, root, attributes=False).items():
         with _array_errors(path):
             shape = layout_of(_document(path, own)).shape
-            recorded = layout_of(_document(path, arrays[path])).shape
-        if shape == recorded:
+        if shape == recorded[path].shape:
             continue
-        newer[path] = own
+        differ[path] = arrays[path]
         noted.append(
-            f"array {path}: consolidated metadata says the shape is {_lengths(recorded)}, the "
-            f"array's own document {_lengths(shape)}: the own document is the newer one and was "
-            "taken; consolidate the store's metadata anew"
+            f"array {path}: consolidated metadata says the shape is "
+            f"{_lengths(recorded[path].shape)}, the array's own document {_lengths(shape)}: the "
+            "own document is the newer one and was taken; consolidate the store's metadata anew"
         )
-    return newer
+    return reader.own(differ, root, attributes=True)
 
 
 def _lengths(shape: tuple[int, ...]) -> str:
@@ -385,7 +393,7 @@ def _check_above(pattern: str, found: Mapping[str, ArrayNode | UnreadableNode]) 
     """Refuse a pattern for what may lie in a group that is damaged."""
     for above in _ancestors(pattern.strip("/")):
         if isinstance(node := found.get(above), UnreadableNode):
-            raise unreadable(above, node.why)
+            raise unreadable(above, node)
 
 
 def matches(path: str, patterns: Iterable[str]) -> bool:
