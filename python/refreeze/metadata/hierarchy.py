@@ -33,6 +33,8 @@ class GroupNode:
     """A group."""
 
     attributes: Mapping[str, Any]
+    consolidated: Any = field(default=None, repr=False)
+    """What its version 3 document says of the nodes below it; None: nothing."""
 
 
 @dataclass(frozen=True)

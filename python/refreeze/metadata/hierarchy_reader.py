@@ -161,10 +161,9 @@ class HierarchyReader:
         if isinstance(document, UnsupportedArrayError):
             raise document
         try:
-            if stored is not None:
-                below = consolidated(parsed(stored))
-            else:
-                below = None if document is None else consolidated_version_2(parsed(document))
+            below = consolidated(node)
+            if document is not None:
+                below = consolidated_version_2(parsed(document))
         except ValueError as error:
             why = f"its consolidated metadata is damaged: {one_line(error)}"
             raise unreadable(shown, UnreadableNode(why)) from None
@@ -220,10 +219,9 @@ class HierarchyReader:
         for path in children:
             node = node_of({name: stored.get(_join(root, path, name)) for name in DOCUMENTS})
             entries = None
-            document = stored.get(_join(root, path, "zarr.json"))
-            if isinstance(node, GroupNode) and isinstance(document, bytes):
+            if isinstance(node, GroupNode):
                 try:
-                    entries = consolidated(parsed(document))
+                    entries = consolidated(node)
                 except ValueError as error:
                     node = UnreadableNode(
                         f"its consolidated metadata is damaged: {one_line(error)}"

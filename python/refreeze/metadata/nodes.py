@@ -72,7 +72,8 @@ def _version_3(document: dict[str, Any], *, from_consolidated: bool) -> Node:
             isinstance(value, dict) and value.get("must_understand") is False
         ):
             raise ValueError(f"the member {name!r} must be understood, and is not known")
-    return GroupNode(_object(document.get("attributes")))
+    attributes = _object(document.get("attributes"))
+    return GroupNode(attributes, document.get("consolidated_metadata") or None)
 
 
 def _version_2_group(document: Mapping[str, Any], attributes: dict[str, Any]) -> GroupNode:
@@ -100,7 +101,7 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
-def consolidated(document: Mapping[str, Any]) -> dict[str, Node] | None:
+def consolidated(group: GroupNode) -> dict[str, Node] | None:
     """Return what is consolidated in a group's version 3 document, by path.
 
     Raises
@@ -108,8 +109,8 @@ def consolidated(document: Mapping[str, Any]) -> dict[str, Node] | None:
     ValueError
         It is of another kind.
     """
-    found = document.get("consolidated_metadata")
-    if not found:
+    found = group.consolidated
+    if found is None:
         return None
     if not isinstance(found, dict) or found.get("kind") != "inline":
         raise ValueError("its kind is not 'inline'")
