@@ -28,7 +28,7 @@ from zarr.codecs import (
 )
 from zarr.storage import ObjectStore
 
-import refreeze.metadata.selection.interpretation
+import refreeze.metadata.interpretation
 from refreeze.exceptions import RefreezeError
 from refreeze.metadata.plain_reader import plain_document
 from refreeze.metadata.selection import Selection, SourceMetadata, read_metadata
@@ -54,7 +54,7 @@ def source_of(store: Any, path: str = "store.zarr") -> Source:
 def through_zarr(source: Source, selection: Selection | None = None) -> SourceMetadata:
     """Read metadata as it is read of arrays that are not plain."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refreeze.metadata.selection.interpretation, "plain_document", lambda _: None)
+        patch.setattr(refreeze.metadata.interpretation, "plain_document", lambda _: None)
         return read_metadata(source, selection or Selection())
 
 

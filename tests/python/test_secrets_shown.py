@@ -12,7 +12,7 @@ import refreeze
 from bucket_server import Bucket, running
 from refreeze.exceptions import AccessError, RefreezeError
 from refreeze.stores.resolve import resolve_source
-from refreeze.stores.resolve.s3_settings import SETTINGS
+from refreeze.stores.s3_settings import SETTINGS
 from scenarios import run, write_store
 
 SECRETS = {

@@ -11,14 +11,14 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import UnsupportedArrayError
-from refreeze.metadata.selection.attributes import of_array, of_version_2_array
-from refreeze.metadata.selection.layout import ARRAY_DIMENSIONS
-from refreeze.metadata.selection.version_2_codecs import prove, version_3_codecs
+from refreeze.metadata.attributes import of_array, of_version_2_array
+from refreeze.metadata.layout import ARRAY_DIMENSIONS
+from refreeze.metadata.version_2_codecs import prove, version_3_codecs
 
 if TYPE_CHECKING:
     from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
-    from refreeze.metadata.selection.attributes import Attributes
+    from refreeze.metadata.attributes import Attributes
 
 __all__ = [
     "array_document",

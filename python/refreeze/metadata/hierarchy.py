@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from refreeze.exceptions import UnsupportedArrayError
-from refreeze.metadata.selection.documents import document_bytes
+from refreeze.metadata.documents import document_bytes
 
 __all__ = [
     "DOCUMENTS",

@@ -3,7 +3,7 @@
 Consolidated metadata is taken where there is some, as zarr-python takes it; otherwise folders are
 listed. Documents of arrays are kept as they are: what is not chosen is never interpreted.
 
-What documents make of a place is decided by `refreeze.metadata.selection.nodes`.
+What documents make of a place is decided by `refreeze.metadata.nodes`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import SourceNotFoundError, UnsupportedArrayError
-from refreeze.metadata.selection.documents import parsed
+from refreeze.metadata.documents import parsed
 from refreeze.metadata.hierarchy import (
     DOCUMENTS,
     ArrayNode,
@@ -21,7 +21,7 @@ from refreeze.metadata.hierarchy import (
     UnreadableNode,
     unreadable,
 )
-from refreeze.metadata.selection.nodes import (
+from refreeze.metadata.nodes import (
     consolidated,
     consolidated_version_2,
     document_names,

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import RefreezeError, UnsupportedArrayError
-from refreeze.metadata.selection.documents import check_storable
-from refreeze.metadata.selection.layout import ARRAY_DIMENSIONS, given_names, layout_of
+from refreeze.metadata.documents import check_storable
+from refreeze.metadata.layout import ARRAY_DIMENSIONS, given_names, layout_of
 from refreeze.metadata.plain_reader import plain_document
 from refreeze.stores.reading_errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from refreeze.metadata.selection.attributes import Attributes
-    from refreeze.metadata.selection.layout import Layout
+    from refreeze.metadata.attributes import Attributes
+    from refreeze.metadata.layout import Layout
 
 __all__ = ["Described", "described"]
 

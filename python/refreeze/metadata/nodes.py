@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import UnsupportedArrayError
-from refreeze.metadata.selection.documents import parsed
+from refreeze.metadata.documents import parsed
 from refreeze.metadata.hierarchy import ArrayNode, GroupNode, Node, UnreadableNode
 from refreeze.stores.reading_errors import one_line
 

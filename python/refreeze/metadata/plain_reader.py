@@ -14,13 +14,13 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from refreeze.metadata.selection.attributes import of_array
-from refreeze.metadata.selection.documents import document_bytes
+from refreeze.metadata.attributes import of_array
+from refreeze.metadata.documents import document_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from refreeze.metadata.selection.attributes import Attributes
+    from refreeze.metadata.attributes import Attributes
 
 __all__ = ["plain_document"]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import RefreezeError, SourceNotFoundError, UnsupportedArrayError
-from refreeze.metadata.selection.attributes import of_group, warning_of
-from refreeze.metadata.selection.documents import check_storable
+from refreeze.metadata.attributes import of_group, warning_of
+from refreeze.metadata.documents import check_storable
 from refreeze.metadata.hierarchy import (
     ArrayNode,
     GroupNode,
@@ -22,9 +22,9 @@ from refreeze.metadata.hierarchy import (
     group_document,
     unreadable,
 )
-from refreeze.metadata.selection.hierarchy_reader import HierarchyReader
-from refreeze.metadata.selection.interpretation import Described, described
-from refreeze.metadata.selection.layout import Layout, layout_of
+from refreeze.metadata.hierarchy_reader import HierarchyReader
+from refreeze.metadata.interpretation import Described, described
+from refreeze.metadata.layout import Layout, layout_of
 from refreeze.stores.reading import LARGEST_DOCUMENT
 from refreeze.stores.reading_errors import one_line
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from refreeze.exceptions import AccessError, RefreezeError, SourceNotFoundError, TargetError
 from refreeze.shown import cleaned, one_line, remember
-from refreeze.stores.resolve.s3_settings import s3_settings
+from refreeze.stores.s3_settings import s3_settings
 
 if TYPE_CHECKING:
     import icechunk
