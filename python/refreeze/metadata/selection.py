@@ -258,10 +258,12 @@ def _newer(
         if shape == recorded[path].shape:
             continue
         differ[path] = arrays[path]
+        grown = all(now >= was for now, was in zip(shape, recorded[path].shape, strict=False))
+        newer = "is the newer one and" if grown else "has another length, and"
         noted.append(
             f"array {path}: consolidated metadata says the shape is "
             f"{_lengths(recorded[path].shape)}, the array's own document {_lengths(shape)}: the "
-            "own document is the newer one and was taken; consolidate the store's metadata anew"
+            f"own document {newer} was taken; consolidate the store's metadata anew"
         )
     return reader.own(differ, root, attributes=True)
 
