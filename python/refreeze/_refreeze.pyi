@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, final
 
-from refreeze.metadata.selection import ArraySpec, GroupSpec
+from refreeze.metadata.specs import ArraySpec, GroupSpec
 from refreeze.planning.options import IngestOptions
 from refreeze.stores.resolve import LocalTarget, RepositoryTarget, S3Target
 from refreeze.verbs.report import ListStats

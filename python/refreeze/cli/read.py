@@ -41,7 +41,7 @@ from refreeze.shown import shown
 
 if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream
-    from refreeze.metadata.selection import ArraySpec
+    from refreeze.metadata.specs import ArraySpec
     from refreeze.verbs.plan import Plan
 
 __all__ = ["list_chunks", "plan", "print_plan"]

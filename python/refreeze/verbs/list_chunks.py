@@ -15,7 +15,7 @@ from refreeze.planning.options import (
 if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream
     from refreeze.metadata.region import Region
-    from refreeze.metadata.selection import ArraySpec
+    from refreeze.metadata.specs import ArraySpec
     from refreeze.stores.resolve import Source
 
 __all__ = ["list_chunks", "open_stream"]
