@@ -28,7 +28,7 @@ _LEAVE = 2.0
 _threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
-def interruptible[T](function: Callable[..., T], *arguments: Any) -> T:
+def interruptible[T](function: Callable[..., T], *arguments: Any, **named: Any) -> T:
     """Call a function so that a signal handler of Python may end the call by raising.
 
     Python runs handlers in the main thread, between two instructions. A signal that comes just
@@ -38,14 +38,14 @@ def interruptible[T](function: Callable[..., T], *arguments: Any) -> T:
     """
     current = threading.current_thread()
     if current is not threading.main_thread() and current.ident != command.working_thread():
-        return function(*arguments)
+        return function(*arguments, **named)
     results: list[T] = []
     errors: list[BaseException] = []
     done = threading.Event()
 
     def work() -> None:
         try:
-            results.append(function(*arguments))
+            results.append(function(*arguments, **named))
         except BaseException as error:  # noqa: BLE001 raised again in the caller's thread
             errors.append(error)
         finally:
@@ -121,11 +121,11 @@ def _stop_if_asked() -> None:
 @atexit.register
 def _end_threads() -> None:
     """End what was given up; a thread that waits for another library stays asleep."""
-    from refreeze._refreeze import stop_calls
-
     running = [thread for thread in _threads if thread.is_alive()]
     if not running:
         return
+    from refreeze._refreeze import stop_calls
+
     stop_calls()
     deadline = time.monotonic() + _LEAVE
     for thread in running:
