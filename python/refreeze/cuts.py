@@ -16,14 +16,14 @@ from refreeze.exceptions import MismatchError, RegionError
 from refreeze.interrupt import interruptible
 from refreeze.metadata import ArraySpec, Piece, SourceMetadata
 from refreeze.native import with_shape
-from refreeze.stores import Source
 from refreeze.units import TIME_ATTRIBUTES
-from refreeze.zarr_nodes import read_box
+from refreeze.values import read_box
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from refreeze.regions import SliceBounds
+    from refreeze.stores import Source
 
 __all__ = [
     "Box",
@@ -147,11 +147,7 @@ class Cut:
 
     def values(self) -> Any:
         """Read the elements as they are stored."""
-        source = self.store.source
-        below = self.spec.source_path
-        path = "/".join(part for part in (source.path, below) if part)
-        url = f"{source.url.rstrip('/')}/{below}".rstrip("/")
-        return interruptible(read_box, Source(url, source.store, path), self.elements)
+        return interruptible(read_box, self.store.source, self.spec, self.elements)
 
 
 def check_dimensions(stores: Iterable[Store], dimensions: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from refreeze.native import check_chunk
 from refreeze.options import (
     DEFAULT_CONCURRENCY,
     DEFAULT_MEMORY,
@@ -324,6 +325,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
             groups=planned.groups,
             arrays=planned.arrays,
             options=replace(options, base=planned.base, replaced=planned.replaced),
+            decoder=check_chunk,
             progress=CommitLog(progress),
         )
     )

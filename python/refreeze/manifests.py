@@ -28,8 +28,7 @@ from refreeze.options import DEFAULT_CONCURRENCY, selected
 from refreeze.reference_arrays import ReferenceArrays, references
 from refreeze.regions import bounds_of
 from refreeze.registry import resolve_url
-from refreeze.stores import Source
-from refreeze.zarr_nodes import read_elements
+from refreeze.values import read_box
 
 _OLDEST = (2, 8)
 
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from refreeze.metadata import ArraySpec, GroupSpec, SourceMetadata
     from refreeze.parser import ZarrParser
     from refreeze.registry import Located
+    from refreeze.stores import Source
 
 __all__ = ["manifest_store"]
 
@@ -113,10 +113,7 @@ class _Part:
         ``opened`` is the source with connections that all arrays share.
         """
         if self.elements is not None:
-            path = "/".join(part for part in (source.path, self.spec.source_path) if part)
-            url = f"{source.url.rstrip('/')}/{self.spec.source_path}".rstrip("/")
-            values = read_elements(Source(url, source.store, path), *self.elements)
-            return encoded(self.document, values), []
+            return encoded(self.document, read_box(source, self.spec, [self.elements])), []
         stream = open_stream(
             opened,
             self.spec,

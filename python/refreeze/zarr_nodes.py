@@ -1,4 +1,4 @@
-"""Opens the nodes of Zarr stores of any version with zarr-python, and reads values of arrays.
+"""Opens the nodes of Zarr stores of any version with zarr-python.
 
 What is chosen of them is `refreeze.metadata`'s business; conversion of one array is
 `refreeze.convert`'s. Stores that need none of this are read by `refreeze.plain`.
@@ -23,49 +23,16 @@ from refreeze.hierarchy import DOCUMENTS, ArrayNode, Described, GroupNode, Hiera
 from refreeze.reading_errors import one_line, store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     import zarr
     from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
     from refreeze.stores import Source
 
-__all__ = ["open_node", "read_box", "read_elements", "read_hierarchy", "zarr_warnings"]
+__all__ = ["open_node", "read_hierarchy", "zarr_warnings"]
 
 _NOT_A_NODE = "is not recognized as a component of a Zarr hierarchy"
-
-
-def read_elements(source: Source, start: int, stop: int) -> Any:
-    """Read elements of a one-dimensional array; see `read_box`."""
-    return read_box(source, ((start, stop),))
-
-
-def read_box(source: Source, box: Sequence[tuple[int, int]]) -> Any:
-    """Read a box of an array as it is stored: not masked, not scaled.
-
-    Parameters
-    ----------
-    source
-        The array.
-    box
-        Start and stop along each dimension, in elements.
-
-    Raises
-    ------
-    ListingError, AccessError
-        The store cannot be read.
-    UnsupportedArrayError
-        A chunk cannot be decoded.
-    """
-    with store_errors(source), zarr_warnings([]):
-        array = open_node(source)
-        try:
-            return array[tuple(slice(*bounds) for bounds in box)]
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise UnsupportedArrayError(
-                f"{source.url} cannot be decoded: {type(error).__name__}: {one_line(error)}",
-                "the chunk is damaged, or its codec is not installed",
-            ) from error
 
 
 def open_node(source: Source) -> Any:

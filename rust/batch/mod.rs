@@ -17,7 +17,7 @@ use arrow_array::RecordBatch;
 pub(crate) use packed::Packed;
 pub(crate) use split::{SplitGrid, advance};
 
-use crate::list::ChunkColumns;
+use crate::list::{ChunkColumns, DanglingLinks};
 use crate::metadata::{ArrayLayout, ArrayNode};
 use crate::piece::Shift;
 use crate::region::ChunkBox;
@@ -31,6 +31,16 @@ pub enum EmptyChunks {
     Error,
     /// Treat the chunk as missing (it reads as the fill value).
     Skip,
+}
+
+/// A link that leads nowhere holds as little as an empty object.
+impl From<EmptyChunks> for DanglingLinks {
+    fn from(empty: EmptyChunks) -> Self {
+        match empty {
+            EmptyChunks::Error => Self::Error,
+            EmptyChunks::Skip => Self::Skip,
+        }
+    }
 }
 
 /// How listed chunks become references.

@@ -6,6 +6,7 @@
 //! from what another library has listed already.
 
 pub mod array_keys;
+mod folders;
 pub mod limit;
 mod local;
 mod memory;
@@ -23,6 +24,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use array_keys::ArrayKeys;
+pub use folders::{Folder, FolderRequest, list_folders};
 use limit::ConcurrencyLimit;
 pub use records::{ChunkColumns, chunk_schema};
 use records::{ChunkRecords, RecordLayout};
@@ -54,6 +56,10 @@ pub struct ListStats {
     pub foreign_keys: u64,
     /// One of those.
     pub foreign_example: Option<String>,
+    /// Symbolic links under keys of chunks that lead nowhere, and were taken as missing chunks.
+    pub dangling_links: u64,
+    /// One of those.
+    pub dangling_example: Option<String>,
     /// Requests sent again after a failure.
     pub retries: u64,
     /// What a user should know about the server.
@@ -70,6 +76,8 @@ impl ListStats {
             chunks: self.chunks - earlier.chunks,
             foreign_keys: self.foreign_keys - earlier.foreign_keys,
             foreign_example: self.foreign_example.clone(),
+            dangling_links: self.dangling_links - earlier.dangling_links,
+            dangling_example: self.dangling_example.clone(),
             retries: self.retries - earlier.retries,
             warnings: self.warnings.iter().skip(earlier.warnings.len()).cloned().collect(),
         }
@@ -83,6 +91,9 @@ impl ListStats {
         self.foreign_keys += other.foreign_keys;
         self.foreign_example =
             self.foreign_example.take().or_else(|| other.foreign_example.clone());
+        self.dangling_links += other.dangling_links;
+        self.dangling_example =
+            self.dangling_example.take().or_else(|| other.dangling_example.clone());
         self.retries += other.retries;
         for warning in &other.warnings {
             if !self.warnings.contains(warning) {
@@ -90,6 +101,16 @@ impl ListStats {
             }
         }
     }
+}
+
+/// What to do about a symbolic link under a chunk's key that leads nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DanglingLinks {
+    /// Stop: the chunk is there for whoever fetches it.
+    #[default]
+    Error,
+    /// Count it, as a missing chunk.
+    Skip,
 }
 
 /// How a listing is done and what its record batches hold.
@@ -105,13 +126,21 @@ pub struct ListOptions {
     /// On a local file system folders are then read one after the other, and the names of a folder
     /// are in memory together.
     pub ordered: bool,
+    /// Only a local file system has such.
+    pub dangling_links: DanglingLinks,
 }
 
 impl ListOptions {
     /// At most `concurrency` requests in flight.
     #[must_use]
     pub fn new(concurrency: usize) -> Self {
-        Self { limit: ConcurrencyLimit::new(concurrency), paths: None, flat: false, ordered: false }
+        Self {
+            limit: ConcurrencyLimit::new(concurrency),
+            paths: None,
+            flat: false,
+            ordered: false,
+            dangling_links: DanglingLinks::default(),
+        }
     }
 }
 
@@ -144,6 +173,7 @@ struct Wanted {
     array: ArrayNode,
     region: ChunkBox,
     layout: Arc<RecordLayout>,
+    dangling_links: DanglingLinks,
 }
 
 impl Wanted {
@@ -170,7 +200,8 @@ pub fn list_chunks(
     let encoding = array.layout.encoding();
     let layout = RecordLayout::new(array.layout.ndim(), encoding, options.paths, options.flat)?;
     let schema = Arc::clone(layout.schema());
-    let wanted = Wanted { array: array.clone(), region, layout: Arc::new(layout) };
+    let dangling_links = options.dangling_links;
+    let wanted = Wanted { array: array.clone(), region, layout: Arc::new(layout), dangling_links };
     let stats = SharedStats::default();
     let batches = match source {
         _ if array.layout.ndim() == 0 => scalar(source.clone(), wanted, Arc::clone(&stats)),
@@ -194,7 +225,11 @@ fn scalar(
     stats: SharedStats,
 ) -> BoxStream<'static, Result<RecordBatch>> {
     futures::stream::once(async move {
-        let found = source.head(&wanted.array.source_key(&[])).await?;
+        let key = wanted.array.source_key(&[]);
+        let found = match &source {
+            Source::Local(folder) => local::chunk(&folder.path(&key), &wanted, &stats, &key)?,
+            source => source.head(&key).await?,
+        };
         let mut records = wanted.records();
         if let Some(info) = &found {
             records.push(&[], info.size, info.last_modified, info.e_tag.as_deref());

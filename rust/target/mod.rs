@@ -6,6 +6,7 @@
 mod config;
 mod contents;
 mod leftovers;
+mod payload;
 mod probe;
 mod storage;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::Density;
 use crate::error::chain;
-use crate::list::local::{Meaning, kind, meaning};
+use crate::list::local::{Kind, Meaning, kind_of, meaning};
 use crate::metadata::ArrayNode;
 use crate::region::ChunkBox;
 use crate::source::{LocalSource, is_absent, unreadable};
@@ -95,7 +95,7 @@ impl Walk {
         *read += 1;
         for entry in entries {
             let entry = entry.map_err(|error| unreadable(folder, &error))?;
-            let Some(kind) = kind(&entry) else { continue };
+            let Kind::Of(kind) = kind_of(&entry) else { continue };
             let name = entry.file_name();
             let name = name.as_encoded_bytes();
             let (array, region) = (&self.array, &self.region);

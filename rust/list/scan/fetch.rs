@@ -13,16 +13,16 @@ use crate::{Error, ErrorKind};
 
 /// Sends requests for one listing.
 #[derive(Clone)]
-pub(super) struct Fetcher {
-    pub(super) source: Arc<dyn PageSource>,
-    pub(super) limit: Arc<ConcurrencyLimit>,
-    pub(super) retry: RetryPolicy,
-    pub(super) stats: Arc<Mutex<ListStats>>,
+pub(in crate::list) struct Fetcher {
+    pub(in crate::list) source: Arc<dyn PageSource>,
+    pub(in crate::list) limit: Arc<ConcurrencyLimit>,
+    pub(in crate::list) retry: RetryPolicy,
+    pub(in crate::list) stats: Arc<Mutex<ListStats>>,
 }
 
 impl Fetcher {
     /// The page for `request`, after as many attempts as the policy allows.
-    pub(super) async fn page(&self, request: PageRequest<'_>) -> Result<Page, PageError> {
+    pub(in crate::list) async fn page(&self, request: PageRequest<'_>) -> Result<Page, PageError> {
         let mut failures = 0;
         loop {
             let permit = self.limit.acquire().await;
@@ -59,7 +59,7 @@ impl Fetcher {
 }
 
 /// The error that a user sees when a page below `prefix` could not be got.
-pub(super) fn page_error(prefix: &str, error: &PageError) -> Error {
+pub(in crate::list) fn page_error(prefix: &str, error: &PageError) -> Error {
     let text = format!("cannot list '{prefix}': {}", error.message);
     match error.kind {
         PageErrorKind::AccessDenied => {

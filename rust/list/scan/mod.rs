@@ -7,7 +7,7 @@
 //! business.
 
 mod cover;
-mod fetch;
+pub(super) mod fetch;
 mod inspect;
 mod sample;
 mod scanner;
@@ -262,6 +262,7 @@ async fn send(context: Arc<Context>, fetcher: Fetcher, job: Job) -> (Job, Outcom
         start_after: job.after.as_deref(),
         token: job.token.as_deref(),
         max_keys: job.max_keys,
+        grouped: false,
     };
     let outcome = match fetcher.page(request).await {
         Ok(page) => match inspect(page, &context.keys, &context.region, job.after.as_deref()) {
