@@ -9,10 +9,10 @@ use std::sync::Arc;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::limit::ConcurrencyLimit;
-use super::scan::fetch::{Fetcher, page_error};
-use super::{PAGE_SIZE, SharedStats};
+use super::paging::fetch::{Fetcher, page_error};
+use super::stats::SharedStats;
 use crate::source::S3Source;
-use crate::source::page::{Page, PageError, PageErrorKind, PageRequest};
+use crate::source::page::{PAGE_SIZE, Page, PageError, PageErrorKind, PageRequest};
 use crate::{Error, ErrorKind, Result};
 
 /// Listings of a folder that lack an object which is there, before that is an error.

@@ -8,6 +8,7 @@ mod local;
 mod memory;
 mod object;
 pub mod page;
+pub mod retry;
 mod s3;
 pub mod xml;
 

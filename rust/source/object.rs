@@ -120,7 +120,8 @@ async fn read_s3(source: &S3Source, key: &str, expected: &Expected) -> Result<Op
                         let same = before.replace(digest.clone()) == Some(digest);
                         let only_tag = wrong(&body.bytes, None, expected).is_none();
                         let last = wrong_bytes + 1 >= READS_OF_WRONG_BYTES;
-                        if last && same && only_tag && made_up(source, &body.bytes, expected).await {
+                        if last && same && only_tag && made_up(source, &body.bytes, expected).await
+                        {
                             return match checked(body.bytes, expected.accept.as_ref()).await {
                                 Ok(bytes) => Ok(Some(bytes)),
                                 Err((_, what)) => Err(damaged(&shown(source, key), &what)),

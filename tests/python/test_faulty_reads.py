@@ -11,8 +11,8 @@ from obstore.store import S3Store
 import refreeze
 from fault_proxy import Fault, fault_proxy
 from refreeze.exceptions import ListingError, RefreezeError
-from refreeze.reading import Folder, Reader
-from refreeze.stores import store_source
+from refreeze.stores.reading import Folder, Reader
+from refreeze.stores.resolve import store_source
 from scenarios import s3_repository
 
 LENGTH, CHUNK = 2_000, 1_000
