@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, final
 
-from refreeze.metadata.selection import ArraySpec, GroupSpec
+from refreeze.metadata.specs import ArraySpec, GroupSpec
 from refreeze.planning.options import IngestOptions
 from refreeze.stores.resolve import LocalTarget, RepositoryTarget, S3Target
 from refreeze.verbs.report import ListStats
@@ -13,6 +13,7 @@ __all__ = [
     "OpenedSource",
     "__version__",
     "differences",
+    "error_line",
     "estimate_arrays",
     "ingest",
     "list_chunks",
@@ -21,8 +22,13 @@ __all__ = [
     "origins",
     "publish",
     "read_objects",
+    "redact",
     "region_box",
+    "remember_secrets",
+    "shown_text",
+    "shut_down",
     "status",
+    "stop_calls",
     "target_chunks",
     "target_nodes",
 ]
@@ -179,3 +185,21 @@ def publish(
     unsafe_target: bool,
 ) -> str:
     """Publish a staged ingest; see `refreeze.publish`. Returns the report as JSON."""
+
+def stop_calls() -> None:
+    """Make every call, now and later, raise `KeyboardInterrupt` soon: the process is about to end."""
+
+def shut_down() -> None:
+    """End the threads of the runtime, which may call Python; the interpreter calls this at exit."""
+
+def shown_text(text: str) -> str:
+    """Return a text as a message shows it: one line, without secrets, of a length to be read."""
+
+def redact(text: str) -> str:
+    """Return a text without secrets, and otherwise as it is."""
+
+def error_line(text: str) -> str:
+    """Return one line of a library's error, without the body of a server's answer."""
+
+def remember_secrets(secrets: Sequence[str]) -> None:
+    """Take note of values that must not be shown from now on."""

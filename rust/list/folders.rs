@@ -12,6 +12,7 @@ use super::limit::ConcurrencyLimit;
 use super::paging::fetch::{Fetcher, page_error};
 use super::stats::SharedStats;
 use crate::source::S3Source;
+use crate::source::page::PageSource as _;
 use crate::source::page::{PAGE_SIZE, Page, PageError, PageErrorKind, PageRequest};
 use crate::{Error, ErrorKind, Result};
 
@@ -50,7 +51,7 @@ pub async fn list_folders(
     let fetcher = Fetcher {
         source: Arc::new(source.clone()),
         limit: Arc::clone(limit),
-        retry: source.list_retries(),
+        retry: source.retries(),
         stats: SharedStats::default(),
     };
     futures::stream::iter(folders)

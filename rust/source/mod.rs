@@ -3,18 +3,22 @@
 //! A closed set of stores behind a narrow interface. Keys are relative to the source's root,
 //! which is a folder or a key prefix; nothing here knows about arrays or chunks.
 
+pub(crate) mod credentials;
 mod echo;
 mod local;
 mod memory;
 mod object;
 pub mod page;
+mod page_error;
 pub mod retry;
 mod s3;
+pub mod transport;
 pub mod xml;
 
 use icechunk::ObjectStoreConfig;
 use icechunk::config::Credentials;
 
+pub use credentials::checked;
 pub use local::LocalSource;
 pub(crate) use local::{is_absent, no_file, unreadable};
 pub use memory::{MemoryObject, MemorySource};
@@ -67,6 +71,30 @@ impl Source {
             Self::S3(source) => source.head(key).await,
             Self::Local(source) => LocalSource::info(&source.path(key)),
             Self::Memory(source) => Ok(source.head(key)),
+        }
+    }
+
+    /// Reads the first byte of an object with the store's own settings.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Access`] or [`ErrorKind::Listing`]; [`ErrorKind::SourceNotFound`] when it is not
+    /// there.
+    pub async fn touch(&self, key: &str) -> Result<()> {
+        match self {
+            Self::S3(source) => source.touch(key).await,
+            // Nobody is sent elsewhere.
+            Self::Local(_) | Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Whether Icechunk's client can read this store as refreeze does: it sends no header of a
+    /// requester who pays, no customer's key, and knows no certificates.
+    #[must_use]
+    pub fn is_read_by_icechunk(&self) -> bool {
+        match self {
+            Self::S3(source) => source.is_plain(),
+            Self::Local(_) | Self::Memory(_) => true,
         }
     }
 

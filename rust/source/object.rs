@@ -12,7 +12,7 @@ use bytes::Bytes;
 use md5::{Digest as _, Md5};
 
 use super::Source;
-use super::page::{PageError, PageErrorKind};
+use super::page::{PageError, PageErrorKind, PageSource as _};
 use super::s3::S3Source;
 use crate::{Error, ErrorKind, Result};
 
@@ -102,7 +102,7 @@ impl Source {
 
 async fn read_s3(source: &S3Source, key: &str, expected: &Expected) -> Result<Option<Bytes>> {
     let limit = expected.size.or(expected.limit).unwrap_or(u64::MAX);
-    let retry = source.list_retries();
+    let retry = source.retries();
     let (mut failures, mut wrong_bytes) = (0, 0);
     let mut before: Option<Vec<u8>> = None;
     loop {

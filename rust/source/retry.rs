@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::source::page::PageErrorKind;
+use super::page_error::PageErrorKind;
 
 /// How persistent a listing is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +60,7 @@ mod tests {
             PageErrorKind::AccessDenied,
             PageErrorKind::Fatal,
             PageErrorKind::NotFound,
+            PageErrorKind::Redirected,
             PageErrorKind::Unsupported,
         ] {
             assert_eq!(policy.wait(kind, 1), None);

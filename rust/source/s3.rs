@@ -21,12 +21,14 @@ use object_store::{
 };
 
 use super::ObjectInfo;
+use super::credentials::check;
 use super::echo::Echo;
 use super::object::{Body, Failure};
 use super::page::{Page, PageError, PageErrorKind, PageRequest, PageSource};
+use super::transport::Transport;
 use super::xml::connector::{Answer, PageConnector, PageParser, Probe};
 use super::xml::fetch::list_page;
-use crate::error::{SOURCE_ACCESS_HINT, chain, refused};
+use crate::error::{SOURCE_ACCESS_HINT, chain, redirected, refused};
 use crate::source::retry::RetryPolicy;
 use crate::{Error, ErrorKind, Result};
 
@@ -59,7 +61,7 @@ impl S3Settings {
     #[must_use]
     pub fn of(builder: &AmazonS3Builder) -> Self {
         let get = |key| builder.get_config_value(&key);
-        let flag = |key| get(key).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let flag = |key| get(key).is_some_and(|value| is_on(&value));
         Self {
             bucket: get(AmazonS3ConfigKey::Bucket).unwrap_or_default(),
             region: get(AmazonS3ConfigKey::Region),
@@ -91,6 +93,25 @@ impl S3Settings {
     }
 }
 
+/// Whether no setting changes requests in a way that Icechunk's client knows nothing of.
+fn is_plain(builder: &AmazonS3Builder) -> bool {
+    let names = [
+        "aws_sse_customer_key_base64",
+        "aws_s3_express",
+        "aws_virtual_hosted_style_request",
+        "allow_invalid_certificates",
+        "disable_system_certificates",
+        "proxy_url",
+    ];
+    let value = |name: &str| builder.get_config_value(&name.parse().ok()?);
+    !names.iter().filter_map(|name| value(name)).any(|value| is_on(&value))
+}
+
+/// Whether a setting is on: `object_store` keeps it as it was written.
+fn is_on(value: &str) -> bool {
+    !matches!(value.to_ascii_lowercase().as_str(), "" | "0" | "false" | "off" | "no" | "n")
+}
+
 /// An endpoint as it may be shown and stored: without a user name and password.
 fn without_user_info(endpoint: &str) -> String {
     match url::Url::parse(endpoint) {
@@ -113,6 +134,8 @@ pub struct S3Source {
     settings: S3Settings,
     prefix: String,
     retry: RetryPolicy,
+    /// Whether Icechunk's own client could send these requests too.
+    plain: bool,
 }
 
 impl fmt::Debug for S3Source {
@@ -135,6 +158,16 @@ impl S3Source {
     ///
     /// [`ErrorKind::Access`] when the settings do not make a client.
     pub fn new(builder: AmazonS3Builder, prefix: &str) -> Result<Self> {
+        Self::over(Transport::default(), builder, prefix)
+    }
+
+    /// As [`new`](Self::new), over another transport than the usual one.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn over(transport: Transport, builder: AmazonS3Builder, prefix: &str) -> Result<Self> {
+        check(&builder)?;
         let unusable = |why: String| {
             Error::new(ErrorKind::Access, format!("cannot use the S3 settings: {why}"))
                 .with_hint("check the AWS_* environment variables and --source-option")
@@ -144,19 +177,21 @@ impl S3Source {
             .parse()
             .map_err(|error| unusable(format!("{PAGE_PARSER}: {error}")))?;
         let settings = S3Settings::of(&builder);
+        let plain = transport.is_plain() && !settings.requester_pays && is_plain(&builder);
         let build = |builder: AmazonS3Builder| {
             builder.build().map(Arc::new).map_err(|error| unusable(chain(&error)))
         };
         let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-        let listing =
-            builder.clone().with_retry(once).with_http_connector(PageConnector::new(parser));
+        let pages = PageConnector::over(transport.clone(), parser);
+        let listing = builder.clone().with_retry(once).with_http_connector(pages);
         Ok(Self {
-            objects: build(builder)?,
+            objects: build(builder.with_http_connector(transport))?,
             lister: build(listing)?,
             echo: Arc::default(),
             settings,
             prefix: prefix.trim_matches('/').to_owned(),
             retry: RetryPolicy::default(),
+            plain,
         })
     }
 
@@ -165,11 +200,6 @@ impl S3Source {
     pub fn with_list_retries(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
         self
-    }
-
-    /// How persistent listings are.
-    pub(crate) fn list_retries(&self) -> RetryPolicy {
-        self.retry.clone()
     }
 
     pub(super) fn url_prefix(&self) -> String {
@@ -221,6 +251,19 @@ impl S3Source {
         }
     }
 
+    /// Whether Icechunk reads chunks with the same requests: of the settings it has few.
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Reads the first byte of an object. Whoever is sent to another host learns it here, before
+    /// credentials are given to a client that would follow.
+    pub(super) async fn touch(&self, key: &str) -> Result<()> {
+        let options = GetOptions { range: Some((0..1).into()), ..GetOptions::default() };
+        let read = async { self.objects.get_opts(&self.path(key)?, options).await };
+        read.await.map(|_| ()).map_err(|error| self.error("read", key, &error))
+    }
+
     /// Reads an object once, unless it is longer than `limit`; `None` when it is not there.
     pub(super) async fn read_once(&self, key: &str, limit: u64) -> Result<Option<Body>, Failure> {
         let answer = Arc::new(Answer::default());
@@ -254,6 +297,9 @@ impl S3Source {
         match error.kind {
             PageErrorKind::AccessDenied => {
                 Error::new(ErrorKind::Access, message).with_hint(SOURCE_ACCESS_HINT)
+            }
+            PageErrorKind::Redirected => {
+                Error::new(ErrorKind::Listing, message).of_redirection("source")
             }
             _ => Error::new(ErrorKind::Listing, message)
                 .with_hint("check the endpoint and the network, then run the same command again"),
@@ -308,6 +354,9 @@ impl S3Source {
             error if refused(error) => {
                 Error::new(ErrorKind::Access, message).with_hint(SOURCE_ACCESS_HINT)
             }
+            error if redirected(error) => {
+                Error::new(ErrorKind::Listing, message).of_redirection("source")
+            }
             object_store::Error::NotFound { .. } => Error::new(ErrorKind::SourceNotFound, message)
                 .with_hint("check the bucket's name and the endpoint"),
             _ => Error::new(ErrorKind::Listing, message)
@@ -317,6 +366,14 @@ impl S3Source {
 }
 
 impl PageSource for S3Source {
+    fn key(&self, relative: &str) -> String {
+        Self::key(self, relative)
+    }
+
+    fn retries(&self) -> RetryPolicy {
+        self.retry.clone()
+    }
+
     fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, PageError>> {
         async move {
             let probe = Arc::new(Probe::default());
@@ -353,6 +410,7 @@ fn page_error(error: &object_store::Error, status: Option<u16>) -> PageError {
         Some(200 | 408 | 500..) => PageErrorKind::Transient,
         Some(_) => PageErrorKind::Fatal,
         None if refused(error) => PageErrorKind::AccessDenied,
+        None if redirected(error) => PageErrorKind::Redirected,
         None => PageErrorKind::Transient,
     };
     PageError::new(kind, chain(error))
@@ -363,6 +421,7 @@ fn object_error(error: &object_store::Error, status: Option<u16>) -> PageError {
     let kind = match (status, error) {
         (_, object_store::Error::InvalidPath { .. }) => PageErrorKind::Fatal,
         _ if refused(error) => PageErrorKind::AccessDenied,
+        _ if redirected(error) => PageErrorKind::Redirected,
         // Broken off, or without what every answer has; asking again may help.
         (None | Some(200..=299 | 408 | 500..), _) if status != Some(503) => {
             PageErrorKind::Transient

@@ -9,7 +9,8 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -18,6 +19,8 @@ import typer
 
 from refreeze import __version__
 from refreeze.exceptions import RefreezeError
+from refreeze.runtime import command
+from refreeze.shown import ShownFormatter, one_line, redacted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +45,9 @@ __all__ = [
     "Version",
     "count",
     "fail",
+    "print_json",
     "run_job",
+    "say",
     "show_warnings",
     "store_options",
 ]
@@ -129,20 +134,20 @@ def run_job(
     as_json: bool,
     after_interruption: Callable[[], str] = lambda: "run the same command again",
 ) -> None:
-    """Run a job; whatever it raises becomes a message and an exit code."""
-    logging.basicConfig(
-        level=level.value.upper(), stream=sys.stderr, format="%(levelname)s %(message)s"
-    )
+    """Run a job; whatever it raises becomes a message and an exit code.
+
+    Before it prints its result it calls `refreeze.runtime.command.begin_result`.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ShownFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=level.value.upper(), handlers=[handler])
     logging.captureWarnings(capture=True)
+    command.begin(after_interruption)
     try:
         with _sigterm_raises():
             job()
-    except KeyboardInterrupt:
-        fail("KeyboardInterrupt", "interrupted", after_interruption(), as_json=as_json)
-        raise Ended(INTERRUPTED) from None
-    except Terminated:
-        fail("Terminated", "terminated", after_interruption(), as_json=as_json)
-        raise Ended(TERMINATED) from None
+    except (KeyboardInterrupt, Terminated) as stop:
+        raise _stopped(stop, after_interruption, as_json=as_json) from None
     except RefreezeError as error:
         fail(type(error).__name__, error.message, error.hint, as_json=as_json)
         raise Ended(FAILED) from None
@@ -154,7 +159,7 @@ def run_job(
         raise Ended(USAGE) from None
     except Exception as error:
         logging.getLogger("refreeze").debug("internal error", exc_info=True)
-        message = f"internal error: {type(error).__name__}: {error}"
+        message = f"internal error: {type(error).__name__}: {one_line(error)}"
         hint = "run again with --log-level debug and report what it shows"
         fail("InternalError", message, hint, as_json=as_json)
         raise Ended(FAILED) from None
@@ -162,9 +167,14 @@ def run_job(
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
+    """Do so where the process is not the command's own: there `command.run` listens to signals."""
+
     def terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise Terminated
 
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     previous = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
@@ -172,13 +182,41 @@ def _sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
+def _stopped(stop: BaseException, hint: Callable[[], str], *, as_json: bool) -> Ended:
+    """Say in one line that a signal has ended the job, unless `command.run` says it."""
+    terminated = isinstance(stop, Terminated)
+    word = "terminated" if terminated else "interrupted"
+    if not command.stopping():
+        print(f"error: {word}: {hint()}", file=sys.stderr)
+        if as_json:
+            _print_error(type(stop).__name__, word, hint())
+    return Ended(TERMINATED if terminated else INTERRUPTED)
+
+
 def fail(kind: str, message: str, hint: str | None, *, as_json: bool) -> None:
     """Say what is wrong: lines on stderr, and with ``--json`` a document on stdout."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    command.begin_result()
+    message = shown(message)
+    hint = None if hint is None else shown(hint)
+    print(f"error: {message}", file=sys.stderr)
     if hint:
-        print(f"hint: {' '.join(hint.split())}", file=sys.stderr)
+        print(f"hint: {hint}", file=sys.stderr)
     if as_json:
-        print(json.dumps({"error": {"type": kind, "message": message, "hint": hint}}))
+        _print_error(kind, message, hint)
+
+
+def _print_error(kind: str, message: str, hint: str | None) -> None:
+    print_json({"error": {"type": kind, "message": message, "hint": hint}})
+
+
+def print_json(document: Mapping[str, object]) -> None:
+    """Print the one document that ``--json`` promises, without secrets."""
+    print(json.dumps(redacted(document)))
+
+
+def say(text: str, *, end: str = "\n") -> None:
+    """Print a result, which may be of several lines, without secrets."""
+    print(redacted(text), end=end)
 
 
 def store_options(pairs: list[str] | None, option: str) -> dict[str, str]:
@@ -197,7 +235,7 @@ def show_warnings(warnings: Iterable[str], *, quiet: bool) -> None:
     """Print warnings to standard error."""
     if not quiet:
         for warning in warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            print(f"warning: {shown(warning)}", file=sys.stderr)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -16,9 +15,12 @@ from refreeze.cli.console import (
     UnsafeTarget,
     Version,
     count,
+    print_json,
     run_job,
+    say,
     store_options,
 )
+from refreeze.runtime.command import begin_result
 
 __all__ = ["publish", "status"]
 
@@ -41,18 +43,19 @@ def status(
         from refreeze.verbs.runs import status as read
 
         report = read(target, target_options=options)
+        begin_result()
         if as_json:
-            print(json.dumps(report.to_dict()))
+            print_json(report.to_dict())
             return
         if not report.runs:
-            print(f"No ingests in {target}.")
+            say(f"No ingests in {target}.")
         for run in report.runs:
             batches = f"{run.batches_done:,}/{count(run.batches_total, 'batch', 'batches')}"
             locked = ", at work" if run.locked else ""
             # Without a plan nobody knows how many batches there were, or which branch was meant.
             lost = run.state == "unfinished" and not run.batches_total
             done = "plan expired, begins anew" if lost else f"{batches}  branch {run.branch}"
-            print(
+            say(
                 f"{run.run_id}  {run.state}{locked}  {done}  {run.last_commit_at[:19]}  {run.source}"
             )
 
@@ -88,11 +91,12 @@ def publish(
             unsafe_target=unsafe_target,
             target_options=options,
         )
+        begin_result()
         if as_json:
-            print(json.dumps(report.to_dict()))
+            print_json(report.to_dict())
             return
         moved = ", on the tip that it has now" if report.rebased else ""
-        print(f"Published {report.run_id} on branch {report.branch}{moved}.")
-        print(f"Snapshot {report.snapshot_id}.")
+        say(f"Published {report.run_id} on branch {report.branch}{moved}.")
+        say(f"Snapshot {report.snapshot_id}.")
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
