@@ -17,9 +17,11 @@ __all__ = [
     "estimate_arrays",
     "ingest",
     "list_chunks",
+    "list_folders",
     "open_source",
     "origins",
     "publish",
+    "read_objects",
     "redact",
     "region_box",
     "remember_secrets",
@@ -78,6 +80,28 @@ def list_chunks(
 ) -> ChunkStream:
     """List the chunks of one array; see `refreeze.list_chunks`."""
 
+def read_objects(
+    store: Any,
+    path: str,
+    wanted: Sequence[tuple[str, int | None, str | None]],
+    *,
+    limit: int | None,
+    beside: str | None,
+    concurrency: int,
+) -> list[bytes | None]:
+    """Read objects by key, with size and ETag as listed; None where an object is not there.
+
+    ``beside`` is a key whose object tells whether the store's ETags are digests.
+    """
+
+def list_folders(
+    store: Any, path: str, folders: Sequence[tuple[str, Sequence[str]]], *, concurrency: int
+) -> list[tuple[list[str], list[str]]]:
+    """List the names of folders and objects below paths of an S3Store.
+
+    Each path comes with names of objects that are known to be there.
+    """
+
 def estimate_arrays(
     store: Any,
     path: str,
@@ -106,10 +130,12 @@ def ingest(
     groups: Sequence[GroupSpec],
     arrays: Sequence[ArraySpec],
     options: IngestOptions,
+    decoder: Callable[[bytes, bytes], object],
     progress: Callable[[dict[str, Any]], object] | None,
 ) -> str:
     """Ingests Zarr stores; see `refreeze.ingest`.
 
+    ``decoder`` raises if a chunk of the array with a metadata document cannot be decoded.
     Returns the report of the core as JSON.
     """
 

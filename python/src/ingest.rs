@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 use refreeze::ErrorKind;
 use refreeze::batch::EmptyChunks;
 use refreeze::commit::snapshot_id;
 use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::grid::piece::Piece;
 use refreeze::jobs::PublishJob;
-use refreeze::jobs::ingest::{Finish, IngestJob, JobArray, JobSource, Mode, ingest as run_ingest};
+use refreeze::jobs::ingest::{
+    Decoder, Finish, IngestJob, JobArray, JobSource, Mode, ingest as run_ingest,
+};
 use refreeze::plan::LimitOptions;
 use refreeze::progress::{OnProgress, Progress};
 use refreeze::target::TargetLocation;
@@ -189,7 +191,9 @@ pub(crate) struct IngestOptions {
 ///
 /// Returns the report of the core as JSON.
 #[pyfunction]
-#[pyo3(signature = (sources, target, *, source_urls, groups, arrays, options, progress))]
+#[pyo3(signature = (
+    sources, target, *, source_urls, groups, arrays, options, decoder, progress
+))]
 #[expect(clippy::too_many_arguments, reason = "the parts of one Python call, most by keyword")]
 pub(crate) fn ingest(
     py: Python<'_>,
@@ -199,6 +203,7 @@ pub(crate) fn ingest(
     groups: Vec<GroupSpec>,
     arrays: Vec<ArraySpec>,
     options: IngestOptions,
+    decoder: Py<PyAny>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
     let groups = groups
@@ -253,6 +258,7 @@ pub(crate) fn ingest(
             expect_count: options.expect_count,
             read_check: options.read_check,
         },
+        decoder: Some(self::decoder(decoder)),
         restart: options.restart,
         trust_target: options.unsafe_target,
     };
@@ -311,6 +317,16 @@ pub(crate) async fn interruptible<T>(
         outcome = work => outcome,
         () = stop(stopped) => Err(refreeze::Error::new(ErrorKind::Interrupted, "interrupted")),
     }
+}
+
+/// Calls `function` with a metadata document and a chunk; what it raises is what is wrong.
+fn decoder(function: Py<PyAny>) -> Decoder {
+    Decoder(Arc::new(move |document, chunk| {
+        Python::attach(|py| {
+            let (document, chunk) = (PyBytes::new(py, document), PyBytes::new(py, chunk));
+            function.call1(py, (document, chunk)).map(drop).map_err(|raised| raised.to_string())
+        })
+    }))
 }
 
 /// Calls `function` with a dictionary, not more often than [`PROGRESS_INTERVAL`] but for changes

@@ -7,6 +7,7 @@ mod contents;
 mod errors;
 mod ingest;
 mod listing;
+mod reading;
 mod region;
 mod runtime;
 mod shown;
@@ -24,6 +25,8 @@ mod _refreeze {
     use super::ingest::{ingest, publish, status};
     #[pymodule_export]
     use super::listing::{ChunkStream, estimate_arrays, list_chunks};
+    #[pymodule_export]
+    use super::reading::{list_folders, read_objects};
     #[pymodule_export]
     use super::region::region_box;
     #[pymodule_export]

@@ -19,7 +19,7 @@ pub(crate) use split::{SplitGrid, advance};
 
 use crate::grid::chunk_box::ChunkBox;
 use crate::grid::piece::Shift;
-use crate::list::ChunkColumns;
+use crate::list::{ChunkColumns, DanglingLinks};
 use crate::zarr::metadata::{ArrayLayout, ArrayNode};
 use crate::{Error, ErrorKind, Result};
 
@@ -31,6 +31,16 @@ pub enum EmptyChunks {
     Error,
     /// Treat the chunk as missing (it reads as the fill value).
     Skip,
+}
+
+/// A link that leads nowhere holds as little as an empty object.
+impl From<EmptyChunks> for DanglingLinks {
+    fn from(empty: EmptyChunks) -> Self {
+        match empty {
+            EmptyChunks::Error => Self::Error,
+            EmptyChunks::Skip => Self::Skip,
+        }
+    }
 }
 
 impl EmptyChunks {

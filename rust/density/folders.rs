@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::Density;
 use crate::error::chain;
 use crate::grid::chunk_box::ChunkBox;
-use crate::list::walk::{Meaning, kind, meaning};
+use crate::list::walk::{Kind, Meaning, kind_of, meaning};
 use crate::source::{LocalSource, is_absent, unreadable};
 use crate::zarr::metadata::ArrayNode;
 use crate::{Error, ErrorKind, Result};
@@ -95,7 +95,7 @@ impl Walk {
         *read += 1;
         for entry in entries {
             let entry = entry.map_err(|error| unreadable(folder, &error))?;
-            let Some(kind) = kind(&entry) else { continue };
+            let Kind::Of(kind) = kind_of(&entry) else { continue };
             let name = entry.file_name();
             let name = name.as_encoded_bytes();
             let (array, region) = (&self.array, &self.region);

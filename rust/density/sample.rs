@@ -236,7 +236,13 @@ impl Sampler {
         max_keys: u32,
     ) -> Result<Inspected, Stop> {
         let Context { keys, region, .. } = &self.context;
-        let request = PageRequest { prefix: keys.prefix(), start_after: after, token, max_keys };
+        let request = PageRequest {
+            prefix: keys.prefix(),
+            start_after: after,
+            token,
+            max_keys,
+            grouped: false,
+        };
         match self.fetcher.page(request).await {
             Ok(page) => Ok(inspect(page, keys, region, after)?),
             Err(error) if error.kind == PageErrorKind::Unsupported => Err(Stop::Untrusted),

@@ -7,6 +7,7 @@
 
 pub mod array_keys;
 pub mod by_token;
+mod folders;
 pub(crate) mod in_memory;
 pub mod limit;
 mod lister;
@@ -27,6 +28,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 pub use crate::source::page::PAGE_SIZE;
 use array_keys::ArrayKeys;
+pub use folders::{Folder, FolderRequest, list_folders};
 use limit::ConcurrencyLimit;
 pub use lister::Lister;
 pub use paging::{ScanOptions, ScanPage};
@@ -35,6 +37,7 @@ pub use records::{ChunkColumns, chunk_schema};
 use records::{ChunkRecords, RecordLayout};
 use stats::update;
 pub use stats::{ListStats, SharedStats, stats_of};
+pub use wanted::DanglingLinks;
 use wanted::Wanted;
 
 use crate::grid::chunk_box::ChunkBox;
@@ -61,13 +64,21 @@ pub struct ListOptions {
     /// On a local file system folders are then read one after the other, and the names of a folder
     /// are in memory together.
     pub ordered: bool,
+    /// Only a local file system has such.
+    pub dangling_links: DanglingLinks,
 }
 
 impl ListOptions {
     /// At most `concurrency` requests in flight.
     #[must_use]
     pub fn new(concurrency: usize) -> Self {
-        Self { limit: ConcurrencyLimit::new(concurrency), paths: None, flat: false, ordered: false }
+        Self {
+            limit: ConcurrencyLimit::new(concurrency),
+            paths: None,
+            flat: false,
+            ordered: false,
+            dangling_links: DanglingLinks::default(),
+        }
     }
 }
 
@@ -100,7 +111,8 @@ pub fn list_chunks(
     let encoding = array.layout.encoding();
     let layout = RecordLayout::new(array.layout.ndim(), encoding, options.paths, options.flat)?;
     let schema = Arc::clone(layout.schema());
-    let wanted = Wanted { array: array.clone(), region, layout: Arc::new(layout) };
+    let dangling_links = options.dangling_links;
+    let wanted = Wanted { array: array.clone(), region, layout: Arc::new(layout), dangling_links };
     let stats = SharedStats::default();
     let batches = match Lister::of(source) {
         _ if array.layout.ndim() == 0 => scalar(source.clone(), wanted, Arc::clone(&stats)),
@@ -124,7 +136,11 @@ fn scalar(
     stats: SharedStats,
 ) -> BoxStream<'static, Result<RecordBatch>> {
     futures::stream::once(async move {
-        let found = source.head(&wanted.array.source_key(&[])).await?;
+        let key = wanted.array.source_key(&[]);
+        let found = match &source {
+            Source::Local(folder) => walk::chunk(&folder.path(&key), &wanted, &stats, &key)?,
+            source => source.head(&key).await?,
+        };
         let mut records = wanted.records();
         if let Some(info) = &found {
             records.push(&[], info.size, info.last_modified, info.e_tag.as_deref());

@@ -7,8 +7,8 @@ use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{TimestampMicrosecondType, UInt32Type, UInt64Type};
 use arrow_array::{
-    ArrayRef, FixedSizeListArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray,
-    UInt32Array, UInt64Array,
+    ArrayRef, FixedSizeListArray, RecordBatch, RecordBatchOptions, StringArray,
+    TimestampMicrosecondArray, UInt32Array, UInt64Array,
 };
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 
@@ -176,6 +176,8 @@ pub struct ChunkColumns<'a> {
     pub sizes: &'a [u64],
     /// Microseconds since 1970-01-01 UTC.
     pub last_modified: &'a [i64],
+    /// As the service gave them.
+    pub e_tags: &'a StringArray,
 }
 
 impl<'a> ChunkColumns<'a> {
@@ -198,6 +200,7 @@ impl<'a> ChunkColumns<'a> {
                     .column_by_name("last_modified")?
                     .as_primitive_opt::<TimestampMicrosecondType>()?
                     .values(),
+                e_tags: batch.column_by_name("e_tag")?.as_string_opt()?,
             })
         };
         view().ok_or_else(|| {
@@ -227,6 +230,7 @@ mod tests {
         assert_eq!(columns.coords, [1, 2, 3, 4]);
         assert_eq!(columns.sizes, [10, 20]);
         assert_eq!(columns.last_modified, [77, 78]);
+        assert_eq!(columns.e_tags.iter().collect::<Vec<_>>(), [Some("\"tag\""), None]);
     }
 
     #[test]

@@ -15,6 +15,10 @@ pub struct ListStats {
     pub foreign_keys: u64,
     /// One of those.
     pub foreign_example: Option<String>,
+    /// Symbolic links under keys of chunks that lead nowhere, and were taken as missing chunks.
+    pub dangling_links: u64,
+    /// One of those.
+    pub dangling_example: Option<String>,
     /// Requests sent again after a failure.
     pub retries: u64,
     /// What a user should know about the server.
@@ -31,6 +35,8 @@ impl ListStats {
             chunks: self.chunks - earlier.chunks,
             foreign_keys: self.foreign_keys - earlier.foreign_keys,
             foreign_example: self.foreign_example.clone(),
+            dangling_links: self.dangling_links - earlier.dangling_links,
+            dangling_example: self.dangling_example.clone(),
             retries: self.retries - earlier.retries,
             warnings: self.warnings.iter().skip(earlier.warnings.len()).cloned().collect(),
         }
@@ -44,6 +50,9 @@ impl ListStats {
         self.foreign_keys += other.foreign_keys;
         self.foreign_example =
             self.foreign_example.take().or_else(|| other.foreign_example.clone());
+        self.dangling_links += other.dangling_links;
+        self.dangling_example =
+            self.dangling_example.take().or_else(|| other.dangling_example.clone());
         self.retries += other.retries;
         for warning in &other.warnings {
             if !self.warnings.contains(warning) {

@@ -19,13 +19,13 @@ use tokio::sync::mpsc;
 use super::array_keys::ArrayKeys;
 use super::records::ChunkRecords;
 use super::stats::{SharedStats, update};
-use super::wanted::Wanted;
+use super::wanted::{DanglingLinks, Wanted};
 use crate::grid::chunk_box::ChunkBox;
 use crate::source::page::PAGE_SIZE;
-use crate::source::{LocalSource, is_absent, unreadable};
+use crate::source::{LocalSource, ObjectInfo, is_absent, no_file, unreadable};
 use crate::zarr::key::{ChunkKeyForm, ChunkKeySeparator};
 use crate::zarr::metadata::ArrayNode;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Folders read at a time, at most; more than there are cores, for file systems on a network.
 const MOST_WORKERS: usize = 16;
@@ -204,13 +204,20 @@ impl Walk<'_> {
     ) -> std::result::Result<(), Stopped> {
         let name = entry.file_name();
         let name = name.as_encoded_bytes();
-        let Some(kind) = kind(entry) else { return Ok(()) };
         let Wanted { array, region, .. } = self.wanted;
+        let kind = match kind_of(entry) {
+            Kind::Of(kind) => kind,
+            Kind::Gone => return Ok(()),
+            Kind::Dangling => return self.dangling(folder, entry, name),
+        };
         match meaning(array, region, folder.below_lead, &folder.coords, name, kind.is_dir()) {
             Meaning::Folder(coords) => {
                 let below = Folder { path: entry.path(), coords, below_lead: true };
                 lock(&self.queue).folders.push_back(below);
                 self.changed.notify_one();
+            }
+            Meaning::Chunk(_) if !kind.is_file() => {
+                return Err(Stopped::Failed(no_file(&entry.path())));
             }
             Meaning::Chunk(coords) => match LocalSource::info(&entry.path()) {
                 Ok(Some(info)) => {
@@ -238,19 +245,111 @@ impl Walk<'_> {
         update(self.stats, |stats| {
             stats.keys_listed += 1;
             stats.foreign_keys += 1;
-            let shown = path.strip_prefix(&self.root).unwrap_or(path);
-            stats.foreign_example.get_or_insert_with(|| shown.display().to_string());
+            stats.foreign_example.get_or_insert_with(|| self.shown(path));
         });
+    }
+
+    /// A path relative to the source.
+    fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
+    }
+
+    /// A link that leads nowhere, where a chunk or a folder of chunks of the region may be.
+    fn dangling(
+        &self,
+        folder: &Folder,
+        entry: &DirEntry,
+        name: &[u8],
+    ) -> std::result::Result<(), Stopped> {
+        let path = entry.path();
+        let Wanted { array, region, .. } = self.wanted;
+        let as_what =
+            |is_dir| meaning(array, region, folder.below_lead, &folder.coords, name, is_dir);
+        match (as_what(false), as_what(true)) {
+            (Meaning::Chunk(_), _) | (_, Meaning::Folder(_)) => {
+                skip_dangling(&path, self.wanted, self.stats, || self.shown(&path))
+                    .map_err(Stopped::Failed)?;
+            }
+            (Meaning::Outside, _) | (_, Meaning::Outside) => {}
+            _ => self.foreign(&path),
+        }
+        Ok(())
     }
 }
 
-/// The type of an entry, through links; `None` for what is gone or dangling.
-pub(crate) fn kind(entry: &DirEntry) -> Option<FileType> {
-    let kind = entry.file_type().ok()?;
-    if kind.is_symlink() {
-        return Some(std::fs::metadata(entry.path()).ok()?.file_type());
+/// Size and time of the one chunk of a scalar.
+pub(super) fn chunk(
+    path: &Path,
+    wanted: &Wanted,
+    stats: &SharedStats,
+    key: &str,
+) -> Result<Option<ObjectInfo>> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => Err(no_file(path)),
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied && path.is_symlink() => {
+            skip_dangling(path, wanted, stats, || key.to_owned())?;
+            Ok(None)
+        }
+        _ => LocalSource::info(path),
     }
-    Some(kind)
+}
+
+/// Counts a chunk that cannot be reached as missing, if that is wanted.
+fn skip_dangling(
+    path: &Path,
+    wanted: &Wanted,
+    stats: &SharedStats,
+    shown: impl FnOnce() -> String,
+) -> Result<()> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(unreadable(path, &error));
+        }
+        _ => {}
+    }
+    if wanted.dangling_links == DanglingLinks::Error {
+        return Err(Error::new(
+            ErrorKind::UnsupportedArray,
+            format!(
+                "a chunk of array {} cannot be reached: {} is a symbolic link that leads nowhere",
+                wanted.array.path,
+                path.display()
+            ),
+        )
+        .with_hint(
+            "fetch what it stands for (git annex get), or take such chunks as missing with \
+             --empty-chunks skip",
+        ));
+    }
+    update(stats, |stats| {
+        stats.keys_listed += 1;
+        stats.dangling_links += 1;
+        stats.dangling_example.get_or_insert_with(shown);
+    });
+    Ok(())
+}
+
+/// What an entry of a folder is, through links.
+pub(crate) enum Kind {
+    Of(FileType),
+    /// Since it was listed.
+    Gone,
+    /// A link that leads nowhere, or back to itself.
+    Dangling,
+}
+
+/// What an entry of a folder is. One that may not be looked at is a folder or a file by what is
+/// said when it is read.
+pub(crate) fn kind_of(entry: &DirEntry) -> Kind {
+    let Ok(kind) = entry.file_type() else { return Kind::Gone };
+    if !kind.is_symlink() {
+        return Kind::Of(kind);
+    }
+    match std::fs::metadata(entry.path()) {
+        Ok(metadata) => Kind::Of(metadata.file_type()),
+        Err(_) if entry.path().is_symlink() => Kind::Dangling,
+        Err(_) => Kind::Gone,
+    }
 }
 
 /// What a name in a folder of the array is.

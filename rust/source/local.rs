@@ -10,6 +10,7 @@ use bytes::Bytes;
 use icechunk::ObjectStoreConfig;
 
 use super::ObjectInfo;
+use super::object::too_large;
 use crate::error::chain;
 use crate::{Error, ErrorKind, Result};
 
@@ -69,15 +70,38 @@ impl LocalSource {
         }
     }
 
-    pub(super) async fn get(&self, key: &str) -> Result<Option<Bytes>> {
+    /// The bytes of a file, unless there are more than `limit`; `None` when it is not there or a
+    /// folder.
+    pub(super) async fn read(&self, key: &str, limit: u64) -> Result<Option<Bytes>> {
         let path = self.path(key);
-        let read = tokio::task::spawn_blocking(move || match std::fs::read(&path) {
-            Ok(bytes) => Ok(Some(Bytes::from(bytes))),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(unreadable(&path, &error)),
+        let read = tokio::task::spawn_blocking(move || {
+            let metadata = match std::fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => return Ok(None),
+                Ok(metadata) => metadata,
+                Err(error) if is_absent(&error) && !path.is_symlink() => return Ok(None),
+                Err(error) => return Err(unreadable(&path, &error)),
+            };
+            if !metadata.is_file() {
+                // Opening a pipe would wait for its other end.
+                return Err(no_file(&path));
+            }
+            if metadata.len() > limit {
+                return Err(too_large(&path.display().to_string(), metadata.len(), limit));
+            }
+            let bytes = std::fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+            Ok(Some(Bytes::from(bytes)))
         });
         read.await.map_err(|error| Error::new(ErrorKind::Listing, chain(&error)))?
     }
+}
+
+/// The error for what is neither a file nor a folder.
+pub(crate) fn no_file(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::Listing,
+        format!("{} is a named pipe, socket or device, not a file", path.display()),
+    )
+    .with_hint("remove it from the store")
 }
 
 pub(crate) fn is_absent(error: &io::Error) -> bool {
@@ -126,7 +150,8 @@ mod tests {
         let source = LocalSource::new(dir.path()).unwrap();
         assert_eq!(LocalSource::info(&source.path("nothing")).unwrap(), None);
         assert_eq!(LocalSource::info(&source.path("")).unwrap(), None);
-        assert_eq!(source.get("nothing").await.unwrap(), None);
+        assert_eq!(source.read("nothing", u64::MAX).await.unwrap(), None);
+        assert_eq!(source.read("", u64::MAX).await.unwrap(), None);
         assert!(LocalSource::new("relative").is_err());
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod credentials;
 mod echo;
 mod local;
 mod memory;
+mod object;
 pub mod page;
 mod page_error;
 pub mod retry;
@@ -14,14 +15,15 @@ mod s3;
 pub mod transport;
 pub mod xml;
 
-use bytes::Bytes;
 use icechunk::ObjectStoreConfig;
 use icechunk::config::Credentials;
 
 pub use credentials::checked;
 pub use local::LocalSource;
-pub(crate) use local::{is_absent, unreadable};
+pub(crate) use local::{is_absent, no_file, unreadable};
 pub use memory::{MemoryObject, MemorySource};
+pub use object::{Accept, AcceptFn, Expected};
+pub(crate) use object::{digest_of_tag, md5};
 pub use s3::{S3Settings, S3Source};
 
 use crate::{Error, ErrorKind, Result};
@@ -69,19 +71,6 @@ impl Source {
             Self::S3(source) => source.head(key).await,
             Self::Local(source) => LocalSource::info(&source.path(key)),
             Self::Memory(source) => Ok(source.head(key)),
-        }
-    }
-
-    /// The bytes of one object; `None` when it is not there.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Access`] or [`ErrorKind::Listing`].
-    pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
-        match self {
-            Self::S3(source) => source.get(key).await,
-            Self::Local(source) => source.get(key).await,
-            Self::Memory(_) => Err(not_in_memory()),
         }
     }
 

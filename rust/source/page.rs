@@ -34,6 +34,9 @@ pub struct Page {
     pub buf: Bytes,
     /// The objects, in the order in which the service gave them.
     pub entries: Vec<PageEntry>,
+    /// Where the folders are in the page's buffer, each with its final slash; only of a request for
+    /// one level of keys.
+    pub folders: Vec<Range<u32>>,
     /// Whether the service says that there is more.
     pub truncated: bool,
     /// With what to ask for the next page.
@@ -64,6 +67,11 @@ impl Page {
     /// The `ETag` of entry `index` as the service gave it; empty when there is none.
     pub fn e_tag(&self, index: usize) -> &[u8] {
         self.entries.get(index).map_or(&[], |entry| self.text(&entry.e_tag))
+    }
+
+    /// The folders of the page: common prefixes of keys, with their final slashes.
+    pub fn folders(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.folders.iter().map(|range| self.text(range))
     }
 
     /// The first and the last key.
@@ -103,15 +111,20 @@ impl Page {
             .entries
             .iter()
             .map(|entry| self.text(&entry.key).len() + self.text(&entry.e_tag).len());
+        let folders: usize = self.folders().map(<[u8]>::len).sum();
         let mut builder = PageBuilder {
-            buf: Vec::with_capacity(texts.sum()),
+            buf: Vec::with_capacity(texts.sum::<usize>() + folders),
             entries: Vec::with_capacity(self.entries.len()),
+            folders: Vec::with_capacity(self.folders.len()),
         };
         for entry in &self.entries {
             let (key, e_tag) = (self.text(&entry.key), self.text(&entry.e_tag));
             if !builder.push(key, entry.size, entry.last_modified, e_tag) {
                 return (self, Bytes::new());
             }
+        }
+        if !self.folders().all(|folder| builder.push_folder(folder)) {
+            return (self, Bytes::new());
         }
         let page = builder.finish(self.truncated, self.next_token);
         (Self { echo: self.echo, found_start: self.found_start, ..page }, self.buf)
@@ -135,11 +148,13 @@ pub struct PageRequest<'a> {
     pub token: Option<&'a str>,
     /// At most so many keys.
     pub max_keys: u32,
+    /// Only one level: of keys with a further `/` behind the prefix, the folders that they are in.
+    pub grouped: bool,
 }
 
 impl Default for PageRequest<'_> {
     fn default() -> Self {
-        Self { prefix: "", start_after: None, token: None, max_keys: 1_000 }
+        Self { prefix: "", start_after: None, token: None, max_keys: 1_000, grouped: false }
     }
 }
 
@@ -216,6 +231,7 @@ pub trait PageSource: Send + Sync {
 pub struct PageBuilder {
     buf: Vec<u8>,
     entries: Vec<PageEntry>,
+    folders: Vec<Range<u32>>,
 }
 
 impl PageBuilder {
@@ -237,11 +253,21 @@ impl PageBuilder {
         true
     }
 
+    /// Adds a folder, which ends in `/`; false as [`push`](Self::push).
+    pub fn push_folder(&mut self, folder: &[u8]) -> bool {
+        let ends = [0, folder.len()].map(|length| u32::try_from(self.buf.len() + length));
+        let [Ok(start), Ok(end)] = ends else { return false };
+        self.buf.extend_from_slice(folder);
+        self.folders.push(start..end);
+        true
+    }
+
     /// The finished page.
     pub fn finish(self, truncated: bool, next_token: Option<String>) -> Page {
         Page {
             buf: self.buf.into(),
             entries: self.entries,
+            folders: self.folders,
             truncated,
             next_token,
             ..Page::default()
@@ -258,6 +284,7 @@ mod tests {
         let mut builder = PageBuilder::default();
         assert!(builder.push(b"a/c/0", 5, 7, b"\"x\""));
         assert!(builder.push(b"a/c/1", 6, 8, b""));
+        assert!(builder.push_folder(b"a/c/2/"));
         let page = builder.finish(true, Some("next".to_owned()));
         assert_eq!(page.keys().collect::<Vec<_>>(), [b"a/c/0", b"a/c/1"]);
         assert_eq!((page.e_tag(0), page.e_tag(1)), (b"\"x\"".as_slice(), b"".as_slice()));
@@ -274,11 +301,13 @@ mod tests {
                     ..entry.clone()
                 })
                 .collect(),
+            folders: page.folders.iter().map(|range| range.start + 5..range.end + 5).collect(),
             echo: Some(b"a".to_vec()),
             ..page.clone()
         };
         let (compact, buf) = spread.compacted();
-        assert_eq!((compact.keys().map(<[u8]>::to_vec).collect(), buf.len()), (keys, 18));
+        assert_eq!((compact.keys().map(<[u8]>::to_vec).collect(), buf.len()), (keys, 24));
+        assert_eq!(compact.folders().collect::<Vec<_>>(), [b"a/c/2/"]);
         assert_eq!((compact.entries, compact.buf), (page.entries, page.buf));
         assert_eq!((compact.truncated, compact.next_token.as_deref()), (true, Some("next")));
         assert_eq!(compact.echo.as_deref(), Some(b"a".as_slice()));

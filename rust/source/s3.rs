@@ -23,9 +23,10 @@ use object_store::{
 use super::ObjectInfo;
 use super::credentials::check;
 use super::echo::Echo;
+use super::object::{Body, Failure};
 use super::page::{Page, PageError, PageErrorKind, PageRequest, PageSource};
 use super::transport::Transport;
-use super::xml::connector::{PageConnector, PageParser, Probe};
+use super::xml::connector::{Answer, PageConnector, PageParser, Probe};
 use super::xml::fetch::list_page;
 use crate::error::{SOURCE_ACCESS_HINT, chain, redirected, refused};
 use crate::source::retry::RetryPolicy;
@@ -263,12 +264,45 @@ impl S3Source {
         read.await.map(|_| ()).map_err(|error| self.error("read", key, &error))
     }
 
-    pub(super) async fn get(&self, key: &str) -> Result<Option<Bytes>> {
-        let read = async { self.objects.get(&self.path(key)?).await?.bytes().await };
+    /// Reads an object once, unless it is longer than `limit`; `None` when it is not there.
+    pub(super) async fn read_once(&self, key: &str, limit: u64) -> Result<Option<Body>, Failure> {
+        let answer = Arc::new(Answer::default());
+        let read = async {
+            let mut options = GetOptions::default();
+            options.extensions.insert(Arc::clone(&answer));
+            let found = self.lister.get_opts(&self.path(key)?, options).await?;
+            let (size, e_tag) = (found.meta.size, found.meta.e_tag.clone());
+            let bytes = if size > limit { Bytes::new() } else { found.bytes().await? };
+            Ok((size, e_tag, bytes))
+        };
         match read.await {
-            Ok(bytes) => Ok(Some(bytes)),
+            Ok((size, _, _)) if size > limit => Err(Failure::TooLarge(size)),
+            Ok((size, e_tag, bytes)) => {
+                if bytes.len() as u64 != size {
+                    let text = format!("{} of {size} bytes came", bytes.len());
+                    return Err(PageError::new(PageErrorKind::Transient, text).into());
+                }
+                let e_tag = e_tag.filter(|_| !answer.tag_is_no_digest());
+                Ok(Some(Body { bytes, e_tag }))
+            }
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.error("read", key, &error)),
+            Err(error) => Err(object_error(&error, answer.status()).into()),
+        }
+    }
+
+    /// The error of a read, of which asking again is of no use.
+    pub(super) fn unreadable(&self, key: &str, error: &PageError) -> Error {
+        let url = format!("s3://{}/{}", self.settings.bucket, self.key(key));
+        let message = format!("cannot read {url}: {}", error.message);
+        match error.kind {
+            PageErrorKind::AccessDenied => {
+                Error::new(ErrorKind::Access, message).with_hint(SOURCE_ACCESS_HINT)
+            }
+            PageErrorKind::Redirected => {
+                Error::new(ErrorKind::Listing, message).of_redirection("source")
+            }
+            _ => Error::new(ErrorKind::Listing, message)
+                .with_hint("check the endpoint and the network, then run the same command again"),
         }
     }
 
@@ -346,7 +380,11 @@ impl PageSource for S3Source {
             let page = list_page(self.lister.as_ref(), request, &probe)
                 .await
                 .map_err(|error| page_error(&error, probe.status()))?;
-            if self.echo.answers(&request, &page) {
+            if !request.grouped && page.folders().len() > 0 {
+                // What lies in them would go unnoticed.
+                let what = "the server puts keys together in folders without being asked";
+                Err(PageError::new(PageErrorKind::Fatal, what))
+            } else if self.echo.answers(&request, &page) {
                 Ok(page)
             } else {
                 let what = "the server sent the answer to another request (its StartAfter differs)";
@@ -374,6 +412,23 @@ fn page_error(error: &object_store::Error, status: Option<u16>) -> PageError {
         None if refused(error) => PageErrorKind::AccessDenied,
         None if redirected(error) => PageErrorKind::Redirected,
         None => PageErrorKind::Transient,
+    };
+    PageError::new(kind, chain(error))
+}
+
+/// What can be done about a failed read of an object.
+fn object_error(error: &object_store::Error, status: Option<u16>) -> PageError {
+    let kind = match (status, error) {
+        (_, object_store::Error::InvalidPath { .. }) => PageErrorKind::Fatal,
+        _ if refused(error) => PageErrorKind::AccessDenied,
+        _ if redirected(error) => PageErrorKind::Redirected,
+        // Broken off, or without what every answer has; asking again may help.
+        (None | Some(200..=299 | 408 | 500..), _) if status != Some(503) => {
+            PageErrorKind::Transient
+        }
+        (Some(401 | 403), _) => PageErrorKind::AccessDenied,
+        (Some(429 | 503), _) => PageErrorKind::Throttled,
+        _ => PageErrorKind::Fatal,
     };
     PageError::new(kind, chain(error))
 }

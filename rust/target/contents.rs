@@ -6,9 +6,9 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use icechunk::Repository;
 use icechunk::format::manifest::ChunkPayload;
-use icechunk::format::{ByteRange, Path, SnapshotId};
-use icechunk::session::get_chunk;
+use icechunk::format::{Path, SnapshotId};
 
+use super::payload::Payloads;
 use crate::error::TargetContext as _;
 use crate::format::node_path;
 use crate::format::session::session_at;
@@ -60,7 +60,7 @@ pub async fn native_chunks(
     let reading = || format!("read array {path}");
     let session = session_at(repository, snapshot);
     let node = node_path(path)?;
-    let mut coords = Vec::new();
+    let mut payloads = Vec::new();
     {
         let chunks = session.array_chunk_iterator(&node).await;
         let mut chunks = std::pin::pin!(chunks);
@@ -71,15 +71,17 @@ pub async fn native_chunks(
                     format!("array {path} has references, not copied chunks"),
                 ));
             }
-            coords.push(chunk.coord);
+            payloads.push((chunk.coord.0, chunk.payload));
         }
     }
-    let (session, node) = (&session, &node);
-    futures::stream::iter(coords)
-        .map(|coord| async move {
-            let reader = session.get_chunk_reader(node, &coord, &ByteRange::ALL).await;
-            let bytes = get_chunk(reader.doing(reading)?).await.doing(reading)?;
-            Ok((coord.0, bytes.unwrap_or_default()))
+    let reader = &Payloads::of(repository, snapshot);
+    futures::stream::iter(payloads)
+        .map(|(coords, payload)| async move {
+            let bytes = reader.read(path, &coords, payload).await?.ok_or_else(|| {
+                let text = format!("chunk {coords:?} of array {path} is of an unknown kind");
+                Error::new(ErrorKind::Target, text)
+            })?;
+            Ok((coords, bytes))
         })
         .buffer_unordered(CONCURRENT_READS)
         .try_collect()

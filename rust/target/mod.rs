@@ -9,6 +9,7 @@ pub mod container;
 mod contents;
 mod leftovers;
 pub mod origin;
+mod payload;
 mod probe;
 mod storage;
 

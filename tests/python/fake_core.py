@@ -70,6 +70,7 @@ class FakeCore:
         groups: Sequence[Any],
         arrays: Sequence[ArraySpec],
         options: IngestOptions,
+        decoder: Any,  # noqa: ARG002 (of the core)
         progress: Any,
     ) -> str:
         repository = self.repositories.setdefault(target.url, Repository())

@@ -86,6 +86,7 @@ impl Scenario {
             },
             message: None,
             finish: Finish::default(),
+            decoder: None,
             restart: false,
             trust_target: false,
         }

@@ -10,12 +10,12 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     import zarr
 
-__all__ = ["decoded_values", "encoded_chunks", "with_shape"]
+__all__ = ["check_chunk", "decoded_box", "decoded_values", "encoded_chunks", "with_shape"]
 
 
 def with_shape(document: bytes, shape: tuple[int, ...]) -> bytes:
@@ -38,8 +38,31 @@ def encoded_chunks(document: bytes, values: np.ndarray[Any, Any]) -> dict[tuple[
     return {_coordinates(key): buffer.to_bytes() for key, buffer in store.items()}
 
 
+def check_chunk(document: bytes, chunk: bytes) -> None:
+    """Decode one chunk (shard), and raise whatever its codecs do if they cannot.
+
+    Parameters
+    ----------
+    document
+        Version 3 metadata of the array.
+    chunk
+        Its bytes, as stored.
+    """
+    shape = json.loads(document)["chunk_grid"]["configuration"]["chunk_shape"]
+    decoded_values(with_shape(document, tuple(shape)), {(0,) * len(shape): chunk})
+
+
 def decoded_values(document: bytes, chunks: Mapping[tuple[int, ...], bytes]) -> Any:
     """Decode an array's chunks; missing ones are the fill value."""
+    return decoded_box(document, chunks, [(0, length) for length in json.loads(document)["shape"]])
+
+
+def decoded_box(
+    document: bytes,
+    chunks: Mapping[tuple[int, ...], bytes],
+    box: Sequence[tuple[int, int]],
+) -> Any:
+    """Decode a box of an array, start and stop along each dimension in elements."""
     from zarr.core.buffer import default_buffer_prototype
 
     buffer = default_buffer_prototype().buffer
@@ -49,7 +72,8 @@ def decoded_values(document: bytes, chunks: Mapping[tuple[int, ...], bytes]) -> 
     }
     import numpy as np
 
-    return np.asarray(_opened(document, store)[...])
+    place = tuple(slice(*bounds) for bounds in box)
+    return np.asarray(_opened(document, store)[place])
 
 
 def _opened(document: bytes, store: dict[str, Any]) -> zarr.Array[Any]:

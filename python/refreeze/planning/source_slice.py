@@ -16,15 +16,15 @@ from refreeze.metadata.chunk_codec import with_shape
 from refreeze.metadata.dimensions import GriddedArray, alignment, arrays_of_metadata, check_known
 from refreeze.metadata.specs import ArraySpec, Piece
 from refreeze.metadata.time_units import TIME_ATTRIBUTES
-from refreeze.metadata.zarr_reader import read_box
+from refreeze.metadata.values import read_box
 from refreeze.runtime.interruption import interruptible
-from refreeze.stores.resolve import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from refreeze.metadata.region import SliceBounds
     from refreeze.metadata.selection import SourceMetadata
+    from refreeze.stores.resolve import Source
 
 __all__ = [
     "Box",
@@ -148,11 +148,7 @@ class Cut:
 
     def values(self) -> Any:
         """Read the elements as they are stored."""
-        source = self.store.source
-        below = self.spec.source_path
-        path = "/".join(part for part in (source.path, below) if part)
-        url = f"{source.url.rstrip('/')}/{below}".rstrip("/")
-        return interruptible(read_box, Source(url, source.store, path), self.elements)
+        return interruptible(read_box, self.store.source, self.spec, self.elements)
 
 
 def check_dimensions(stores: Iterable[Store], dimensions: Iterable[str]) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from refreeze.exceptions import MismatchError, TargetNotFoundError
-from refreeze.metadata.chunk_codec import decoded_values
+from refreeze.exceptions import MismatchError, TargetError, TargetNotFoundError
+from refreeze.metadata.chunk_codec import check_chunk, decoded_values
 from refreeze.planning.compatibility import check_agreement, check_inherited_units
 from refreeze.planning.source_slice import attributes_of
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from refreeze.planning.source_slice import Cut, Store
+
+_ATTEMPTS = 3
 
 __all__ = ["Standing", "Target", "check_region_of", "located"]
 
@@ -144,7 +146,26 @@ class Standing:
     @cached_property
     def values(self) -> Any:
         """What the native chunks hold, as stored."""
-        return decoded_values(self.document, self.chunks)
+        chunks = self.chunks
+        for _ in range(_ATTEMPTS):
+            try:
+                return decoded_values(self.document, chunks)
+            except Exception as error:  # noqa: BLE001 whatever a codec raises of bytes that are wrong
+                failure = error
+            chunks = self.target.chunks(self.path)
+        for at, chunk in chunks.items():
+            try:
+                check_chunk(self.document, chunk)
+            except Exception as error:
+                raise self._undecodable(f"chunk {list(at)} of ", error) from error
+        raise self._undecodable("", failure) from failure
+
+    def _undecodable(self, chunk: str, error: Exception) -> TargetError:
+        return TargetError(
+            f"{chunk}array {self.path} in {self.target.url} cannot be decoded: "
+            f"{type(error).__name__}: {one_line(error)}",
+            "the repository's file is damaged, or its codec is not installed",
+        )
 
     def agreement(self) -> list[str]:
         """Check metadata but for lengths; return harmless differences."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from refreeze.stores.resolve import Source
 
-__all__ = ["LARGEST_DOCUMENT", "Folder", "Reader"]
+__all__ = ["LARGEST_DOCUMENT", "Folder", "ListedChunk", "Reader"]
 
 LARGEST_DOCUMENT = 64_000_000
 """Bytes of a metadata document, unless a caller allows more."""
@@ -39,6 +40,18 @@ class Folder:
     objects: list[str]
 
 
+@dataclass(frozen=True)
+class ListedChunk:
+    """A chunk as a listing told of it."""
+
+    key: str
+    """Relative to the source."""
+    size: int
+    """Bytes."""
+    e_tag: str | None
+    """As the service gave it."""
+
+
 class Reader:
     """Reads objects of a source; paths and keys are relative to it.
 
@@ -50,8 +63,11 @@ class Reader:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        local = type(source.store).__name__ == "LocalStore"
-        self._store = _LocalFolder(source) if local else _ObjectStore(source)
+        # The kinds of which the core knows how to prove what they say, and the others.
+        readers: dict[str, type[_LocalFolder | _Bucket]]
+        readers = {"LocalStore": _LocalFolder, "S3Store": _Bucket}
+        self._store = readers.get(type(source.store).__name__, _ObjectStore)(source)
+        self._found: dict[str, list[str]] = {}
 
     def documents(
         self, keys: Sequence[str], *, limit: int = LARGEST_DOCUMENT
@@ -77,7 +93,31 @@ class Reader:
         AccessError, ListingError
             The store refuses or fails; names the key.
         """
-        return self._all(partial(self._store.read, limit=limit), keys)
+        names = ["/".join(_components(key)) for key in keys]
+        read = self._store.documents(names, limit)
+        for name, document in zip(names, read, strict=True):
+            if document is not None:
+                folder, _, last = name.rpartition("/")
+                self._found.setdefault(folder, []).append(last)
+        return read
+
+    def chunks(self, chunks: Sequence[ListedChunk], beside: str) -> list[bytes]:
+        """Read objects that were listed, many at a time.
+
+        Parameters
+        ----------
+        chunks
+            What they are by their listing; what is read has the same length and, where that is
+            one, digest.
+        beside
+            Key of another object, whose ETag tells whether those of this store are digests.
+
+        Raises
+        ------
+        AccessError, ListingError
+            The store refuses or fails, or gives something else than was listed; names the key.
+        """
+        return self._store.chunks(chunks, beside)
 
     def folder(self, path: str) -> Folder:
         """List what lies directly below a path; nothing, if there is no such folder.
@@ -85,13 +125,67 @@ class Reader:
         Raises
         ------
         AccessError, ListingError
-            The store refuses or fails; names the path.
+            The store refuses or fails, or its listing lacks an object that `documents` has found;
+            names the path.
         """
         return self.folders([path])[0]
 
     def folders(self, paths: Sequence[str]) -> list[Folder]:
         """List several folders at a time; see `folder`."""
-        return self._all(self._store.folder, paths)
+        names = ["/".join(_components(path)) for path in paths]
+        return self._store.folders([(name, self._found.get(name, [])) for name in names])
+
+
+class _Bucket:
+    """A bucket, listed and read by the core."""
+
+    def __init__(self, source: Source) -> None:
+        from refreeze import _refreeze
+
+        self._core = _refreeze
+        self._path = source.path
+        self._store = _refreeze.open_source(source.store, source.path)
+
+    def documents(self, keys: Sequence[str], limit: int) -> list[bytes | None]:
+        wanted = [(key, None, None) for key in keys]
+        return self._core.read_objects(
+            self._store, self._path, wanted, limit=limit, beside=None, concurrency=_READERS
+        )
+
+    def chunks(self, chunks: Sequence[ListedChunk], beside: str) -> list[bytes]:
+        wanted = [(chunk.key, chunk.size, chunk.e_tag) for chunk in chunks]
+        read = self._core.read_objects(
+            self._store, self._path, wanted, limit=None, beside=beside, concurrency=_READERS
+        )
+        # Of what was listed, an absence is an error.
+        return [chunk or b"" for chunk in read]
+
+    def folders(self, folders: Sequence[tuple[str, list[str]]]) -> list[Folder]:
+        found = self._core.list_folders(self._store, self._path, folders, concurrency=_READERS)
+        return [Folder(names, objects) for names, objects in found]
+
+
+class _OneByOne:
+    """A store that is asked for one thing at a time, by several threads."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def read(self, key: str, limit: int) -> bytes | None:
+        raise NotImplementedError
+
+    def folder(self, path: str) -> Folder:
+        raise NotImplementedError
+
+    def documents(self, keys: Sequence[str], limit: int) -> list[bytes | None]:
+        return self._all(partial(self.read, limit=limit), keys)
+
+    def chunks(self, chunks: Sequence[ListedChunk], beside: str) -> list[bytes]:  # noqa: ARG002 (of the core)
+        read = self._all(partial(self.read, limit=sys.maxsize), [chunk.key for chunk in chunks])
+        return [self._as_listed(*pair) for pair in zip(chunks, read, strict=True)]
+
+    def folders(self, folders: Sequence[tuple[str, list[str]]]) -> list[Folder]:
+        return self._all(self.folder, [name for name, _ in folders])
 
     def _all[T](self, read: Callable[[str], T], keys: Sequence[str]) -> list[T]:
         def one(key: str) -> T:
@@ -100,14 +194,25 @@ class Reader:
 
         return in_parallel([Job(lambda _, key=key: one(key), 1) for key in keys], _READERS)  # type: ignore[misc]
 
+    def _as_listed(self, chunk: ListedChunk, read: bytes | None) -> bytes:
+        if read is not None and len(read) == chunk.size:
+            return read
+        what = "is gone" if read is None else f"has {len(read)} bytes now"
+        raise ListingError(
+            f"{self._source.url.rstrip('/')}/{chunk.key} was listed with {chunk.size} bytes and "
+            f"{what}",
+            "wait until the source is at rest, then run the command again",
+        )
 
-class _LocalFolder:
+
+class _LocalFolder(_OneByOne):
     """A folder of a local file system, read as it is: obstore encodes names, and opens pipes."""
 
     def __init__(self, source: Source) -> None:
+        super().__init__(source)
         self._root = Path(source.store.prefix or "/") / source.path
 
-    def read(self, key: str, *, limit: int) -> bytes | None:
+    def read(self, key: str, limit: int) -> bytes | None:
         path = self._path(key)
         try:
             status = path.stat()
@@ -132,7 +237,7 @@ class _LocalFolder:
         _check_size(str(path), status.st_size, limit)
         with path.open("rb") as file:
             # One byte more, in case it grows meanwhile.
-            read = file.read(limit + 1)
+            read = file.read(min(limit, status.st_size) + 1)
         _check_size(str(path), len(read), limit)
         return read
 
@@ -167,15 +272,16 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return True
 
 
-class _ObjectStore:
+class _ObjectStore(_OneByOne):
     """Any other store, through obstore."""
 
     def __init__(self, source: Source) -> None:
+        super().__init__(source)
         self._store: Any = source.store
         self._path = source.path
         self._url = source.url.rstrip("/")
 
-    def read(self, key: str, *, limit: int) -> bytes | None:
+    def read(self, key: str, limit: int) -> bytes | None:
         import obstore
 
         try:

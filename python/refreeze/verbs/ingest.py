@@ -343,6 +343,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
             groups=planned.groups,
             arrays=planned.arrays,
             options=replace(options, base=planned.base, replaced=planned.replaced),
+            decoder=check_chunk,
             progress=CommitLog(progress),
         )
     )

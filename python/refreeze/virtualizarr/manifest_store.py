@@ -22,11 +22,10 @@ from refreeze.exceptions import UnsupportedArrayError
 from refreeze.metadata.dimensions import alignment, arrays_of_metadata, check_known
 from refreeze.metadata.region import bounds_of
 from refreeze.metadata.selection import read_metadata
-from refreeze.metadata.zarr_reader import read_elements
+from refreeze.metadata.values import read_box
 from refreeze.planning.options import DEFAULT_CONCURRENCY, selected
 from refreeze.runtime.interruption import Job, in_parallel, interruptible
 from refreeze.stores.registry import resolve_url
-from refreeze.stores.resolve import Source
 from refreeze.verbs.list_chunks import open_stream
 from refreeze.virtualizarr.inlined import chunk_length, encoded, inlined_document
 from refreeze.virtualizarr.reference_arrays import ReferenceArrays, references
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from refreeze.metadata.selection import SourceMetadata
     from refreeze.metadata.specs import ArraySpec, GroupSpec
     from refreeze.stores.registry import Located
+    from refreeze.stores.resolve import Source
     from refreeze.virtualizarr.parser import ZarrParser
 
 __all__ = ["manifest_store"]
@@ -114,10 +114,7 @@ class _Part:
         ``opened`` is the source with connections that all arrays share.
         """
         if self.elements is not None:
-            path = "/".join(part for part in (source.path, self.spec.source_path) if part)
-            url = f"{source.url.rstrip('/')}/{self.spec.source_path}".rstrip("/")
-            values = read_elements(Source(url, source.store, path), *self.elements)
-            return encoded(self.document, values), []
+            return encoded(self.document, read_box(source, self.spec, [self.elements])), []
         stream = open_stream(
             opened,
             self.spec,

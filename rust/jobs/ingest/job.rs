@@ -2,6 +2,7 @@
 
 use icechunk::format::SnapshotId;
 
+use super::decoded::Decoder;
 use crate::batch::EmptyChunks;
 use crate::commit::RunOptions;
 use crate::grid::chunk_box::ChunkBox;
@@ -133,6 +134,8 @@ pub struct IngestJob {
     pub message: Option<String>,
     /// What to do when everything is committed.
     pub finish: Finish,
+    /// Decodes chunks that are to be copied, with codecs that the core does not know.
+    pub decoder: Option<Decoder>,
     /// Discard an unfinished run of these arrays instead of going on with it.
     pub restart: bool,
     /// Take a target that may not be safe for concurrent writers.

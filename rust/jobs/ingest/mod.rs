@@ -6,6 +6,7 @@
 mod begin;
 mod check;
 mod complete;
+mod decoded;
 mod job;
 mod native;
 mod nodes;
@@ -24,6 +25,7 @@ use icechunk::format::SnapshotId;
 use icechunk::format::snapshot::Snapshot;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 
+pub use decoded::{DecodeFn, Decoder};
 pub use job::{Finish, IngestJob, JobArray, JobSource, Mode};
 pub use report::{ArrayReport, IngestReport};
 use tally::Tally;

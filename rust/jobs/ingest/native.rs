@@ -1,24 +1,30 @@
 //! Copies the chunks of loaded arrays as native chunks: byte for byte, or those that are given.
+//!
+//! What is copied was listed, has the length and digest that it was listed with, and can be decoded.
 
+use arrow_array::RecordBatch;
 use bytes::Bytes;
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use futures::{StreamExt as _, TryStreamExt as _};
 use icechunk::Repository;
 use icechunk::format::{ChunkIndices, Path};
 use icechunk::store::Store;
+use tokio::sync::Semaphore;
 
+use super::decoded::Coding;
 use super::tally::Tally;
 use super::{IngestJob, JobArray, JobSource};
+use crate::Result;
 use crate::batch::{ChunkRules, ReferenceBatch};
 use crate::commit::{ArrayAddition, Draft};
 use crate::error::TargetContext as _;
 use crate::format::node_path;
 use crate::grid::chunk_box::ChunkBox;
 use crate::grid::piece::Shift;
-use crate::list::{ListOptions, ListStats, list_chunks, stats_of};
+use crate::list::{ChunkColumns, ListOptions, ListStats, Listing, list_chunks, stats_of};
 use crate::manifest::NativeChunk;
-use crate::source::Source;
+use crate::source::{Accept, Expected, Source};
+use crate::zarr::key::ChunkKeyForm;
 use crate::zarr::metadata::ArrayNode;
-use crate::{Error, ErrorKind, Result};
 
 /// Chunks read from the source at a time.
 const CONCURRENT_COPIES: usize = 16;
@@ -75,6 +81,8 @@ fn given(position: usize, chunks: &[NativeChunk], tally: &mut Tally<'_>) -> Arra
 }
 
 /// Copies every chunk that an array has in its source; tells how many, and one that is missing.
+///
+/// Chunks are read while they are listed, and no more of them at a time than have room in memory.
 async fn copy_all(
     store: &Store,
     job: &IngestJob,
@@ -89,23 +97,112 @@ async fn copy_all(
     let rules = ChunkRules { empty_chunks: job.empty_chunks, next_second: false };
     let region = ChunkBox::whole(&node.layout);
     let mut chunks = ReferenceBatch::new(&node.layout, region.clone(), &[]);
-    let mut listing = list_chunks(source, node, region, ListOptions::new(CONCURRENT_COPIES))?;
-    while let Some(records) = listing.batches.try_next().await? {
-        chunks.extend(&records, node, &Shift::default(), rules)?;
-    }
-    let stats = stats_of(&listing.stats);
+    let Listing { batches, stats, .. } = list_chunks(source, node, region, listing_options(job))?;
+    let copying = Copying::new(store, source, node, job)?;
+    let listed = batches
+        .map(|records| {
+            let records = records?;
+            chunks.extend(&records, node, &Shift::default(), rules)?;
+            Ok(futures::stream::iter(listed(&records, node)?.into_iter().map(Ok)))
+        })
+        .try_flatten();
+    listed
+        .map_ok(|chunk| copying.copy(chunk))
+        .try_buffer_unordered(CONCURRENT_COPIES)
+        .try_collect::<()>()
+        .await?;
+    let stats = stats_of(&stats);
     let count = chunks.len();
     tally.found(position, count, &stats);
     tally.complete(position, count, &stats);
     let missing = if count < node.layout.chunks() { chunks.first_missing() } else { None };
-    let path = node_path(&node.path)?;
-    let mut copies = futures::stream::iter(chunks.into_sorted())
-        .map(|chunk| read(source, node, chunk.index).boxed())
-        .buffer_unordered(CONCURRENT_COPIES);
-    while let Some((coords, bytes)) = copies.try_next().await? {
-        write(store, &path, coords, bytes).await?;
-    }
     Ok((count, missing))
+}
+
+fn listing_options(job: &IngestJob) -> ListOptions {
+    let dangling_links = job.empty_chunks.into();
+    ListOptions { dangling_links, ..ListOptions::new(CONCURRENT_COPIES) }
+}
+
+/// A chunk as it was listed.
+struct Listed {
+    coords: Vec<u32>,
+    size: u64,
+    e_tag: Option<String>,
+}
+
+/// The chunks of a record batch that hold something.
+fn listed(records: &RecordBatch, array: &ArrayNode) -> Result<Vec<Listed>> {
+    let columns = ChunkColumns::of(records)?;
+    let ndim = array.layout.ndim();
+    let rows = columns.sizes.iter().zip(columns.e_tags).enumerate();
+    let chunks = rows.filter(|(_, (size, _))| **size > 0).map(|(row, (size, e_tag))| Listed {
+        coords: columns.coords.get(row * ndim..(row + 1) * ndim).unwrap_or_default().to_vec(),
+        size: *size,
+        e_tag: e_tag.map(str::to_owned),
+    });
+    Ok(chunks.collect())
+}
+
+/// Copies chunks of one array.
+struct Copying<'a> {
+    store: &'a Store,
+    source: &'a Source,
+    array: &'a ArrayNode,
+    path: Path,
+    coding: Coding,
+    accept: Option<Accept>,
+    /// For chunks in flight, in units of [`ROOM`] bytes.
+    room: Semaphore,
+    rooms: u32,
+}
+
+/// Bytes that memory is shared out in.
+const ROOM: u64 = 1024;
+
+impl<'a> Copying<'a> {
+    fn new(
+        store: &'a Store,
+        source: &'a Source,
+        array: &'a ArrayNode,
+        job: &IngestJob,
+    ) -> Result<Self> {
+        let coding = Coding::of(array);
+        // Half of it: what is read waits in buffers of the network, too.
+        let rooms = u32::try_from(job.limits.memory / 2 / ROOM).unwrap_or(u32::MAX).max(1);
+        let rooms = rooms.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
+        Ok(Self {
+            store,
+            source,
+            array,
+            path: node_path(&array.path)?,
+            coding,
+            accept: coding.accept(array, job.decoder.as_ref()),
+            room: Semaphore::new(rooms as usize),
+            rooms,
+        })
+    }
+
+    async fn copy(&self, chunk: Listed) -> Result<()> {
+        let Listed { coords, size, e_tag } = chunk;
+        // One that is larger than all of it is copied by itself.
+        let rooms = u32::try_from(self.coding.memory(size) / ROOM).unwrap_or(u32::MAX);
+        let _room = self.room.acquire_many(rooms.min(self.rooms)).await;
+        let key = self.array.source_key(&coords);
+        let document = match self.array.layout.encoding().form {
+            ChunkKeyForm::Default => "zarr.json",
+            ChunkKeyForm::V2 => ".zarray",
+        };
+        let expected = Expected {
+            size: Some(size),
+            e_tag,
+            limit: None,
+            accept: self.accept.clone(),
+            beside: Some(format!("{}{document}", self.array.source_prefix())),
+        };
+        let Some(bytes) = self.source.read(&key, &expected).await? else { return Ok(()) };
+        write(self.store, &self.path, coords, bytes).await
+    }
 }
 
 async fn write(store: &Store, path: &Path, coords: Vec<u32>, bytes: Bytes) -> Result<()> {
@@ -116,18 +213,4 @@ async fn write(store: &Store, path: &Path, coords: Vec<u32>, bytes: Bytes) -> Re
     let payload = write(bytes).await.doing(copying)?;
     let mut session = session.write().await;
     session.set_chunk_ref(path.clone(), coords, Some(payload)).await.doing(copying)
-}
-
-/// The coordinates and bytes of the chunk at a row-major index.
-async fn read(source: &Source, array: &ArrayNode, index: u64) -> Result<(Vec<u32>, Bytes)> {
-    let coords = array.layout.coords(index);
-    let key = array.source_key(&coords);
-    let bytes = source.get(&key).await?.ok_or_else(|| {
-        Error::new(
-            ErrorKind::Listing,
-            format!("chunk {key} of array {} was listed and is gone", array.path),
-        )
-        .with_hint("wait until the source is at rest, then run the command again")
-    })?;
-    Ok((coords, bytes))
 }

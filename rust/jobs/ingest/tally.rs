@@ -165,11 +165,23 @@ impl<'a> Tally<'a> {
     pub(super) fn finish(mut self, arrays: &[JobArray]) -> Self {
         for (array, stats) in arrays.iter().map(|array| &array.node).zip(&self.listings) {
             self.warnings.extend(foreign_warning(array, stats));
+            self.warnings.extend(dangling_warning(array, stats));
             let about = stats.warnings.iter();
             self.warnings.extend(about.map(|text| format!("array {}: {text}", array.path)));
         }
         self
     }
+}
+
+/// What to tell a user about links under keys of chunks that lead nowhere.
+fn dangling_warning(array: &ArrayNode, stats: &ListStats) -> Option<String> {
+    let example = stats.dangling_example.as_deref()?;
+    let links = if stats.dangling_links == 1 { "chunk is" } else { "chunks are" };
+    Some(format!(
+        "array {}: {} {links} behind symbolic links that lead nowhere and taken as missing, for \
+         example {example}",
+        array.path, stats.dangling_links
+    ))
 }
 
 /// What to tell a user about strangers among an array's chunks.

@@ -119,6 +119,7 @@ impl Fallback<'_> {
                 start_after: None,
                 token: token.as_deref(),
                 max_keys: page_size,
+                grouped: false,
             };
             let page = fetcher.page(request).await.map_err(|e| page_error(&chain.prefix, &e))?;
             if page.keys().next().is_some_and(|first| firsts.repeats(first)) {
@@ -231,8 +232,12 @@ impl Fallback<'_> {
         let mut token: Option<String> = None;
         for _ in 0..MOST_EMPTY_PAGES {
             let token_now = token.as_deref();
-            let request =
-                PageRequest { prefix: &prefix, start_after: None, token: token_now, max_keys: 1 };
+            let request = PageRequest {
+                prefix: &prefix,
+                token: token_now,
+                max_keys: 1,
+                ..PageRequest::default()
+            };
             let page = match self.fetcher.page(request).await {
                 Ok(page) => page,
                 // Services that do not list in order may know no prefixes but folders.

@@ -221,6 +221,7 @@ async fn send(context: Arc<Context>, fetcher: Fetcher, job: Job) -> (Job, Outcom
         start_after: job.after.as_deref(),
         token: job.token.as_deref(),
         max_keys: job.max_keys,
+        grouped: false,
     };
     let outcome = match fetcher.page(request).await {
         Ok(page) => match checked(page, &job, &context) {

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use http::{Method, StatusCode, header};
@@ -96,6 +96,39 @@ impl Probe {
     }
 }
 
+/// What the answer to the read of an object said, beside what `object_store` tells of it; travels
+/// in the request's extensions.
+#[derive(Debug, Default)]
+pub struct Answer {
+    status: AtomicU64,
+    tag_is_no_digest: AtomicBool,
+}
+
+impl Answer {
+    /// Status; `None` when nothing was answered.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        u16::try_from(self.status.load(Ordering::Relaxed)).ok().filter(|status| *status > 0)
+    }
+
+    /// Whether the object is encrypted in a way in which S3's `ETag` is no digest of its bytes,
+    /// although it looks like one.
+    #[must_use]
+    pub fn tag_is_no_digest(&self) -> bool {
+        self.tag_is_no_digest.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, response: &HttpResponse) {
+        self.status.store(u64::from(response.status().as_u16()), Ordering::Relaxed);
+        let headers = response.headers();
+        let by_key_service = headers
+            .get("x-amz-server-side-encryption")
+            .is_some_and(|value| value.as_bytes().starts_with(b"aws:kms"));
+        let by_customer = headers.contains_key("x-amz-server-side-encryption-customer-algorithm");
+        self.tag_is_no_digest.store(by_key_service || by_customer, Ordering::Relaxed);
+    }
+}
+
 /// Wraps another connector so that pages are scanned; for `with_http_connector`.
 #[derive(Debug)]
 pub struct PageConnector<C = ReqwestConnector> {
@@ -154,6 +187,11 @@ impl fmt::Debug for PageService {
 #[async_trait]
 impl HttpService for PageService {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if let Some(answer) = request.extensions().get::<Arc<Answer>>().cloned() {
+            let response = self.inner.execute(request).await?;
+            answer.note(&response);
+            return Ok(response);
+        }
         let probe = request.extensions().get::<Arc<Probe>>().cloned();
         let Some(probe) = probe.filter(|_| request.method() == Method::GET) else {
             return self.inner.execute(request).await;

@@ -60,7 +60,15 @@ pub fn scan(body: Vec<u8>) -> Result<Page, (Refusal, Vec<u8>)> {
         return Err((refusal, body));
     }
     let Scanner {
-        xml, mut entries, quotes, truncated, next_token, start_after, url_encoded, ..
+        xml,
+        mut entries,
+        mut folders,
+        quotes,
+        truncated,
+        next_token,
+        start_after,
+        url_encoded,
+        ..
     } = scanner;
     let side = xml.side;
     let mut buf = body;
@@ -69,13 +77,22 @@ pub fn scan(body: Vec<u8>) -> Result<Page, (Refusal, Vec<u8>)> {
     }
     buf.extend_from_slice(&side);
     if url_encoded {
-        decode_keys(&mut buf, &mut entries);
+        let keys = entries.iter_mut().map(|entry| &mut entry.key);
+        decode(&mut buf, keys.chain(&mut folders));
     }
     let next_token = next_token.filter(|token| !token.is_empty());
     let truncated = truncated.unwrap_or(false) || next_token.is_some();
     // What is escaped twice is not compared.
     let echo = start_after.filter(|echo| !echo.is_empty() && !url_encoded);
-    Ok(Page { buf: Bytes::from(buf), entries, truncated, next_token, echo, found_start: None })
+    Ok(Page {
+        buf: Bytes::from(buf),
+        entries,
+        folders,
+        truncated,
+        next_token,
+        echo,
+        found_start: None,
+    })
 }
 
 /// Looks only at how the document begins.
@@ -89,13 +106,13 @@ pub(crate) fn root(body: &[u8]) -> Result<(), Refusal> {
 }
 
 /// Undoes `encoding-type=url`.
-fn decode_keys(buf: &mut Vec<u8>, entries: &mut [PageEntry]) {
-    for entry in entries {
-        let range = entry.key.start as usize..entry.key.end as usize;
-        if let Some(key) = entity::percent_decode(&buf[range]) {
+fn decode<'a>(buf: &mut Vec<u8>, keys: impl Iterator<Item = &'a mut Range<u32>>) {
+    for key in keys {
+        let range = key.start as usize..key.end as usize;
+        if let Some(decoded) = entity::percent_decode(&buf[range]) {
             let start = offset(buf.len());
-            buf.extend_from_slice(&key);
-            entry.key = start..offset(buf.len());
+            buf.extend_from_slice(&decoded);
+            *key = start..offset(buf.len());
         }
     }
 }
@@ -108,6 +125,7 @@ fn offset(at: usize) -> u32 {
 struct Scanner<'a> {
     xml: Lexer<'a>,
     entries: Vec<PageEntry>,
+    folders: Vec<Range<u32>>,
     /// Places in the body that are to become `"`, so that most `ETag`s stay where they are.
     quotes: Vec<u32>,
     /// The last date read: listings repeat them.
@@ -123,6 +141,7 @@ impl<'a> Scanner<'a> {
         Self {
             xml: Lexer::new(body),
             entries: Vec::new(),
+            folders: Vec::new(),
             quotes: Vec::new(),
             date: (b"", 0),
             truncated: None,
@@ -212,8 +231,8 @@ impl<'a> Scanner<'a> {
                 let text = self.xml.leaf(b"</StartAfter>")?;
                 let range = self.kept(&text);
                 self.start_after = Some(self.resolve(&range).to_vec());
-            } else if self.xml.rest().starts_with(b"<CommonPrefixes") {
-                return unusual("common prefixes");
+            } else if self.xml.eat(b"<CommonPrefixes>") {
+                self.common_prefixes()?;
             } else if self.xml.eat(b"<EncodingType>") {
                 match self.xml.leaf(b"</EncodingType>")? {
                     Text::Plain(b"url") => self.url_encoded = true,
@@ -224,6 +243,20 @@ impl<'a> Scanner<'a> {
                 self.xml.ignored(b"</ListBucketResult>", KNOWN_IN_DOCUMENT)?;
             }
         }
+    }
+
+    /// One `CommonPrefixes` element after its opening tag.
+    fn common_prefixes(&mut self) -> Step<()> {
+        while !self.xml.eat(b"</CommonPrefixes>") {
+            if self.xml.eat(b"<Prefix>") {
+                let text = self.xml.leaf(b"</Prefix>")?;
+                let folder = self.kept(&text);
+                self.folders.push(folder);
+            } else {
+                self.xml.ignored(b"</CommonPrefixes>", &[b"Prefix"])?;
+            }
+        }
+        Ok(())
     }
 
     /// One `Contents` element after its opening tag.

@@ -26,6 +26,7 @@ pub async fn list_page<S: PaginatedListStore>(
         offset: request.start_after.map(str::to_owned),
         max_keys: usize::try_from(request.max_keys).ok(),
         page_token: request.token.map(str::to_owned),
+        delimiter: request.grouped.then_some("/".into()),
         ..PaginatedListOptions::default()
     };
     options.extensions.insert(Arc::clone(probe));

@@ -71,7 +71,13 @@ pub(crate) fn page(listed: PaginatedListResult, notes: Option<Notes>) -> Page {
             last_modified: object.last_modified.timestamp_micros(),
         });
     }
+    let mut folders = Vec::with_capacity(listed.result.common_prefixes.len());
+    for prefix in &listed.result.common_prefixes {
+        let folder = prefix.as_ref().as_bytes();
+        let decoded = url_encoded.then(|| entity::percent_decode(folder)).flatten();
+        folders.push(put(&[decoded.as_deref().unwrap_or(folder), b"/"].concat()));
+    }
     let next_token = listed.page_token.filter(|token| !token.is_empty());
     let truncated = next_token.is_some() || notes.is_some_and(|notes| notes.truncated);
-    Page { buf: Bytes::from(buf), entries, truncated, next_token, ..Page::default() }
+    Page { buf: Bytes::from(buf), entries, folders, truncated, next_token, ..Page::default() }
 }

@@ -130,13 +130,29 @@ fn what_is_left_to_a_full_parser() {
         "<s:ListBucketResult xmlns:s=\"x\"></s:ListBucketResult>",
         "<ListBucketResult/>",
         "<ListBucketResult></ListBucketResult><a/>",
-        "<ListBucketResult><CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes></ListBucketResult>",
+        "<ListBucketResult><CommonPrefixes/></ListBucketResult>",
+        "<ListBucketResult><CommonPrefixes><Prefix/></CommonPrefixes></ListBucketResult>",
         "<ListBucketResult><IsTruncated>maybe</IsTruncated></ListBucketResult>",
         "<ListBucketResult><IsTruncated>true</IsTruncated><IsTruncated>false</IsTruncated></ListBucketResult>",
         "<ListBucketResult></Contents></ListBucketResult>",
     ] {
         assert!(matches!(refused(body), Refusal::Unusual(_)), "{body}");
     }
+}
+
+#[test]
+fn folders_of_a_level() {
+    let page = scan(
+        b"<ListBucketResult><CommonPrefixes><Prefix>a/&amp;b/</Prefix></CommonPrefixes>\
+          <EncodingType></EncodingType><CommonPrefixes> <Owner>x</Owner><Prefix>a/c/</Prefix>\
+          </CommonPrefixes></ListBucketResult>"
+            .to_vec(),
+    )
+    .unwrap();
+    assert_eq!(page.folders().collect::<Vec<_>>(), [b"a/&b/".as_slice(), b"a/c/"]);
+    let encoded = "<ListBucketResult><EncodingType>url</EncodingType><CommonPrefixes><Prefix>a/%25/</Prefix></CommonPrefixes></ListBucketResult>";
+    let page = scan(encoded.as_bytes().to_vec()).unwrap();
+    assert_eq!(page.folders().collect::<Vec<_>>(), [b"a/%/"]);
 }
 
 #[test]
