@@ -15,7 +15,7 @@ use super::branch::{moved, publish, remove, snapshot_id};
 use super::draft::Draft;
 use super::first::{commit_first, create_at};
 use super::record::{Completed, RunIdentity, RunRecord};
-use super::runs::{STAGING_PREFIX, StagedRun, history};
+use super::runs::{STAGING_PREFIX, StagedRun};
 use super::snapshot::{
     Written, commit_draft, commit_manifests, commit_nothing, fetch, nodes, write_draft,
 };
@@ -392,15 +392,11 @@ impl<'a> Staging<'a> {
     pub async fn publish(&mut self) -> Result<()> {
         let branch = &self.record.branch;
         if let Stage::Written(written) = &self.stage {
-            let Err(error) = written.register(self.repository, Some(branch)).await else {
-                return Ok(());
-            };
-            // The answer to an update that was made may be lost, and a second one meet the first.
-            let known = history(self.repository, branch).await.unwrap_or_default();
-            return match error.kind() {
-                _ if known.iter().any(|snapshot| snapshot.id == self.tip) => Ok(()),
-                ErrorKind::Conflict => Err(moved(branch, &self.name())),
-                _ => Err(error),
+            return match written.register(self.repository, Some(branch)).await {
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    Err(moved(branch, &self.name()))
+                }
+                outcome => outcome,
             };
         }
         let base = self.record.base.as_deref().map(snapshot_id).transpose()?;

@@ -6,6 +6,7 @@
 mod config;
 mod contents;
 mod leftovers;
+pub(crate) mod outcome;
 mod probe;
 mod storage;
 
@@ -157,35 +158,45 @@ async fn is_there(storage: &Arc<dyn Storage + Send + Sync>, url: &str) -> Result
     }
 }
 
-/// Creates a repository; `false` when another process was quicker.
+/// How often a creation is tried that is cut off, or that meets what an earlier one has left.
+const CREATIONS: usize = 4;
+
+/// Creates a repository; `false` when there is one already: another process was quicker, or the
+/// answer to this one's creation was lost.
 async fn create(storage: &Arc<dyn Storage + Send + Sync>, url: &str) -> Result<bool> {
-    let attempt = |clean| Repository::create(Arc::clone(storage)).check_clean_root(clean).execute();
-    let mut outcome = attempt(true).await;
-    if let Err(error) = &outcome
-        && matches!(error.kind, RepositoryErrorKind::ParentDirectoryNotClean)
-        && leftovers::only_of_a_creation(storage, url).await?
-    {
-        outcome = attempt(false).await;
-    }
-    match outcome {
-        Ok(_) => Ok(true),
-        Err(error) if matches!(error.kind, RepositoryErrorKind::RepoInfoUpdated) => Ok(false),
-        Err(error) if matches!(error.kind, RepositoryErrorKind::ParentDirectoryNotClean) => {
-            let there = Repository::fetch_spec_version(Arc::clone(storage), None).await;
-            if matches!(there, Ok(Some(_))) {
-                return Ok(false);
+    let mut must_be_empty = true;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let creation = Repository::create(Arc::clone(storage)).check_clean_root(must_be_empty);
+        let Err(error) = creation.execute().await else { return Ok(true) };
+        if matches!(Repository::fetch_spec_version(Arc::clone(storage), None).await, Ok(Some(_))) {
+            return Ok(false);
+        }
+        let again = attempts < CREATIONS;
+        match &error.kind {
+            RepositoryErrorKind::EmptyPrefixCreation => {
+                return Err(Error::new(
+                    ErrorKind::Target,
+                    format!("{url} is the root of a bucket"),
+                )
+                .with_hint("add a prefix: s3://bucket/name"));
             }
-            Err(Error::new(
-                ErrorKind::Target,
-                format!("{url} is not empty and is not an Icechunk repository"),
-            )
-            .with_hint("use an empty or new folder (or prefix) as the target"))
+            RepositoryErrorKind::ParentDirectoryNotClean
+                if again && leftovers::only_of_a_creation(storage, url).await? =>
+            {
+                must_be_empty = false;
+            }
+            RepositoryErrorKind::ParentDirectoryNotClean => {
+                return Err(Error::new(
+                    ErrorKind::Target,
+                    format!("{url} is not empty and is not an Icechunk repository"),
+                )
+                .with_hint("use an empty or new folder (or prefix) as the target"));
+            }
+            _ if again && outcome::cut_off(&error) => must_be_empty = true,
+            _ => return Err(error).doing(|| format!("create a repository at {url}")),
         }
-        Err(error) if matches!(error.kind, RepositoryErrorKind::EmptyPrefixCreation) => {
-            Err(Error::new(ErrorKind::Target, format!("{url} is the root of a bucket"))
-                .with_hint("add a prefix: s3://bucket/name"))
-        }
-        Err(error) => Err(error).doing(|| format!("create a repository at {url}")),
     }
 }
 
