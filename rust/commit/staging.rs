@@ -15,7 +15,8 @@ use super::branch::{moved, publish, remove, snapshot_id};
 use super::draft::Draft;
 use super::first::{commit_first, create_at};
 use super::record::{Completed, RunIdentity, RunRecord};
-use super::runs::{STAGING_PREFIX, StagedRun};
+use super::rivals::published_instead;
+use super::runs::{PublishedRun, STAGING_PREFIX, StagedRun};
 use super::snapshot::{
     Written, commit_draft, commit_manifests, commit_nothing, fetch, nodes, write_draft,
 };
@@ -401,6 +402,15 @@ impl<'a> Staging<'a> {
         }
         let base = self.record.base.as_deref().map(snapshot_id).transpose()?;
         publish(self.repository, branch, base.as_ref(), &self.tip, &self.name()).await
+    }
+
+    /// The run that has published this one's plan since this one began.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Target`] when the history cannot be read.
+    pub async fn published_instead(&self) -> Result<Option<PublishedRun>> {
+        published_instead(self.repository, &self.identity, &self.record).await
     }
 
     /// Removes the staging branch; its snapshots stay reachable if they were published.

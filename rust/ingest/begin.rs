@@ -10,8 +10,8 @@ use tokio::sync::RwLock;
 use super::tally::Tally;
 use super::{IngestJob, IngestReport, Mode, complete, layouts, native, nodes, report, resume};
 use crate::commit::{
-    Completed, Draft, RunIdentity, RunOptions, RunRecord, Staging, find_published, is_below,
-    new_run_id,
+    Completed, Draft, PublishedRun, RunIdentity, RunOptions, RunRecord, Staging, find_published,
+    is_below, new_run_id,
 };
 use crate::container::SourceContainer;
 use crate::error::TargetContext as _;
@@ -72,7 +72,7 @@ pub(super) async fn look(
     match find_published(repository, &job.branch, fingerprint).await? {
         Some(run) if complete => {
             complete::check_published(repository, &run, job).await?;
-            let report = report::already_published(&run, job, target.url(), containers);
+            let report = report::already_published(&run, false, job, target.url(), containers);
             Ok(Standing::Done(Box::new(report)))
         }
         _ if found.arrays.is_empty() => {
@@ -83,6 +83,31 @@ pub(super) async fn look(
         }
         _ => Err(nodes::already_there(&found.arrays, target.url())),
     }
+}
+
+/// The report for a job that another run has published meanwhile, if all of it is still there.
+///
+/// Appends and updates are none: what they are to do now has been planned on what is there now.
+pub(super) async fn already_there(
+    target: &Target,
+    job: &IngestJob,
+    tip: &SnapshotId,
+    run: &PublishedRun,
+    containers: &[SourceContainer],
+    warnings: &[String],
+) -> Result<Option<IngestReport>> {
+    if job.mode.keeps_arrays() {
+        return Ok(None);
+    }
+    let repository = target.repository();
+    let found = nodes::find(repository, tip, &job.groups, &job.nodes()).await?;
+    if found.arrays.len() < job.arrays.len() || found.groups.len() < job.groups.len() {
+        return Ok(None);
+    }
+    complete::check_published(repository, run, job).await?;
+    let mut report = report::already_published(run, true, job, target.url(), containers);
+    report.warnings.extend_from_slice(warnings);
+    Ok(Some(report))
 }
 
 /// Whether a path lies below one that is removed.

@@ -32,7 +32,7 @@ pub use report::{ArrayReport, IngestReport};
 pub use status::{RunStatus, status};
 use tally::Tally;
 
-use crate::commit::{STAGING_PREFIX, Staging, remove, remove_finished, staged_runs};
+use crate::commit::{PublishedRun, STAGING_PREFIX, Staging, remove, remove_finished, staged_runs};
 use crate::error::TargetContext as _;
 use crate::list::limit::ConcurrencyLimit;
 use crate::metadata::ArrayLayout;
@@ -96,11 +96,20 @@ async fn run(
         }
     }
     let lost = resume::discard_lost(target.repository(), &job, &fingerprint).await?;
+    let resume::Left { runs: related, published, warnings: overtaken } =
+        resume::without_overtaken(target.repository(), related, &fingerprint, &job).await?;
+    if let Some(run) = published
+        && let Some(report) =
+            begin::already_there(&target, &job, &tip, &run, &containers, &overtaken).await?
+    {
+        return Ok(report);
+    }
     let unfinished = related.into_iter().next();
     let in_flight = ConcurrencyLimit::new(limits.concurrency);
     let (mut expected, mut standing) = (None, nodes::Found::default());
     let warnings;
     if let Some(run) = &unfinished {
+        resume::check_not_at_work(run, job.mode, target.is_locked())?;
         let resumed =
             resume::check(target.repository(), run, &job.run_options(), &job.nodes()).await?;
         job.arrays = resume::reshaped(std::mem::take(&mut job.arrays), resumed.arrays);
@@ -124,7 +133,7 @@ async fn run(
         additions.splits.clear();
     }
     target.configure(&additions).await?;
-    let mut tally = Tally::new(&job.arrays, [lost, warnings].concat(), on_progress);
+    let mut tally = Tally::new(&job.arrays, [lost, overtaken, warnings].concat(), on_progress);
     tally.requested(expected.list_requests);
     let splits = splits(&target, &job.arrays)?;
     let mut staging = if let Some(run) = unfinished {
@@ -160,6 +169,9 @@ async fn run(
     let outcome =
         finish(&work, &job, &mut staging, &mut tally, publishing, target.repository()).await;
     let published = match outcome {
+        Ok(Published::Before(run)) => {
+            return Ok(report::published_instead(&run, &job, target.url(), &containers, tally));
+        }
         Ok(published) => published,
         Err(error) => {
             return Err(kept(&mut staging, error).await);
@@ -248,7 +260,16 @@ async fn finish(
     }
     publishing.store(true, Ordering::Relaxed);
     tally.begin("publish");
-    staging.publish().await?;
+    if let Err(error) = staging.publish().await {
+        return match staging.published_instead().await {
+            Ok(Some(rival)) if error.kind() == ErrorKind::Conflict => {
+                staging.remove().await?;
+                complete::check_published(repository, &rival, job).await?;
+                Ok(Published::Before(rival))
+            }
+            _ => Err(error),
+        };
+    }
     if staging.remove().await.is_err() {
         tally.warn(format!("the staging branch {} could not be deleted", staging.name()));
     }
@@ -256,9 +277,11 @@ async fn finish(
 }
 
 /// What has become of a run that is complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Published {
     Now,
+    /// The same, by another run at the same time.
+    Before(PublishedRun),
     /// It stays staged.
     Later,
     /// There was nothing to change.

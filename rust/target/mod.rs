@@ -31,7 +31,7 @@ pub struct Target {
     url: String,
     created: bool,
     /// Held until the target is dropped, so that two processes cannot commit to one folder.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl Target {
@@ -57,7 +57,7 @@ impl Target {
             }
             create(&storage, &url).await?
         };
-        Ok(Self { repository: open(storage, &url).await?, url, created, _lock: lock })
+        Ok(Self { repository: open(storage, &url).await?, url, created, lock })
     }
 
     /// Opens the repository at `location`, which must be there.
@@ -70,7 +70,7 @@ impl Target {
         let storage = existing(location).await?;
         let lock = location.lock(trusted).await?;
         let url = location.url().into_owned();
-        Ok(Self { repository: open(storage, &url).await?, url, created: false, _lock: lock })
+        Ok(Self { repository: open(storage, &url).await?, url, created: false, lock })
     }
 
     /// Opens the repository at `location` for reading, beside whoever is at work on it; also tells
@@ -84,7 +84,7 @@ impl Target {
         let locked = location.is_locked()?;
         let url = location.url().into_owned();
         let repository = open(storage, &url).await?;
-        Ok((Self { repository, url, created: false, _lock: None }, locked))
+        Ok((Self { repository, url, created: false, lock: None }, locked))
     }
 
     /// The repository.
@@ -103,6 +103,12 @@ impl Target {
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.created
+    }
+
+    /// Whether no other process can be at work on it, because this one holds its lock.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// The stored configuration, if there is one.
