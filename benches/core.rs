@@ -19,14 +19,14 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use refreeze::batch::ChunkRules;
-use refreeze::container::Locations;
+use refreeze::grid::piece::{Piece, Shift};
+use refreeze::key_order::runs::RankRegion;
 use refreeze::manifest::{ArrayReferences, ManifestWriter};
-use refreeze::piece::Shift;
 use refreeze::plan::{
-    Batches, ExpectedArray, LimitOptions, PlanLimits, fingerprint, manifest_split,
+    Batches, Determinants, ExpectedArray, Fingerprint, LimitOptions, PlanLimits, manifest_split,
 };
-use refreeze::runs::RankRegion;
 use refreeze::source::xml::document::scan;
+use refreeze::target::container::Locations;
 
 use synthetic::phase::{memory, reset_peak};
 use synthetic::{PAGE, array, array_of, batch_of, document, empty_batch, order, page, repository};
@@ -149,7 +149,16 @@ fn plan(criterion: &mut Criterion) {
             }
         }
         assert_eq!(chunks, expected);
-        fingerprint("s3://bucket/store.zarr", &[], std::slice::from_ref(&array), "{}")
+        Fingerprint::of(&Determinants {
+            sources: "s3://bucket/store.zarr",
+            mode: "create",
+            empty_chunks: "error",
+            locations: "relative",
+            replaced: &[],
+            request: "{}",
+            groups: &[],
+            arrays: &[(&array, &[Piece::whole(0, &array)])],
+        })
     };
     reset_peak();
     let (held, started) = (memory("VmRSS"), Instant::now());

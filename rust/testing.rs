@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use crate::batch::ReferenceBatch;
-use crate::key::{ChunkKeyEncoding, ChunkKeyForm, ChunkKeySeparator};
-use crate::metadata::ArrayLayout;
-use crate::region::ChunkBox;
+use crate::grid::chunk_box::ChunkBox;
+use crate::zarr::key::{ChunkKeyEncoding, ChunkKeyForm, ChunkKeySeparator};
+use crate::zarr::metadata::ArrayLayout;
 
 pub(crate) fn encodings() -> impl Strategy<Value = ChunkKeyEncoding> {
     (
@@ -47,6 +47,23 @@ pub(crate) fn all_keys(encoding: ChunkKeyEncoding, grid: &[u64]) -> Vec<(Vec<u8>
         coords.into_iter().map(|coords| (encoding.encode(&coords).into_bytes(), coords)).collect();
     keys.sort();
     keys
+}
+
+/// A golden file: text that is in repositories, and must be written and read as it was.
+pub(crate) fn golden(name: &str) -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/");
+    std::fs::read_to_string(format!("{folder}{name}")).unwrap_or_default()
+}
+
+/// Fails unless `written` is a golden file byte for byte, and leaves it below `target/golden/` then.
+pub(crate) fn assert_golden(written: &str, name: &str) {
+    let expected = golden(name);
+    if written != expected {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/target/golden/");
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(format!("{folder}{name}"), written).unwrap();
+    }
+    assert_eq!(written, expected, "what is written (left) is not tests/golden/{name} any more");
 }
 
 /// An array whose chunks are single elements.

@@ -17,10 +17,10 @@ use arrow_array::RecordBatch;
 pub(crate) use packed::Packed;
 pub(crate) use split::{SplitGrid, advance};
 
+use crate::grid::chunk_box::ChunkBox;
+use crate::grid::piece::Shift;
 use crate::list::ChunkColumns;
-use crate::metadata::{ArrayLayout, ArrayNode};
-use crate::piece::Shift;
-use crate::region::ChunkBox;
+use crate::zarr::metadata::{ArrayLayout, ArrayNode};
 use crate::{Error, ErrorKind, Result};
 
 /// What to do with an object of zero bytes under a chunk's key.
@@ -31,6 +31,17 @@ pub enum EmptyChunks {
     Error,
     /// Treat the chunk as missing (it reads as the fill value).
     Skip,
+}
+
+impl EmptyChunks {
+    /// Its name in options and in what is stored.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Skip => "skip",
+        }
+    }
 }
 
 /// How listed chunks become references.

@@ -12,8 +12,8 @@ use icechunk::format::snapshot::{SnapshotInfo, SnapshotProperties};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
+use crate::grid::chunk_box::ChunkBox;
 use crate::plan::{Batches, Part};
-use crate::region::ChunkBox;
 
 /// Property: identifier of the run.
 const RUN: &str = "refreeze.run";
@@ -336,3 +336,6 @@ pub(super) fn has_record(snapshot: &SnapshotInfo) -> bool {
 fn property<T: DeserializeOwned>(snapshot: &SnapshotInfo, name: &str) -> Option<T> {
     snapshot.metadata.get(name).and_then(|value| T::deserialize(value).ok())
 }
+
+#[cfg(test)]
+mod golden;

@@ -9,7 +9,7 @@ use icechunk::format::{IcechunkFormatError, SnapshotId};
 use icechunk::repository::{RepositoryError, RepositoryErrorKind};
 
 use crate::error::TargetContext as _;
-use crate::files::{FileId, Files};
+use crate::format::files::{FileId, Files};
 use crate::target::outcome;
 use crate::{Error, ErrorKind, Result};
 

@@ -12,9 +12,16 @@ use icechunk::repository::VersionInfo;
 use super::record::{Completed, RunIdentity, RunRecord, completed, has_record, record};
 use crate::Result;
 use crate::error::TargetContext as _;
+use crate::plan::Fingerprint;
 
 /// What the name of every staging branch begins with.
 pub const STAGING_PREFIX: &str = "refreeze/";
+
+/// The staging branch of a run.
+#[must_use]
+pub(super) fn staging_branch(run_id: &str) -> String {
+    format!("{STAGING_PREFIX}{run_id}")
+}
 
 /// A run that is not published.
 #[derive(Debug, Clone)]
@@ -33,7 +40,7 @@ impl StagedRun {
     /// Its staging branch.
     #[must_use]
     pub fn branch(&self) -> String {
-        format!("{STAGING_PREFIX}{}", self.identity.run_id)
+        staging_branch(&self.identity.run_id)
     }
 
     /// The tip of its staging branch, if it has any commit.
@@ -69,7 +76,7 @@ impl LostRun {
     /// Its staging branch.
     #[must_use]
     pub fn branch(&self) -> String {
-        format!("{STAGING_PREFIX}{}", self.identity.run_id)
+        staging_branch(&self.identity.run_id)
     }
 }
 
@@ -90,13 +97,14 @@ pub struct PublishedRun {
 pub async fn find_published(
     repository: &Repository,
     branch: &str,
-    fingerprint: &str,
+    fingerprint: &Fingerprint,
 ) -> Result<Option<PublishedRun>> {
     let history = history(repository, branch).await?;
     let run = history.iter().find_map(|snapshot| {
         let identity = RunIdentity::of(snapshot)?;
         let snapshot_id = snapshot.id.clone();
-        (identity.fingerprint == fingerprint)
+        fingerprint
+            .is(&identity.fingerprint)
             .then_some(PublishedRun { run_id: identity.run_id, snapshot_id })
     });
     Ok(run)

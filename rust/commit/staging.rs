@@ -16,7 +16,7 @@ use super::draft::Draft;
 use super::first::{commit_first, create_at};
 use super::record::{Completed, RunIdentity, RunRecord};
 use super::rivals::published_instead;
-use super::runs::{PublishedRun, STAGING_PREFIX, StagedRun};
+use super::runs::{PublishedRun, StagedRun, staging_branch};
 use super::snapshot::{
     Written, commit_draft, commit_manifests, commit_nothing, fetch, nodes, write_draft,
 };
@@ -76,7 +76,7 @@ impl<'a> Staging<'a> {
         message: Option<String>,
         completed: Completed,
     ) -> Result<Self> {
-        let branch = format!("{STAGING_PREFIX}{}", identity.run_id);
+        let branch = staging_branch(&identity.run_id);
         let properties = identity.properties(&completed, Some(&record));
         let text = text(message.as_deref(), "metadata and coordinates");
         let tip = commit_first(repository, store, &branch, &text, properties).await?;
@@ -164,7 +164,7 @@ impl<'a> Staging<'a> {
     /// The staging branch's name.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("{STAGING_PREFIX}{}", self.identity.run_id)
+        staging_branch(&self.identity.run_id)
     }
 
     /// The last snapshot committed.

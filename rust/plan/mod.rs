@@ -1,9 +1,10 @@
 //! What an ingest will do, decided before anything is listed: manifest splits and batches.
 //!
-//! A plan is a value. Its fingerprint covers what determines the result (source, nodes, layouts)
-//! and not what only determines the work (commit size), so that the same ingest can be recognised.
+//! A plan is a value. Its fingerprint covers what determines the result, so that the same ingest can
+//! be recognised.
 
 mod batches;
+mod fingerprint;
 mod limits;
 mod splits;
 
@@ -11,8 +12,9 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::metadata::{ArrayNode, GroupNode};
+use crate::zarr::metadata::ArrayNode;
 pub use batches::{Batches, ExpectedArray, Part};
+pub use fingerprint::{Determinants, Fingerprint, earlier_keys};
 pub use limits::{
     DEFAULT_MEMORY, DEFAULT_REFERENCES_PER_MANIFEST, LEAST_MEMORY, LimitOptions,
     MAX_REFERENCES_PER_MANIFEST, PlanLimits,
@@ -44,37 +46,6 @@ pub fn split_rules(arrays: &[ArrayNode], expected: &[u64], limits: PlanLimits) -
             ),
         })
         .collect()
-}
-
-/// Hexadecimal digest of everything that determines the result of ingesting `groups` and `arrays`
-/// from `source_url` (free of credentials) with `options`.
-#[must_use]
-pub fn fingerprint(
-    source_url: &str,
-    groups: &[GroupNode],
-    arrays: &[ArrayNode],
-    options: &str,
-) -> String {
-    let mut digest = Sha256::new();
-    // Every field is preceded by its length, so that no two plans share a byte sequence.
-    let mut add = |field: &[u8]| {
-        digest.update((field.len() as u64).to_le_bytes());
-        digest.update(field);
-    };
-    add(source_url.as_bytes());
-    add(options.as_bytes());
-    for group in groups {
-        add(group.path.as_bytes());
-        add(&group.document);
-    }
-    for array in arrays {
-        add(array.path.as_bytes());
-        add(array.source_path.as_bytes());
-        add(&array.document);
-        add(format!("{:?} {}", array.layout, array.loaded).as_bytes());
-    }
-    // Half of it tells plans apart, and every commit carries it.
-    hex(digest.finalize().get(..16).unwrap_or_default())
 }
 
 /// The first `bytes` of a text's digest, in hexadecimal.

@@ -4,8 +4,10 @@
 //! added to.
 
 mod config;
+pub mod container;
 mod contents;
 mod leftovers;
+pub mod origin;
 pub(crate) mod outcome;
 mod probe;
 mod storage;

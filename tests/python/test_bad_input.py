@@ -21,7 +21,7 @@ from refreeze.exceptions import (
     TargetError,
     UnsupportedArrayError,
 )
-from refreeze.stores import NotInThisVersionError
+from refreeze.stores.resolve import NotInThisVersionError
 from scenarios import (
     VALUES,
     assert_nothing_published,
@@ -472,9 +472,9 @@ def test_credentials_that_may_only_list_are_noticed_by_the_core(s3_bucket, sourc
     if server.kind == "moto":
         pytest.skip("moto accepts any signature")
     from refreeze import _refreeze
-    from refreeze.metadata import Selection, read_metadata
-    from refreeze.options import IngestOptions
-    from refreeze.stores import resolve_source, resolve_target
+    from refreeze.metadata.selection import Selection, read_metadata
+    from refreeze.planning.options import IngestOptions
+    from refreeze.stores.resolve import resolve_source, resolve_target
 
     url = upload(server, bucket, source, "air.zarr")
     metadata = read_metadata(resolve_source(url, server.options), Selection())

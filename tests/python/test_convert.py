@@ -27,9 +27,9 @@ from numcodecs import (
 )
 
 import refreeze
-from refreeze.convert import array_document, chunk_keys, stored_chunk_shape
 from refreeze.exceptions import UnsupportedArrayError
-from refreeze.hierarchy import group_document
+from refreeze.metadata.conversion import array_document, chunk_keys, stored_chunk_shape
+from refreeze.metadata.hierarchy import group_document
 from stores_for_tests import assert_same_dataset, ingest_and_compare, write_array
 
 FILTERS = {
@@ -230,6 +230,6 @@ def test_importing_convert_is_cheap():
     """The conversion's own imports wait until an array is converted."""
     import subprocess
 
-    code = "import sys, refreeze.convert; print('zarr' in sys.modules, 'numcodecs' in sys.modules)"
+    code = "import sys, refreeze.metadata.conversion; print('zarr' in sys.modules, 'numcodecs' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "False"]

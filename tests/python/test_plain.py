@@ -27,11 +27,17 @@ from zarr.codecs import (
 )
 from zarr.storage import ObjectStore
 
-import refreeze.metadata
+import refreeze.metadata.selection
 from refreeze.exceptions import RefreezeError
-from refreeze.metadata import ArraySpec, Selection, SourceMetadata, read_array, read_metadata
-from refreeze.plain import read_plain, read_plain_array
-from refreeze.stores import Source
+from refreeze.metadata.plain_reader import read_plain, read_plain_array
+from refreeze.metadata.selection import (
+    ArraySpec,
+    Selection,
+    SourceMetadata,
+    read_array,
+    read_metadata,
+)
+from refreeze.stores.resolve import Source
 
 TYPES = ["bool", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64))]
 TYPES += ["float16", "float32", "float64"]
@@ -53,14 +59,14 @@ def source_of(store: Any, path: str = "store.zarr") -> Source:
 def through_zarr(source: Source, selection: Selection | None = None) -> SourceMetadata:
     """Read metadata as it is read of stores that are not plain."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refreeze.metadata, "read_plain", lambda *_: None)
+        patch.setattr(refreeze.metadata.selection, "read_plain", lambda *_: None)
         return read_metadata(source, selection or Selection())
 
 
 def array_through_zarr(source: Source) -> ArraySpec:
     """Read one array as it is read where it is not plain."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refreeze.metadata, "read_plain_array", lambda *_: None)
+        patch.setattr(refreeze.metadata.selection, "read_plain_array", lambda *_: None)
         return read_array(source)
 
 
