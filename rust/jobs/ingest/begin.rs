@@ -45,7 +45,7 @@ pub(super) async fn look(
             )
             .with_hint("run the same command again"));
         }
-        let found = nodes::find(repository, tip, &[], &job.nodes()).await?;
+        let found = nodes::find(repository, tip, &[], &job.nodes(), &[]).await?;
         if let Some(array) = job.arrays.iter().find(|a| !found.arrays.contains(&a.node.path)) {
             return Err(Error::new(
                 ErrorKind::TargetNotFound,
@@ -57,7 +57,7 @@ pub(super) async fn look(
     }
     let groups: Vec<GroupNode> =
         job.groups.iter().filter(|group| !removed(&job.replaced, &group.path)).cloned().collect();
-    let mut found = nodes::find(repository, tip, &groups, &job.nodes()).await?;
+    let mut found = nodes::find(repository, tip, &groups, &job.nodes(), &job.replaced).await?;
     // What is removed is made anew, also where its document stays the same.
     let stays = |path: &String| !removed(&job.replaced, path) && !job.replaced.contains(path);
     found.arrays.retain(stays);
@@ -100,7 +100,7 @@ pub(super) async fn already_there(
         return Ok(None);
     }
     let repository = target.repository();
-    let found = nodes::find(repository, tip, &job.groups, &job.nodes()).await?;
+    let found = nodes::find(repository, tip, &job.groups, &job.nodes(), &[]).await?;
     if found.arrays.len() < job.arrays.len() || found.groups.len() < job.groups.len() {
         return Ok(None);
     }
@@ -167,7 +167,7 @@ pub(super) async fn begin<'a>(
         return Err(Error::new(ErrorKind::Conflict, format!("branch {on} has just moved"))
             .with_hint("run the same command again"));
     }
-    nodes::remove(&mut session, &job.replaced).await?;
+    nodes::remove(&mut session, &job.replaced, &job.groups).await?;
     let store = Store::from_session(Arc::new(RwLock::new(session))).await;
     nodes::create(&store, &job.groups, &job.nodes(), standing).await?;
     completed.arrays = native::copy(&store, job, tally).await?;

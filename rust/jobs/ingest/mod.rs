@@ -28,7 +28,7 @@ pub use job::{Finish, IngestJob, JobArray, JobSource, Mode};
 pub use report::{ArrayReport, IngestReport};
 use tally::Tally;
 
-use crate::commit::{PublishedRun, STAGING_PREFIX, Staging, remove, remove_finished, staged_runs};
+use crate::commit::{PublishedRun, STAGING_PREFIX, Staging};
 use crate::error::TargetContext as _;
 use crate::list::limit::ConcurrencyLimit;
 use crate::plan::PlanLimits;
@@ -83,24 +83,15 @@ async fn run(
     let containers = prepare::containers(target.stored_config().await?, &job)?;
     let fingerprint = job.fingerprint();
 
-    let runs =
-        remove_finished(target.repository(), staged_runs(target.repository()).await?).await?;
-    let mut related = resume::related(runs, &job.branch, &job.nodes(), &fingerprint);
-    if job.restart {
-        for run in related.drain(..) {
-            remove(target.repository(), &run.branch()).await?;
-        }
-    }
-    let lost = resume::discard_lost(target.repository(), &job, &fingerprint).await?;
-    let resume::Left { runs: related, published, warnings: overtaken } =
-        resume::without_overtaken(target.repository(), related, &fingerprint, &job).await?;
+    let resume::Left { runs, published, warnings: left } =
+        resume::look(target.repository(), &job, &fingerprint).await?;
     if let Some(run) = published
         && let Some(report) =
-            begin::already_there(&target, &job, &tip, &run, &containers, &overtaken).await?
+            begin::already_there(&target, &job, &tip, &run, &containers, &left).await?
     {
         return Ok(report);
     }
-    let unfinished = related.into_iter().next();
+    let unfinished = runs.into_iter().next();
     let in_flight = ConcurrencyLimit::new(limits.concurrency);
     let (mut expected, mut standing) = (None, nodes::Found::default());
     let warnings;
@@ -129,7 +120,7 @@ async fn run(
         additions.splits.clear();
     }
     target.configure(&additions).await?;
-    let mut tally = Tally::new(&job.arrays, [lost, overtaken, warnings].concat(), on_progress);
+    let mut tally = Tally::new(&job.arrays, [left, warnings].concat(), on_progress);
     tally.requested(expected.list_requests);
     let splits = splits(&target, &job.arrays)?;
     let mut staging = if let Some(run) = unfinished {
@@ -174,7 +165,7 @@ async fn run(
         }
     };
     tally.begin("done");
-    let mut report = report::report(&job, target.url(), &containers, &staging, tally, published);
+    let mut report = report::report(&job, target.url(), &containers, &staging, tally, &published);
     if job.mode.keeps_arrays() {
         // What is there already may lie in others.
         let config = target.repository().config();

@@ -126,21 +126,21 @@ pub(super) fn report(
     containers: &[SourceContainer],
     staging: &Staging<'_>,
     tally: Tally<'_>,
-    published: Published,
+    published: &Published,
 ) -> IngestReport {
     let (manifests_written, manifest_bytes) = staging.manifests();
     let mut tally = tally.finish(&job.arrays);
     let base = staging.record().base.clone();
-    if published == Published::Nothing {
+    if *published == Published::Nothing {
         tally.warn("the target is as the source already; nothing was written".to_owned());
     }
-    let nothing = published == Published::Nothing;
+    let nothing = *published == Published::Nothing;
     IngestReport {
         // A run that has changed nothing has left nothing behind.
         run_id: if nothing { String::new() } else { staging.run_id().to_owned() },
         already_published: nothing,
         snapshot_id: base.clone().filter(|_| nothing).unwrap_or(staging.tip().to_string()),
-        published: published == Published::Now,
+        published: *published == Published::Now,
         previous_snapshot_id: base,
         resumed_batches: staging.resumed_batches(),
         commits: if nothing { 0 } else { staging.commits() },

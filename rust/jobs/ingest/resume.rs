@@ -11,7 +11,7 @@ use icechunk::Repository;
 use super::{IngestJob, JobArray, Mode, nodes};
 use crate::commit::{
     PublishedRun, RecordedArray, RunOptions, StagedRun, is_overtaken, lost_runs, published_instead,
-    remove,
+    remove, remove_finished, staged_runs,
 };
 use crate::plan::{Fingerprint, earlier_keys};
 use crate::zarr::compatibility::{Shapes, compare};
@@ -38,10 +38,31 @@ pub(super) fn recorded(array: &ArrayNode) -> RecordedArray {
     }
 }
 
+/// Looks for unpublished runs that this job may go on with, or that stand in its way.
+///
+/// Removes those that are published, or lost; with `restart` all of them.
+pub(super) async fn look(
+    repository: &Repository,
+    job: &IngestJob,
+    fingerprint: &Fingerprint,
+) -> Result<Left> {
+    let runs = remove_finished(repository, staged_runs(repository).await?).await?;
+    let mut related = related(runs, &job.branch, &job.nodes(), fingerprint);
+    if job.restart {
+        for run in related.drain(..) {
+            remove(repository, &run.branch()).await?;
+        }
+    }
+    let lost = discard_lost(repository, job, fingerprint).await?;
+    let mut left = without_overtaken(repository, related, fingerprint, job).await?;
+    left.warnings.splice(0..0, lost);
+    Ok(left)
+}
+
 /// The unpublished runs that work on some of `arrays` for publication on `branch`, and those of the
 /// same plan, which may have groups alone: first one of the same plan, then the one that got
 /// furthest.
-pub(super) fn related(
+fn related(
     mut runs: Vec<StagedRun>,
     branch: &str,
     arrays: &[ArrayNode],
@@ -74,7 +95,7 @@ pub(super) struct Left {
 ///
 /// Those whose plan another run has published are removed. Of those that change arrays, so are
 /// what this job is to do again, and others are in nobody's way, when they can be published no more.
-pub(super) async fn without_overtaken(
+async fn without_overtaken(
     repository: &Repository,
     runs: Vec<StagedRun>,
     fingerprint: &Fingerprint,
@@ -141,7 +162,7 @@ pub(super) fn check_not_at_work(run: &StagedRun, mode: Mode, lock: bool) -> Resu
 
 /// Discards the runs of the same plan that have lost it, and with `restart` those of the same
 /// source; gives back what is to be said of it.
-pub(super) async fn discard_lost(
+async fn discard_lost(
     repository: &Repository,
     job: &IngestJob,
     fingerprint: &Fingerprint,
