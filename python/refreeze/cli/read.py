@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from itertools import chain
@@ -17,6 +16,7 @@ from refreeze.cli.console import (
     Json,
     Level,
     LogLevel,
+    MaxDocument,
     Quiet,
     RegionOption,
     Skip,
@@ -25,11 +25,19 @@ from refreeze.cli.console import (
     Terminated,
     Version,
     count,
+    print_json,
     run_job,
+    say,
     show_warnings,
     store_options,
 )
-from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MEMORY
+from refreeze.planning.options import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_MAX_DOCUMENT,
+    DEFAULT_MEMORY,
+    byte_count,
+)
+from refreeze.shown import shown
 
 if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream
@@ -67,6 +75,7 @@ def plan(
     refs_per_manifest: Annotated[
         int | None, typer.Option(help="References in a manifest [default: by memory].")
     ] = None,
+    max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
     source_option: SourceOption = None,
     target_option: TargetOption = None,
     as_json: Json = False,
@@ -94,12 +103,13 @@ def plan(
             memory=memory,
             max_refs_per_commit=max_refs_per_commit,
             refs_per_manifest=refs_per_manifest,
+            max_document=max_document,
             source_options=store_options(source_option, "--source-option"),
             target_options=store_options(target_option, "--target-option"),
         )
         show_warnings(planned.warnings, quiet=quiet)
         if as_json:
-            print(json.dumps(planned.to_dict()))
+            print_json(planned.to_dict())
         else:
             print_plan(planned)
 
@@ -120,7 +130,7 @@ def print_plan(planned: Plan) -> None:
         table.add_column(name, justify="right")
     for array in planned.arrays:
         table.add_row(
-            array.path,
+            shown(array.path),
             " x ".join(f"{extent:,}" for extent in array.grid_shape) or "scalar",
             array.key_encoding,
             array.strategy,
@@ -131,7 +141,7 @@ def print_plan(planned: Plan) -> None:
     # A pipe has no width: nothing is cut there.
     Console(soft_wrap=True, width=None if sys.stdout.isatty() else 1_000).print(table)
     totals = planned.totals
-    print(
+    say(
         f"\n{_ASSUMPTIONS[planned.estimate].format(count(totals.chunks_in_region, 'chunk'))} "
         f"{count(totals.list_requests, 'LIST request')} (${totals.list_cost_usd:.4f}), "
         f"{count(totals.commits, 'commit')}, {count(totals.manifests, 'manifest')} "
@@ -151,6 +161,7 @@ def list_chunks(
     ] = None,
     paths: Annotated[bool, typer.Option("--paths", help="Add a column of object keys.")] = False,
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
     source_option: SourceOption = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -172,7 +183,8 @@ def list_chunks(
         from refreeze.verbs.list_chunks import open_stream
 
         resolved = resolve_source(source, options)
-        spec = interruptible(read_array, resolved)
+        limit = byte_count("max_document", max_document, least=1)
+        spec = interruptible(read_array, resolved, max_document=limit)
         stream = open_stream(
             resolved,
             spec,
@@ -286,12 +298,14 @@ def _report(
             "stats": stats.to_dict(),
             "warnings": warnings,
         }
-        print(json.dumps(document))
+        print_json(document)
         return
     shape = " x ".join(f"{extent:,}" for extent in grid) or "scalar"
-    print(f"{url}: {count(stats.chunks, 'chunk')} of a grid of {shape}, {summary.bytes:,} bytes")
+    say(
+        f"{shown(url)}: {count(stats.chunks, 'chunk')} of a grid of {shape}, {summary.bytes:,} bytes"
+    )
     if stats.chunks:
-        print(f"Sizes from {summary.smallest:,} to {summary.largest:,} bytes.")
-    print(f"{count(stats.list_requests, 'request')}, {count(stats.keys_listed, 'key')}.")
+        say(f"Sizes from {summary.smallest:,} to {summary.largest:,} bytes.")
+    say(f"{count(stats.list_requests, 'request')}, {count(stats.keys_listed, 'key')}.")
     if output is not None:
-        print(f"Written to {output}.")
+        say(f"Written to {output}.")

@@ -1,42 +1,31 @@
-"""What both readers of metadata return: the nodes below the root of a source."""
+"""The nodes of a source as they are found: groups with attributes, arrays with their documents.
+
+Nothing is asked of an array's document before the array is chosen.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from refreeze.exceptions import UnsupportedArrayError
+from refreeze.metadata.documents import document_bytes
+
 __all__ = [
     "DOCUMENTS",
     "ArrayNode",
-    "Described",
     "GroupNode",
     "Hierarchy",
-    "document_bytes",
+    "Node",
+    "UnreadableNode",
     "group_document",
+    "unreadable",
 ]
 
 # Those of version 2 lie beside `zarr.json` in a store that has been migrated in place.
 DOCUMENTS = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 """Names of objects that hold metadata."""
-
-
-@dataclass(frozen=True)
-class Described:
-    """An array: how the target holds it, and where the source has its chunks."""
-
-    document: bytes = field(repr=False)
-    """Version 3 metadata, with Icechunk's chunk keys."""
-    shape: tuple[int, ...]
-    chunk_shape: tuple[int, ...]
-    """Elements of a stored object along each dimension: the shard's, of a sharded array."""
-    key_encoding: str
-    separator: str
-    dimension_names: tuple[str | None, ...] | None
-    source_format: int = 3
-    loses_mask: bool = False
-    """Whether xarray masks values of it that it cannot mask in the target."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +37,24 @@ class GroupNode:
 
 @dataclass(frozen=True)
 class ArrayNode:
-    """An array, which can be described if it is chosen; of any other nothing is asked."""
+    """An array, whose document is parsed if it is chosen."""
 
-    describe: Callable[[], Described]
+    document: Callable[[], dict[str, Any]]
+    """Gives ``zarr.json``, or ``.zarray`` with ``attributes`` beside; raises ValueError if it is
+    damaged."""
+    zarr_format: int
+    consolidated: bool = False
+    """Whether the document comes from consolidated metadata, which may be older than its own."""
+
+
+@dataclass(frozen=True)
+class UnreadableNode:
+    """A group or an array, one cannot say which: its document is damaged."""
+
+    why: str
+
+
+Node = GroupNode | ArrayNode | UnreadableNode
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,11 @@ class Hierarchy:
     """A root and, if it is a group, all nodes below it by their paths."""
 
     root: GroupNode | ArrayNode
-    nodes: dict[str, GroupNode | ArrayNode] = field(default_factory=dict)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    ignored_folders: list[str] = field(default_factory=list)
+    """Folders that are no nodes, where more may lie."""
+    consolidated: bool = False
+    """Whether it was read from consolidated metadata, without listing."""
 
 
 def group_document(attributes: Mapping[str, Any]) -> bytes:
@@ -69,6 +77,8 @@ def group_document(attributes: Mapping[str, Any]) -> bytes:
     return document_bytes({"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"})
 
 
-def document_bytes(document: Mapping[str, Any]) -> bytes:
-    """Return a metadata document as zarr-python writes it."""
-    return json.dumps(document, indent=2).encode()
+def unreadable(node: str, why: str) -> UnsupportedArrayError:
+    """Return the error for a node whose metadata is damaged."""
+    return UnsupportedArrayError(
+        f"the metadata of {node} cannot be read: {why}", "repair its metadata document"
+    )

@@ -1,38 +1,28 @@
-"""Reads the metadata of plain version 3 stores without zarr-python, whose import takes longer.
+"""Interprets plain version 3 documents of arrays without zarr-python, whose import takes longer.
 
-Plain is what zarr-python itself writes with common data types and codecs. For such documents the
-result is the same, byte for byte, as through zarr-python; of everything else (version 2, other
-codecs, damage, strangers among the nodes) nothing is said here, and zarr-python is asked.
+Plain is what zarr-python itself writes with common data types and codecs. For such a document the
+result is the same, byte for byte, as through zarr-python; of every other (version 2, other codecs,
+damage) nothing is said here, and zarr-python is asked.
 
-Sources: the Zarr version 3 specification, "Array metadata" and "Group metadata"; consolidated
-metadata as zarr-python writes it.
+Source: the Zarr version 3 specification, "Array metadata".
 """
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from refreeze.metadata.hierarchy import (
-    DOCUMENTS,
-    ArrayNode,
-    Described,
-    GroupNode,
-    Hierarchy,
-    document_bytes,
-)
-from refreeze.runtime.interruption import Job, in_parallel
+from refreeze.metadata.attributes import of_array
+from refreeze.metadata.documents import document_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
-    from refreeze.stores.resolve import Source
+    from refreeze.metadata.attributes import Attributes
 
-__all__ = ["read_plain", "read_plain_array"]
+__all__ = ["plain_document"]
 
 _INTEGERS = {f"{sign}int{bits}": (sign, bits) for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _FLOATS = {"float16": "<e", "float32": "<f", "float64": "<d"}
@@ -56,10 +46,6 @@ _ARRAY_FIELDS = (
 )
 """In the order in which zarr-python writes them."""
 _REQUIRED = set(_ARRAY_FIELDS) - {"dimension_names"}
-_GROUP_FIELDS = {"attributes", "zarr_format", "node_type", "consolidated_metadata"}
-_NOTHING = (None, {"kind": "inline", "must_understand": False, "metadata": {}})
-"""The consolidated metadata of a group within consolidated metadata."""
-_READERS = 16
 _KEYS = {"name": "default", "configuration": {"separator": "/"}}
 _CRC32C = {"name": "crc32c"}
 _LARGEST_ZSTD_LEVEL, _LARGEST_GZIP_LEVEL, _LARGEST_BLOSC_LEVEL = 22, 9, 9
@@ -69,146 +55,23 @@ class _NotPlainError(Exception):
     """Something that zarr-python shall judge."""
 
 
-def read_plain(source: Source, group: str) -> Hierarchy | None:
-    """Read a source's nodes, or None if not all of it is plain.
-
-    Parameters
-    ----------
-    group
-        Path of the group (or array) below the source that is taken as the root.
+def plain_document(document: Mapping[str, Any]) -> tuple[bytes, Attributes] | None:
+    """Return the document under which Icechunk holds an array, or None if it is not plain.
 
     Raises
     ------
-    OSError, obstore.exceptions.BaseError
-        The store refuses or fails.
+    UnsupportedArrayError
+        An attribute cannot be held.
     """
-    return _asked(source, partial(_hierarchy, source.store, _join(source.path, group)))
-
-
-def read_plain_array(source: Source) -> Described | None:
-    """Read one array, or None if it is not plain."""
-
-    def array() -> Described:
-        document = _document(source.store, source.path)
-        if document.get("node_type") != "array":
-            raise _NotPlainError
-        return _described(document)
-
-    return _asked(source, array)
-
-
-def _asked[T](source: Source, reading: Callable[[], T]) -> T | None:
-    from obstore.exceptions import BaseError
-    from obstore.store import LocalStore, MemoryStore, S3Store
-
-    if not isinstance(source.store, LocalStore | MemoryStore | S3Store):
-        return None
     try:
-        return reading()
-    except (_NotPlainError, FileNotFoundError, ValueError):
-        # A ValueError is of a path that obstore does not take as it is.
+        return _interpreted(document)
+    except _NotPlainError:
         return None
-    except (OSError, BaseError):
-        # A folder is asked with other calls by zarr-python, which then says what is wrong.
-        if isinstance(source.store, LocalStore):
-            return None
-        raise
 
 
-def _hierarchy(store: Any, path: str) -> Hierarchy:
-    root = _document(store, path)
-    node = _node(root)
-    if isinstance(node, ArrayNode):
-        return Hierarchy(node)
-    consolidated = root.get("consolidated_metadata")
-    nodes: dict[str, GroupNode | ArrayNode] = {}
-    if consolidated is not None:
-        for below, document in _consolidated(consolidated).items():
-            nodes[below] = _node(document)
-        for below in nodes:
-            parent = below.rpartition("/")[0]
-            if parent and not isinstance(nodes.get(parent), GroupNode):
-                raise _NotPlainError
-        return Hierarchy(node, nodes)
-    groups = [""]
-    while groups:
-        listed = _all(partial(_children, store, path), groups)
-        children = [child for found in listed for child in found]
-        documents = _all(lambda below: _document(store, _join(path, below)), children)
-        groups = []
-        for below, document in zip(children, documents, strict=True):
-            nodes[below] = _node(document)
-            if isinstance(nodes[below], GroupNode):
-                if document.get("consolidated_metadata") is not None:
-                    raise _NotPlainError
-                groups.append(below)
-    return Hierarchy(node, nodes)
-
-
-def _all[T](function: Callable[[str], T], paths: list[str]) -> list[T]:
-    """Call a function for every path, some at a time; a signal does not wait for them."""
-    jobs = [Job(lambda _, path=path: function(path), 1) for path in paths]  # type: ignore[misc]
-    return in_parallel(jobs, _READERS)
-
-
-def _children(store: Any, root: str, group: str) -> list[str]:
-    """List the paths, below the root, of a group's members."""
-    import obstore
-
-    prefix = _join(root, group)
-    listed = obstore.list_with_delimiter(store, f"{prefix}/" if prefix else None)
-    if any(entry["path"].rpartition("/")[2] not in DOCUMENTS for entry in listed["objects"]):
-        raise _NotPlainError
-    names = [path.rpartition("/")[2] for path in listed["common_prefixes"]]
-    if not all(map(_is_name, names)):
-        raise _NotPlainError
-    return [_join(group, name) for name in names]
-
-
-def _document(store: Any, path: str) -> dict[str, Any]:
-    import obstore
-
-    stored = obstore.get(store, f"{path}/zarr.json" if path else "zarr.json").bytes()
-    try:
-        document = json.loads(bytes(stored))
-    except (ValueError, RecursionError):
-        raise _NotPlainError from None
-    if not isinstance(document, dict):
-        raise _NotPlainError
-    return document
-
-
-def _consolidated(consolidated: Any) -> dict[str, Any]:
-    match consolidated:
-        case {"kind": "inline", "must_understand": False, "metadata": dict(documents), **rest}:
-            if rest or not all(isinstance(one, dict) for one in documents.values()):
-                raise _NotPlainError
-            if not all(_is_name(name) for path in documents for name in path.split("/")):
-                raise _NotPlainError
-            if any(one.get("consolidated_metadata") not in _NOTHING for one in documents.values()):
-                raise _NotPlainError
-            return documents
-    raise _NotPlainError
-
-
-def _node(document: dict[str, Any]) -> GroupNode | ArrayNode:
-    if document.get("node_type") == "array":
-        described = _described(document)
-        return ArrayNode(lambda: described)
-    attributes = document.get("attributes", {})
-    if (
-        document.get("node_type") != "group"
-        or not _is_integer(document.get("zarr_format"), 3, 3)
-        or not isinstance(attributes, dict)
-        or not document.keys() <= _GROUP_FIELDS
-    ):
-        raise _NotPlainError
-    return GroupNode(attributes)
-
-
-def _described(document: dict[str, Any]) -> Described:
+def _interpreted(document: Mapping[str, Any]) -> tuple[bytes, Attributes]:
     """Check every field of an array's document; what is not known is not plain."""
-    document = {"attributes": {}, "storage_transformers": []} | document
+    document = {"attributes": {}, "storage_transformers": [], **document}
     given = {name: document[name] for name in _ARRAY_FIELDS if name in document}
     shape: Any = given.get("shape")
     names: Any = given.get("dimension_names")
@@ -249,14 +112,16 @@ def _described(document: dict[str, Any]) -> Described:
             raise _NotPlainError
     codecs = given["codecs"]
     given["codecs"] = _shards(codecs, size, chunk_shape) or _codecs(codecs, size)
-    return Described(
-        document=document_bytes(given | {"chunk_key_encoding": _KEYS}),
-        shape=tuple(shape),
-        chunk_shape=tuple(chunk_shape),
-        key_encoding=key_encoding,
-        separator=separator,
-        dimension_names=None if names is None else tuple(names),
-    )
+    attributes = of_array(given["attributes"], _kind(str(data_type)))
+    held = {"chunk_key_encoding": _KEYS, "attributes": attributes.values}
+    return document_bytes(given | held), attributes
+
+
+def _kind(data_type: str) -> str:
+    """Return numpy's letter for the kind of a data type."""
+    if data_type in _FLOATS:
+        return "f"
+    return "b" if data_type == "bool" else "u" if data_type.startswith("u") else "i"
 
 
 def _codecs(codecs: Any, size: int) -> list[Any]:
@@ -347,13 +212,5 @@ def _is_integer(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _is_name(name: str) -> bool:
-    return name not in ("", ".", "..") and "\\" not in name
-
-
 def _named(name: str, **configuration: Any) -> dict[str, Any]:
     return {"name": name, "configuration": configuration}
-
-
-def _join(*parts: str) -> str:
-    return "/".join(part for part in (part.strip("/") for part in parts) if part)

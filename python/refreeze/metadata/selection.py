@@ -9,15 +9,24 @@ import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from refreeze.exceptions import SourceNotFoundError, UnsupportedArrayError
-from refreeze.metadata.conversion import chunk_keys, dimension_names, stored_chunk_shape
-from refreeze.metadata.hierarchy import ArrayNode, Described, GroupNode, Hierarchy, group_document
-from refreeze.metadata.plain_reader import read_plain, read_plain_array
-from refreeze.metadata.zarr_reader import open_node, read_hierarchy, zarr_warnings
-from refreeze.runtime.interruption import interruptible
-from refreeze.stores.reading_errors import one_line, store_errors
+from refreeze.exceptions import RefreezeError, SourceNotFoundError, UnsupportedArrayError
+from refreeze.metadata.attributes import of_group, warning_of
+from refreeze.metadata.documents import check_storable
+from refreeze.metadata.hierarchy import (
+    ArrayNode,
+    GroupNode,
+    Hierarchy,
+    UnreadableNode,
+    group_document,
+    unreadable,
+)
+from refreeze.metadata.hierarchy_reader import HierarchyReader
+from refreeze.metadata.interpretation import Described, described
+from refreeze.metadata.layout import Layout, layout_of
+from refreeze.stores.reading import LARGEST_DOCUMENT
+from refreeze.stores.reading_errors import one_line
 
 if TYPE_CHECKING:
     from refreeze.stores.resolve import Source
@@ -32,6 +41,10 @@ __all__ = [
     "read_array",
     "read_metadata",
 ]
+
+
+_SHOWN = 10
+"""Arrays that an error names."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,11 @@ class Selection:
     """None: one-dimensional dimension coordinates."""
     partial: bool = False
     """Whether ``arrays`` may name some that are in other sources."""
+    max_document: int = LARGEST_DOCUMENT
+    """Bytes that a metadata document may have."""
+    own_documents: bool = False
+    """Whether arrays whose own documents have other shapes than consolidated metadata says are
+    taken as their own documents say."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +132,8 @@ class SourceMetadata:
     groups: list[GroupSpec]
     arrays: list[ArraySpec]
     warnings: list[str]
+    nothing: RefreezeError | None = field(default=None, compare=False)
+    """Why there is no array; None if there is one."""
 
 
 def read_metadata(source: Source, selection: Selection) -> SourceMetadata:
@@ -132,52 +152,152 @@ def read_metadata(source: Source, selection: Selection) -> SourceMetadata:
     """
     noted: list[str] = []
     root_path = (selection.group or "").strip("/")
-    hierarchy = _hierarchy(source, root_path, noted)
-    nodes = hierarchy.nodes
+    reader = HierarchyReader(source, limit=selection.max_document)
+    hierarchy = reader.hierarchy(root_path, noted)
     target_root = _join("", selection.target_group or "")
     if isinstance(hierarchy.root, ArrayNode):
         name = root_path.rpartition("/")[2] or source.name
-        found = {name: hierarchy.root}
+        found: dict[str, ArrayNode | UnreadableNode] = {name: hierarchy.root}
         groups = list(_parents(f"{target_root}/{name}", {}))
         # The array is the source: its chunks lie directly below the source's root.
         source_paths = {name: root_path}
         chosen = _select(found, selection, source, noted)
     else:
+        nodes = hierarchy.nodes
         wanted = {"": hierarchy.root} | {p: n for p, n in nodes.items() if isinstance(n, GroupNode)}
-        found = {path: node for path, node in nodes.items() if isinstance(node, ArrayNode)}
+        found = {path: node for path, node in nodes.items() if not isinstance(node, GroupNode)}
         source_paths = {path: _join(root_path, path).lstrip("/") for path in found}
         chosen = _select(found, selection, source, noted)
         if selection.arrays:
             ancestors = {""} | {a for path in chosen for a in _ancestors(path)}
             wanted = {path: group for path, group in wanted.items() if path in ancestors}
         documents = {
-            _join(target_root, path): group_document(group.attributes)
+            _join(target_root, path): _group_document(path, group, noted)
             for path, group in sorted(wanted.items())
         }
         groups = list(_parents(target_root, documents))
+        if selection.own_documents and hierarchy.consolidated:
+            found |= _newer(reader, root_path, {path: found[path] for path in chosen}, noted)
     specs = []
     for path in sorted(chosen):
         with _array_errors(path):
-            described = found[path].describe()
-            loaded = _is_loaded(described, path, selection.loadable_variables)
+            array = described(_document(path, found[path]))
+            loaded = _is_loaded(array.layout, path, selection.loadable_variables)
             specs.append(
-                _array_spec(described, _join(target_root, path), source_paths[path], loaded=loaded)
+                _array_spec(array, _join(target_root, path), source_paths[path], loaded=loaded)
             )
-            if described.loses_mask:
-                noted.append(
-                    f"array {path}: xarray masks its fill value in version 2, but cannot mask "
-                    "text in version 3; those values show as they are stored"
-                )
-    return SourceMetadata(groups, specs, noted)
+            noted += _noted(path, array)
+    nothing = None if specs else _nothing(reader, hierarchy, root_path, found, source)
+    return SourceMetadata(groups, specs, noted, nothing)
 
 
-def _hierarchy(source: Source, root_path: str, noted: list[str]) -> Hierarchy:
-    with store_errors(source):
-        plain = read_plain(source, root_path)
-    return plain or read_hierarchy(source, root_path, noted)
+def _document(path: str, node: ArrayNode | UnreadableNode) -> dict[str, Any]:
+    """Parse an array's document.
+
+    Raises
+    ------
+    UnsupportedArrayError
+        It is damaged, or too large.
+    """
+    if isinstance(node, UnreadableNode):
+        raise unreadable(path, node.why)
+    try:
+        return node.document()
+    except UnsupportedArrayError:
+        raise
+    except ValueError as error:
+        raise unreadable(path, f"{type(error).__name__}: {one_line(error)}") from None
 
 
-def read_array(source: Source) -> ArraySpec:
+def _group_document(path: str, group: GroupNode, noted: list[str]) -> bytes:
+    shown = path or "/"
+    attributes = of_group(group.attributes)
+    try:
+        check_storable({"attributes": attributes.values})
+    except UnsupportedArrayError as error:
+        raise UnsupportedArrayError(
+            f"group {shown} cannot be ingested: {error.message}",
+            "repair its metadata document, or choose arrays of other groups with --array",
+        ) from error
+    if (text := warning_of(f"group {shown}", attributes)) is not None:
+        noted.append(text)
+    return group_document(attributes.values)
+
+
+def _noted(path: str, array: Described) -> Iterator[str]:
+    if (text := warning_of(f"array {path}", array.attributes)) is not None:
+        yield text
+    if array.loses_mask:
+        yield (
+            f"array {path}: xarray masks its fill value in version 2, but cannot mask "
+            "text in version 3; those values show as they are stored"
+        )
+
+
+def _newer(
+    reader: HierarchyReader,
+    root: str,
+    chosen: Mapping[str, ArrayNode | UnreadableNode],
+    noted: list[str],
+) -> dict[str, ArrayNode]:
+    """Return the arrays whose own documents have other shapes than consolidated metadata says."""
+    arrays = {path: node for path, node in chosen.items() if isinstance(node, ArrayNode)}
+    newer = {}
+    for path, own in reader.own(arrays, root).items():
+        with _array_errors(path):
+            shape = layout_of(_document(path, own)).shape
+            recorded = layout_of(_document(path, arrays[path])).shape
+        if shape == recorded:
+            continue
+        newer[path] = own
+        noted.append(
+            f"array {path}: consolidated metadata says the shape is {_lengths(recorded)}, the "
+            f"array's own document {_lengths(shape)}: the own document is the newer one and was "
+            "taken; consolidate the store's metadata anew"
+        )
+    return newer
+
+
+def _lengths(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+def _nothing(
+    reader: HierarchyReader,
+    hierarchy: Hierarchy,
+    root: str,
+    found: Mapping[str, object],
+    source: Source,
+) -> SourceNotFoundError:
+    """Say why a source gives no array."""
+    what = f"group {root} of {source.url}" if root else source.url
+    if found:
+        return SourceNotFoundError(
+            f"no array of {what} is left: --array and --skip leave out all {len(found)}",
+            f"arrays: {', '.join(sorted(found)[:_SHOWN])}",
+        )
+    folders = [""] if hierarchy.consolidated else hierarchy.ignored_folders
+    keys = reader.documents_below(root, folders) if folders else []
+    if keys and hierarchy.consolidated:
+        return SourceNotFoundError(
+            f"the consolidated metadata of {what} names no array, but there are documents: "
+            f"{', '.join(keys)}",
+            "consolidate the store's metadata anew, or remove what is consolidated",
+        )
+    if keys:
+        lacking = sorted({key.split("/")[root.count("/") + 1 if root else 0] for key in keys})
+        return SourceNotFoundError(
+            f"there is no array in {what}, but metadata documents lie below folders that are no "
+            f"groups: {', '.join(keys)}",
+            f"write group documents into the folders above them, from {lacking[0]} on, or name "
+            "one of those groups as the source",
+        )
+    return SourceNotFoundError(
+        f"there is no array in {what}", "check the URL; groups alone are nothing to ingest"
+    )
+
+
+def read_array(source: Source, *, max_document: int = LARGEST_DOCUMENT) -> ArraySpec:
     """Read what is needed to list one array; its data type and codecs may be of any kind.
 
     Raises
@@ -189,55 +309,61 @@ def read_array(source: Source) -> ArraySpec:
     AccessError, ListingError
         The store cannot be read.
     """
-    with store_errors(source):
-        plain = interruptible(read_plain_array, source)
-    if plain is not None:
-        return _array_spec(plain, f"/{source.name}", "", loaded=False)
-    import zarr
-
-    with store_errors(source), zarr_warnings([]):
-        node = interruptible(open_node, source)
-    if not isinstance(node, zarr.Array):
+    node = HierarchyReader(source, limit=max_document).array("")
+    if node is None:
         raise SourceNotFoundError(
             f"{source.url} is a group, not an array",
             "name one array: the path of the group, '/' and the array's name",
         )
-    with _array_errors(source.name):
-        key_encoding, separator = chunk_keys(node.metadata)
-        return ArraySpec(
-            path=f"/{source.name}",
-            source_path="",
-            document=b"",
-            shape=tuple(node.shape),
-            chunk_shape=stored_chunk_shape(node.metadata),
-            key_encoding=key_encoding,
-            separator=separator,
-            loaded=False,
-            dimension_names=dimension_names(node.metadata),
-        )
+    try:
+        layout = layout_of(_document(source.url, node))
+    except UnsupportedArrayError as error:
+        if error.hint:
+            raise
+        raise UnsupportedArrayError(
+            f"array {source.name} cannot be listed: {error.message}", "repair its metadata document"
+        ) from error
+    return ArraySpec(
+        path=f"/{source.name}",
+        source_path="",
+        document=b"",
+        shape=layout.shape,
+        chunk_shape=layout.chunk_shape,
+        key_encoding=layout.key_encoding,
+        separator=layout.separator,
+        loaded=False,
+        dimension_names=layout.dimension_names,
+        source_format=node.zarr_format,
+    )
 
 
 @contextmanager
 def _array_errors(path: str) -> Iterator[None]:
-    """Name the array in what its conversion raises."""
+    """Name the array in what its conversion raises, and the option that leaves it out."""
     leave_out = f"leave it out with --skip {path}"
     try:
         yield
     except UnsupportedArrayError as error:
-        message = f"array {path} cannot be referenced: {error.message}"
-        raise UnsupportedArrayError(message, error.hint or leave_out) from error
-    except (KeyError, NotImplementedError, TypeError, ValueError) as error:
-        message = f"array {path} cannot be referenced: {one_line(error)}"
-        raise UnsupportedArrayError(message, leave_out) from error
+        message = error.message
+        if not error.hint:
+            message = f"array {path} cannot be referenced: {message}"
+        hint = f"{error.hint}, or {leave_out}" if error.hint else leave_out
+        raise UnsupportedArrayError(message, hint) from error
 
 
 def _select(
-    found: Iterable[str], selection: Selection, source: Source, noted: list[str]
+    found: Mapping[str, ArrayNode | UnreadableNode],
+    selection: Selection,
+    source: Source,
+    noted: list[str],
 ) -> list[str]:
     chosen = list(found)
     if selection.arrays:
         for pattern in selection.arrays:
-            if not selection.partial and not any(matches(path, [pattern]) for path in found):
+            if any(matches(path, [pattern]) for path in found):
+                continue
+            _check_above(pattern, found)
+            if not selection.partial:
                 raise SourceNotFoundError(
                     f"{source.url} has no array {pattern}",
                     f"arrays: {', '.join(sorted(found)) or 'none'}",
@@ -255,6 +381,13 @@ def _select(
     return [path for path in chosen if not matches(path, selection.skip_variables)]
 
 
+def _check_above(pattern: str, found: Mapping[str, ArrayNode | UnreadableNode]) -> None:
+    """Refuse a pattern for what may lie in a group that is damaged."""
+    for above in _ancestors(pattern.strip("/")):
+        if isinstance(node := found.get(above), UnreadableNode):
+            raise unreadable(above, node.why)
+
+
 def matches(path: str, patterns: Iterable[str]) -> bool:
     """Whether an array's path below its group, or its name, matches one of the patterns."""
     name = path.rpartition("/")[2]
@@ -265,7 +398,7 @@ def matches(path: str, patterns: Iterable[str]) -> bool:
     )
 
 
-def _is_loaded(array: Described, path: str, loadable: Sequence[str] | None) -> bool:
+def _is_loaded(array: Layout, path: str, loadable: Sequence[str] | None) -> bool:
     if loadable is not None:
         return matches(path, loadable)
     return len(array.shape) == 1 and array.dimension_names == (path.rpartition("/")[2],)
@@ -276,12 +409,12 @@ def _array_spec(array: Described, path: str, source_path: str, *, loaded: bool) 
         path=path,
         source_path=source_path,
         document=array.document,
-        shape=array.shape,
-        chunk_shape=array.chunk_shape,
-        key_encoding=array.key_encoding,
-        separator=array.separator,
+        shape=array.layout.shape,
+        chunk_shape=array.layout.chunk_shape,
+        key_encoding=array.layout.key_encoding,
+        separator=array.layout.separator,
         loaded=loaded,
-        dimension_names=array.dimension_names,
+        dimension_names=array.layout.dimension_names,
         source_format=array.source_format,
     )
 

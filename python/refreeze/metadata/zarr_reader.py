@@ -8,29 +8,18 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import SourceNotFoundError, UnsupportedArrayError
-from refreeze.metadata.conversion import (
-    array_document,
-    chunk_keys,
-    dimension_names,
-    loses_mask,
-    stored_chunk_shape,
-)
-from refreeze.metadata.hierarchy import DOCUMENTS, ArrayNode, Described, GroupNode, Hierarchy
+from refreeze.metadata.hierarchy import DOCUMENTS
 from refreeze.stores.reading_errors import one_line, store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import zarr
-    from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
-
     from refreeze.stores.resolve import Source
 
-__all__ = ["open_node", "read_box", "read_elements", "read_hierarchy", "zarr_warnings"]
+__all__ = ["open_node", "read_box", "read_elements", "zarr_warnings"]
 
 _NOT_A_NODE = "is not recognized as a component of a Zarr hierarchy"
 
@@ -90,84 +79,6 @@ def open_node(source: Source) -> Any:
         raise _unreadable(source.url, error) from error
 
 
-def read_hierarchy(source: Source, relative: str, noted: list[str]) -> Hierarchy:
-    """Open the root (or the group or array below it), and everything in it.
-
-    Parameters
-    ----------
-    relative
-        Path of the root below the source.
-    noted
-        Takes warnings of what is neither a group nor an array.
-
-    Raises
-    ------
-    SourceNotFoundError
-        There is nothing.
-    UnsupportedArrayError
-        A document is damaged.
-    AccessError, ListingError
-        The store cannot be read.
-    """
-    with store_errors(source), zarr_warnings(noted):
-        root, members = _open(source, relative)
-    return Hierarchy(_node(root), {path: _node(member) for path, member in members.items()})
-
-
-def _node(node: zarr.Group | zarr.Array[Any]) -> GroupNode | ArrayNode:
-    import zarr
-
-    if isinstance(node, zarr.Array):
-        return ArrayNode(partial(described, node.metadata))
-    return GroupNode(node.metadata.attributes)
-
-
-def described(metadata: ArrayV2Metadata | ArrayV3Metadata) -> Described:
-    """Describe an array, its metadata converted to version 3.
-
-    Raises
-    ------
-    UnsupportedArrayError, KeyError, NotImplementedError, TypeError, ValueError
-        It cannot be expressed so.
-    """
-    key_encoding, separator = chunk_keys(metadata)
-    return Described(
-        document=array_document(metadata),
-        shape=tuple(metadata.shape),
-        chunk_shape=stored_chunk_shape(metadata),
-        key_encoding=key_encoding,
-        separator=separator,
-        dimension_names=dimension_names(metadata),
-        source_format=metadata.zarr_format,
-        loses_mask=loses_mask(metadata),
-    )
-
-
-def _open(source: Source, relative: str) -> tuple[Any, dict[str, Any]]:
-    import zarr
-
-    store = _zarr_store(source)
-    path = "/".join(part for part in (source.path, relative) if part)
-    try:
-        root = zarr.open(store, mode="r", path=path)
-    except FileNotFoundError:
-        what = f"group {relative} in {source.url}" if relative else source.url
-        raise SourceNotFoundError(
-            f"there is no Zarr store, group or array at {what}",
-            "check the URL; a Zarr store has zarr.json, .zgroup or .zarray at its root",
-        ) from None
-    except (KeyError, TypeError, ValueError) as error:
-        # A damaged document or a codec that zarr does not know.
-        raise _unreadable(relative or source.url, error) from error
-    if isinstance(root, zarr.Array):
-        return root, {}
-    try:
-        return root, dict(root.members(max_depth=None))
-    except (KeyError, TypeError, ValueError) as error:
-        _name_the_culprit(store, path, relative)
-        raise _unreadable(relative or source.url, error) from error
-
-
 def _zarr_store(source: Source) -> Any:
     """Return the source's store as zarr wants it."""
     from zarr.storage import LocalStore, ObjectStore
@@ -176,29 +87,6 @@ def _zarr_store(source: Source) -> Any:
         # obstore's fails on a file where zarr looks for a folder, such as a README in a group.
         return LocalStore(source.store.prefix or "/", read_only=True)
     return ObjectStore(source.store, read_only=True)
-
-
-def _name_the_culprit(store: Any, path: str, shown: str) -> None:
-    """Raise for the first member below ``path`` that cannot be read, by its name.
-
-    zarr reads members all at once, and its error does not say which one was at fault.
-    """
-    import zarr
-    from zarr.core.sync import sync
-
-    async def children() -> list[str]:
-        return [name async for name in store.list_dir(path)]
-
-    for name in sorted(sync(children())):
-        child = f"{path}/{name}".lstrip("/")
-        try:
-            node = zarr.open(store, mode="r", path=child)
-        except FileNotFoundError:
-            continue
-        except (KeyError, TypeError, ValueError) as error:
-            raise _unreadable(f"{shown}/{name}".lstrip("/"), error) from error
-        if isinstance(node, zarr.Group):
-            _name_the_culprit(store, child, f"{shown}/{name}".lstrip("/"))
 
 
 def _unreadable(path: str, error: Exception) -> UnsupportedArrayError:

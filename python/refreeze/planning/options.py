@@ -29,6 +29,7 @@ __all__ = [
 DEFAULT_CONCURRENCY = 64
 """LIST requests in flight."""
 DEFAULT_MEMORY = "192MiB"
+DEFAULT_MAX_DOCUMENT = "64MB"
 """Bound on everything that grows with the work."""
 LEAST_MEMORY = 16 << 20
 DEFAULT_REFS_PER_MANIFEST = 250_000
@@ -86,6 +87,8 @@ def selected(
     arrays: Iterable[str] | None,
     skip_variables: Iterable[str] | None,
     loadable_variables: Iterable[str] | None,
+    *,
+    max_document: str | int = DEFAULT_MAX_DOCUMENT,
 ) -> Selection:
     """Return the selection that these options make."""
     from refreeze.metadata.selection import Selection
@@ -100,6 +103,7 @@ def selected(
         loadable_variables=(
             None if loadable_variables is None else names("loadable_variables", loadable_variables)
         ),
+        max_document=byte_count("max_document", max_document, least=1),
     )
 
 
@@ -128,7 +132,7 @@ def expected_count(value: int | None) -> int | None:
     return None if value is None else _positive("expect_count", value, 1)
 
 
-def byte_count(option: str, value: str | int) -> int:
+def byte_count(option: str, value: str | int, *, least: int = LEAST_MEMORY) -> int:
     """Read a number of bytes such as ``192MiB``, ``2 GB`` or ``67108864``."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise TypeError(f"{option} is a number of bytes such as '192MiB', not {value!r}")
@@ -138,8 +142,9 @@ def byte_count(option: str, value: str | int) -> int:
         if match is None or unit is None:
             raise ValueError(f"{option} is a number of bytes such as '192MiB', not {value!r}")
         value = int(float(match[1]) * unit)
-    if value < LEAST_MEMORY:
-        raise ValueError(f"{option} must be at least {LEAST_MEMORY >> 20}MiB, not {value:,} bytes")
+    if value < least:
+        shown = f"{least >> 20}MiB" if least >> 20 else f"{least} byte"
+        raise ValueError(f"{option} must be at least {shown}, not {value:,} bytes")
     return value
 
 

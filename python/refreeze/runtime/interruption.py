@@ -15,7 +15,7 @@ _SIGNAL_CHECK = 0.1
 """Seconds between two looks at signals."""
 
 
-def interruptible[T](function: Callable[..., T], *arguments: Any) -> T:
+def interruptible[T](function: Callable[..., T], *arguments: Any, **named: Any) -> T:
     """Call a function so that a signal handler of Python may end the call by raising.
 
     Python runs handlers in the main thread, between two instructions. A signal that comes just
@@ -24,14 +24,14 @@ def interruptible[T](function: Callable[..., T], *arguments: Any) -> T:
     behind when a handler raises.
     """
     if threading.current_thread() is not threading.main_thread():
-        return function(*arguments)
+        return function(*arguments, **named)
     results: list[T] = []
     errors: list[BaseException] = []
     done = threading.Event()
 
     def work() -> None:
         try:
-            results.append(function(*arguments))
+            results.append(function(*arguments, **named))
         except BaseException as error:  # noqa: BLE001 raised again in the caller's thread
             errors.append(error)
         finally:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from refreeze.planning.options import (
     DEFAULT_CONCURRENCY,
+    DEFAULT_MAX_DOCUMENT,
     DEFAULT_MEMORY,
     IngestOptions,
     byte_count,
@@ -59,6 +60,7 @@ def ingest(
     memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
     refs_per_manifest: int | None = None,
+    max_document: str | int = DEFAULT_MAX_DOCUMENT,
     concurrency: int = DEFAULT_CONCURRENCY,
     message: str | None = None,
     no_publish: bool = False,
@@ -93,6 +95,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
     refs_per_manifest: int | None = None,
+    max_document: str | int = DEFAULT_MAX_DOCUMENT,
     concurrency: int = DEFAULT_CONCURRENCY,
     message: str | None = None,
     no_publish: bool = False,
@@ -168,6 +171,9 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     refs_per_manifest
         References in one manifest (default: at most 250,000, as the memory allows; never more
         than 1,000,000); saved as the repository's manifest splitting for the new arrays.
+    max_document
+        Bytes that a metadata document of the source may have, or text such as ``"64MB"``; a
+        larger one is refused before it is read.
     concurrency
         LIST requests in flight, over all arrays; fewer when the service asks for it or the memory
         has no room.
@@ -248,6 +254,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     from refreeze import _refreeze
     from refreeze.planning.dispatch import checked_request, planned_for, read_stores, several
     from refreeze.runtime.memory import return_large_blocks
+    from refreeze.shown import shown
     from refreeze.stores.resolve import resolve_target
     from refreeze.verbs.nothing_new import report_of_nothing
 
@@ -272,9 +279,21 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
             "no_read_check": no_read_check,
         }
     )
-    selection = selected(group, target_group, arrays, skip_variables, loadable_variables)
+    selection = selected(
+        group,
+        target_group,
+        arrays,
+        skip_variables,
+        loadable_variables,
+        max_document=max_document,
+    )
     given = several(source)
-    selection = replace(selection, partial=len(given) > 1 and concat_dim is None)
+    selection = replace(
+        selection,
+        partial=len(given) > 1 and concat_dim is None,
+        # What has grown is exactly what an append must not overlook.
+        own_documents=mode == "append",
+    )
     request = checked_request(
         mode,
         append_dim=append_dim,
@@ -327,7 +346,10 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
             progress=CommitLog(progress),
         )
     )
-    report["warnings"] = (*planned.warnings, *report["warnings"])
+    noted = getattr(location(), "notes", ())
+    report["warnings"] = tuple(
+        shown(warning) for warning in (*planned.warnings, *noted, *report["warnings"])
+    )
     report["arrays"] = tuple(_array_report(array) for array in report["arrays"])
     report["containers"] = tuple(report["containers"])
     return IngestReport(

@@ -12,6 +12,7 @@ from refreeze.exceptions import RegionError
 from refreeze.metadata.region import SliceBounds, bounds_of
 from refreeze.planning.options import (
     DEFAULT_CONCURRENCY,
+    DEFAULT_MAX_DOCUMENT,
     DEFAULT_MEMORY,
     byte_count,
     check_mappings,
@@ -20,6 +21,7 @@ from refreeze.planning.options import (
     selected,
 )
 from refreeze.planning.options import refs_per_manifest as per_manifest_of
+from refreeze.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -107,6 +109,7 @@ def plan(
     memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
     refs_per_manifest: int | None = None,
+    max_document: str | int = DEFAULT_MAX_DOCUMENT,
     source_options: Options | None = None,
     target_options: Options | None = None,
 ) -> Plan:
@@ -124,7 +127,7 @@ def plan(
     region
         Slices by dimension name, in elements. Arrays without the dimension are taken whole, and
         so are copied coordinates that are chunked otherwise.
-    concurrency, memory, max_refs_per_commit, refs_per_manifest
+    concurrency, memory, max_refs_per_commit, refs_per_manifest, max_document
         As for `refreeze.ingest`.
 
     Returns
@@ -160,8 +163,17 @@ def plan(
     resolved = resolve_source(source, source_options)
     if isinstance(target, str | os.PathLike):
         resolve_target(target, target_options)
-    selection = selected(group, target_group, arrays, skip_variables, loadable_variables)
+    selection = selected(
+        group,
+        target_group,
+        arrays,
+        skip_variables,
+        loadable_variables,
+        max_document=max_document,
+    )
     metadata = interruptible(read_metadata, resolved, selection)
+    if metadata.nothing is not None:
+        raise metadata.nothing
     chosen = _bounds_by_array(metadata.arrays, bounds)
 
     parts = [(spec, chosen[spec.path]) for spec in metadata.arrays]
@@ -178,7 +190,8 @@ def plan(
     is_remote = resolved.url.startswith("s3://")
     totals = summed(figures, estimated["commits"], in_flight, bound, is_remote=is_remote)
     how = "sampled" if any(estimate["sampled"] for estimate in estimates) else "dense"
-    return Plan(planned, how, totals, tuple(metadata.warnings))
+    noted = (*metadata.warnings, *resolved.notes)
+    return Plan(planned, how, totals, tuple(shown(warning) for warning in noted))
 
 
 def summed(
