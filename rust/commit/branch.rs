@@ -8,6 +8,7 @@ use icechunk::repository::RepositoryErrorKind;
 use super::record::RunIdentity;
 use super::runs::{StagedRun, history};
 use crate::error::TargetContext as _;
+use crate::target::outcome::{Failure, on_branch, when, write};
 use crate::{Error, ErrorKind, Result};
 
 /// Whether somebody else moved or created the branch first.
@@ -42,13 +43,18 @@ pub async fn publish(
     tip: &SnapshotId,
     staging: &str,
 ) -> Result<()> {
-    let outcome = match base {
-        Some(base) => repository.reset_branch(branch, tip, Some(base)).await,
-        None => repository.create_branch(branch, tip).await,
+    let move_branch = || async {
+        match base {
+            Some(base) => repository.reset_branch(branch, tip, Some(base)).await,
+            None => repository.create_branch(branch, tip).await,
+        }
     };
-    match outcome {
-        Err(error) if lost(&error.kind) => Err(moved(branch, staging)),
-        outcome => outcome.doing(|| format!("publish on branch {branch}")),
+    let published = when(|info| on_branch(info, branch, tip));
+    match write(repository, move_branch, published).await {
+        Err(Failure::Undone(error)) if lost(&error.kind) => Err(moved(branch, staging)),
+        outcome => {
+            outcome.map_err(|failure| failure.doing(|| format!("publish on branch {branch}")))
+        }
     }
 }
 
@@ -67,13 +73,17 @@ pub(super) fn moved(branch: &str, staging: &str) -> Error {
     )
 }
 
-/// Deletes a staging branch.
+/// Deletes a staging branch; one that is gone already is deleted.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Target`] when it cannot be deleted.
 pub async fn remove(repository: &Repository, staging: &str) -> Result<()> {
-    repository.delete_branch(staging).await.doing(|| format!("delete the staging branch {staging}"))
+    let delete = || repository.delete_branch(staging);
+    let gone = when(|info| Ok(info.resolve_branch(staging).is_err()));
+    write(repository, delete, gone)
+        .await
+        .map_err(|failure| failure.doing(|| format!("delete the staging branch {staging}")))
 }
 
 /// Removes the staging branches of runs that are published already, which a process that was

@@ -2,11 +2,12 @@
 
 use icechunk::Repository;
 use icechunk::format::SnapshotId;
+use icechunk::format::repo_info::RepoInfo;
 use icechunk::format::snapshot::SnapshotProperties;
 use icechunk::store::Store;
 
 use super::branch::lost;
-use crate::error::TargetContext as _;
+use crate::target::outcome::{Failure, on_branch, when, write};
 use crate::{Error, ErrorKind, Result};
 
 /// Commits an uncommitted session as the first snapshot of a new branch.
@@ -29,15 +30,25 @@ pub async fn commit_first(
     properties: SnapshotProperties,
 ) -> Result<SnapshotId> {
     let session = store.session();
-    let snapshot = session
-        .write()
+    let commit = || async {
+        let mut session = session.write().await;
+        session.commit(message).properties(properties.clone()).anonymous().execute().await
+    };
+    // The session chooses the snapshot's id and does not tell it when it fails: the properties,
+    // which name the run, are what it is known by.
+    let committed = |info: &RepoInfo| {
+        for snapshot in info.all_snapshots()? {
+            let snapshot = snapshot?;
+            let own = |(name, value): (&String, _)| snapshot.metadata.get(name) == Some(value);
+            if !properties.is_empty() && properties.iter().all(own) {
+                return Ok(Some(snapshot.id));
+            }
+        }
+        Ok(None)
+    };
+    let snapshot = write(repository, commit, committed)
         .await
-        .commit(message)
-        .properties(properties)
-        .anonymous()
-        .execute()
-        .await
-        .doing(|| format!("commit to {branch}"))?;
+        .map_err(|failure| failure.doing(|| format!("commit to {branch}")))?;
     create_at(repository, branch, &snapshot).await?;
     Ok(snapshot)
 }
@@ -48,11 +59,15 @@ pub(super) async fn create_at(
     branch: &str,
     snapshot: &SnapshotId,
 ) -> Result<()> {
-    match repository.create_branch(branch, snapshot).await {
-        Err(error) if lost(&error.kind) => {
+    let create = || repository.create_branch(branch, snapshot);
+    let created = when(|info| on_branch(info, branch, snapshot));
+    match write(repository, create, created).await {
+        Err(Failure::Undone(error)) if lost(&error.kind) => {
             Err(Error::new(ErrorKind::Conflict, format!("the branch {branch} exists already"))
                 .with_hint("another process began the same run; wait until it has finished"))
         }
-        outcome => outcome.doing(|| format!("create the branch {branch}")),
+        outcome => {
+            outcome.map_err(|failure| failure.doing(|| format!("create the branch {branch}")))
+        }
     }
 }

@@ -11,6 +11,7 @@ mod log;
 mod record;
 mod register;
 mod replay;
+mod rivals;
 mod runs;
 mod snapshot;
 mod staging;
@@ -23,6 +24,7 @@ pub use record::{
     new_run_id, record,
 };
 pub use replay::{Touched, is_below, replay};
+pub use rivals::{is_overtaken, published_instead};
 pub use runs::{
     LostRun, PublishedRun, STAGING_PREFIX, StagedRun, find_published, history, lost_runs,
     missing_examples, published_runs, staged_runs,

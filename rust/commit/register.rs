@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use icechunk::Repository;
-use icechunk::format::repo_info::UpdateType;
+use icechunk::format::repo_info::{RepoInfo, UpdateType};
 use icechunk::format::snapshot::{Snapshot, SnapshotInfo};
 use icechunk::format::{IcechunkFormatError, SnapshotId};
 use icechunk::repository::{RepositoryError, RepositoryErrorKind};
 
 use crate::error::TargetContext as _;
 use crate::format::files::{FileId, Files};
+use crate::target::outcome;
 use crate::{Error, ErrorKind, Result};
 
 /// The most that this machine's clock and the object store's may differ, in seconds.
@@ -85,9 +86,8 @@ pub(super) async fn register(
     };
     let config = repository.config();
     let kept = config.num_updates_per_repo_info_file.unwrap_or(UPDATES_KEPT);
-    repository
-        .asset_manager()
-        .update_repo_info(config.repo_update_retries(), |info, backup, _| {
+    let update = || async {
+        let update = |info: Arc<RepoInfo>, backup: &str, _| {
             if let Some(branch) = branch {
                 let tip = info.resolve_branch(branch).map_err(repository_error)?;
                 if tip != *parent {
@@ -113,13 +113,20 @@ pub(super) async fn register(
                 )
                 .map_err(repository_error)?;
             Ok(Arc::new(updated))
-        })
-        .await
-        .doing(|| match branch {
+        };
+        let retries = config.repo_update_retries();
+        repository.asset_manager().update_repo_info(retries, update).await.map(|_| ())
+    };
+    let registered = outcome::when(|info| match branch {
+        Some(branch) => outcome::on_branch(info, branch, &id),
+        None => Ok(info.find_snapshot(&id).is_ok()),
+    });
+    outcome::write(repository, update, registered).await.map_err(|failure| {
+        failure.doing(|| match branch {
             Some(branch) => format!("commit to branch {branch}"),
             None => format!("record snapshot {id}"),
-        })?;
-    Ok(())
+        })
+    })
 }
 
 pub(super) fn repository_error(error: IcechunkFormatError) -> RepositoryError {

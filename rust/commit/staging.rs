@@ -15,7 +15,8 @@ use super::branch::{moved, publish, remove, snapshot_id};
 use super::draft::Draft;
 use super::first::{commit_first, create_at};
 use super::record::{Completed, RunIdentity, RunRecord};
-use super::runs::{StagedRun, history, staging_branch};
+use super::rivals::published_instead;
+use super::runs::{PublishedRun, StagedRun, staging_branch};
 use super::snapshot::{
     Written, commit_draft, commit_manifests, commit_nothing, fetch, nodes, write_draft,
 };
@@ -392,19 +393,24 @@ impl<'a> Staging<'a> {
     pub async fn publish(&mut self) -> Result<()> {
         let branch = &self.record.branch;
         if let Stage::Written(written) = &self.stage {
-            let Err(error) = written.register(self.repository, Some(branch)).await else {
-                return Ok(());
-            };
-            // The answer to an update that was made may be lost, and a second one meet the first.
-            let known = history(self.repository, branch).await.unwrap_or_default();
-            return match error.kind() {
-                _ if known.iter().any(|snapshot| snapshot.id == self.tip) => Ok(()),
-                ErrorKind::Conflict => Err(moved(branch, &self.name())),
-                _ => Err(error),
+            return match written.register(self.repository, Some(branch)).await {
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    Err(moved(branch, &self.name()))
+                }
+                outcome => outcome,
             };
         }
         let base = self.record.base.as_deref().map(snapshot_id).transpose()?;
         publish(self.repository, branch, base.as_ref(), &self.tip, &self.name()).await
+    }
+
+    /// The run that has published this one's plan since this one began.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Target`] when the history cannot be read.
+    pub async fn published_instead(&self) -> Result<Option<PublishedRun>> {
+        published_instead(self.repository, &self.identity, &self.record).await
     }
 
     /// Removes the staging branch; its snapshots stay reachable if they were published.

@@ -8,8 +8,10 @@ use icechunk::repository::{RepositoryError, RepositoryErrorKind};
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use std::sync::Arc;
 
+use icechunk::format::repo_info::RepoInfo;
 use icechunk::format::snapshot::{ArrayShape, DimensionName};
 
+use super::outcome;
 use crate::Result;
 use crate::error::TargetContext as _;
 use crate::format::node_path;
@@ -44,9 +46,8 @@ impl Additions {
         if self.merged(stored.clone()) == stored {
             return Ok(());
         }
-        repository
-            .asset_manager()
-            .update_repo_info(repository.config().repo_update_retries(), |info, backup, _| {
+        let update = || async {
+            let update = |info: Arc<RepoInfo>, backup: &str, _| {
                 let stored = info.config().map_err(format_error)?;
                 let Some(config) = self.merged(stored) else {
                     return Ok(info);
@@ -60,10 +61,17 @@ impl Additions {
                     )
                     .map_err(format_error)?;
                 Ok(Arc::new(updated))
-            })
+            };
+            let retries = repository.config().repo_update_retries();
+            repository.asset_manager().update_repo_info(retries, update).await.map(|_| ())
+        };
+        let saved = outcome::when(|info| {
+            let stored = info.config()?;
+            Ok(self.merged(stored.clone()) == stored)
+        });
+        outcome::write(repository, update, saved)
             .await
-            .doing(|| format!("save the configuration of {url}"))?;
-        Ok(())
+            .map_err(|failure| failure.doing(|| format!("save the configuration of {url}")))
     }
 
     fn merged(&self, stored: Option<RepositoryConfig>) -> Option<RepositoryConfig> {

@@ -10,6 +10,7 @@ mod contents;
 mod leftovers;
 pub mod origin;
 mod payload;
+pub(crate) mod outcome;
 mod probe;
 mod storage;
 
@@ -34,7 +35,7 @@ pub struct Target {
     url: String,
     created: bool,
     /// Held until the target is dropped, so that two processes cannot commit to one folder.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl Target {
@@ -60,7 +61,7 @@ impl Target {
             }
             create(&storage, &url).await?
         };
-        Ok(Self { repository: open(storage, &url).await?, url, created, _lock: lock })
+        Ok(Self { repository: open(storage, &url).await?, url, created, lock })
     }
 
     /// Opens the repository at `location`, which must be there.
@@ -73,7 +74,7 @@ impl Target {
         let storage = existing(location).await?;
         let lock = location.lock(trusted).await?;
         let url = location.url().into_owned();
-        Ok(Self { repository: open(storage, &url).await?, url, created: false, _lock: lock })
+        Ok(Self { repository: open(storage, &url).await?, url, created: false, lock })
     }
 
     /// Opens the repository at `location` for reading, beside whoever is at work on it; also tells
@@ -87,7 +88,7 @@ impl Target {
         let locked = location.is_locked()?;
         let url = location.url().into_owned();
         let repository = open(storage, &url).await?;
-        Ok((Self { repository, url, created: false, _lock: None }, locked))
+        Ok((Self { repository, url, created: false, lock: None }, locked))
     }
 
     /// The repository.
@@ -106,6 +107,12 @@ impl Target {
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.created
+    }
+
+    /// Whether no other process can be at work on it, because this one holds its lock.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// The stored configuration, if there is one.
@@ -161,35 +168,45 @@ async fn is_there(storage: &Arc<dyn Storage + Send + Sync>, url: &str) -> Result
     }
 }
 
-/// Creates a repository; `false` when another process was quicker.
+/// How often a creation is tried that is cut off, or that meets what an earlier one has left.
+const CREATIONS: usize = 4;
+
+/// Creates a repository; `false` when there is one already: another process was quicker, or the
+/// answer to this one's creation was lost.
 async fn create(storage: &Arc<dyn Storage + Send + Sync>, url: &str) -> Result<bool> {
-    let attempt = |clean| Repository::create(Arc::clone(storage)).check_clean_root(clean).execute();
-    let mut outcome = attempt(true).await;
-    if let Err(error) = &outcome
-        && matches!(error.kind, RepositoryErrorKind::ParentDirectoryNotClean)
-        && leftovers::only_of_a_creation(storage, url).await?
-    {
-        outcome = attempt(false).await;
-    }
-    match outcome {
-        Ok(_) => Ok(true),
-        Err(error) if matches!(error.kind, RepositoryErrorKind::RepoInfoUpdated) => Ok(false),
-        Err(error) if matches!(error.kind, RepositoryErrorKind::ParentDirectoryNotClean) => {
-            let there = Repository::fetch_spec_version(Arc::clone(storage), None).await;
-            if matches!(there, Ok(Some(_))) {
-                return Ok(false);
+    let mut must_be_empty = true;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let creation = Repository::create(Arc::clone(storage)).check_clean_root(must_be_empty);
+        let Err(error) = creation.execute().await else { return Ok(true) };
+        if matches!(Repository::fetch_spec_version(Arc::clone(storage), None).await, Ok(Some(_))) {
+            return Ok(false);
+        }
+        let again = attempts < CREATIONS;
+        match &error.kind {
+            RepositoryErrorKind::EmptyPrefixCreation => {
+                return Err(Error::new(
+                    ErrorKind::Target,
+                    format!("{url} is the root of a bucket"),
+                )
+                .with_hint("add a prefix: s3://bucket/name"));
             }
-            Err(Error::new(
-                ErrorKind::Target,
-                format!("{url} is not empty and is not an Icechunk repository"),
-            )
-            .with_hint("use an empty or new folder (or prefix) as the target"))
+            RepositoryErrorKind::ParentDirectoryNotClean
+                if again && leftovers::only_of_a_creation(storage, url).await? =>
+            {
+                must_be_empty = false;
+            }
+            RepositoryErrorKind::ParentDirectoryNotClean => {
+                return Err(Error::new(
+                    ErrorKind::Target,
+                    format!("{url} is not empty and is not an Icechunk repository"),
+                )
+                .with_hint("use an empty or new folder (or prefix) as the target"));
+            }
+            _ if again && outcome::cut_off(&error) => must_be_empty = true,
+            _ => return Err(error).doing(|| format!("create a repository at {url}")),
         }
-        Err(error) if matches!(error.kind, RepositoryErrorKind::EmptyPrefixCreation) => {
-            Err(Error::new(ErrorKind::Target, format!("{url} is the root of a bucket"))
-                .with_hint("add a prefix: s3://bucket/name"))
-        }
-        Err(error) => Err(error).doing(|| format!("create a repository at {url}")),
     }
 }
 

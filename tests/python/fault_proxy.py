@@ -101,6 +101,8 @@ class Faults:
     """So many of the chosen ones are well before the first that is not."""
     most: int | None = None
     """After so many that went wrong all are well again."""
+    forgetful: bool = False
+    """Whether objects have lost their user metadata when they are read, as behind some gateways."""
     seen: list[Request] = field(default_factory=list)
     struck: list[Request] = field(default_factory=list)
     """Those that went wrong."""
@@ -171,6 +173,8 @@ class Handler(BaseHTTPRequestHandler):
             answer = connection.getresponse()
             status, headers, content = answer.status, answer.getheaders(), answer.read()
             connection.close()
+            if self.server.faults.forgetful:
+                headers = [header for header in headers if not is_user_metadata(header[0])]
         if fault in (Fault.RESET, Fault.LOST):
             self.reset()
             return
@@ -215,6 +219,11 @@ class Proxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.upstream = upstream
         self.faults = Faults()
+
+
+def is_user_metadata(name: str) -> bool:
+    """Whether a header is one of those that clients give to objects."""
+    return name.lower().startswith("x-amz-meta-")
 
 
 def wrong(fault: Fault | None, content: bytes) -> tuple[bytes, int]:

@@ -10,8 +10,8 @@ use tokio::sync::RwLock;
 use super::tally::Tally;
 use super::{IngestJob, IngestReport, Mode, complete, layouts, native, nodes, report, resume};
 use crate::commit::{
-    Completed, Draft, RunIdentity, RunOptions, RunRecord, Staging, find_published, is_below,
-    new_run_id,
+    Completed, Draft, PublishedRun, RunIdentity, RunOptions, RunRecord, Staging, find_published,
+    is_below, new_run_id,
 };
 use crate::error::TargetContext as _;
 use crate::plan::{Batches, Fingerprint};
@@ -45,7 +45,7 @@ pub(super) async fn look(
             )
             .with_hint("run the same command again"));
         }
-        let found = nodes::find(repository, tip, &[], &job.nodes()).await?;
+        let found = nodes::find(repository, tip, &[], &job.nodes(), &[]).await?;
         if let Some(array) = job.arrays.iter().find(|a| !found.arrays.contains(&a.node.path)) {
             return Err(Error::new(
                 ErrorKind::TargetNotFound,
@@ -57,7 +57,7 @@ pub(super) async fn look(
     }
     let groups: Vec<GroupNode> =
         job.groups.iter().filter(|group| !removed(&job.replaced, &group.path)).cloned().collect();
-    let mut found = nodes::find(repository, tip, &groups, &job.nodes()).await?;
+    let mut found = nodes::find(repository, tip, &groups, &job.nodes(), &job.replaced).await?;
     // What is removed is made anew, also where its document stays the same.
     let stays = |path: &String| !removed(&job.replaced, path) && !job.replaced.contains(path);
     found.arrays.retain(stays);
@@ -72,7 +72,7 @@ pub(super) async fn look(
     match find_published(repository, &job.branch, fingerprint).await? {
         Some(run) if complete => {
             complete::check_published(repository, &run, job).await?;
-            let report = report::already_published(&run, job, target.url(), containers);
+            let report = report::already_published(&run, false, job, target.url(), containers);
             Ok(Standing::Done(Box::new(report)))
         }
         _ if found.arrays.is_empty() => {
@@ -83,6 +83,31 @@ pub(super) async fn look(
         }
         _ => Err(nodes::already_there(&found.arrays, target.url())),
     }
+}
+
+/// The report for a job that another run has published meanwhile, if all of it is still there.
+///
+/// Appends and updates are none: what they are to do now has been planned on what is there now.
+pub(super) async fn already_there(
+    target: &Target,
+    job: &IngestJob,
+    tip: &SnapshotId,
+    run: &PublishedRun,
+    containers: &[SourceContainer],
+    warnings: &[String],
+) -> Result<Option<IngestReport>> {
+    if job.mode.keeps_arrays() {
+        return Ok(None);
+    }
+    let repository = target.repository();
+    let found = nodes::find(repository, tip, &job.groups, &job.nodes(), &[]).await?;
+    if found.arrays.len() < job.arrays.len() || found.groups.len() < job.groups.len() {
+        return Ok(None);
+    }
+    complete::check_published(repository, run, job).await?;
+    let mut report = report::already_published(run, true, job, target.url(), containers);
+    report.warnings.extend_from_slice(warnings);
+    Ok(Some(report))
 }
 
 /// Whether a path lies below one that is removed.
@@ -142,7 +167,7 @@ pub(super) async fn begin<'a>(
         return Err(Error::new(ErrorKind::Conflict, format!("branch {on} has just moved"))
             .with_hint("run the same command again"));
     }
-    nodes::remove(&mut session, &job.replaced).await?;
+    nodes::remove(&mut session, &job.replaced, &job.groups).await?;
     let store = Store::from_session(Arc::new(RwLock::new(session))).await;
     nodes::create(&store, &job.groups, &job.nodes(), standing).await?;
     completed.arrays = native::copy(&store, job, tally).await?;

@@ -30,7 +30,7 @@ pub use job::{Finish, IngestJob, JobArray, JobSource, Mode};
 pub use report::{ArrayReport, IngestReport};
 use tally::Tally;
 
-use crate::commit::{STAGING_PREFIX, Staging, remove, remove_finished, staged_runs};
+use crate::commit::{PublishedRun, STAGING_PREFIX, Staging};
 use crate::error::TargetContext as _;
 use crate::list::limit::ConcurrencyLimit;
 use crate::plan::PlanLimits;
@@ -85,20 +85,20 @@ async fn run(
     let containers = prepare::containers(target.stored_config().await?, &job)?;
     let fingerprint = job.fingerprint();
 
-    let runs =
-        remove_finished(target.repository(), staged_runs(target.repository()).await?).await?;
-    let mut related = resume::related(runs, &job.branch, &job.nodes(), &fingerprint);
-    if job.restart {
-        for run in related.drain(..) {
-            remove(target.repository(), &run.branch()).await?;
-        }
+    let resume::Left { runs, published, warnings: left } =
+        resume::look(target.repository(), &job, &fingerprint).await?;
+    if let Some(run) = published
+        && let Some(report) =
+            begin::already_there(&target, &job, &tip, &run, &containers, &left).await?
+    {
+        return Ok(report);
     }
-    let lost = resume::discard_lost(target.repository(), &job, &fingerprint).await?;
-    let unfinished = related.into_iter().next();
+    let unfinished = runs.into_iter().next();
     let in_flight = ConcurrencyLimit::new(limits.concurrency);
     let (mut expected, mut standing) = (None, nodes::Found::default());
     let warnings;
     if let Some(run) = &unfinished {
+        resume::check_not_at_work(run, job.mode, target.is_locked())?;
         let resumed =
             resume::check(target.repository(), run, &job.run_options(), &job.nodes()).await?;
         job.arrays = resume::reshaped(std::mem::take(&mut job.arrays), resumed.arrays);
@@ -122,7 +122,7 @@ async fn run(
         additions.splits.clear();
     }
     target.configure(&additions).await?;
-    let mut tally = Tally::new(&job.arrays, [lost, warnings].concat(), on_progress);
+    let mut tally = Tally::new(&job.arrays, [left, warnings].concat(), on_progress);
     tally.requested(expected.list_requests);
     let splits = splits(&target, &job.arrays)?;
     let mut staging = if let Some(run) = unfinished {
@@ -158,13 +158,16 @@ async fn run(
     let outcome =
         finish(&work, &job, &mut staging, &mut tally, publishing, target.repository()).await;
     let published = match outcome {
+        Ok(Published::Before(run)) => {
+            return Ok(report::published_instead(&run, &job, target.url(), &containers, tally));
+        }
         Ok(published) => published,
         Err(error) => {
             return Err(kept(&mut staging, error).await);
         }
     };
     tally.begin("done");
-    let mut report = report::report(&job, target.url(), &containers, &staging, tally, published);
+    let mut report = report::report(&job, target.url(), &containers, &staging, tally, &published);
     if job.mode.keeps_arrays() {
         // What is there already may lie in others.
         let config = target.repository().config();
@@ -246,7 +249,16 @@ async fn finish(
     }
     publishing.store(true, Ordering::Relaxed);
     tally.begin("publish");
-    staging.publish().await?;
+    if let Err(error) = staging.publish().await {
+        return match staging.published_instead().await {
+            Ok(Some(rival)) if error.kind() == ErrorKind::Conflict => {
+                staging.remove().await?;
+                complete::check_published(repository, &rival, job).await?;
+                Ok(Published::Before(rival))
+            }
+            _ => Err(error),
+        };
+    }
     if staging.remove().await.is_err() {
         tally.warn(format!("the staging branch {} could not be deleted", staging.name()));
     }
@@ -254,9 +266,11 @@ async fn finish(
 }
 
 /// What has become of a run that is complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Published {
     Now,
+    /// The same, by another run at the same time.
+    Before(PublishedRun),
     /// It stays staged.
     Later,
     /// There was nothing to change.

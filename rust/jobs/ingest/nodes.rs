@@ -20,7 +20,7 @@ use crate::{Error, ErrorKind, Result};
 pub(super) struct Found {
     /// Paths of nodes that are where arrays are to be created.
     pub(super) arrays: Vec<String>,
-    /// Paths of groups that are there already; they are kept as they are.
+    /// Paths of groups that are there already and are kept as they are.
     pub(super) groups: HashSet<String>,
     /// The documents of those arrays.
     pub(super) documents: HashMap<String, Bytes>,
@@ -29,18 +29,27 @@ pub(super) struct Found {
 
 /// Looks for the nodes of an ingest in a snapshot.
 ///
-/// Fails when an array stands where a group is needed.
+/// What stands at the paths of groups that are `replaced` is not kept, unless it is the same.
+/// Fails when an array stands where another group is needed.
 pub(super) async fn find(
     repository: &Repository,
     snapshot: &SnapshotId,
     groups: &[GroupNode],
     arrays: &[ArrayNode],
+    replaced: &[String],
 ) -> Result<Found> {
     let session = session_at(repository, snapshot);
     let mut found = Found::default();
     for group in groups {
         match node(&session, &group.path).await? {
             None => {}
+            Some((data, document)) if replaced.contains(&group.path) => {
+                let same =
+                    parsed(&document).is_some_and(|now| Some(now) == parsed(&group.document));
+                if matches!(data, NodeData::Group) && same {
+                    found.groups.insert(group.path.clone());
+                }
+            }
             Some((NodeData::Group, document)) => {
                 if group.from_source && attributes(&document) != attributes(&group.document) {
                     found.warnings.push(format!(
@@ -96,10 +105,13 @@ async fn node(session: &Session, path: &str) -> Result<Option<(NodeData, Bytes)>
     }
 }
 
+fn parsed(document: &[u8]) -> Option<serde_json::Value> {
+    serde_json::from_slice(document).ok()
+}
+
 /// The attributes of a metadata document; absent ones are none.
 fn attributes(document: &[u8]) -> serde_json::Value {
-    serde_json::from_slice::<serde_json::Value>(document)
-        .ok()
+    parsed(document)
         .and_then(|mut document| document.get_mut("attributes").map(serde_json::Value::take))
         .filter(|attributes| !attributes.is_null())
         .unwrap_or_else(|| serde_json::json!({}))
@@ -114,8 +126,8 @@ pub(super) fn already_there(paths: &[String], target: &str) -> Error {
         .with_hint("choose another --target-group or --branch, or leave arrays out with --skip")
 }
 
-/// Creates groups and arrays in an uncommitted store, but for groups that are there and for arrays
-/// that are as they should be.
+/// Creates groups and arrays in an uncommitted store, or gives them other documents, but for groups
+/// that are kept and for arrays that are as they should be.
 pub(super) async fn create(
     store: &Store,
     groups: &[GroupNode],
@@ -143,15 +155,23 @@ pub(super) async fn create(
     Ok(())
 }
 
-/// Removes what stands at `paths` in an uncommitted session: arrays, and everything in groups. The
-/// groups themselves stay, since they may be changed but not made anew.
-pub(super) async fn remove(session: &mut Session, paths: &[String]) -> Result<()> {
+/// Removes what stands at `paths` in an uncommitted session: arrays, groups and everything in them.
+/// Those that are `groups` again stay themselves, since they may be changed but not made anew.
+pub(super) async fn remove(
+    session: &mut Session,
+    paths: &[String],
+    groups: &[GroupNode],
+) -> Result<()> {
     for path in paths {
         let root = node_path(path)?;
         let removing = || format!("remove {path}");
         let below: Vec<NodeSnapshot> = match session.get_node(&root).await {
             Ok(NodeSnapshot { node_data: NodeData::Array { .. }, .. }) => {
                 session.delete_array(root).await.doing(removing)?;
+                continue;
+            }
+            Ok(_) if !groups.iter().any(|group| group.path == *path) => {
+                session.delete_group(root).await.doing(removing)?;
                 continue;
             }
             Ok(_) => session

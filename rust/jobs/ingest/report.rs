@@ -126,21 +126,21 @@ pub(super) fn report(
     containers: &[SourceContainer],
     staging: &Staging<'_>,
     tally: Tally<'_>,
-    published: Published,
+    published: &Published,
 ) -> IngestReport {
     let (manifests_written, manifest_bytes) = staging.manifests();
     let mut tally = tally.finish(&job.arrays);
     let base = staging.record().base.clone();
-    if published == Published::Nothing {
+    if *published == Published::Nothing {
         tally.warn("the target is as the source already; nothing was written".to_owned());
     }
-    let nothing = published == Published::Nothing;
+    let nothing = *published == Published::Nothing;
     IngestReport {
         // A run that has changed nothing has left nothing behind.
         run_id: if nothing { String::new() } else { staging.run_id().to_owned() },
         already_published: nothing,
         snapshot_id: base.clone().filter(|_| nothing).unwrap_or(staging.tip().to_string()),
-        published: published == Published::Now,
+        published: *published == Published::Now,
         previous_snapshot_id: base,
         resumed_batches: staging.resumed_batches(),
         commits: if nothing { 0 } else { staging.commits() },
@@ -159,13 +159,30 @@ pub(super) fn report(
     }
 }
 
-/// The report of an ingest that an earlier run has published.
-pub(super) fn already_published(
+/// The report of an ingest that another run has published at the same time.
+pub(super) fn published_instead(
     run: &PublishedRun,
     job: &IngestJob,
     target: &str,
     containers: &[SourceContainer],
+    tally: Tally<'_>,
 ) -> IngestReport {
+    let tally = tally.finish(&job.arrays);
+    let mut report = already_published(run, true, job, target, containers);
+    report.warnings.extend(tally.warnings);
+    IngestReport { list_requests: tally.list_requests, keys_listed: tally.keys_listed, ..report }
+}
+
+/// The report of an ingest that an earlier run has published; whether it was `another` than this
+/// command's own is known only when that has left one.
+pub(super) fn already_published(
+    run: &PublishedRun,
+    another: bool,
+    job: &IngestJob,
+    target: &str,
+    containers: &[SourceContainer],
+) -> IngestReport {
+    let by = if another { format!(", by another run ({})", run.run_id) } else { String::new() };
     IngestReport {
         run_id: run.run_id.clone(),
         snapshot_id: run.snapshot_id.to_string(),
@@ -173,7 +190,7 @@ pub(super) fn already_published(
         already_published: true,
         arrays: job.arrays.iter().map(ArrayReport::unread).collect(),
         warnings: vec![format!(
-            "this ingest was published before, as snapshot {}; nothing was written",
+            "this ingest was published before{by}, as snapshot {}; nothing was written",
             run.snapshot_id
         )],
         ..blank_report(job, target, containers)

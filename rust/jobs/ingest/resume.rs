@@ -5,14 +5,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{TimeDelta, Utc};
 use icechunk::Repository;
 
-use super::{IngestJob, JobArray, nodes};
-use crate::commit::{RecordedArray, RunOptions, StagedRun, lost_runs, remove};
+use super::{IngestJob, JobArray, Mode, nodes};
+use crate::commit::{
+    PublishedRun, RecordedArray, RunOptions, StagedRun, is_overtaken, lost_runs, published_instead,
+    remove, remove_finished, staged_runs,
+};
 use crate::plan::{Fingerprint, earlier_keys};
 use crate::zarr::compatibility::{Shapes, compare};
 use crate::zarr::metadata::{ArrayLayout, ArrayNode};
 use crate::{Error, ErrorKind, Result};
+
+/// A run that committed so recently may be somebody's present work.
+const AT_WORK: TimeDelta = TimeDelta::minutes(10);
 
 /// The arrays of a run, as it began with them, in its order.
 pub(super) struct Resumed {
@@ -31,10 +38,31 @@ pub(super) fn recorded(array: &ArrayNode) -> RecordedArray {
     }
 }
 
+/// Looks for unpublished runs that this job may go on with, or that stand in its way.
+///
+/// Removes those that are published, or lost; with `restart` all of them.
+pub(super) async fn look(
+    repository: &Repository,
+    job: &IngestJob,
+    fingerprint: &Fingerprint,
+) -> Result<Left> {
+    let runs = remove_finished(repository, staged_runs(repository).await?).await?;
+    let mut related = related(runs, &job.branch, &job.nodes(), fingerprint);
+    if job.restart {
+        for run in related.drain(..) {
+            remove(repository, &run.branch()).await?;
+        }
+    }
+    let lost = discard_lost(repository, job, fingerprint).await?;
+    let mut left = without_overtaken(repository, related, fingerprint, job).await?;
+    left.warnings.splice(0..0, lost);
+    Ok(left)
+}
+
 /// The unpublished runs that work on some of `arrays` for publication on `branch`, and those of the
 /// same plan, which may have groups alone: first one of the same plan, then the one that got
 /// furthest.
-pub(super) fn related(
+fn related(
     mut runs: Vec<StagedRun>,
     branch: &str,
     arrays: &[ArrayNode],
@@ -53,9 +81,88 @@ pub(super) fn related(
     runs
 }
 
+/// The runs among unpublished ones that may be gone on with, or stand in the way, and what is to be
+/// said of the others.
+#[derive(Default)]
+pub(super) struct Left {
+    pub(super) runs: Vec<StagedRun>,
+    /// The run that has published the plan of one of the others, and of this job.
+    pub(super) published: Option<PublishedRun>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Sorts out runs that other processes have overtaken.
+///
+/// Those whose plan another run has published are removed. Of those that change arrays, so are
+/// what this job is to do again, and others are in nobody's way, when they can be published no more.
+async fn without_overtaken(
+    repository: &Repository,
+    runs: Vec<StagedRun>,
+    fingerprint: &Fingerprint,
+    job: &IngestJob,
+) -> Result<Left> {
+    let mut left = Left::default();
+    for run in runs {
+        let (id, branch) = (&run.identity.run_id, &run.record.branch);
+        if let Some(rival) = published_instead(repository, &run.identity, &run.record).await? {
+            remove(repository, &run.branch()).await?;
+            left.warnings.push(format!(
+                "the ingest {id}, which was not published, was removed: the run {} has published \
+                 the same on branch {branch}",
+                rival.run_id
+            ));
+            if fingerprint.is(&run.identity.fingerprint) {
+                left.published.get_or_insert(rival);
+            }
+        } else if !job.mode.keeps_arrays() || !is_overtaken(repository, &run).await? {
+            left.runs.push(run);
+        } else if run.record.options == job.run_options() {
+            remove(repository, &run.branch()).await?;
+            left.warnings.push(format!(
+                "the ingest {id}, which was not published, was done anew: another run has changed \
+                 its arrays on branch {branch} since it began"
+            ));
+        } else {
+            left.warnings.push(format!(
+                "the ingest {id} ({}) can be published no more: another run has changed its \
+                 arrays on branch {branch} since it began; --restart discards it",
+                run.record.options.mode
+            ));
+        }
+    }
+    Ok(left)
+}
+
+/// Refuses to judge a run by its options that another process may be at work on: an append and an
+/// update at the same time are no mistake of either.
+///
+/// Where a `lock` is held, nobody else is at work. Elsewhere the age of the last commit tells.
+pub(super) fn check_not_at_work(run: &StagedRun, mode: Mode, lock: bool) -> Result<()> {
+    let theirs = run.record.options.mode.as_str();
+    let modes = [Mode::Append.name(), Mode::Update.name()];
+    let other = theirs != mode.name() && modes.contains(&theirs) && modes.contains(&mode.name());
+    let Some(age) = run.tip().map(|tip| Utc::now() - tip.flushed_at) else { return Ok(()) };
+    if lock || !other || age > AT_WORK {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "another process is at work on the same arrays: the run {} ({theirs}) committed {} \
+             seconds ago",
+            run.identity.run_id,
+            age.num_seconds().max(0)
+        ),
+    )
+    .with_hint(
+        "run the same command again when that has finished; --restart discards it, if it was \
+         stopped",
+    ))
+}
+
 /// Discards the runs of the same plan that have lost it, and with `restart` those of the same
 /// source; gives back what is to be said of it.
-pub(super) async fn discard_lost(
+async fn discard_lost(
     repository: &Repository,
     job: &IngestJob,
     fingerprint: &Fingerprint,
