@@ -15,8 +15,8 @@ use icechunk::session::{Session, get_chunk};
 use tokio::sync::Semaphore;
 
 use super::JobArray;
-use super::references::Work;
 use super::tally::Tally;
+use super::worker::Work;
 use crate::error::{TargetContext as _, chain, target_error};
 use crate::manifest::node_path;
 use crate::session::authorised_session_at;

@@ -21,6 +21,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
+use serde::{Deserialize, Serialize};
 
 use array_keys::ArrayKeys;
 use limit::ConcurrencyLimit;
@@ -42,7 +43,7 @@ pub const PAGE_SIZE: u32 = 1_000;
 pub const DEFAULT_CONCURRENCY: usize = 64;
 
 /// What a listing cost and met; complete once its stream has ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListStats {
     /// LIST requests, retries included; on a local file system, folders read.
     pub list_requests: u64,
