@@ -43,7 +43,9 @@ impl<'a, 'b> Committer<'a, 'b> {
     /// `schedule` holds what is left to be done after it.
     pub(super) async fn commit(&mut self, staged: Staged, schedule: &Schedule<'_>) -> Result<()> {
         let Staged { parts, warnings } = staged;
-        warnings.into_iter().for_each(|warning| self.tally.warn(warning));
+        for warning in warnings {
+            self.tally.warn(warning);
+        }
         let mut written = Vec::new();
         for StagedPart { addition, listing, manifests } in parts {
             self.tally.complete(addition.array, addition.references, &listing);

@@ -25,7 +25,7 @@ pub(super) enum Start {
     /// Nothing is to be done.
     Done(Box<IngestReport>),
     /// From the beginning.
-    New(New),
+    New(Box<New>),
     /// Where an earlier attempt was stopped.
     Resumed(Box<Resumed>),
 }
@@ -83,7 +83,7 @@ pub(super) async fn look(
         begin::Standing::Done(report) => Ok(Start::Done(report)),
         begin::Standing::Found(mut standing) => {
             warnings.append(&mut standing.warnings);
-            Ok(Start::New(New { fingerprint, tip, standing, warnings }))
+            Ok(Start::New(Box::new(New { fingerprint, tip, standing, warnings })))
         }
     }
 }
@@ -93,10 +93,10 @@ pub(super) async fn anew<'a>(
     target: &'a mut Target,
     job: &IngestJob,
     containers: &[SourceContainer],
-    new: New,
+    new: Box<New>,
     on_progress: &'a OnProgress,
 ) -> Result<Begun<'a>> {
-    let New { fingerprint, tip, standing, warnings } = new;
+    let New { fingerprint, tip, standing, warnings } = *new;
     let limits = PlanLimits::from(job.limits);
     let in_flight = ConcurrencyLimit::new(limits.concurrency);
     let survey = prepare::expectations(job, limits, &in_flight).await?;

@@ -64,6 +64,7 @@ impl<'a> Work<'a> {
 }
 
 /// What is to be told as it happens; the rest comes with what is staged.
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Event<'a> {
     /// Chunks of an array were found, at this cost.
     Found { array: usize, chunks: u64, stats: &'a ListStats },
