@@ -42,6 +42,7 @@ check-python: .venv/.refreeze ## the Python half of check
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	.venv/bin/lint-imports --no-cache
 	MYPYPATH=python $(PY) -m mypy.stubtest refreeze._refreeze --mypy-config-file pyproject.toml
 
 fmt: .venv/.tools ## format everything, apply the lints' safe repairs

@@ -19,14 +19,14 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use refreeze::batch::ChunkRules;
-use refreeze::container::Locations;
+use refreeze::grid::piece::{Piece, Shift};
+use refreeze::key_order::runs::RankRegion;
 use refreeze::manifest::{ArrayReferences, ManifestWriter};
-use refreeze::piece::{Piece, Shift};
 use refreeze::plan::{
     Batches, Determinants, ExpectedArray, Fingerprint, LimitOptions, PlanLimits, manifest_split,
 };
-use refreeze::runs::RankRegion;
 use refreeze::source::xml::document::scan;
+use refreeze::target::container::Locations;
 
 use synthetic::phase::{memory, reset_peak};
 use synthetic::{PAGE, array, array_of, batch_of, document, empty_batch, order, page, repository};

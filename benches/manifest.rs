@@ -18,9 +18,9 @@ mod synthetic;
 use icechunk::format::snapshot::SnapshotProperties;
 use refreeze::batch::ChunkRules;
 use refreeze::commit::commit_manifests;
-use refreeze::container::Locations;
+use refreeze::grid::piece::Shift;
 use refreeze::manifest::{ArrayReferences, ManifestWriter};
-use refreeze::piece::Shift;
+use refreeze::target::container::Locations;
 
 use synthetic::phase::Phase;
 use synthetic::{PAGE, array_of, empty_batch, order, page, repository};

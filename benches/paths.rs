@@ -26,9 +26,9 @@ use icechunk::format::manifest::{
     VirtualChunkLocation, VirtualChunkRef,
 };
 use icechunk::format::{ChunkIndices, ManifestId, NodeId};
-use refreeze::container::{ArrayLocations, Locations};
 use refreeze::manifest::{ArrayReferences, ManifestWriter};
-use refreeze::metadata::ArrayNode;
+use refreeze::target::container::{ArrayLocations, Locations};
+use refreeze::zarr::metadata::ArrayNode;
 
 use session_path::set_references;
 use synthetic::phase::Phase;

@@ -8,59 +8,52 @@
 //! Data flows one way through the modules:
 //!
 //! ```text
-//! source ── metadata ── key, rank ── region ── plan ── list ── batch ── manifest ── commit ── ingest
-//!  (IO)       pure        pure         pure     pure    (IO)    pure      (IO)        (IO)
+//! source ── zarr ── grid, key order ── plan ── list ── batch ── manifest ── commit ── jobs
+//!  (IO)     pure        pure           pure    (IO)    pure      (IO)        (IO)
 //! ```
 //!
+//! From the bottom up; no module uses one that comes later in this list:
+//!
+//! - [`zarr`]: chunk coordinates to object keys and back, exactly; what a node's document says, and
+//!   whether two documents of one array mean the same.
+//! - [`grid`]: slices of elements to a box of the chunk grid; a box of an array in the target, and
+//!   where its chunks are in a source.
+//! - [`key_order`]: a key's place among all possible keys of its array, and back, by arithmetic;
+//!   a box of the grid as runs of such ranks.
 //! - [`source`]: where the Zarr store is; lists pages of keys and reads single objects.
-//! - [`metadata`]: what the core needs to know of a group or an array.
-//! - [`key`]: chunk coordinates to object keys and back, exactly.
-//! - [`rank`]: a key's place among all possible keys of its array, and back, by arithmetic.
-//! - [`region`]: slices of elements to a box of the chunk grid; [`runs`]: that box in rank order.
-//! - [`piece`]: a box of an array in the target, and where its chunks are in a source.
-//! - [`agreement`]: whether two metadata documents of one array mean the same; [`origin`]: where the
-//!   chunks of an array that is in a repository came from.
-//! - [`survey`]: how full arrays are, by a few requests; [`estimate`]: what listing and referencing
-//!   a region takes.
-//! - [`plan`]: how manifests are split and how many references go into one commit.
 //! - [`list`]: an array's chunks as a stream of Arrow record batches; on S3 by independent pages
 //!   that start after computed keys.
+//! - [`density`]: how full arrays are, by a few requests; [`estimate`]: what listing and
+//!   referencing a region takes.
+//! - [`plan`]: how manifests are split and how many references go into one commit.
 //! - [`batch`]: the references of a part of an array in compact form.
-//! - [`container`]: how a reference names its object (virtual chunk container and location).
+//! - [`format`]: Icechunk's own files and sessions.
+//! - [`target`]: opening or creating the repository, adding to its stored configuration, how a
+//!   reference names its object, and where the chunks of an array that is there came from.
 //! - [`manifest`]: compact references made into manifests of the repository.
-//! - [`target`]: opening or creating the repository, and adding to its stored configuration.
 //! - [`commit`]: the staging branch, its commits, their replay on another base, and publication.
-//! - [`ingest`]: the main job, all of the above in order.
+//! - [`jobs`]: ingest, publish and status, all of the above in order.
 //!
 //! The crate knows nothing of Python. Reading Zarr metadata (codecs, data types, version 2) is
 //! left to zarr-python in the Python package; the core receives version 3 documents.
 
-pub mod agreement;
 pub mod batch;
 pub mod commit;
-pub mod container;
-mod decimal;
+pub mod density;
 pub mod error;
 pub mod estimate;
-mod files;
-mod flat;
-pub mod ingest;
-pub mod key;
+pub mod format;
+pub mod grid;
+pub mod jobs;
+pub mod key_order;
 pub mod list;
 pub mod manifest;
-pub mod metadata;
-pub mod origin;
-pub mod piece;
 pub mod plan;
 pub mod progress;
-pub mod rank;
-pub mod region;
-pub mod runs;
-mod session;
 pub mod source;
-pub mod survey;
 pub mod target;
 #[cfg(test)]
 mod testing;
+pub mod zarr;
 
 pub use error::{Error, ErrorKind, Result};

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use crate::batch::ReferenceBatch;
-use crate::key::{ChunkKeyEncoding, ChunkKeyForm, ChunkKeySeparator};
-use crate::metadata::ArrayLayout;
-use crate::region::ChunkBox;
+use crate::grid::chunk_box::ChunkBox;
+use crate::zarr::key::{ChunkKeyEncoding, ChunkKeyForm, ChunkKeySeparator};
+use crate::zarr::metadata::ArrayLayout;
 
 pub(crate) fn encodings() -> impl Strategy<Value = ChunkKeyEncoding> {
     (

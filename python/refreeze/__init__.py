@@ -13,12 +13,10 @@ from refreeze import exceptions
 # Not when first asked for: importing the submodule would then put the module in the function's
 # place.
 from refreeze._refreeze import ChunkStream, __version__
-from refreeze.aligned_regions import regions
-from refreeze.ingest import ingest
-from refreeze.listing import list_chunks
-from refreeze.parser import ZarrParser
-from refreeze.plan import Plan, plan
-from refreeze.report import (
+from refreeze.verbs.ingest import ingest
+from refreeze.verbs.list_chunks import list_chunks
+from refreeze.verbs.plan import Plan, plan
+from refreeze.verbs.report import (
     ArrayReport,
     IngestReport,
     ListStats,
@@ -26,7 +24,9 @@ from refreeze.report import (
     RunStatus,
     StatusReport,
 )
-from refreeze.runs import publish, status
+from refreeze.verbs.runs import publish, status
+from refreeze.virtualizarr.aligned_regions import regions
+from refreeze.virtualizarr.parser import ZarrParser
 
 __all__ = [
     "ArrayReport",

@@ -1,6 +1,6 @@
 """``python -m refreeze`` is the command ``refreeze``."""
 
-from refreeze.cli import main
+from refreeze.cli.app import main
 
 if __name__ == "__main__":
     main()

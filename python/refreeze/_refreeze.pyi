@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, final
 
-from refreeze.metadata import ArraySpec, GroupSpec
-from refreeze.options import IngestOptions
-from refreeze.report import ListStats
-from refreeze.stores import LocalTarget, RepositoryTarget, S3Target
+from refreeze.metadata.selection import ArraySpec, GroupSpec
+from refreeze.planning.options import IngestOptions
+from refreeze.stores.resolve import LocalTarget, RepositoryTarget, S3Target
+from refreeze.verbs.report import ListStats
 
 __all__ = [
     "ChunkStream",

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
-use refreeze::agreement::{Shapes, compare};
 use refreeze::commit::snapshot_id as parse_id;
-use refreeze::origin::{Origin, Question, origin};
+use refreeze::target::origin::{Origin, Question, origin};
 use refreeze::target::{Target, branch_nodes, native_chunks};
+use refreeze::zarr::compatibility::{Shapes, compare};
 
 use crate::ingest::{ArraySpec, interruptible, target as location};
 use crate::runtime::run;

@@ -11,17 +11,16 @@ use pyo3::types::PyDict;
 use refreeze::ErrorKind;
 use refreeze::batch::EmptyChunks;
 use refreeze::commit::snapshot_id;
-use refreeze::container::Locations;
-use refreeze::ingest::{
-    Finish, IngestJob, JobArray, JobSource, Mode, PublishJob, ingest as run_ingest,
-};
-use refreeze::key::ChunkKeyEncoding;
-use refreeze::metadata::{ArrayLayout, ArrayNode, GroupNode};
-use refreeze::piece::Piece;
+use refreeze::grid::chunk_box::ChunkBox;
+use refreeze::grid::piece::Piece;
+use refreeze::jobs::PublishJob;
+use refreeze::jobs::ingest::{Finish, IngestJob, JobArray, JobSource, Mode, ingest as run_ingest};
 use refreeze::plan::LimitOptions;
 use refreeze::progress::{OnProgress, Progress};
-use refreeze::region::ChunkBox;
 use refreeze::target::TargetLocation;
+use refreeze::target::container::Locations;
+use refreeze::zarr::key::ChunkKeyEncoding;
+use refreeze::zarr::metadata::{ArrayLayout, ArrayNode, GroupNode};
 
 use tokio::sync::oneshot;
 
@@ -274,7 +273,7 @@ fn mode(name: &str) -> PyResult<Mode> {
 pub(crate) fn status(py: Python<'_>, target: &Bound<'_, PyAny>) -> PyResult<String> {
     let location = self::target(target)?;
     let runs = run(py, |stopped| async move {
-        interruptible(refreeze::ingest::status(&location), stopped).await
+        interruptible(refreeze::jobs::status(&location), stopped).await
     })?;
     serde_json::to_string(&runs).map_err(|error| PyValueError::new_err(error.to_string()))
 }
@@ -292,7 +291,7 @@ pub(crate) fn publish(
     let job =
         PublishJob { target: self::target(target)?, run_id, rebase, trust_target: unsafe_target };
     // One compare-and-set decides: an interruption that comes later would only hide the result.
-    let report = run(py, |_stopped| async move { refreeze::ingest::publish(job).await })?;
+    let report = run(py, |_stopped| async move { refreeze::jobs::publish(job).await })?;
     serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 

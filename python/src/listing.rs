@@ -15,13 +15,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyTuple};
 use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
 use pyo3_arrow::{PyRecordBatch, PySchema};
+use refreeze::density::survey::survey;
 use refreeze::estimate::estimate_ingest;
+use refreeze::grid::chunk_box::{ChunkBox, DimensionSlice, addressed_names, chunk_box};
 use refreeze::list::limit::ConcurrencyLimit;
 use refreeze::list::{ListOptions, Listing, SharedStats, list_chunks as run_list_chunks, stats_of};
-use refreeze::metadata::ArrayNode;
 use refreeze::plan::{LimitOptions, PlanLimits};
-use refreeze::region::{ChunkBox, DimensionSlice, addressed_names, chunk_box};
-use refreeze::survey::survey;
+use refreeze::zarr::metadata::ArrayNode;
 
 use crate::errors::to_python;
 use crate::ingest::ArraySpec;
@@ -169,7 +169,7 @@ impl ChunkStream {
         fields.set_item("foreign_example", stats.foreign_example)?;
         fields.set_item("retries", stats.retries)?;
         fields.set_item("warnings", PyTuple::new(py, stats.warnings)?)?;
-        py.import("refreeze.report")?.getattr("ListStats")?.call((), Some(&fields))
+        py.import("refreeze.verbs.report")?.getattr("ListStats")?.call((), Some(&fields))
     }
 }
 

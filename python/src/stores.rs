@@ -14,7 +14,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3_object_store::{PyClientOptions, PyS3Store};
-use refreeze::list::retry::RetryPolicy;
+use refreeze::source::retry::RetryPolicy;
 use refreeze::source::{LocalSource, MemoryObject, MemorySource, ObjectInfo, S3Source, Source};
 
 use crate::errors::to_python;

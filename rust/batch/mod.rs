@@ -17,10 +17,10 @@ use arrow_array::RecordBatch;
 pub(crate) use packed::Packed;
 pub(crate) use split::{SplitGrid, advance};
 
+use crate::grid::chunk_box::ChunkBox;
+use crate::grid::piece::Shift;
 use crate::list::ChunkColumns;
-use crate::metadata::{ArrayLayout, ArrayNode};
-use crate::piece::Shift;
-use crate::region::ChunkBox;
+use crate::zarr::metadata::{ArrayLayout, ArrayNode};
 use crate::{Error, ErrorKind, Result};
 
 /// What to do with an object of zero bytes under a chunk's key.

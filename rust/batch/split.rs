@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use super::packed::INDEX_BITS;
-use crate::metadata::ArrayLayout;
-use crate::region::ChunkBox;
+use crate::grid::chunk_box::ChunkBox;
+use crate::zarr::metadata::ArrayLayout;
 
 /// One dimension of the grid.
 #[derive(Debug, Clone, Copy)]
@@ -191,7 +191,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::key::ChunkKeyEncoding;
+    use crate::zarr::key::ChunkKeyEncoding;
 
     fn grid(shape: &[u64], split: &[u32]) -> SplitGrid {
         let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();

@@ -13,7 +13,7 @@ use icechunk::format::{NodeId, SnapshotId};
 
 use super::snapshot::{fetch, manifest_files, nodes};
 use crate::manifest::{CommittedChunks, NativeChunk, native_manifests};
-use crate::metadata::ArrayNode;
+use crate::zarr::metadata::ArrayNode;
 use crate::{Error, ErrorKind, Result};
 
 /// A snapshot's nodes with changes.

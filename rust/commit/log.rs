@@ -10,8 +10,8 @@ use icechunk::format::transaction_log::TransactionLog;
 use icechunk::format::{NodeId, SnapshotId};
 
 use crate::error::target_error;
-use crate::files::{FileId, FileWriter, Files};
-use crate::flat::{FlatStart, Layout, fits, root_field, small};
+use crate::format::files::{FileId, FileWriter, Files};
+use crate::format::flat::{FlatStart, Layout, fits, root_field, small};
 use crate::manifest::CommittedChunks;
 use crate::{Error, ErrorKind, Result};
 

@@ -12,8 +12,8 @@ use icechunk::format::snapshot::{SnapshotInfo, SnapshotProperties};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
+use crate::grid::chunk_box::ChunkBox;
 use crate::plan::{Batches, Part};
-use crate::region::ChunkBox;
 
 /// Property: identifier of the run.
 const RUN: &str = "refreeze.run";

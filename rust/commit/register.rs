@@ -9,7 +9,7 @@ use icechunk::format::{IcechunkFormatError, SnapshotId};
 use icechunk::repository::{RepositoryError, RepositoryErrorKind};
 
 use crate::error::TargetContext as _;
-use crate::files::{FileId, Files};
+use crate::format::files::{FileId, Files};
 use crate::{Error, ErrorKind, Result};
 
 /// The most that this machine's clock and the object store's may differ, in seconds.

@@ -11,8 +11,8 @@ use super::record;
 use super::register::{register, repository_error, write};
 use super::snapshot::{build, fetch, manifest_files, manifests_of, nodes};
 use crate::error::{TargetContext as _, target_error};
-use crate::files::{Files, without_cache};
-use crate::manifest::node_path;
+use crate::format::files::{Files, without_cache};
+use crate::format::node_path;
 use crate::{Error, ErrorKind, Result};
 
 /// What a run has made or changed, by path.

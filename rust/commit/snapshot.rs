@@ -16,7 +16,7 @@ use super::draft::Draft;
 use super::log::change_log;
 use super::register::{register, repository_error, write};
 use crate::error::{TargetContext as _, target_error};
-use crate::files::Files;
+use crate::format::files::Files;
 use crate::manifest::{NewManifests, WrittenManifest};
 use crate::{Error, ErrorKind, Result};
 

@@ -4,14 +4,14 @@ use serde::Serialize;
 
 use super::{ArrayEstimate, Strategy, estimate, share};
 use crate::Result;
+use crate::density::Density;
+use crate::grid::chunk_box::ChunkBox;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::pages::summary;
-use crate::list::probe::Density;
 use crate::list::{PAGE_SIZE, ranked_region};
-use crate::metadata::{ArrayLayout, ArrayNode};
 use crate::plan::{Batches, ExpectedArray, PlanLimits, split_rules};
-use crate::region::ChunkBox;
 use crate::source::Source;
+use crate::zarr::metadata::{ArrayLayout, ArrayNode};
 
 /// The most batches that are looked at one by one.
 const MOST_BATCHES: u64 = 200;

@@ -11,14 +11,14 @@ use serde::Serialize;
 pub use ingest::{IngestEstimate, estimate_ingest};
 
 use crate::Result;
-use crate::key::{ChunkKeyForm, ChunkKeySeparator};
+use crate::density::Density;
+use crate::grid::chunk_box::ChunkBox;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::pages::summary;
-use crate::list::probe::Density;
 use crate::list::{PAGE_SIZE, ranked_region};
-use crate::metadata::ArrayNode;
-use crate::region::ChunkBox;
 use crate::source::Source;
+use crate::zarr::key::{ChunkKeyForm, ChunkKeySeparator};
+use crate::zarr::metadata::ArrayNode;
 
 /// How an array's chunks will be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -137,9 +137,9 @@ fn folders(array: &ArrayNode, region: &ChunkBox, density: Option<&Density>) -> u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::ChunkKeyEncoding;
-    use crate::metadata::ArrayLayout;
     use crate::source::LocalSource;
+    use crate::zarr::key::ChunkKeyEncoding;
+    use crate::zarr::metadata::ArrayLayout;
 
     fn array(grid: &[u64]) -> ArrayNode {
         let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();

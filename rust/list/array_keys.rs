@@ -5,8 +5,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::key::ChunkKeyForm;
-use crate::rank::KeyOrder;
+use crate::key_order::rank::KeyOrder;
+use crate::zarr::key::ChunkKeyForm;
 
 /// Zarr's own documents, which are neither chunks nor strangers below an array.
 const METADATA_KEYS: [&[u8]; 5] = [b"zarr.json", b".zarray", b".zattrs", b".zgroup", b".zmetadata"];
@@ -96,7 +96,7 @@ impl ArrayKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::ChunkKeyEncoding;
+    use crate::zarr::key::ChunkKeyEncoding;
 
     fn keys(path: &str, name: &str, separator: &str, grid: &[u64]) -> ArrayKeys {
         let encoding = ChunkKeyEncoding::parse(name, separator).unwrap();

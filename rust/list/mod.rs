@@ -2,96 +2,48 @@
 //!
 //! Which keys are chunks is decided below this module; what they become is not. Each chunk of the
 //! region comes once, in unspecified order unless it is asked for. How the chunks are found depends on the source: by
-//! computed ranks and independent pages ([`scan`](mod@scan)), by a walk of folders (`local`), or
+//! computed ranks and independent pages ([`ranked`], else [`by_token`]), by a walk of folders (`walk`), or
 //! from what another library has listed already.
 
 pub mod array_keys;
+pub mod by_token;
+pub(crate) mod in_memory;
 pub mod limit;
-mod local;
-mod memory;
 pub mod pages;
-pub mod probe;
+pub(crate) mod paging;
+pub mod ranked;
 mod records;
-pub mod retry;
-pub mod scan;
+pub mod stats;
+pub(crate) mod walk;
+mod wanted;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
-use serde::{Deserialize, Serialize};
 
+pub use crate::source::page::PAGE_SIZE;
 use array_keys::ArrayKeys;
 use limit::ConcurrencyLimit;
+pub use paging::{ScanOptions, ScanPage};
+use ranked::scan;
 pub use records::{ChunkColumns, chunk_schema};
 use records::{ChunkRecords, RecordLayout};
-use scan::{ScanOptions, ScanPage, scan};
+use stats::update;
+pub use stats::{ListStats, SharedStats, stats_of};
+use wanted::Wanted;
 
-use crate::metadata::ArrayNode;
-use crate::rank::KeyOrder;
-use crate::region::ChunkBox;
-use crate::runs::RankRegion;
+use crate::grid::chunk_box::ChunkBox;
+use crate::key_order::rank::KeyOrder;
+use crate::key_order::runs::RankRegion;
 use crate::source::{S3Source, Source};
+use crate::zarr::metadata::ArrayNode;
 use crate::{Error, ErrorKind, Result};
-
-/// Keys of one page of S3 (`ListObjectsV2`, `MaxKeys`).
-pub const PAGE_SIZE: u32 = 1_000;
 
 /// LIST requests in flight when nothing else is asked for.
 pub const DEFAULT_CONCURRENCY: usize = 64;
-
-/// What a listing cost and met; complete once its stream has ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListStats {
-    /// LIST requests, retries included; on a local file system, folders read.
-    pub list_requests: u64,
-    /// Keys met.
-    pub keys_listed: u64,
-    /// Chunks of the region.
-    pub chunks: u64,
-    /// Keys that are neither chunks of the array nor Zarr metadata.
-    pub foreign_keys: u64,
-    /// One of those.
-    pub foreign_example: Option<String>,
-    /// Requests sent again after a failure.
-    pub retries: u64,
-    /// What a user should know about the server.
-    pub warnings: Vec<String>,
-}
-
-impl ListStats {
-    /// What has come since `earlier`, a former state of the same statistics.
-    #[must_use]
-    pub fn since(&self, earlier: &Self) -> Self {
-        Self {
-            list_requests: self.list_requests - earlier.list_requests,
-            keys_listed: self.keys_listed - earlier.keys_listed,
-            chunks: self.chunks - earlier.chunks,
-            foreign_keys: self.foreign_keys - earlier.foreign_keys,
-            foreign_example: self.foreign_example.clone(),
-            retries: self.retries - earlier.retries,
-            warnings: self.warnings.iter().skip(earlier.warnings.len()).cloned().collect(),
-        }
-    }
-
-    /// Adds the statistics of another part of the same array; a warning is kept once.
-    pub fn add(&mut self, other: &Self) {
-        self.list_requests += other.list_requests;
-        self.keys_listed += other.keys_listed;
-        self.chunks += other.chunks;
-        self.foreign_keys += other.foreign_keys;
-        self.foreign_example =
-            self.foreign_example.take().or_else(|| other.foreign_example.clone());
-        self.retries += other.retries;
-        for warning in &other.warnings {
-            if !self.warnings.contains(warning) {
-                self.warnings.push(warning.clone());
-            }
-        }
-    }
-}
 
 /// How a listing is done and what its record batches hold.
 #[derive(Debug, Clone)]
@@ -127,32 +79,6 @@ pub struct Listing {
     pub stats: SharedStats,
 }
 
-/// Statistics that a listing keeps up to date.
-pub type SharedStats = Arc<Mutex<ListStats>>;
-
-/// The present state of shared statistics.
-#[must_use]
-pub fn stats_of(stats: &SharedStats) -> ListStats {
-    stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
-}
-
-fn update(stats: &SharedStats, change: impl FnOnce(&mut ListStats)) {
-    change(&mut stats.lock().unwrap_or_else(PoisonError::into_inner));
-}
-
-/// The chunks that are wanted, and the form in which.
-struct Wanted {
-    array: ArrayNode,
-    region: ChunkBox,
-    layout: Arc<RecordLayout>,
-}
-
-impl Wanted {
-    fn records(&self) -> ChunkRecords {
-        ChunkRecords::new(Arc::clone(&self.layout))
-    }
-}
-
 /// Lists the chunks of `array` that are in `region`.
 ///
 /// Must be called within a Tokio runtime. Errors of the listing come through the stream:
@@ -180,9 +106,9 @@ pub fn list_chunks(
         }
         Source::Local(source) => {
             let workers = if options.ordered { 1 } else { options.limit.most() };
-            local::list(source, wanted, Arc::clone(&stats), workers, options.ordered)
+            walk::list(source, wanted, Arc::clone(&stats), workers, options.ordered)
         }
-        Source::Memory(source) => memory::list(source, &wanted, &stats),
+        Source::Memory(source) => in_memory::list(source, &wanted, &stats),
     };
     let batches = batches.try_filter(|batch| std::future::ready(batch.num_rows() > 0)).boxed();
     Ok(Listing { schema, batches, stats })

@@ -6,8 +6,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::key_order::runs::RankRegion;
 use crate::list::array_keys::ArrayKeys;
-use crate::runs::RankRegion;
 
 /// Runs and requests beyond this many are estimated from those before.
 const MOST_COUNTED: u64 = 20_000;
@@ -124,10 +124,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::key::ChunkKeyEncoding;
-    use crate::rank::KeyOrder;
-    use crate::runs::tests::boxes;
+    use crate::key_order::rank::KeyOrder;
+    use crate::key_order::runs::tests::boxes;
     use crate::testing::encodings;
+    use crate::zarr::key::ChunkKeyEncoding;
 
     fn array(grid: &[u64]) -> (ArrayKeys, Arc<KeyOrder>) {
         let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();

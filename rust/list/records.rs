@@ -12,7 +12,7 @@ use arrow_array::{
 };
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use crate::key::ChunkKeyEncoding;
+use crate::zarr::key::ChunkKeyEncoding;
 use crate::{Error, ErrorKind, Result};
 
 /// The schema of chunk record batches.

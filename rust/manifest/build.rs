@@ -7,11 +7,11 @@ use icechunk::format::manifest::ManifestExtents;
 use icechunk::format::{ManifestId, NodeId, Path};
 
 use crate::batch::{Packed, SplitGrid};
-use crate::container::ArrayLocations;
 use crate::error::target_error;
-use crate::files::{FileId, Files};
-use crate::flat::{FlatStart, Layout, fits, small};
+use crate::format::files::{FileId, Files};
+use crate::format::flat::{FlatStart, Layout, fits, small};
 use crate::plan::MAX_REFERENCES_PER_MANIFEST;
+use crate::target::container::ArrayLocations;
 use crate::{Error, ErrorKind};
 
 /// Bytes of a reference's table: its layout, index, length, location and time.

@@ -6,7 +6,7 @@
 
 use icechunk::format::manifest::ManifestExtents;
 
-use crate::region::ChunkBox;
+use crate::grid::chunk_box::ChunkBox;
 
 /// Manifests and buckets that become one set of new manifests.
 #[derive(Debug, Clone, PartialEq, Eq)]

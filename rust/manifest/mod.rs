@@ -36,29 +36,16 @@ use rewrite::{Rewritten, rewrite};
 pub use written::{NewManifests, WrittenManifest};
 
 use crate::batch::{Bucket, ReferenceBatch, SplitGrid};
-use crate::container::ArrayLocations;
 use crate::error::{TargetContext as _, target_error};
-use crate::files::{FileId, Files, without_cache};
-use crate::region::ChunkBox;
-use crate::session::session_at;
+use crate::format::files::{FileId, Files, without_cache};
+use crate::format::node_path;
+use crate::format::session::session_at;
+use crate::grid::chunk_box::ChunkBox;
+use crate::target::container::ArrayLocations;
 use crate::{Error, ErrorKind, Result};
 
 /// Buckets being made or uploaded at a time, however small they are.
 const BUCKETS_AT_ONCE: usize = 64;
-
-/// The Icechunk path of a node.
-///
-/// # Errors
-///
-/// [`ErrorKind::UnsupportedArray`] when Icechunk cannot hold the path.
-pub fn node_path(path: &str) -> Result<Path> {
-    Path::try_from(path).map_err(|error| {
-        Error::new(
-            ErrorKind::UnsupportedArray,
-            format!("Icechunk cannot hold a node at {path}: {error}"),
-        )
-    })
-}
 
 /// The references of one array that are to be written.
 #[derive(Debug, Clone)]

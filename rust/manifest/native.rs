@@ -16,9 +16,9 @@ use super::{CommittedChunks, NewManifests, Place, fetch, store};
 use crate::Result;
 use crate::batch::SplitGrid;
 use crate::error::{TargetContext as _, target_error};
-use crate::files::{Files, without_cache};
-use crate::metadata::ArrayLayout;
-use crate::session::session_at;
+use crate::format::files::{Files, without_cache};
+use crate::format::session::session_at;
+use crate::zarr::metadata::ArrayLayout;
 
 /// A native chunk: its coordinates and bytes; without bytes it is removed.
 pub type NativeChunk = (Vec<u32>, Vec<u8>);

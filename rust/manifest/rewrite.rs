@@ -19,9 +19,9 @@ use super::chunks::ChunkRuns;
 use super::{Place, Work};
 use crate::batch::{Bucket, Packed};
 use crate::error::target_error;
-use crate::files::{FileId, Files};
+use crate::format::files::{FileId, Files};
+use crate::grid::chunk_box::ChunkBox;
 use crate::plan::MAX_REFERENCES_PER_MANIFEST;
-use crate::region::ChunkBox;
 use crate::{Error, ErrorKind, Result};
 
 /// How references differ from those that stood there before.

@@ -9,8 +9,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::splits::{manifest_split, possible_chunks};
-use crate::metadata::ArrayLayout;
-use crate::region::ChunkBox;
+use crate::grid::chunk_box::ChunkBox;
+use crate::zarr::metadata::ArrayLayout;
 
 /// A box of one array's grid.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -302,7 +302,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::key::ChunkKeyEncoding;
+    use crate::zarr::key::ChunkKeyEncoding;
 
     fn layout(shape: &[u64], chunks: &[u64]) -> ArrayLayout {
         let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();

@@ -11,8 +11,8 @@ use std::fmt::Display;
 use sha2::{Digest as _, Sha256};
 
 use super::hex;
-use crate::metadata::{ArrayLayout, ArrayNode, GroupNode};
-use crate::piece::Piece;
+use crate::grid::piece::Piece;
+use crate::zarr::metadata::{ArrayLayout, ArrayNode, GroupNode};
 pub use earlier::earlier_keys;
 
 /// The form of the fields, one of them itself.
@@ -145,9 +145,9 @@ impl Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::ChunkKeyEncoding;
-    use crate::region::ChunkBox;
+    use crate::grid::chunk_box::ChunkBox;
     use crate::testing::{assert_golden, golden};
+    use crate::zarr::key::ChunkKeyEncoding;
 
     fn node(path: &str, keys: (&str, &str), shape: &[u64], loaded: bool) -> ArrayNode {
         let encoding = ChunkKeyEncoding::parse(keys.0, keys.1).unwrap();

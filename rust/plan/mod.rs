@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::metadata::ArrayNode;
+use crate::zarr::metadata::ArrayNode;
 pub use batches::{Batches, ExpectedArray, Part};
 pub use fingerprint::{Determinants, Fingerprint, earlier_keys};
 pub use limits::{

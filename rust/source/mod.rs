@@ -7,6 +7,7 @@ mod echo;
 mod local;
 mod memory;
 pub mod page;
+pub mod retry;
 mod s3;
 pub mod xml;
 

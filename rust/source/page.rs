@@ -8,6 +8,9 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+/// Keys of one page of S3 (`ListObjectsV2`, `MaxKeys`).
+pub const PAGE_SIZE: u32 = 1_000;
+
 /// One object of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageEntry {

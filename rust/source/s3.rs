@@ -26,7 +26,7 @@ use super::page::{Page, PageError, PageErrorKind, PageRequest, PageSource};
 use super::xml::connector::{PageConnector, PageParser, Probe};
 use super::xml::fetch::list_page;
 use crate::error::{SOURCE_ACCESS_HINT, chain, refused};
-use crate::list::retry::RetryPolicy;
+use crate::source::retry::RetryPolicy;
 use crate::{Error, ErrorKind, Result};
 
 /// Environment variable that selects the parser of listings, for support cases: `xml` is

@@ -12,9 +12,9 @@ use icechunk::format::snapshot::{ArrayShape, DimensionName};
 
 use crate::Result;
 use crate::error::TargetContext as _;
-use crate::manifest::node_path;
-use crate::metadata::ArrayNode;
+use crate::format::node_path;
 use crate::plan::SplitRule;
+use crate::zarr::metadata::ArrayNode;
 
 /// What an ingest needs in the configuration.
 #[derive(Debug, Clone, Default)]

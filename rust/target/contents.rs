@@ -10,8 +10,8 @@ use icechunk::format::{ByteRange, Path, SnapshotId};
 use icechunk::session::get_chunk;
 
 use crate::error::TargetContext as _;
-use crate::manifest::node_path;
-use crate::session::session_at;
+use crate::format::node_path;
+use crate::format::session::session_at;
 use crate::{Error, ErrorKind, Result};
 
 /// Chunks read at a time.

@@ -4,8 +4,10 @@
 //! added to.
 
 mod config;
+pub mod container;
 mod contents;
 mod leftovers;
+pub mod origin;
 mod probe;
 mod storage;
 

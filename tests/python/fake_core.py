@@ -24,8 +24,8 @@ from refreeze.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from refreeze.metadata import ArraySpec, Piece
-    from refreeze.options import IngestOptions
+    from refreeze.metadata.selection import ArraySpec, Piece
+    from refreeze.planning.options import IngestOptions
 
 
 class Repository:
@@ -196,7 +196,7 @@ def listed(roots: list[Path], array: ArraySpec) -> Iterator[tuple[tuple[int, ...
 
 def whole(array: ArraySpec) -> Piece:
     """Return the piece that None stands for."""
-    from refreeze.metadata import Piece
+    from refreeze.metadata.selection import Piece
 
     sizes = zip(array.shape, array.chunk_shape, strict=True)
     return Piece(

@@ -20,7 +20,7 @@ import zarr
 from numcodecs import Zstd
 
 import refreeze
-from refreeze.cli import main
+from refreeze.cli.app import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -262,10 +262,10 @@ IMPORTED = [
     "obstore",
     "pytest",
     "refreeze._refreeze",
-    "refreeze.cli",
-    "refreeze.ingest",
-    "refreeze.metadata",
-    "refreeze.stores",
+    "refreeze.cli.app",
+    "refreeze.verbs.ingest",
+    "refreeze.metadata.selection",
+    "refreeze.stores.resolve",
     "zarr",
 ]
 """What this module and `attempt` need; early releases of Python 3.12 cannot be asked for this module itself."""

@@ -21,7 +21,7 @@ from refreeze.exceptions import (
     TargetError,
     UnsupportedArrayError,
 )
-from refreeze.stores import NotInThisVersionError
+from refreeze.stores.resolve import NotInThisVersionError
 from scenarios import (
     VALUES,
     assert_nothing_published,
@@ -472,9 +472,9 @@ def test_credentials_that_may_only_list_are_noticed_by_the_core(s3_bucket, sourc
     if server.kind == "moto":
         pytest.skip("moto accepts any signature")
     from refreeze import _refreeze
-    from refreeze.metadata import Selection, read_metadata
-    from refreeze.options import IngestOptions
-    from refreeze.stores import resolve_source, resolve_target
+    from refreeze.metadata.selection import Selection, read_metadata
+    from refreeze.planning.options import IngestOptions
+    from refreeze.stores.resolve import resolve_source, resolve_target
 
     url = upload(server, bucket, source, "air.zarr")
     metadata = read_metadata(resolve_source(url, server.options), Selection())
@@ -607,18 +607,15 @@ def test_the_same_ingest_again(source, target, capsys):
     assert stamp(target) == before
 
 
-def test_the_same_ingest_of_a_group_without_arrays(tmp_path, target):
-    """Regression: there was nothing to commit, which was an error."""
+def test_groups_without_arrays(tmp_path, target):
+    """An ingest that would hold no array is never a success, in no mode and as no plan."""
     source = tmp_path / "empty.zarr"
     zarr.open_group(source, mode="w", zarr_format=3).create_group("inner")
-    assert refreeze.ingest(source, target).commits == 1
-    again = refreeze.ingest(source, target)
-    assert again.commits == 0
-    assert again.already_published
-    # Nothing to create, and not from an earlier run either.
-    other = tmp_path / "other.zarr"
-    zarr.open_group(other, mode="w", zarr_format=3)
-    assert refreeze.ingest(other, target).commits == 0
+    for mode in ("create", "overwrite"):
+        fails(SourceNotFoundError, "no array", source, source=source, target=target, mode=mode)
+    with pytest.raises(SourceNotFoundError, match="no array"):
+        refreeze.plan(source)
+    assert not target.exists()
 
 
 @pytest.mark.parametrize("changed", ["metadata", "attributes", "selection", "source"])

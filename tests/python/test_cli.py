@@ -13,8 +13,8 @@ import pytest
 import zarr
 
 import refreeze
-from refreeze.display import LINE_INTERVAL, ProgressDisplay
-from refreeze.snippet import opening_lines
+from refreeze.cli.progress import LINE_INTERVAL, ProgressDisplay
+from refreeze.cli.snippet import opening_lines
 from scenarios import (
     VALUES,
     cli,
@@ -160,7 +160,7 @@ def test_an_internal_error_is_two_lines(source, target, capsys, monkeypatch):
     def broken(*_arguments):
         raise RuntimeError("unforeseen")
 
-    monkeypatch.setattr("refreeze.modes.read_metadata", broken)
+    monkeypatch.setattr("refreeze.planning.dispatch.read_metadata", broken)
     outcome = cli(capsys, "ingest", source, target)
     assert outcome.code == 1
     assert outcome.err.startswith("error: internal error: RuntimeError: unforeseen\nhint: ")

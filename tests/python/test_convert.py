@@ -27,9 +27,9 @@ from numcodecs import (
 )
 
 import refreeze
-from refreeze.convert import array_document, chunk_keys, stored_chunk_shape
 from refreeze.exceptions import UnsupportedArrayError
-from refreeze.hierarchy import group_document
+from refreeze.metadata.conversion import array_document, chunk_keys, stored_chunk_shape
+from refreeze.metadata.hierarchy import group_document
 from stores_for_tests import assert_same_dataset, ingest_and_compare, write_array
 
 FILTERS = {
@@ -115,9 +115,8 @@ def test_column_major_chunks_of_any_number_of_dimensions(root, tmp_path):
 
 
 REFUSED = {
-    # Bytes to bytes: version 3 has no place for it before the data type's own codec.
-    "shuffle": ("<i4", {"filters": [Shuffle(4)]}),
-    "crc32": ("<i4", {"filters": [CRC32()]}),
+    # It takes an array, and what comes before gives bytes.
+    "delta, behind": ("<i4", {"filters": [Shuffle(4), Delta("<i4")]}),
     # What zarr's version 3 codec would decode to other numbers.
     "quantize": (">f4", {"filters": [Quantize(3, ">f4")]}),
     "delta": (">i4", {"filters": [Delta("<i4")]}),
@@ -130,7 +129,9 @@ def test_filters_that_version_3_cannot_express(root, tmp_path, name):
     dtype, options = REFUSED[name]
     write_array(root, "good", "<i4")
     write_array(root.create_group("inner"), "bad", dtype, **options)
-    with pytest.raises(UnsupportedArrayError, match=r"inner/bad.*(?i:" + name + ")") as raised:
+    with pytest.raises(
+        UnsupportedArrayError, match=r"inner/bad.*" + name.partition(",")[0]
+    ) as raised:
         refreeze.ingest(tmp_path / "source.zarr", tmp_path / "target")
     assert raised.value.hint == "leave it out with --skip inner/bad"
     assert not (tmp_path / "target").exists()
@@ -189,7 +190,7 @@ def test_documents_are_version_3_with_icechunks_keys(root):
     array = write_array(root, "air", chunk_key_encoding={"name": "v2", "separator": "/"})
     assert chunk_keys(array.metadata) == ("v2", "/")
     assert stored_chunk_shape(array.metadata) == (3, 2)
-    document = json.loads(array_document(array.metadata))
+    document = json.loads(array_document(array.metadata)[0])
     assert document["zarr_format"] == 3
     assert document["node_type"] == "array"
     assert document["chunk_key_encoding"] == {
@@ -230,6 +231,6 @@ def test_importing_convert_is_cheap():
     """The conversion's own imports wait until an array is converted."""
     import subprocess
 
-    code = "import sys, refreeze.convert; print('zarr' in sys.modules, 'numcodecs' in sys.modules)"
+    code = "import sys, refreeze.metadata.conversion; print('zarr' in sys.modules, 'numcodecs' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "False"]

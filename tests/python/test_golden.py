@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from refreeze.planned import Request
-from refreeze.regions import bounds_of
+from refreeze.metadata.region import bounds_of
+from refreeze.planning.request import Request
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import refreeze
 from modes_for_tests import grow, rewrite, write
 from refreeze.exceptions import MismatchError
-from refreeze.modes import several
-from refreeze.native import decoded_values, encoded_chunks
-from refreeze.units import in_units_of
+from refreeze.metadata.chunk_codec import decoded_values, encoded_chunks
+from refreeze.metadata.time_units import in_units_of
+from refreeze.planning.dispatch import several
 from scenarios import cli
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -353,7 +353,7 @@ def test_ctrl_c_ends_a_long_listing(serve):
     import refreeze
     from obspec_utils.registry import ObjectStoreRegistry
     from obstore.store import S3Store
-    import refreeze.manifests
+    import refreeze.virtualizarr.manifest_store
     store = S3Store("bucket", endpoint={endpoint.url!r}, region="us-east-1", skip_signature=True,
                     client_options={{"allow_http": True}})
     registry = ObjectStoreRegistry({{"s3://bucket": store}})

@@ -14,7 +14,7 @@ import pytest
 
 import refreeze
 from refreeze import exceptions
-from refreeze.stores import resolve_source, resolve_target
+from refreeze.stores.resolve import resolve_source, resolve_target
 from scenarios import VALUES, group, local_repository, s3_storage, upload, write_store
 
 REPORT_KEYS = {
@@ -79,10 +79,10 @@ import sys
 import refreeze
 heavy = {"xarray", "virtualizarr", "zarr", "icechunk", "obstore", "numpy", "rich", "typer"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
-import refreeze.cli
+import refreeze.cli.app
 heavy = {"xarray", "virtualizarr", "zarr", "icechunk", "obstore", "numpy"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
-import refreeze.ingest as module
+import refreeze.verbs.ingest as module
 refreeze.ingest(sys.argv[1], sys.argv[2])
 assert not {"xarray", "virtualizarr", "icechunk"} & set(sys.modules)
 """
@@ -129,7 +129,7 @@ def test_names():
 
 def test_ingest_is_the_function_after_its_module_was_imported():
     """The submodule of the same name does not take the function's place."""
-    code = "import refreeze.report, refreeze; refreeze.ingest; import refreeze.ingest as m; from refreeze import ingest; assert callable(ingest), ingest"
+    code = "import refreeze.verbs.report, refreeze; refreeze.ingest; import refreeze.verbs.ingest as m; from refreeze import ingest; assert callable(ingest), ingest"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -287,7 +287,7 @@ def test_secrets_are_shown_nowhere(s3_bucket, source, caplog):
 def test_large_blocks_are_given_back():
     """Regression: glibc kept what references had taken, and memory grew with every commit."""
     script = """
-import ctypes, os, refreeze.memory as memory
+import ctypes, os, refreeze.runtime.memory as memory
 if hasattr(ctypes.CDLL(None), "mallopt"):
     assert memory.return_large_blocks()
 os.environ["MALLOC_MMAP_THRESHOLD_"] = "1"

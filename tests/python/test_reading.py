@@ -1,4 +1,4 @@
-"""Objects and folders of sources as `refreeze.reading` reads them: only a proven absence is one."""
+"""Objects and folders of sources as `refreeze.stores.reading` reads them: only a proven absence is one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from refreeze.exceptions import ListingError, UnsupportedArrayError
-from refreeze.reading import Folder, Reader
-from refreeze.stores import resolve_source, store_source
+from refreeze.stores.reading import Folder, Reader
+from refreeze.stores.resolve import resolve_source, store_source
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from obstore.store import LocalStore, MemoryStore
 
 import refreeze
 from refreeze.exceptions import RefreezeError, RegionError
-from refreeze.regions import bounds_of, parse_region
+from refreeze.metadata.region import bounds_of, parse_region
 
 LENGTHS = {"time": (100, 24), "dim_1": (9, 3)}
 

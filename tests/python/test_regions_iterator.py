@@ -219,5 +219,5 @@ def test_against_counting(length, arrays, max_refs):
 
 def test_regions_is_the_function_after_its_module_was_imported():
     """The submodule of the same name does not take the function's place."""
-    code = "import refreeze.regions, refreeze; assert callable(refreeze.regions), refreeze.regions"
+    code = "import refreeze.metadata.region, refreeze; assert callable(refreeze.regions), refreeze.regions"
     subprocess.run([sys.executable, "-c", code], check=True)

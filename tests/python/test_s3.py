@@ -19,7 +19,7 @@ from numcodecs import Zstd
 
 import refreeze
 from refreeze.exceptions import RefreezeError
-from refreeze.stores import resolve_source, resolve_target
+from refreeze.stores.resolve import resolve_source, resolve_target
 from stores_for_tests import assert_same_dataset, assert_same_tree, open_result, write_array
 
 AWKWARD = [

@@ -9,7 +9,7 @@ use futures::channel::oneshot;
 use icechunk::store::Store;
 use refreeze::ErrorKind;
 use refreeze::commit::STAGING_PREFIX;
-use refreeze::ingest::ingest;
+use refreeze::jobs::ingest::ingest;
 use tokio::sync::RwLock;
 
 use crate::store::{Scenario, chunk, nodes, open, session};

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::sync::{Arc, Mutex};
 
 use icechunk::format::manifest::{Checksum, ChunkPayload};
-use refreeze::ingest::ingest;
+use refreeze::jobs::ingest::ingest;
 
 use crate::store::{CHUNKS, Scenario, chunk, nodes, payload, session};
 

@@ -7,14 +7,17 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use object_store::aws::AmazonS3Builder;
 use refreeze::ErrorKind;
-use refreeze::key::ChunkKeyEncoding;
+use refreeze::density::{
+    Density,
+    probe::{DEFAULT_PROBE_REQUESTS, probe},
+};
+use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::list::limit::ConcurrencyLimit;
-use refreeze::list::probe::{DEFAULT_PROBE_REQUESTS, Density, probe};
-use refreeze::list::retry::RetryPolicy;
 use refreeze::list::{ChunkColumns, ListOptions, list_chunks};
-use refreeze::metadata::{ArrayLayout, ArrayNode};
-use refreeze::region::ChunkBox;
+use refreeze::source::retry::RetryPolicy;
 use refreeze::source::{LocalSource, MemoryObject, MemorySource, ObjectInfo, S3Source, Source};
+use refreeze::zarr::key::ChunkKeyEncoding;
+use refreeze::zarr::metadata::{ArrayLayout, ArrayNode};
 use refreeze_endpoint::{ArrayConfig, Config, Encoding, Endpoint, Pattern, Separator};
 
 fn array(path: &str, name: &str, separator: &str, grid: &[u64]) -> ArrayNode {

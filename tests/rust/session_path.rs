@@ -9,9 +9,9 @@ use icechunk::format::manifest::{
 };
 use icechunk::store::{SetVirtualRefsResult, Store};
 use refreeze::batch::ReferenceBatch;
-use refreeze::container::ArrayLocations;
-use refreeze::manifest::node_path;
-use refreeze::metadata::ArrayNode;
+use refreeze::format::node_path;
+use refreeze::target::container::ArrayLocations;
+use refreeze::zarr::metadata::ArrayNode;
 
 /// Sets the references of `batch` in `store`, an uncommitted session.
 pub(crate) async fn set_references(

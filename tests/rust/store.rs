@@ -13,13 +13,13 @@ use icechunk::repository::VersionInfo;
 use icechunk::session::{Session, get_chunk};
 use icechunk::storage::new_local_filesystem_storage;
 use refreeze::batch::EmptyChunks;
-use refreeze::container::Locations;
-use refreeze::ingest::{Finish, IngestJob, JobArray, JobSource, Mode};
-use refreeze::key::ChunkKeyEncoding;
-use refreeze::metadata::{ArrayLayout, ArrayNode, GroupNode};
+use refreeze::jobs::ingest::{Finish, IngestJob, JobArray, JobSource, Mode};
 use refreeze::plan::LimitOptions;
 use refreeze::source::{LocalSource, Source};
 use refreeze::target::TargetLocation;
+use refreeze::target::container::Locations;
+use refreeze::zarr::key::ChunkKeyEncoding;
+use refreeze::zarr::metadata::{ArrayLayout, ArrayNode, GroupNode};
 use tempfile::TempDir;
 
 /// Chunks of `/air`, which has room for one more that is not there.

@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::super::runs::staging_branch;
 use super::*;
-use crate::key::ChunkKeyEncoding;
-use crate::metadata::ArrayLayout;
 use crate::plan::ExpectedArray;
 use crate::testing::{assert_golden, golden};
+use crate::zarr::key::ChunkKeyEncoding;
+use crate::zarr::metadata::ArrayLayout;
 
 const RUN_ID: &str = "vy76p925kr5w3m6kwp00";
 

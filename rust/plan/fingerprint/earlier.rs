@@ -3,8 +3,8 @@
 //! the types. Nothing new is written in this form.
 
 use super::{Determinants, Fields};
-use crate::key::{ChunkKeyEncoding, ChunkKeyForm, ChunkKeySeparator};
-use crate::metadata::ArrayLayout;
+use crate::zarr::key::{ChunkKeyEncoding, ChunkKeyForm, ChunkKeySeparator};
+use crate::zarr::metadata::ArrayLayout;
 
 /// What an earlier version recorded of an array's chunk keys.
 #[must_use]

@@ -9,9 +9,9 @@ use icechunk::format::{ByteRange, ChunkIndices, Path, SnapshotId};
 use icechunk::repository::VersionInfo;
 use icechunk::session::{Session, get_chunk};
 use refreeze::commit::{Draft, commit_draft};
-use refreeze::container::Locations;
-use refreeze::metadata::{ArrayLayout, ArrayNode};
-use refreeze::region::ChunkBox;
+use refreeze::grid::chunk_box::ChunkBox;
+use refreeze::target::container::Locations;
+use refreeze::zarr::metadata::{ArrayLayout, ArrayNode};
 
 use super::world::{Part, Shape, World, coords_of};
 

@@ -1,8 +1,8 @@
 //! Both paths make the same repository of the same chunks.
 
 use proptest::prelude::*;
-use refreeze::container::Locations;
-use refreeze::region::ChunkBox;
+use refreeze::grid::chunk_box::ChunkBox;
+use refreeze::target::container::Locations;
 
 use super::world::{Part, Shape, World, coords_of};
 

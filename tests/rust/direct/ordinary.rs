@@ -13,8 +13,8 @@ use icechunk::ops::gc::{GCConfig, GCSummary, garbage_collect};
 use icechunk::session::{Session, SessionErrorKind};
 use refreeze::ErrorKind;
 use refreeze::commit::commit_manifests;
-use refreeze::container::Locations;
-use refreeze::region::ChunkBox;
+use refreeze::grid::chunk_box::ChunkBox;
+use refreeze::target::container::Locations;
 
 use super::world::{Part, Shape, World, coords_of};
 

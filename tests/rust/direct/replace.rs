@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use refreeze::ErrorKind;
-use refreeze::container::Locations;
-use refreeze::region::ChunkBox;
+use refreeze::grid::chunk_box::ChunkBox;
+use refreeze::target::container::Locations;
 
 use super::world::{Chunk, Part, Shape, World, coords_of};
 

@@ -5,8 +5,8 @@ use icechunk::format::snapshot::SnapshotProperties;
 use icechunk::repository::VersionInfo;
 use refreeze::ErrorKind;
 use refreeze::commit::{Touched, commit_first, replay};
-use refreeze::container::Locations;
-use refreeze::region::ChunkBox;
+use refreeze::grid::chunk_box::ChunkBox;
+use refreeze::target::container::Locations;
 
 use super::world::{Part, Shape, World, coords_of};
 

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use refreeze::ErrorKind;
+use refreeze::key_order::rank::KeyOrder;
+use refreeze::key_order::runs::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
-use refreeze::rank::KeyOrder;
-use refreeze::runs::RankRegion;
 
 use super::mock::{Fault, Server, encoding, listed, options, order};
 use super::properties::{noise, runtime};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use refreeze::ErrorKind;
+use refreeze::key_order::runs::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
-use refreeze::runs::RankRegion;
 
 use super::mock::{Fault, Server, coordinates, encoding, listed, options, order};
 use super::properties::{cases, runtime};

@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use refreeze::key::ChunkKeyEncoding;
+use refreeze::key_order::rank::KeyOrder;
+use refreeze::key_order::runs::RankRegion;
 use refreeze::list::ListStats;
 use refreeze::list::array_keys::ArrayKeys;
 use refreeze::list::limit::ConcurrencyLimit;
-use refreeze::list::retry::RetryPolicy;
-use refreeze::list::scan::{ScanOptions, scan};
-use refreeze::rank::KeyOrder;
-use refreeze::runs::RankRegion;
+use refreeze::list::{ScanOptions, ranked::scan};
 use refreeze::source::page::{
     Page, PageBuilder, PageError, PageErrorKind, PageRequest, PageSource,
 };
+use refreeze::source::retry::RetryPolicy;
+use refreeze::zarr::key::ChunkKeyEncoding;
 use refreeze::{Error, Result};
 
 /// What a server does wrong (or differently).

@@ -9,9 +9,9 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use proptest::prelude::*;
 use refreeze::ErrorKind;
+use refreeze::key_order::runs::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
-use refreeze::list::scan::{ScanOptions, scan};
-use refreeze::runs::RankRegion;
+use refreeze::list::{ScanOptions, ranked::scan};
 
 use super::misbehaviour::FAULTS;
 use super::mock::{Fault, Server, encoding, listed, options, order};

@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use refreeze::key::ChunkKeyEncoding;
+use refreeze::key_order::runs::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
-use refreeze::runs::RankRegion;
+use refreeze::zarr::key::ChunkKeyEncoding;
 
 use super::mock::{Fault, Server, coordinates, encoding, listed, options, order};
 

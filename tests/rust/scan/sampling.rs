@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use refreeze::density::Density;
+use refreeze::density::sample::sample;
+use refreeze::key_order::runs::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
-use refreeze::list::probe::Density;
-use refreeze::list::scan::sample;
-use refreeze::runs::RankRegion;
 
 use super::misbehaviour::FAULTS;
 use super::mock::{Fault, Server, encoding, options, order};

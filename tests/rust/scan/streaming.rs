@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use refreeze::ErrorKind;
+use refreeze::key_order::runs::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
-use refreeze::list::scan::scan;
-use refreeze::runs::RankRegion;
+use refreeze::list::ranked::scan;
 use refreeze::source::page::PageErrorKind;
 
 use super::mock::{Server, coordinates, encoding, listed, options, order};

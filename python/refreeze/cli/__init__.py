@@ -1,0 +1,1 @@
+"""The command ``refreeze``: one module a verb, and what all of them share."""

@@ -1,0 +1,205 @@
+"""What all verbs of the command line share: running a job, exit codes, errors, common options.
+
+Results go to standard output, everything else to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from refreeze import __version__
+from refreeze.exceptions import RefreezeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+__all__ = [
+    "USAGE",
+    "Array",
+    "Ended",
+    "Group",
+    "Json",
+    "Level",
+    "LogLevel",
+    "MaxDocument",
+    "Quiet",
+    "RegionOption",
+    "Skip",
+    "SourceOption",
+    "TargetOption",
+    "Terminated",
+    "UnsafeTarget",
+    "Version",
+    "count",
+    "fail",
+    "run_job",
+    "show_warnings",
+    "store_options",
+]
+
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class LogLevel(StrEnum):
+    """Levels of ``--log-level``."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Ended(BaseException):
+    """Carries an exit code past Typer, which has a code of its own for interruptions."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"refreeze {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr unless it fails.")]
+Level = Annotated[LogLevel, typer.Option("--log-level", help="Messages to show on stderr.")]
+Group = Annotated[str | None, typer.Option(help="Group of the source to take.")]
+Array = Annotated[
+    list[str] | None,
+    typer.Option("--array", help="Take only this array (repeatable, globs)."),
+]
+MaxDocument = Annotated[
+    str, typer.Option(help="Largest metadata document that is read, such as 64MB.")
+]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option("--skip-variable", "--skip", help="Leave this array out (repeatable, globs)."),
+]
+RegionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--region",
+        metavar="DIM=START:STOP",
+        help="Elements along a dimension, on chunk boundaries (repeatable).",
+    ),
+]
+SourceOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Setting of the source's store (repeatable)."),
+]
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Setting of the target's store (repeatable)."),
+]
+
+UnsafeTarget = Annotated[
+    bool,
+    typer.Option("--unsafe-target", help="Take a target that may lose concurrent commits."),
+]
+
+
+def run_job(
+    job: Callable[[], None],
+    level: LogLevel,
+    *,
+    as_json: bool,
+    after_interruption: Callable[[], str] = lambda: "run the same command again",
+) -> None:
+    """Run a job; whatever it raises becomes a message and an exit code."""
+    logging.basicConfig(
+        level=level.value.upper(), stream=sys.stderr, format="%(levelname)s %(message)s"
+    )
+    logging.captureWarnings(capture=True)
+    try:
+        with _sigterm_raises():
+            job()
+    except KeyboardInterrupt:
+        fail("KeyboardInterrupt", "interrupted", after_interruption(), as_json=as_json)
+        raise Ended(INTERRUPTED) from None
+    except Terminated:
+        fail("Terminated", "terminated", after_interruption(), as_json=as_json)
+        raise Ended(TERMINATED) from None
+    except RefreezeError as error:
+        fail(type(error).__name__, error.message, error.hint, as_json=as_json)
+        raise Ended(FAILED) from None
+    except (NotImplementedError, TypeError, ValueError) as error:
+        # Wrong arguments; anything that is wrong with data is a RefreezeError.
+        logging.getLogger("refreeze").debug("wrong usage", exc_info=True)
+        hint = "see refreeze --help"
+        fail("UsageError", str(error), hint, as_json=as_json)
+        raise Ended(USAGE) from None
+    except Exception as error:
+        logging.getLogger("refreeze").debug("internal error", exc_info=True)
+        message = f"internal error: {type(error).__name__}: {error}"
+        hint = "run again with --log-level debug and report what it shows"
+        fail("InternalError", message, hint, as_json=as_json)
+        raise Ended(FAILED) from None
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    def terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise Terminated
+
+    previous = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def fail(kind: str, message: str, hint: str | None, *, as_json: bool) -> None:
+    """Say what is wrong: lines on stderr, and with ``--json`` a document on stdout."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    if hint:
+        print(f"hint: {' '.join(hint.split())}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": {"type": kind, "message": message, "hint": hint}}))
+
+
+def store_options(pairs: list[str] | None, option: str) -> dict[str, str]:
+    """Read ``KEY=VALUE`` pairs."""
+    options = {}
+    for pair in pairs or []:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            # The text may be a secret that was given wrongly: it is not repeated.
+            raise typer.BadParameter("expected KEY=VALUE", param_hint=option)
+        options[key] = value
+    return options
+
+
+def show_warnings(warnings: Iterable[str], *, quiet: bool) -> None:
+    """Print warnings to standard error."""
+    if not quiet:
+        for warning in warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Write a number with its noun, in the plural where it belongs."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -1,0 +1,307 @@
+"""The verbs of the command line that only read: ``plan`` and ``list``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from refreeze.cli.console import (
+    Array,
+    Group,
+    Json,
+    Level,
+    LogLevel,
+    MaxDocument,
+    Quiet,
+    RegionOption,
+    Skip,
+    SourceOption,
+    TargetOption,
+    Terminated,
+    Version,
+    count,
+    run_job,
+    show_warnings,
+    store_options,
+)
+from refreeze.planning.options import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_MAX_DOCUMENT,
+    DEFAULT_MEMORY,
+    byte_count,
+)
+
+if TYPE_CHECKING:
+    from refreeze._refreeze import ChunkStream
+    from refreeze.metadata.selection import ArraySpec
+    from refreeze.verbs.plan import Plan
+
+__all__ = ["list_chunks", "plan", "print_plan"]
+
+Concurrency = Annotated[int, typer.Option(help="LIST requests in flight.")]
+
+_FORMATS = (".parquet", ".arrow", ".csv")
+_ASSUMPTIONS = {
+    "dense": "If every chunk exists: {},",
+    "sampled": "For as many of {} as a few requests let expect:",
+}
+
+
+def plan(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As for ingest.")],
+    target: Annotated[
+        str | None, typer.Argument(metavar="[TARGET]", help="As for ingest; not opened.")
+    ] = None,
+    *,
+    group: Group = None,
+    array: Array = None,
+    skip: Skip = None,
+    region: RegionOption = None,
+    concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    memory: Annotated[
+        str, typer.Option(help="Bound on all memory that grows with the work.")
+    ] = DEFAULT_MEMORY,
+    max_refs_per_commit: Annotated[
+        int | None, typer.Option(help="References in a commit [default: by memory].")
+    ] = None,
+    refs_per_manifest: Annotated[
+        int | None, typer.Option(help="References in a manifest [default: by memory].")
+    ] = None,
+    max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
+    source_option: SourceOption = None,
+    target_option: TargetOption = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    log_level: Level = LogLevel.WARNING,
+    version: Version = False,
+) -> None:
+    """Show what an ingest would take: requests, commits, manifests, cost.
+
+    Reads metadata, and looks at large arrays with a few LIST requests to see how full they are.
+    """
+
+    def job() -> None:
+        from refreeze.metadata.region import parse_region
+        from refreeze.verbs.plan import plan as compute
+
+        planned = compute(
+            source,
+            target,
+            group=group,
+            arrays=array,
+            skip_variables=skip,
+            region=parse_region(region or []),
+            concurrency=concurrency,
+            memory=memory,
+            max_refs_per_commit=max_refs_per_commit,
+            refs_per_manifest=refs_per_manifest,
+            max_document=max_document,
+            source_options=store_options(source_option, "--source-option"),
+            target_options=store_options(target_option, "--target-option"),
+        )
+        show_warnings(planned.warnings, quiet=quiet)
+        if as_json:
+            print(json.dumps(planned.to_dict()))
+        else:
+            print_plan(planned)
+
+    run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
+
+
+def print_plan(planned: Plan) -> None:
+    """Print a plan for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("array")
+    table.add_column("grid")
+    table.add_column("keys")
+    table.add_column("strategy")
+    for name in ("chunks", "LIST requests", "refs/manifest"):
+        table.add_column(name, justify="right")
+    for array in planned.arrays:
+        table.add_row(
+            array.path,
+            " x ".join(f"{extent:,}" for extent in array.grid_shape) or "scalar",
+            array.key_encoding,
+            array.strategy,
+            f"{array.chunks_in_region:,}",
+            f"{array.list_requests:,}",
+            f"{array.refs_per_manifest:,}",
+        )
+    # A pipe has no width: nothing is cut there.
+    Console(soft_wrap=True, width=None if sys.stdout.isatty() else 1_000).print(table)
+    totals = planned.totals
+    print(
+        f"\n{_ASSUMPTIONS[planned.estimate].format(count(totals.chunks_in_region, 'chunk'))} "
+        f"{count(totals.list_requests, 'LIST request')} (${totals.list_cost_usd:.4f}), "
+        f"{count(totals.commits, 'commit')}, {count(totals.manifests, 'manifest')} "
+        f"of {totals.manifest_bytes:,} bytes together, about {totals.estimated_s:,.1f} s and "
+        f"{totals.peak_memory_bytes / 1e6:,.0f} MB of memory."
+    )
+
+
+def list_chunks(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="One Zarr array: a local path or a URL.")
+    ],
+    *,
+    region: RegionOption = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write a table: .parquet, .arrow (IPC file) or .csv.")
+    ] = None,
+    paths: Annotated[bool, typer.Option("--paths", help="Add a column of object keys.")] = False,
+    concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
+    source_option: SourceOption = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    log_level: Level = LogLevel.WARNING,
+    version: Version = False,
+) -> None:
+    """List the stored chunks of one array, as a summary or as a table in a file."""
+    if output is not None and output.suffix not in _FORMATS:
+        raise typer.BadParameter(
+            f"{output.name} ends in none of {', '.join(_FORMATS)}", param_hint="--output"
+        )
+    options = store_options(source_option, "--source-option")
+
+    def job() -> None:
+        from refreeze.metadata.region import parse_region
+        from refreeze.metadata.selection import read_array
+        from refreeze.runtime.interruption import interruptible
+        from refreeze.stores.resolve import resolve_source
+        from refreeze.verbs.list_chunks import open_stream
+
+        resolved = resolve_source(source, options)
+        limit = byte_count("max_document", max_document, least=1)
+        spec = interruptible(read_array, resolved, max_document=limit)
+        stream = open_stream(
+            resolved,
+            spec,
+            region=parse_region(region or []),
+            paths=paths,
+            flat=output is not None and output.suffix != ".arrow",
+            concurrency=concurrency,
+        )
+        summary = _Summary(stream)
+        if output is None:
+            summary.read()
+        else:
+            _write(summary, output)
+        _report(summary, spec, resolved.url, output, as_json=as_json, quiet=quiet)
+
+    run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
+
+
+class _Summary:
+    """Reads a stream, or lets it be read, and keeps count of sizes."""
+
+    def __init__(self, stream: ChunkStream) -> None:
+        self.stream = stream
+        self.bytes = 0
+        self.smallest: int | None = None
+        self.largest: int | None = None
+        self.failure: BaseException | None = None
+        """What the stream raised; a writer that reads it makes an error of its own of that."""
+
+    def read(self) -> None:
+        for _ in self:
+            pass
+
+    def __iter__(self) -> Any:
+        try:
+            for batch in self.stream:
+                sizes = batch["size"].to_numpy()
+                self.bytes += int(sizes.sum())
+                smallest, largest = int(sizes.min()), int(sizes.max())
+                self.smallest = smallest if self.smallest is None else min(smallest, self.smallest)
+                self.largest = largest if self.largest is None else max(largest, self.largest)
+                yield batch
+        except (Exception, KeyboardInterrupt, Terminated) as error:
+            self.failure = error
+            raise
+
+
+def _write(summary: _Summary, output: Path) -> None:
+    """Write the table beside its place and move it there when it is whole."""
+    from arro3.core import RecordBatchReader
+    from arro3.io import write_csv, write_ipc, write_parquet
+
+    from refreeze.exceptions import TargetError
+
+    write: Any = {".parquet": write_parquet, ".arrow": write_ipc, ".csv": write_csv}[output.suffix]
+    unfinished = output.with_name(f".{output.name}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            batches = chain(summary, _header(summary))
+            write(RecordBatchReader.from_batches(summary.stream.schema, batches), file)
+        unfinished.replace(output)
+    except Exception as error:
+        if summary.failure is not None:
+            raise summary.failure from None
+        if not isinstance(error, OSError):
+            raise
+        raise TargetError(f"cannot write {output}: {error}", "choose another --output") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _header(summary: _Summary) -> Iterator[Any]:
+    """Give a batch without rows when there was none at all: with the first, CSV gets its header."""
+    from arro3.core import Table
+
+    if summary.largest is None:
+        yield from (
+            Table.from_batches([], schema=summary.stream.schema).combine_chunks().to_batches()
+        )
+
+
+def _report(
+    summary: _Summary,
+    spec: ArraySpec,
+    url: str,
+    output: Path | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    stats = summary.stream.stats
+    warnings = list(stats.warnings)
+    if stats.foreign_keys:
+        warnings.append(
+            f"{count(stats.foreign_keys, 'key')} below the array are not chunks and were "
+            f"ignored, for example {stats.foreign_example}"
+        )
+    show_warnings(warnings, quiet=quiet)
+    grid = [-(-n // chunk) for n, chunk in zip(spec.shape, spec.chunk_shape, strict=True)]
+    if as_json:
+        document = {
+            "source": url,
+            "shape": list(spec.shape),
+            "chunk_shape": list(spec.chunk_shape),
+            "grid_shape": grid,
+            "chunks": stats.chunks,
+            "bytes": summary.bytes,
+            "smallest": summary.smallest,
+            "largest": summary.largest,
+            "output": None if output is None else str(output),
+            "stats": stats.to_dict(),
+            "warnings": warnings,
+        }
+        print(json.dumps(document))
+        return
+    shape = " x ".join(f"{extent:,}" for extent in grid) or "scalar"
+    print(f"{url}: {count(stats.chunks, 'chunk')} of a grid of {shape}, {summary.bytes:,} bytes")
+    if stats.chunks:
+        print(f"Sizes from {summary.smallest:,} to {summary.largest:,} bytes.")
+    print(f"{count(stats.list_requests, 'request')}, {count(stats.keys_listed, 'key')}.")
+    if output is not None:
+        print(f"Written to {output}.")

@@ -1,0 +1,1 @@
+"""Zarr metadata: reading hierarchies, choosing nodes, converting documents to version 3, decoding chunks."""

@@ -1,0 +1,178 @@
+"""Checks of the options that several functions share: types first, then values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from refreeze.metadata.selection import Selection
+
+__all__ = [
+    "DEFAULT_CONCURRENCY",
+    "DEFAULT_MEMORY",
+    "IngestOptions",
+    "byte_count",
+    "check_mappings",
+    "check_texts",
+    "expected_count",
+    "flags",
+    "names",
+    "refs_per_commit",
+    "refs_per_manifest",
+    "requests_in_flight",
+    "selected",
+]
+
+DEFAULT_CONCURRENCY = 64
+"""LIST requests in flight."""
+DEFAULT_MEMORY = "192MiB"
+DEFAULT_MAX_DOCUMENT = "64MB"
+"""Bound on everything that grows with the work."""
+LEAST_MEMORY = 16 << 20
+DEFAULT_REFS_PER_MANIFEST = 250_000
+MAX_REFS_PER_MANIFEST = 1_000_000
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """The options of an ingest in the form that the core takes; everything is checked."""
+
+    branch: str = "main"
+    skip_empty_chunks: bool = False
+    absolute_locations: bool = False
+    memory: int = 192 << 20
+    references_per_manifest: int | None = None
+    references_per_commit: int | None = None
+    concurrency: int = DEFAULT_CONCURRENCY
+    message: str | None = None
+    publish: bool = True
+    restart: bool = False
+    expect_complete: bool = False
+    expect_count: int | None = None
+    read_check: bool = True
+    unsafe_target: bool = False
+    mode: str = "create"
+    base: str | None = None
+    """Append and update: the snapshot from which the target was read."""
+    replaced: tuple[str, ...] = ()
+    """Overwrite: nodes that are removed first, if there; ``/`` is everything."""
+    plan: str = ""
+    """What else determines the result, for resuming."""
+
+
+def check_texts(options: Mapping[str, Any]) -> None:
+    """Refuse values that are not text, with a `TypeError` that names the option."""
+    for option, text in options.items():
+        if not isinstance(text, str):
+            raise TypeError(f"{option} is a text, not {text!r}")
+
+
+def check_mappings(options: Mapping[str, Any]) -> None:
+    """Refuse values that are neither None nor mappings, without showing them."""
+    for option, settings in options.items():
+        if settings is not None and not isinstance(settings, Mapping):
+            # Not shown: it may hold secrets.
+            raise TypeError(f"{option} is a mapping, not {type(settings).__name__}")
+
+
+def selected(
+    group: str | None,
+    target_group: str | None,
+    arrays: Iterable[str] | None,
+    skip_variables: Iterable[str] | None,
+    loadable_variables: Iterable[str] | None,
+    *,
+    max_document: str | int = DEFAULT_MAX_DOCUMENT,
+) -> Selection:
+    """Return the selection that these options make."""
+    from refreeze.metadata.selection import Selection
+
+    optional = {"group": group, "target_group": target_group}
+    check_texts({option: text for option, text in optional.items() if text is not None})
+    return Selection(
+        group=group,
+        target_group=target_group,
+        arrays=names("arrays", arrays),
+        skip_variables=names("skip_variables", skip_variables),
+        loadable_variables=(
+            None if loadable_variables is None else names("loadable_variables", loadable_variables)
+        ),
+        max_document=byte_count("max_document", max_document, least=1),
+    )
+
+
+def names(option: str, given: Iterable[str] | None) -> tuple[str, ...]:
+    """Accept any iterable of names; a lone string would be taken letter by letter."""
+    if given is None:
+        return ()
+    if isinstance(given, str):
+        raise TypeError(f"{option} is a list of names, not a string")
+    listed = tuple(given)
+    for name in listed:
+        if not isinstance(name, str):
+            raise TypeError(f"{option} holds {name!r}, which is not a name")
+    return listed
+
+
+def refs_per_commit(value: int | None) -> int | None:
+    """Return ``max_refs_per_commit``, checked; None leaves it to the memory."""
+    return None if value is None else _positive("max_refs_per_commit", value, 1)
+
+
+def expected_count(value: int | None) -> int | None:
+    """Return ``expect_count``, checked; None expects nothing."""
+    if value == 0 and not isinstance(value, bool):
+        return 0
+    return None if value is None else _positive("expect_count", value, 1)
+
+
+def byte_count(option: str, value: str | int, *, least: int = LEAST_MEMORY) -> int:
+    """Read a number of bytes such as ``192MiB``, ``2 GB`` or ``67108864``."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError(f"{option} is a number of bytes such as '192MiB', not {value!r}")
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
+        unit = _UNITS.get(match[2].upper()) if match else None
+        if match is None or unit is None:
+            raise ValueError(f"{option} is a number of bytes such as '192MiB', not {value!r}")
+        value = int(float(match[1]) * unit)
+    if value < least:
+        shown = f"{least >> 20}MiB" if least >> 20 else f"{least} byte"
+        raise ValueError(f"{option} must be at least {shown}, not {value:,} bytes")
+    return value
+
+
+def flags(options: Mapping[str, Any]) -> None:
+    """Refuse values that are neither True nor False."""
+    for option, value in options.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{option} is True or False, not {value!r}")
+
+
+def refs_per_manifest(value: int | None) -> int:
+    """Return ``refs_per_manifest`` or its default."""
+    checked = _positive("refs_per_manifest", value, DEFAULT_REFS_PER_MANIFEST)
+    if checked > MAX_REFS_PER_MANIFEST:
+        raise ValueError(f"refs_per_manifest is at most {MAX_REFS_PER_MANIFEST:,}")
+    return checked
+
+
+def requests_in_flight(value: int | None) -> int:
+    """Return ``concurrency`` or its default."""
+    return _positive("concurrency", value, DEFAULT_CONCURRENCY)
+
+
+def _positive(option: str, value: int | None, default: int) -> int:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{option} is a number, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{option} must be at least 1, not {value}")
+    return value

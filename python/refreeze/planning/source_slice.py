@@ -1,0 +1,247 @@
+"""What of each array of a source is wanted, by a region or whole: elements and chunks.
+
+Follows from metadata alone; only `Cut.values` reads. Where a cut goes in the target is decided by
+the modes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from refreeze.exceptions import MismatchError, RegionError
+from refreeze.metadata.chunk_codec import with_shape
+from refreeze.metadata.dimensions import GriddedArray, alignment, arrays_of_metadata, check_known
+from refreeze.metadata.selection import ArraySpec, Piece, SourceMetadata
+from refreeze.metadata.time_units import TIME_ATTRIBUTES
+from refreeze.metadata.zarr_reader import read_box
+from refreeze.runtime.interruption import interruptible
+from refreeze.stores.resolve import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from refreeze.metadata.region import SliceBounds
+
+__all__ = [
+    "Box",
+    "Cut",
+    "Store",
+    "attributes_of",
+    "check_dimensions",
+    "cut",
+    "elements_of",
+    "same_length",
+]
+
+Box = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Store:
+    """One of the sources of an ingest, and what its metadata says."""
+
+    index: int
+    source: Source
+    metadata: SourceMetadata
+
+    @property
+    def url(self) -> str:
+        """For messages."""
+        return self.source.url
+
+    @cached_property
+    def grids(self) -> list[GriddedArray]:
+        """The grids of its arrays, in their order."""
+        return arrays_of_metadata(self.metadata)
+
+    @cached_property
+    def is_group(self) -> bool:
+        """Whether the source is a group, not a single array."""
+        return any(group.from_source for group in self.metadata.groups)
+
+    def attributes(self, path: str) -> dict[str, Any]:
+        """Return an array's attributes, with the units that it takes from the one it bounds."""
+        documents = {spec.path: spec.document for spec in self.metadata.arrays}
+        return attributes_of(documents, path)
+
+
+def attributes_of(documents: Mapping[str, bytes], path: str) -> dict[str, Any]:
+    """Return an array's attributes, with the units that it takes from the one it bounds.
+
+    By CF the bounds of a coordinate have its units, and need not repeat them.
+    """
+    attributes: dict[str, Any] = json.loads(documents[path])["attributes"]
+    group, _, name = path.rpartition("/")
+    for other, document in documents.items():
+        beside = other.rpartition("/")[0] == group and other != path
+        # Most documents need not be parsed for that.
+        if not beside or not (b'"bounds"' in document or b'"climatology"' in document):
+            continue
+        bounded = json.loads(document).get("attributes", {})
+        if name in {bounded.get("bounds"), bounded.get("climatology")}:
+            inherited = {key: bounded[key] for key in TIME_ATTRIBUTES if key in bounded}
+            return inherited | attributes
+    return attributes
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A box of an array in a source."""
+
+    store: Store
+    spec: ArraySpec
+    grid: GriddedArray
+    elements: Box
+    """Start and stop along each dimension."""
+    chunks: Box
+    """The same in chunks; those of a native one hold at least the elements."""
+    native: bool
+    """Its values are carried as native chunks."""
+
+    @property
+    def path(self) -> str:
+        """Path in the target."""
+        return self.spec.path
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the box in elements."""
+        return tuple(stop - start for start, stop in self.elements)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of the array."""
+        return self.shape == self.spec.shape
+
+    @property
+    def where(self) -> str:
+        """Names the array and its store, for messages."""
+        return f"array {self.path} of {self.store.url}"
+
+    def axis(self, dimension: str) -> int | None:
+        """Return the position of a dimension; None when the array does not have it."""
+        return self.grid.names.index(dimension) if dimension in self.grid.names else None
+
+    def document(self, shape: tuple[int, ...] | None = None) -> bytes:
+        """Return the metadata document with the shape of the cut, or another."""
+        return with_shape(self.spec.document, self.shape if shape is None else shape)
+
+    def piece(self, start: Sequence[int]) -> Piece:
+        """Return the piece that begins at these chunk coordinates of the target."""
+        return Piece(
+            source=self.store.index,
+            source_path=self.spec.source_path,
+            shape=self.spec.shape,
+            chunk_shape=self.spec.chunk_shape,
+            key_encoding=self.spec.key_encoding,
+            separator=self.spec.separator,
+            target=tuple(
+                (at, at + stop - first)
+                for at, (first, stop) in zip(start, self.chunks, strict=True)
+            ),
+            shift=tuple(first - at for at, (first, _) in zip(start, self.chunks, strict=True)),
+        )
+
+    def values(self) -> Any:
+        """Read the elements as they are stored."""
+        source = self.store.source
+        below = self.spec.source_path
+        path = "/".join(part for part in (source.path, below) if part)
+        url = f"{source.url.rstrip('/')}/{below}".rstrip("/")
+        return interruptible(read_box, Source(url, source.store, path), self.elements)
+
+
+def check_dimensions(stores: Iterable[Store], dimensions: Iterable[str]) -> None:
+    """Refuse dimensions that no array has; see `refreeze.metadata.dimensions.check_known`."""
+    check_known([grid for store in stores for grid in store.grids], dimensions)
+
+
+def cut(store: Store, region: Mapping[str, SliceBounds]) -> list[Cut]:
+    """Return what a region leaves of the arrays of a store.
+
+    Raises
+    ------
+    RegionError
+        The region does not align with an array's chunks, or is empty.
+    """
+    steps = {dimension: alignment(store.grids, dimension) for dimension in region}
+    cuts = []
+    for spec, grid in zip(store.metadata.arrays, store.grids, strict=True):
+        bounds = {name: part for name, part in region.items() if name in grid.names}
+        elements = elements_of(spec, grid, bounds)
+        native = spec.loaded or (
+            grid.coordinate and bool(bounds) and _does_not_fit(spec, elements, steps[grid.names[0]])
+        )
+        cuts.append(
+            Cut(store, spec, grid, elements, _chunks(spec, elements, bounds, native), native)
+        )
+    return cuts
+
+
+def elements_of(spec: ArraySpec, grid: GriddedArray, bounds: Mapping[str, SliceBounds]) -> Box:
+    """Return start and stop of a region along each dimension of an array.
+
+    Raises
+    ------
+    RegionError
+        It is empty along a dimension, or has steps.
+    """
+    found = []
+    for name, length in zip(grid.names, spec.shape, strict=True):
+        start, stop, step = bounds.get(name, (None, None, None))
+        if step not in {None, 1}:
+            raise RegionError(f"the region's step along {name} is {step}", "leave it out")
+        first, last, _ = slice(start, stop).indices(length)
+        if name in bounds and first >= last:
+            raise RegionError(
+                f"the region is empty along {name}: {first} to {last} of {length} elements of "
+                f"array {spec.path}",
+                "give a start that is less than the stop and the length",
+            )
+        found.append((first, last))
+    return tuple(found)
+
+
+def same_length(cuts: Iterable[Cut], dimension: str) -> int:
+    """Return the length along a dimension that all arrays of a store agree in.
+
+    Raises
+    ------
+    MismatchError
+        Two of them do not.
+    """
+    lengths: dict[int, Cut] = {}
+    for part in cuts:
+        axis = part.axis(dimension)
+        if axis is not None:
+            lengths.setdefault(part.shape[axis], part)
+    if len(lengths) > 1:
+        (one, first), (other, second), *_ = lengths.items()
+        raise MismatchError(
+            f"the arrays of {first.store.url} do not agree in their length along {dimension}: "
+            f"{first.path} has {one}, {second.path} has {other}",
+            "select arrays of one length with --array or --skip",
+        )
+    return next(iter(lengths))
+
+
+def _chunks(spec: ArraySpec, elements: Box, bounds: Mapping[str, SliceBounds], native: bool) -> Box:
+    if native:
+        sizes = zip(elements, spec.chunk_shape, strict=True)
+        return tuple(
+            (start // max(chunk, 1), -(-stop // max(chunk, 1))) for (start, stop), chunk in sizes
+        )
+    from refreeze import _refreeze
+
+    return tuple((start, stop) for start, stop in _refreeze.region_box(spec, region=bounds))
+
+
+def _does_not_fit(spec: ArraySpec, elements: Box, step: int) -> bool:
+    """Whether regions of multiples of ``step`` need not end where a coordinate's chunks do.
+
+    Decided without the region's bounds, so that one region after another agrees.
+    """
+    return step % max(spec.chunk_shape[0], 1) != 0 and elements != ((0, spec.shape[0]),)

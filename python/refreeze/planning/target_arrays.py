@@ -1,0 +1,317 @@
+"""Arrays that are in the target already: how a source's chunks relate to them.
+
+Reads the target through the core; decides where a source's elements are in it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from refreeze.exceptions import MismatchError, TargetNotFoundError
+from refreeze.metadata.chunk_codec import decoded_values
+from refreeze.planning.compatibility import check_agreement, check_inherited_units
+from refreeze.planning.source_slice import attributes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from refreeze.planning.source_slice import Cut, Store
+
+__all__ = ["Standing", "Target", "check_region_of", "located"]
+
+
+class Target:
+    """A branch of a repository, as it was when it was first looked at.
+
+    Parameters
+    ----------
+    location
+        As `refreeze.stores.resolve.resolve_target` gives it.
+    branch
+        The branch.
+    """
+
+    def __init__(self, location: Any, branch: str) -> None:
+        from refreeze import _refreeze
+
+        self.location = location
+        self.branch = branch
+        self.snapshot_id, self.nodes = _refreeze.target_nodes(location, branch=branch)
+
+    @property
+    def url(self) -> str:
+        """For messages."""
+        return str(self.location.url)
+
+    @cached_property
+    def arrays(self) -> dict[str, bytes]:
+        """Metadata documents of the arrays."""
+        return {
+            path: document
+            for path, document in self.nodes.items()
+            if json.loads(document).get("node_type") == "array"
+        }
+
+    def document(self, path: str) -> bytes:
+        """Return the metadata document of an array.
+
+        Raises
+        ------
+        TargetNotFoundError
+            It is not there.
+        """
+        if path not in self.arrays:
+            raise TargetNotFoundError(
+                f"there is no array {path} in {self.url}, branch {self.branch}",
+                "ingest it by mode create first, or leave it out with --skip; --target-group names "
+                "the group that the arrays are in",
+            )
+        return self.arrays[path]
+
+    def attributes(self, path: str) -> dict[str, Any]:
+        """Return an array's attributes; see `refreeze.planning.source_slice.attributes_of`."""
+        return attributes_of(self.arrays, path)
+
+    def chunks(self, path: str) -> dict[tuple[int, ...], bytes]:
+        """Return the native chunks of an array; `MismatchError` when it has virtual ones."""
+        from refreeze import _refreeze
+
+        return _refreeze.target_chunks(self.location, snapshot_id=self.snapshot_id, path=path)
+
+    def origins(
+        self, store: Store, parts: Sequence[Cut], axes: Sequence[int | None]
+    ) -> list[tuple[str, tuple[int, ...] | None]]:
+        """Tell where in a store the references of arrays lie; see ``_refreeze.origins``."""
+        from refreeze import _refreeze
+
+        return _refreeze.origins(
+            self.location,
+            snapshot_id=self.snapshot_id,
+            sources=[(store.source.store, store.source.path)],
+            source_urls=[store.url],
+            arrays=[part.spec for part in parts],
+            axes=list(axes),
+        )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An array of a source, and the same in the target."""
+
+    part: Cut
+    target: Target
+    native: bool
+    """Its chunks in the target are copied ones."""
+    offset: tuple[int, ...]
+    """Element in the source minus that in the target, along each dimension."""
+    is_known: bool = True
+    """Whether a reference tells the offset, of this array or of one beside it."""
+
+    @property
+    def path(self) -> str:
+        """Path in the target."""
+        return self.part.path
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Shape in the target."""
+        return tuple(json.loads(self.document)["shape"])
+
+    @cached_property
+    def document(self) -> bytes:
+        """Metadata document in the target."""
+        return self.target.document(self.path)
+
+    @cached_property
+    def chunk_shape(self) -> tuple[int, ...]:
+        """Elements of a stored chunk in the target; equal to the source's unless native."""
+        grid = json.loads(self.document)["chunk_grid"]["configuration"]["chunk_shape"]
+        return tuple(max(chunk, 1) for chunk in grid)
+
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        """Attributes in the target, with those that it inherits."""
+        return self.target.attributes(self.path)
+
+    @cached_property
+    def chunks(self) -> dict[tuple[int, ...], bytes]:
+        """The native chunks in the target."""
+        return self.target.chunks(self.path)
+
+    @cached_property
+    def values(self) -> Any:
+        """What the native chunks hold, as stored."""
+        return decoded_values(self.document, self.chunks)
+
+    def agreement(self) -> list[str]:
+        """Check metadata but for lengths; return harmless differences."""
+        if not self.native:
+            check_inherited_units(self.part, self.attributes, whose="the target")
+        return check_agreement(
+            self.part,
+            self.document,
+            native=self.native,
+            whose="the target",
+            shape=self.part.shape,
+        )
+
+    def shift(self) -> tuple[int, ...]:
+        """Return the offset in chunks.
+
+        Raises
+        ------
+        MismatchError
+            It is not a multiple of the chunks.
+        """
+        sizes = list(zip(self.offset, self.chunk_shape, strict=True))
+        if any(offset % chunk for offset, chunk in sizes):
+            raise MismatchError(
+                f"{self.part.where} begins within a chunk of the target's: by the arrays beside "
+                f"it, element {list(self.offset)} of it is the target's first",
+                "leave it out with --skip",
+            )
+        return tuple(offset // chunk for offset, chunk in sizes)
+
+    def check_extent(self, axis: int) -> None:
+        """Refuse a dimension that is to be as it stands, but is another in the source.
+
+        Raises
+        ------
+        MismatchError
+            It is shorter; or longer, although the target was not made of a part of it.
+        """
+        name = self.part.grid.names[axis]
+        length, offset = self.part.spec.shape[axis], self.offset[axis]
+        fits = offset >= 0 and offset + self.shape[axis] <= length
+        if fits and (offset != 0 or length == self.shape[axis]):
+            return
+        raise MismatchError(
+            f"{self.part.where} has {length} elements along {name}, that of the target has "
+            f"{self.shape[axis]}"
+            + (f", which begin at element {offset} of the source" if offset else ""),
+            f"if the target holds a part of it, name that part: --region {name}=START:STOP",
+        )
+
+
+def located(
+    target: Target, store: Store, parts: Sequence[Cut], axes: Sequence[int | None]
+) -> list[Standing]:
+    """Find out where in a source the arrays of a target begin.
+
+    Parameters
+    ----------
+    axes
+        For each array the axis along whose end to look for a reference, or None: any.
+
+    Raises
+    ------
+    TargetNotFoundError
+        An array is not in the target.
+    MismatchError
+        An array is made of another source, or its metadata does not agree.
+    """
+    for part in parts:
+        # Without this, what has become another array would be said to be another source's.
+        check_agreement(
+            part,
+            target.document(part.path),
+            native=part.native or part.grid.coordinate,
+            whose="the target",
+            shape=part.shape,
+        )
+    found = _origins(target, store, parts, axes)
+    offsets = [_offset(part, shift) for part, (_, shift) in zip(parts, found, strict=True)]
+    standing = []
+    for part, (kind, _), own in zip(parts, found, offsets, strict=True):
+        native = kind == "native" or (kind == "empty" and part.native)
+        if own is not None:
+            standing.append(Standing(part, target, native, own))
+            continue
+        offset, is_known = _siblings_offset(part, parts, offsets)
+        # The coordinate of a region is carried by native chunks when it begins within one.
+        sizes = zip(offset, part.spec.chunk_shape, strict=True)
+        misaligned = any(start % max(chunk, 1) for start, chunk in sizes)
+        native = native or (part.grid.coordinate and misaligned)
+        standing.append(Standing(part, target, native, offset, is_known))
+    return standing
+
+
+def _origins(
+    target: Target, store: Store, parts: Sequence[Cut], axes: Sequence[int | None]
+) -> list[tuple[str, tuple[int, ...] | None]]:
+    """Return what references tell of arrays; those beside one that has lost all of a source's count.
+
+    An array may have no reference left of this source, but others of another one: that is no
+    contradiction when arrays beside it have some of this source, and, where the end is looked at,
+    this source follows another there.
+    """
+    try:
+        return target.origins(store, parts, axes)
+    except MismatchError:
+        found: list[tuple[str, tuple[int, ...] | None]] = []
+        follows = False
+        for part, axis in zip(parts, axes, strict=True):
+            try:
+                ((kind, shift),) = target.origins(store, [part], [axis])
+            except MismatchError:
+                kind, shift = "empty", None
+            found.append((kind, shift))
+            follows |= shift is not None and (axis is None or shift[axis] < 0)
+        if not follows:
+            raise
+        return found
+
+
+def _offset(part: Cut, shift: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if shift is None:
+        return None
+    return tuple(
+        chunks * max(chunk, 1) for chunks, chunk in zip(shift, part.spec.chunk_shape, strict=True)
+    )
+
+
+def _siblings_offset(
+    part: Cut, parts: Sequence[Cut], offsets: Sequence[tuple[int, ...] | None]
+) -> tuple[tuple[int, ...], bool]:
+    """Return the offset along each dimension that the arrays with references have, if they do.
+
+    Raises
+    ------
+    MismatchError
+        They do not agree.
+    """
+    known: dict[str, tuple[int, Cut]] = {}
+    for other, offset in zip(parts, offsets, strict=True):
+        for name, elements in zip(other.grid.names, offset or (), strict=False):
+            first, whose = known.setdefault(name, (elements, other))
+            if first != elements and name in part.grid.names:
+                raise MismatchError(
+                    f"{part.where} is copied, and where it begins is not known: along {name} the "
+                    f"target begins at element {first} for {whose.path}, at {elements} for "
+                    f"{other.path}",
+                    "go on with one of them at a time: --array",
+                )
+    names = part.grid.names
+    offset = tuple(known[name][0] if name in known else 0 for name in names)
+    return offset, all(name in known for name in names)
+
+
+def check_region_of(standing: Standing, region: Mapping[str, tuple[int, int]], skip: str) -> None:
+    """Check the dimensions of a region, other than one, against what the target holds of them."""
+    for axis, name in enumerate(standing.part.grid.names):
+        if name == skip:
+            continue
+        if name not in region:
+            standing.check_extent(axis)
+            continue
+        start, stop = region[name]
+        first = standing.offset[axis]
+        if (start, stop) != (first, first + standing.shape[axis]):
+            raise MismatchError(
+                f"{standing.part.where}: the region {name}={start}:{stop} is not what the target "
+                f"holds of it, {name}={first}:{first + standing.shape[axis]}",
+                "give that, or leave it out",
+            )

@@ -1,0 +1,1 @@
+"""How the process behaves: interruption, threads, memory."""

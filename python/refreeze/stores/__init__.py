@@ -1,0 +1,1 @@
+"""Where sources and targets are: URLs, settings, registries, and reading objects of a source."""

@@ -1,0 +1,148 @@
+"""The plan of an ingest whose mode has said what is to be listed: ``dry_run``.
+
+Each piece is estimated by the core as an array of its source of its own; the figures are summed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from refreeze.metadata.selection import ArraySpec
+from refreeze.verbs.plan import ArrayPlan, Plan, addressed_names, array_plan, summed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from refreeze.metadata.region import SliceBounds
+    from refreeze.metadata.selection import Piece
+    from refreeze.planning.options import IngestOptions
+    from refreeze.planning.request import Planned
+    from refreeze.planning.source_slice import Store
+
+__all__ = ["plan_of"]
+
+_NOTHING = {
+    "chunks_in_region": 0,
+    "chunks_expected": 0,
+    "strategy": "none",
+    "list_requests": 0,
+    "refs_per_manifest": 0,
+    "batches": 0,
+    "manifests": 0,
+    "sampled": False,
+}
+"""The estimate of an array of which nothing is listed."""
+
+_Part = tuple[ArraySpec, dict[str, "SliceBounds"]]
+
+
+def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -> Plan:
+    """Return what the core would list for a planned ingest."""
+    arrays = [] if planned.nothing_new else planned.arrays
+    estimates: dict[str, list[dict[str, Any]]] = {array.path: [] for array in arrays}
+    commits = 0
+    for store in stores:
+        parts = [part for array in arrays for part in _parts(array, store.index)]
+        if not parts:
+            continue
+        estimated = _estimated(store, parts, options)
+        # Each counts the one that creates the arrays.
+        commits += estimated["commits"] - bool(commits)
+        for (spec, _), estimate in zip(parts, estimated["arrays"], strict=True):
+            estimates[spec.path].append(estimate)
+    figures = []
+    for array in arrays:
+        together = _together(estimates[array.path])
+        if array.chunks is not None:
+            together["manifests"] = 1
+        figures.append((_array_plan(array, together), together, array.loaded))
+    is_remote = any(store.url.startswith("s3://") for store in stores)
+    commits = max(commits, 1) if arrays else 0
+    totals = summed(figures, commits, options.concurrency, options.memory, is_remote=is_remote)
+    sampled = any(together["sampled"] for _, together, _ in figures)
+    return Plan(
+        arrays=tuple(array for array, _, _ in figures),
+        estimate="sampled" if sampled else "dense",
+        totals=totals,
+        warnings=tuple(planned.warnings),
+    )
+
+
+def _parts(array: ArraySpec, source: int) -> list[_Part]:
+    """Return what of an array is listed in a source."""
+    if array.pieces is None:
+        return [(array, {})] if array.source == source else []
+    return [_part(array, piece) for piece in array.pieces if piece.source == source]
+
+
+def _part(array: ArraySpec, piece: Piece) -> _Part:
+    """Return a piece as a region of the array in the source; dimensions go by their numbers."""
+    spec = ArraySpec(
+        path=array.path,
+        source_path=piece.source_path,
+        document=b"",
+        shape=piece.shape,
+        chunk_shape=piece.chunk_shape,
+        key_encoding=piece.key_encoding,
+        separator=piece.separator,
+        loaded=False,
+    )
+    sizes = zip(piece.target, piece.shift, piece.chunk_shape, piece.shape, strict=True)
+    return spec, {
+        f"dim_{axis}": ((start + by) * chunk, min((stop + by) * chunk, length), None)
+        for axis, ((start, stop), by, chunk, length) in enumerate(sizes)
+    }
+
+
+def _estimated(store: Store, parts: list[_Part], options: IngestOptions) -> dict[str, Any]:
+    from refreeze import _refreeze
+
+    estimated: dict[str, Any] = json.loads(
+        _refreeze.estimate_arrays(
+            store.source.store,
+            store.source.path,
+            parts,
+            memory=options.memory,
+            references_per_manifest=options.references_per_manifest,
+            references_per_commit=options.references_per_commit,
+            concurrency=options.concurrency,
+        )
+    )
+    return estimated
+
+
+def _together(estimates: list[dict[str, Any]]) -> dict[str, Any]:
+    """Add up the estimates of an array's pieces."""
+    if not estimates:
+        return dict(_NOTHING)
+    together = dict(estimates[0])
+    for estimate in estimates[1:]:
+        for name in (
+            "chunks_in_region",
+            "chunks_expected",
+            "list_requests",
+            "batches",
+            "manifests",
+        ):
+            together[name] += estimate[name]
+        together["sampled"] = together["sampled"] or estimate["sampled"]
+    return together
+
+
+def _array_plan(array: ArraySpec, together: dict[str, Any]) -> ArrayPlan:
+    """Return the plan of an array; its region is that of the source, if it is of one alone."""
+    plan = array_plan(array, {}, together)
+    if array.pieces is None or len(array.pieces) != 1:
+        return plan
+    (piece,) = array.pieces
+    (_, bounds) = _part(array, piece)
+    region: dict[str, tuple[int | None, int | None]] = {
+        name: (start, stop)
+        for name, length, (start, stop, _) in zip(
+            addressed_names(array), piece.shape, bounds.values(), strict=True
+        )
+        if (start, stop) != (0, length)
+    }
+    return replace(plan, region=region or None)

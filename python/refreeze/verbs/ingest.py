@@ -1,0 +1,383 @@
+"""`ingest`: Zarr stores into an Icechunk repository, as virtual references."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from refreeze.planning.options import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_MAX_DOCUMENT,
+    DEFAULT_MEMORY,
+    IngestOptions,
+    byte_count,
+    check_mappings,
+    check_texts,
+    expected_count,
+    flags,
+    refs_per_commit,
+    requests_in_flight,
+    selected,
+)
+from refreeze.planning.options import refs_per_manifest as per_manifest_of
+from refreeze.verbs.report import ArrayReport, IngestReport, peak_rss_bytes
+
+if TYPE_CHECKING:
+    from refreeze.metadata.region import Region
+    from refreeze.stores.resolve import Options
+    from refreeze.verbs.plan import Plan
+
+__all__ = ["ingest"]
+
+_log = logging.getLogger("refreeze")
+
+
+@overload
+def ingest(source: Any, target: Any, *, dry_run: Literal[True], **options: Any) -> Plan: ...
+@overload
+def ingest(
+    source: Any,
+    target: Any,
+    *,
+    group: str | None = None,
+    target_group: str | None = None,
+    arrays: Iterable[str] | None = None,
+    skip_variables: Iterable[str] | None = None,
+    loadable_variables: Iterable[str] | None = None,
+    branch: str = "main",
+    mode: str = "create",
+    append_dim: str | None = None,
+    concat_dim: str | None = None,
+    region: Region | None = None,
+    dry_run: Literal[False] = False,
+    empty_chunks: str = "error",
+    locations: str = "relative",
+    memory: str | int = DEFAULT_MEMORY,
+    max_refs_per_commit: int | None = None,
+    refs_per_manifest: int | None = None,
+    max_document: str | int = DEFAULT_MAX_DOCUMENT,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    message: str | None = None,
+    no_publish: bool = False,
+    restart: bool = False,
+    expect_complete: bool = False,
+    expect_count: int | None = None,
+    unsafe_target: bool = False,
+    no_read_check: bool = False,
+    source_options: Options | None = None,
+    target_options: Options | None = None,
+    progress: Callable[[dict[str, Any]], object] | None = None,
+) -> IngestReport: ...
+@overload
+def ingest(source: Any, target: Any, *, dry_run: bool, **options: Any) -> IngestReport | Plan: ...
+def ingest(  # type: ignore[misc]  # only the second form names the options
+    source: Any,
+    target: Any,
+    *,
+    group: str | None = None,
+    target_group: str | None = None,
+    arrays: Iterable[str] | None = None,
+    skip_variables: Iterable[str] | None = None,
+    loadable_variables: Iterable[str] | None = None,
+    branch: str = "main",
+    mode: str = "create",
+    append_dim: str | None = None,
+    concat_dim: str | None = None,
+    region: Region | None = None,
+    dry_run: bool = False,
+    empty_chunks: str = "error",
+    locations: str = "relative",
+    memory: str | int = DEFAULT_MEMORY,
+    max_refs_per_commit: int | None = None,
+    refs_per_manifest: int | None = None,
+    max_document: str | int = DEFAULT_MAX_DOCUMENT,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    message: str | None = None,
+    no_publish: bool = False,
+    restart: bool = False,
+    expect_complete: bool = False,
+    expect_count: int | None = None,
+    unsafe_target: bool = False,
+    no_read_check: bool = False,
+    source_options: Options | None = None,
+    target_options: Options | None = None,
+    progress: Callable[[dict[str, Any]], object] | None = None,
+) -> IngestReport | Plan:
+    """Ingest Zarr stores, groups or arrays into an Icechunk repository without copying chunks.
+
+    Groups, arrays and attributes are recreated as Zarr version 3. Every chunk becomes a virtual
+    reference with the object's size and last-modified time; one-dimensional dimension coordinates
+    are copied, byte for byte. All of it is committed where nobody sees it, on a staging branch
+    unless an append or update fits one commit, and published in one step: readers of ``branch``
+    see the state before or the state after. When it is stopped, by whatever, the same call goes
+    on where it was.
+
+    Parameters
+    ----------
+    source
+        Root of a Zarr version 2 or 3 store, a group, or one array (which lands under its own
+        name): a local path, ``file://`` or ``s3://`` URL; ``(registry, url)`` with an
+        ``ObjectStoreRegistry``; or ``(store, path)`` with an obstore store. Also a list of such:
+        with ``concat_dim`` they follow each other along it; otherwise they are merged into one
+        group.
+    target
+        An Icechunk repository: a local path, ``file://`` or ``s3://`` URL,
+        ``icechunk.Storage`` or ``icechunk.Repository``. It is created when there is none.
+    group
+        Group of the source to take as the root.
+    target_group
+        Group of the target to ingest into; it and its parents are created as needed.
+    arrays, skip_variables
+        Names or paths of the arrays to take or to leave out; globs are allowed.
+    loadable_variables
+        Names or paths of arrays whose chunks are copied as native chunks instead of referenced.
+        None means one-dimensional dimension coordinates; an empty list, none at all.
+    branch
+        Branch to publish on.
+    mode
+        ``"create"``: the arrays must not exist in the target. ``"append"``: the target grows along
+        ``append_dim`` or ``concat_dim``; only what is new is listed, and a last chunk that was
+        ragged. ``"overwrite"``: what stands at the target group (or the selected arrays) is
+        replaced, and stays in history. ``"update"``: the references of a region are made equal to
+        the source.
+    append_dim
+        With mode append: the dimension along which the recorded source has grown.
+    concat_dim
+        Dimension along which several sources follow each other; with mode append, along which
+        other sources follow what the target holds. All have the same arrays.
+    region
+        Slices by dimension name, in elements of the source, such as ``{"time": slice(0, 240)}``.
+        With create and overwrite the part that is taken; with update the part that is compared;
+        with append it may bound what is appended. Each begins on a chunk (shard) boundary of every
+        array, and ends on one or at the array's end; coordinates need not.
+    dry_run
+        Return the `Plan` of what would be listed, and write nothing.
+    empty_chunks
+        ``"error"`` refuses an object of zero bytes under a chunk's key, ``"skip"`` treats it as a
+        missing chunk.
+    locations
+        ``"relative"`` references name the container and the key within it (``vcc://``);
+        ``"absolute"`` ones hold the whole URL, for readers that know no named containers.
+    memory
+        Bound on everything that grows with the work (pages in flight, references that wait for a
+        commit, manifests being built), in bytes or as text such as ``"192MiB"``.
+    max_refs_per_commit
+        At most this many references in a commit (default: what the memory has room for).
+    refs_per_manifest
+        References in one manifest (default: at most 250,000, as the memory allows; never more
+        than 1,000,000); saved as the repository's manifest splitting for the new arrays.
+    max_document
+        Bytes that a metadata document of the source may have, or text such as ``"64MB"``; a
+        larger one is refused before it is read.
+    concurrency
+        LIST requests in flight, over all arrays; fewer when the service asks for it or the memory
+        has no room.
+    message
+        Message of every commit.
+    no_publish
+        Leave the ingest on its staging branch, for `refreeze.publish`.
+    restart
+        Discard an unfinished ingest of these arrays instead of going on with it.
+    expect_complete
+        Publish only if no chunk is missing.
+    expect_count
+        Publish only if there are exactly so many references over all arrays.
+    unsafe_target
+        Take a target whose store does not honour conditional writes, or a folder on a file system
+        without locks. Two writers at a time may then lose commits.
+    no_read_check
+        Do not read one reference of each array before publishing.
+    source_options, target_options
+        Settings of the object stores (``endpoint``, ``region``, ``skip_signature``, …), which
+        take precedence over the environment.
+    progress
+        Called with a dictionary of figures, at most ten times a second. The same figures go to
+        the logger ``refreeze`` at level INFO with every commit, in the record's attribute
+        ``refreeze``.
+
+    Returns
+    -------
+    IngestReport
+        What was written. Running the very same ingest again writes nothing and says so. With
+        ``dry_run`` a `Plan`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is of a wrong type, or arguments do not go together: ``update`` without a
+        region, ``append`` without a dimension.
+    refreeze.exceptions.RegionError
+        A region that does not align, is empty, names a dimension that no array has, or does not
+        begin where the target ends.
+    refreeze.exceptions.SourceNotFoundError
+        Nothing is at the source, or a selected group or array is not in it.
+    refreeze.exceptions.UnsupportedArrayError
+        An array that cannot be referenced, or an empty chunk.
+    refreeze.exceptions.TargetNotFoundError
+        There is no array to append to or to update.
+    refreeze.exceptions.AlreadyExistsError
+        An array is in the target already, or, not equal, in two sources that are to be merged.
+    refreeze.exceptions.MismatchError
+        Sources do not go with each other or with what the target holds: another shape, data type,
+        codec, chunk shape or unit; another source; a source that has shrunk. Or a virtual chunk
+        container in the target contradicts the source, or an unfinished ingest of these arrays had
+        other options or another source.
+    refreeze.exceptions.IncompleteError
+        ``expect_complete`` or ``expect_count`` is not met; nothing is published.
+    refreeze.exceptions.ListingError
+        A listing that failed or cannot be trusted.
+    refreeze.exceptions.TargetError
+        The target is not an Icechunk repository, is one of spec version 1, cannot be written, or
+        does not honour conditional writes.
+    refreeze.exceptions.ConflictError
+        The branch moved meanwhile (the ingest stays staged), or another process is ingesting into
+        the same folder.
+    refreeze.exceptions.AccessError
+        Credentials or permissions were refused.
+
+    Examples
+    --------
+    >>> report = refreeze.ingest("air.zarr", "air.icechunk")  # doctest: +SKIP
+    >>> report.references_written  # doctest: +SKIP
+    1200
+
+    Day by day what is new, and the next year's store behind it:
+
+    >>> refreeze.ingest("air.zarr", "air.icechunk", mode="append", append_dim="time")  # doctest: +SKIP
+    >>> refreeze.ingest("2025.zarr", "air.icechunk", mode="append", concat_dim="time")  # doctest: +SKIP
+    """
+    from refreeze import _refreeze
+    from refreeze.planning.dispatch import checked_request, planned_for, read_stores, several
+    from refreeze.runtime.memory import return_large_blocks
+    from refreeze.stores.resolve import resolve_target
+    from refreeze.verbs.nothing_new import report_of_nothing
+
+    started = time.monotonic()
+    check_texts({"branch": branch} | ({} if message is None else {"message": message}))
+    check_mappings({"source_options": source_options, "target_options": target_options})
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress is a function, not {progress!r}")
+    if not branch.strip():
+        raise ValueError("branch is empty")
+    if empty_chunks not in {"error", "skip"}:
+        raise ValueError(f"empty_chunks must be 'error' or 'skip', not {empty_chunks!r}")
+    if locations not in {"relative", "absolute"}:
+        raise ValueError(f"locations must be 'relative' or 'absolute', not {locations!r}")
+    flags(
+        {
+            "dry_run": dry_run,
+            "no_publish": no_publish,
+            "restart": restart,
+            "expect_complete": expect_complete,
+            "unsafe_target": unsafe_target,
+            "no_read_check": no_read_check,
+        }
+    )
+    selection = selected(
+        group,
+        target_group,
+        arrays,
+        skip_variables,
+        loadable_variables,
+        max_document=max_document,
+    )
+    given = several(source)
+    selection = replace(
+        selection,
+        partial=len(given) > 1 and concat_dim is None,
+        # What has grown is exactly what an append must not overlook.
+        own_documents=mode == "append",
+    )
+    request = checked_request(
+        mode,
+        append_dim=append_dim,
+        concat_dim=concat_dim,
+        region=region,
+        sources=len(given),
+        selection=selection,
+    )
+    options = IngestOptions(
+        branch=branch,
+        skip_empty_chunks=empty_chunks == "skip",
+        absolute_locations=locations == "absolute",
+        memory=byte_count("memory", memory),
+        references_per_manifest=(
+            None if refs_per_manifest is None else per_manifest_of(refs_per_manifest)
+        ),
+        references_per_commit=refs_per_commit(max_refs_per_commit),
+        concurrency=requests_in_flight(concurrency),
+        message=message,
+        publish=not no_publish,
+        restart=restart,
+        expect_complete=expect_complete,
+        expect_count=expected_count(expect_count),
+        read_check=not no_read_check,
+        unsafe_target=unsafe_target,
+        mode=mode,
+        plan=request.fingerprint,
+    )
+    return_large_blocks()
+    stores = read_stores(given, source_options, selection)
+    # Asked for late: to look at some targets creates them.
+    location = cache(lambda: resolve_target(target, target_options))
+    planned = planned_for(stores, location, request, branch)
+    if dry_run:
+        from refreeze.verbs.dry_run import plan_of
+
+        return plan_of(planned, stores, options)
+    if planned.nothing_new:
+        return report_of_nothing(
+            planned, stores, location().url, options, elapsed=time.monotonic() - started
+        )
+    report = json.loads(
+        _refreeze.ingest(
+            [(store.source.store, store.source.path) for store in stores],
+            location(),
+            source_urls=[store.url for store in stores],
+            groups=planned.groups,
+            arrays=planned.arrays,
+            options=replace(options, base=planned.base, replaced=planned.replaced),
+            progress=CommitLog(progress),
+        )
+    )
+    report["warnings"] = (*planned.warnings, *report["warnings"])
+    report["arrays"] = tuple(_array_report(array) for array in report["arrays"])
+    report["containers"] = tuple(report["containers"])
+    return IngestReport(
+        sources=tuple(store.url for store in stores),
+        mode=mode,
+        elapsed_s=round(time.monotonic() - started, 3),
+        peak_rss_bytes=peak_rss_bytes(),
+        **report,
+    )
+
+
+class CommitLog:
+    """Passes progress on, and logs every commit."""
+
+    def __init__(self, progress: Callable[[dict[str, Any]], object] | None) -> None:
+        self._progress = progress
+        self._commits = 0
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Take an event of the core."""
+        if event["commits"] > self._commits:
+            self._commits = event["commits"]
+            _log.info(
+                "commit %d: %d references so far",
+                event["commits"],
+                event["references_written"],
+                extra={"refreeze": dict(event)},
+            )
+        if self._progress is not None:
+            self._progress(event)
+
+
+def _array_report(array: dict[str, Any]) -> ArrayReport:
+    shapes = {name: tuple(array[name]) for name in ("shape", "chunk_shape", "grid_shape")}
+    return ArrayReport(**(array | shapes))

@@ -1,0 +1,109 @@
+"""`status` and `publish`: the ingests that a repository knows of, and publishing a staged one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from refreeze.planning.options import check_mappings, check_texts, flags
+from refreeze.verbs.report import PublishReport, RunStatus, StatusReport
+
+if TYPE_CHECKING:
+    from refreeze.stores.resolve import Options
+
+__all__ = ["publish", "status"]
+
+
+def status(target: Any, *, target_options: Options | None = None) -> StatusReport:
+    """Tell which ingests a repository knows of: unfinished, staged and published ones.
+
+    Read from branches and commit properties alone; published runs whose snapshots have expired
+    are not known any more. An unfinished run whose first commit has expired has lost its plan:
+    it has no branch, mode and batches, and the same ingest discards it and begins anew.
+
+    Parameters
+    ----------
+    target
+        An Icechunk repository, as for `refreeze.ingest`.
+    target_options
+        Settings of its object store.
+
+    Raises
+    ------
+    refreeze.exceptions.TargetNotFoundError
+        There is no repository.
+    refreeze.exceptions.TargetError
+        It cannot be read.
+    refreeze.exceptions.AccessError
+        Credentials or permissions were refused.
+
+    Examples
+    --------
+    >>> [run.state for run in refreeze.status("air.icechunk").runs]  # doctest: +SKIP
+    ['published']
+    """
+    from refreeze import _refreeze
+    from refreeze.stores.resolve import resolve_target
+
+    check_mappings({"target_options": target_options})
+    runs = json.loads(_refreeze.status(resolve_target(target, target_options)))
+    return StatusReport(runs=tuple(RunStatus(**run) for run in runs))
+
+
+def publish(
+    target: Any,
+    *,
+    run: str | None = None,
+    rebase: bool = False,
+    unsafe_target: bool = False,
+    target_options: Options | None = None,
+) -> PublishReport:
+    """Publish an ingest that is complete and staged (``ingest(..., no_publish=True)``).
+
+    Parameters
+    ----------
+    target
+        An Icechunk repository, as for `refreeze.ingest`.
+    run
+        Identifier of the run; needed when several are staged.
+    rebase
+        When the branch has moved since the ingest began: put the ingest on its new tip, if the
+        commits in between left the ingest's arrays and groups alone. Nothing is listed again.
+    unsafe_target
+        As for `refreeze.ingest`.
+    target_options
+        Settings of its object store.
+
+    Raises
+    ------
+    refreeze.exceptions.TargetNotFoundError
+        There is no repository, or no such staged ingest in it.
+    refreeze.exceptions.MismatchError
+        The ingest is not complete, its plan has expired, or several are staged and none is named.
+    refreeze.exceptions.ConflictError
+        The branch has moved, and the ingest cannot be put on its tip or was not to be; or another
+        process holds the target. Nothing is published and the ingest stays staged.
+    refreeze.exceptions.TargetError
+        The target cannot be written.
+    refreeze.exceptions.AccessError
+        Credentials or permissions were refused.
+
+    Examples
+    --------
+    >>> refreeze.publish("air.icechunk").snapshot_id  # doctest: +SKIP
+    '3S8XV5TR7NV0K4WYB1XG'
+    """
+    from refreeze import _refreeze
+    from refreeze.stores.resolve import resolve_target
+
+    check_mappings({"target_options": target_options})
+    if run is not None:
+        check_texts({"run": run})
+    flags({"rebase": rebase, "unsafe_target": unsafe_target})
+    report = _refreeze.publish(
+        resolve_target(target, target_options),
+        run_id=run,
+        rebase=rebase,
+        unsafe_target=unsafe_target,
+    )
+    return PublishReport(**json.loads(report))

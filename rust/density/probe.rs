@@ -1,0 +1,58 @@
+//! How full a part of an array's grid is, judged by a few requests.
+//!
+//! Chooses how to look: at pages spread over the region ([`sample`]), at a few folders (`folders`),
+//! or at a list that is there already. What follows from an estimate is decided by plan and ingest;
+//! that a listing is complete never rests on one.
+
+use std::sync::Arc;
+
+use super::sample::sample;
+use super::{Density, folders};
+use crate::Result;
+use crate::grid::chunk_box::ChunkBox;
+use crate::list::array_keys::ArrayKeys;
+use crate::list::limit::ConcurrencyLimit;
+use crate::list::paging::ScanOptions;
+use crate::list::{PAGE_SIZE, in_memory, ranked_region};
+use crate::source::Source;
+use crate::zarr::metadata::ArrayNode;
+
+/// Requests for one array when nothing else is asked for.
+pub const DEFAULT_PROBE_REQUESTS: usize = 8;
+
+/// Estimates how many chunks of `region` exist, with about `requests` requests.
+///
+/// Where chunks lie in clusters the estimate is rather too high than too low. A server whose
+/// answers contradict each other, or do not honour start-after, is taken to hold every chunk. A
+/// scalar is expected to be there. On a local file system about `requests` folders of every level
+/// are read, and files are not looked at.
+///
+/// # Errors
+///
+/// Those of listing the same region: [`ErrorKind::UnsupportedArray`](crate::ErrorKind), and what a
+/// store that fails or refuses gives.
+pub async fn probe(
+    source: &Source,
+    array: &ArrayNode,
+    region: &ChunkBox,
+    requests: usize,
+    limit: Arc<ConcurrencyLimit>,
+) -> Result<Density> {
+    if array.layout.ndim() == 0 {
+        return Ok(Density { chunks_expected: 1, exact: true, list_requests: 0 });
+    }
+    match source {
+        Source::S3(source) => {
+            let (order, ranks) = ranked_region(array, region)?;
+            let keys = ArrayKeys::new(&source.key(&array.source_path), order);
+            let (page_size, retry) = (PAGE_SIZE, source.list_retries());
+            let options = ScanOptions { page_size, retry, limit, ordered: false };
+            sample(Arc::new(source.clone()), keys, ranks, requests, options).await
+        }
+        Source::Local(source) => folders::sample(source, array, region, requests).await,
+        Source::Memory(source) => {
+            let chunks_expected = in_memory::chunks(source, array, region);
+            Ok(Density { chunks_expected, exact: true, list_requests: 0 })
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What an ingest is asked to do.
+
+use icechunk::format::SnapshotId;
+
+use crate::batch::EmptyChunks;
+use crate::commit::RunOptions;
+use crate::grid::chunk_box::ChunkBox;
+use crate::grid::piece::Piece;
+use crate::manifest::NativeChunk;
+use crate::plan::{Determinants, Fingerprint, LimitOptions};
+use crate::source::Source;
+use crate::target::TargetLocation;
+use crate::target::container::Locations;
+use crate::zarr::metadata::{ArrayNode, GroupNode};
+
+/// What becomes of what stands in the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// The arrays must not be there.
+    #[default]
+    Create,
+    /// The arrays are there and grow.
+    Append,
+    /// What is there is replaced.
+    Overwrite,
+    /// References of a region are made equal to the source.
+    Update,
+}
+
+impl Mode {
+    /// Its name in options and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Append => "append",
+            Self::Overwrite => "overwrite",
+            Self::Update => "update",
+        }
+    }
+
+    /// Whether the arrays are in the target already, and stay the same arrays.
+    #[must_use]
+    pub fn keeps_arrays(self) -> bool {
+        matches!(self, Self::Append | Self::Update)
+    }
+}
+
+/// One of the stores that chunks come from.
+#[derive(Debug, Clone)]
+pub struct JobSource {
+    /// Where its chunks are.
+    pub source: Source,
+    /// The source as the user named it, free of credentials.
+    pub url: String,
+}
+
+/// An array of an ingest: its node in the target and where its chunks come from.
+#[derive(Debug, Clone)]
+pub struct JobArray {
+    /// The node as it will be in the target. Its source path and chunk keys are those of the
+    /// first source.
+    pub node: ArrayNode,
+    /// Where its chunks are; the boxes do not overlap. None are listed of a copied array.
+    pub pieces: Vec<Piece>,
+    /// The chunks of a copied array; `None` copies all of them from its only piece.
+    pub chunks: Option<Vec<NativeChunk>>,
+}
+
+impl JobArray {
+    /// All of an array, from the first source.
+    #[must_use]
+    pub fn whole(node: ArrayNode) -> Self {
+        let pieces = vec![Piece::whole(0, &node)];
+        Self { node, pieces, chunks: None }
+    }
+
+    /// The piece that holds a chunk of the target.
+    #[must_use]
+    pub fn piece_at(&self, coords: &[u32]) -> Option<&Piece> {
+        self.pieces.iter().find(|piece| piece.target.contains(coords))
+    }
+
+    /// The key of a chunk in its source.
+    #[must_use]
+    pub fn source_key(&self, coords: &[u32]) -> String {
+        let piece = self.piece_at(coords);
+        piece.map_or_else(|| self.node.source_key(coords), |piece| piece.source_key(coords))
+    }
+
+    /// Gives the array another shape: what lies beyond is left out.
+    pub(super) fn reshape(&mut self, node: ArrayNode) {
+        let whole = ChunkBox::whole(&node.layout);
+        self.pieces.retain_mut(|piece| match piece.target.intersection(&whole) {
+            Some(within) => {
+                piece.target = within;
+                true
+            }
+            None => false,
+        });
+        self.node = node;
+    }
+}
+
+/// Everything an ingest needs to know.
+#[derive(Debug)]
+pub struct IngestJob {
+    /// Where the chunks are; pieces know them by position.
+    pub sources: Vec<JobSource>,
+    /// Where the repository is or will be.
+    pub target: TargetLocation,
+    /// The branch to publish on.
+    pub branch: String,
+    /// What becomes of what is there.
+    pub mode: Mode,
+    /// The snapshot that arrays which stay were read from: the tip of the branch.
+    pub base: Option<SnapshotId>,
+    /// Paths of nodes that are removed before anything is created.
+    pub replaced: Vec<String>,
+    /// Groups to create, parents before children.
+    pub groups: Vec<GroupNode>,
+    /// Arrays to create or to change, and to fill.
+    pub arrays: Vec<JobArray>,
+    /// Options that determine the result besides all that, as text.
+    pub plan: String,
+    /// What to do with empty objects under chunk keys.
+    pub empty_chunks: EmptyChunks,
+    /// How references name their objects.
+    pub locations: Locations,
+    /// How many references go where.
+    pub limits: LimitOptions,
+    /// The user's message for every commit.
+    pub message: Option<String>,
+    /// What to do when everything is committed.
+    pub finish: Finish,
+    /// Discard an unfinished run of these arrays instead of going on with it.
+    pub restart: bool,
+    /// Take a target that may not be safe for concurrent writers.
+    pub trust_target: bool,
+}
+
+impl IngestJob {
+    /// The sources as the user named them.
+    #[must_use]
+    pub fn source_urls(&self) -> String {
+        self.sources.iter().map(|source| source.url.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The nodes of the arrays, by position.
+    pub(super) fn nodes(&self) -> Vec<ArrayNode> {
+        self.arrays.iter().map(|array| array.node.clone()).collect()
+    }
+
+    pub(super) fn has_references(&self) -> bool {
+        self.arrays.iter().any(|array| !array.node.loaded)
+    }
+
+    fn url_prefixes(&self) -> String {
+        let prefixes = self.sources.iter().map(|source| source.source.url_prefix());
+        prefixes.collect::<Vec<_>>().join(", ")
+    }
+
+    /// What the same ingest is known by.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        let arrays: Vec<_> =
+            self.arrays.iter().map(|array| (&array.node, array.pieces.as_slice())).collect();
+        Fingerprint::of(&Determinants {
+            sources: &self.url_prefixes(),
+            mode: self.mode.name(),
+            empty_chunks: self.empty_chunks.name(),
+            locations: self.locations.name(),
+            replaced: &self.replaced,
+            request: &self.plan,
+            groups: &self.groups,
+            arrays: &arrays,
+        })
+    }
+
+    /// The options that must be the same when a run is resumed.
+    pub(super) fn run_options(&self) -> RunOptions {
+        RunOptions {
+            source: self.url_prefixes(),
+            mode: self.mode.name().to_owned(),
+            empty_chunks: self.empty_chunks.name().to_owned(),
+            locations: self.locations.name().to_owned(),
+            plan: self.plan.clone(),
+        }
+    }
+}
+
+/// What is checked, and done, when everything is committed to the staging branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finish {
+    /// Publish; otherwise the run stays staged.
+    pub publish: bool,
+    /// Every chunk must be there.
+    pub expect_complete: bool,
+    /// There must be so many references, over all arrays.
+    pub expect_count: Option<u64>,
+    /// Read one reference of each array.
+    pub read_check: bool,
+}
+
+impl Default for Finish {
+    fn default() -> Self {
+        Self { publish: true, expect_complete: false, expect_count: None, read_check: true }
+    }
+}

@@ -1,0 +1,251 @@
+//! The main job: metadata, references and their publication, in order.
+//!
+//! Whatever fails, the target branch is where it was, and what was committed to the staging branch
+//! is there for the next attempt.
+
+mod begin;
+mod check;
+mod committer;
+mod complete;
+mod job;
+mod native;
+mod nodes;
+mod prepare;
+mod report;
+mod resume;
+mod schedule;
+mod start;
+mod tally;
+mod worker;
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use icechunk::Repository;
+use icechunk::virtual_chunks::VirtualChunkContainer;
+
+use committer::Committer;
+pub use job::{Finish, IngestJob, JobArray, JobSource, Mode};
+use prepare::Survey;
+pub use report::{ArrayReport, IngestReport};
+use schedule::Schedule;
+use start::{Begun, Start};
+use tally::Tally;
+use worker::{Work, Worker};
+
+use crate::commit::Staging;
+use crate::plan::PlanLimits;
+use crate::progress::OnProgress;
+use crate::target::Target;
+use crate::target::container::SourceContainer;
+use crate::zarr::metadata::ArrayLayout;
+use crate::{Error, ErrorKind, Result};
+
+/// Ingests Zarr stores into an Icechunk repository.
+///
+/// A run that was stopped is gone on with: what is committed on its staging branch is not listed
+/// again. `cancelled` ends the job when it completes, with an error of kind
+/// [`ErrorKind::Interrupted`]. Once publishing has begun it is waited for, so that the result tells
+/// what happened.
+///
+/// # Errors
+///
+/// Of every kind; the target branch is unchanged whenever there is one.
+pub async fn ingest(
+    job: IngestJob,
+    on_progress: OnProgress,
+    cancelled: impl Future<Output = ()>,
+) -> Result<IngestReport> {
+    let publishing = AtomicBool::new(false);
+    let work = run(job, &publishing, &on_progress);
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        outcome = &mut work => outcome,
+        () = cancelled => {
+            if publishing.load(Ordering::Relaxed) {
+                work.await
+            } else {
+                Err(Error::new(ErrorKind::Interrupted, "interrupted")
+                    .with_hint("nothing was published; run the same command again to resume"))
+            }
+        }
+    }
+}
+
+async fn run(
+    mut job: IngestJob,
+    publishing: &AtomicBool,
+    on_progress: &OnProgress,
+) -> Result<IngestReport> {
+    let mut target = if job.mode.keeps_arrays() {
+        Target::open(&job.target, job.trust_target).await?
+    } else {
+        Target::open_or_create(&job.target, job.trust_target).await?
+    };
+    let containers = prepare::containers(target.stored_config().await?, &job)?;
+    let begun = match start::look(&target, &job, &containers).await? {
+        Start::Done(report) => return Ok(*report),
+        Start::New(new) => start::anew(&mut target, &job, &containers, new, on_progress).await?,
+        Start::Resumed(run) => {
+            start::resumed(&mut target, &mut job, &containers, run, on_progress).await?
+        }
+    };
+    carry_out(&job, &containers, begun, publishing).await
+}
+
+/// Lists, commits and publishes what a run that has begun lacks.
+async fn carry_out(
+    job: &IngestJob,
+    containers: &[SourceContainer],
+    begun: Begun<'_>,
+    publishing: &AtomicBool,
+) -> Result<IngestReport> {
+    let Begun { target, mut staging, mut tally, survey, splits, in_flight } = begun;
+    let repository = target.repository();
+    let work = Work {
+        sources: &job.sources,
+        containers,
+        arrays: &job.arrays,
+        splits: &splits,
+        empty_chunks: job.empty_chunks,
+        locations: job.locations,
+        replaces: job.mode.keeps_arrays(),
+        limits: PlanLimits::from(job.limits),
+        in_flight,
+    };
+    tally.committed(staging.commits());
+    fill(&work, &survey, &mut staging, &mut tally, repository).await?;
+    let outcome = finish(&work, job, &mut staging, &mut tally, publishing, repository).await;
+    let published = match outcome {
+        Ok(published) => published,
+        Err(error) => {
+            return Err(kept(&mut staging, error).await);
+        }
+    };
+    tally.begin("done");
+    let mut report = report::report(job, target.url(), containers, &staging, tally, published);
+    if job.mode.keeps_arrays() {
+        // What is there already may lie in others.
+        let config = repository.config();
+        let all = config.virtual_chunk_containers().map(VirtualChunkContainer::url_prefix);
+        let more: Vec<_> =
+            all.filter(|prefix| !report.containers.iter().any(|c| c == prefix)).collect();
+        report.containers.extend(more.into_iter().map(str::to_owned));
+    }
+    Ok(report)
+}
+
+/// Says that what is complete is so, that it can be published later. The error at hand matters more
+/// than one of this.
+async fn kept(staging: &mut Staging<'_>, error: Error) -> Error {
+    match staging.mark_complete().await {
+        Err(_) if error.kind() == ErrorKind::Conflict => {
+            let branch = &staging.record().branch;
+            let message = format!(
+                "branch {branch} moved while this ingest was running; nothing was published, and \
+                 what was listed could not be kept"
+            );
+            Error::new(ErrorKind::Conflict, message).with_hint("run the same command again")
+        }
+        _ => error,
+    }
+}
+
+/// Lists and commits what the staging branch lacks.
+async fn fill<'a>(
+    work: &Work<'_>,
+    survey: &Survey,
+    staging: &mut Staging<'a>,
+    tally: &mut Tally<'a>,
+    repository: &Repository,
+) -> Result<()> {
+    let last = staging.last();
+    if last.all {
+        return Ok(());
+    }
+    let batches = staging.record().batches.clone();
+    let layouts = layouts(work.arrays);
+    let pieces: Vec<_> = work.arrays.iter().map(|array| array.pieces.as_slice()).collect();
+    let plan = schedule::Plan {
+        batches: &batches,
+        layouts: &layouts,
+        pieces: &pieces,
+        splits: work.splits,
+    };
+    let expectations = survey.expectations(work.arrays);
+    let mut schedule = Schedule::new(plan, work.limits, expectations, last.next, last.rest());
+    let outcome = list_and_commit(work, &mut schedule, staging, tally, repository).await;
+    if let Err(error) = &outcome
+        && error.kind() != ErrorKind::Conflict
+        && staging.is_without_references()
+    {
+        // Nothing was found that is worth keeping: the next attempt may have other options.
+        let _ = staging.remove().await;
+    }
+    outcome
+}
+
+/// Does all that is scheduled, commit by commit.
+async fn list_and_commit<'a>(
+    work: &Work<'_>,
+    schedule: &mut Schedule<'_>,
+    staging: &mut Staging<'a>,
+    tally: &mut Tally<'a>,
+    repository: &Repository,
+) -> Result<()> {
+    tally.begin("list");
+    let mut worker = Worker::new(work, repository, staging.tip());
+    let mut committer = Committer::new(staging, tally);
+    loop {
+        let parent = committer.tip().clone();
+        let staged = worker.fill(&parent, schedule, &mut |event| committer.tell(event)).await?;
+        let Some(staged) = staged else { return Ok(()) };
+        committer.commit(staged, schedule).await?;
+    }
+}
+
+/// Checks what is staged, and publishes it unless it is to stay staged or changes nothing.
+async fn finish(
+    work: &Work<'_>,
+    job: &IngestJob,
+    staging: &mut Staging<'_>,
+    tally: &mut Tally<'_>,
+    publishing: &AtomicBool,
+    repository: &Repository,
+) -> Result<Published> {
+    complete::check(job, tally)?;
+    if job.mode.keeps_arrays() && !staging.changes_anything().await? {
+        staging.remove().await?;
+        return Ok(Published::Nothing);
+    }
+    staging.settle().await?;
+    if job.finish.read_check {
+        tally.begin("check");
+        check::read_back(repository, staging.tip(), work, tally).await?;
+    }
+    if !job.finish.publish {
+        staging.mark_complete().await?;
+        return Ok(Published::Later);
+    }
+    publishing.store(true, Ordering::Relaxed);
+    tally.begin("publish");
+    staging.publish().await?;
+    if staging.remove().await.is_err() {
+        tally.warn(format!("the staging branch {} could not be deleted", staging.name()));
+    }
+    Ok(Published::Now)
+}
+
+/// What has become of a run that is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Published {
+    Now,
+    /// It stays staged.
+    Later,
+    /// There was nothing to change.
+    Nothing,
+}
+
+fn layouts(arrays: &[JobArray]) -> Vec<ArrayLayout> {
+    arrays.iter().map(|array| array.node.layout.clone()).collect()
+}

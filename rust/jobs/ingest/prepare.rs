@@ -1,0 +1,142 @@
+//! What is decided before the first commit: how full arrays are, containers, splits, batches.
+
+use std::sync::Arc;
+
+use icechunk::config::RepositoryConfig;
+
+use super::schedule::Expectation;
+use super::{IngestJob, JobArray};
+use crate::density::probe::{DEFAULT_PROBE_REQUESTS, probe};
+use crate::grid::piece::chunks_of;
+use crate::list::limit::ConcurrencyLimit;
+use crate::plan::{Batches, ExpectedArray, PlanLimits, split_rules};
+use crate::target::Additions;
+use crate::target::container::SourceContainer;
+use crate::zarr::metadata::ArrayNode;
+use crate::{Error, ErrorKind, Result};
+
+/// How many chunks each array is expected to have where it is listed.
+#[derive(Debug, Clone)]
+pub(super) struct Survey {
+    chunks: Vec<u64>,
+    pub(super) list_requests: u64,
+}
+
+impl Survey {
+    /// Every chunk is expected.
+    pub(super) fn dense(arrays: &[JobArray]) -> Self {
+        let chunks = arrays.iter().map(|array| chunks_of(&array.pieces)).collect();
+        Self { chunks, list_requests: 0 }
+    }
+
+    /// What the queue works with.
+    pub(super) fn expectations(&self, arrays: &[JobArray]) -> Vec<Expectation> {
+        let known = arrays.iter().zip(&self.chunks);
+        known
+            .map(|(array, expected)| Expectation::new(chunks_of(&array.pieces), *expected))
+            .collect()
+    }
+}
+
+/// Looks at the arrays that have room for more than one commit.
+pub(super) async fn expectations(
+    job: &IngestJob,
+    limits: PlanLimits,
+    limit: &Arc<ConcurrencyLimit>,
+) -> Result<Survey> {
+    let mut survey = Survey::dense(&job.arrays);
+    for (array, chunks) in job.arrays.iter().zip(&mut survey.chunks) {
+        if array.node.loaded || *chunks <= limits.references_per_commit {
+            continue;
+        }
+        let mut expected = 0_u64;
+        for piece in &array.pieces {
+            let possible = piece.target.chunks();
+            // One request for every hundred pages: what is saved is never worth more.
+            let worthwhile = usize::try_from(possible / 100_000).unwrap_or(usize::MAX);
+            let requests = worthwhile.min(DEFAULT_PROBE_REQUESTS);
+            let Some(source) = job.sources.get(piece.source) else { continue };
+            if requests == 0 {
+                expected = expected.saturating_add(possible);
+                continue;
+            }
+            let region = piece.shift.box_in_source(&piece.target);
+            let limit = Arc::clone(limit);
+            let density = probe(&source.source, &piece.array, &region, requests, limit).await?;
+            expected = expected.saturating_add(density.chunks_expected.min(possible));
+            survey.list_requests += density.list_requests;
+        }
+        *chunks = expected;
+    }
+    Ok(survey)
+}
+
+/// The virtual chunk container of each source, by position.
+pub(super) fn containers(
+    stored: Option<RepositoryConfig>,
+    job: &IngestJob,
+) -> Result<Vec<SourceContainer>> {
+    let mut config = stored;
+    let mut containers = Vec::with_capacity(job.sources.len());
+    for source in &job.sources {
+        let container = SourceContainer::new(config.as_ref(), &source.source)?;
+        if !container.is_configured() {
+            // A later source may lie in it.
+            config
+                .get_or_insert_default()
+                .set_virtual_chunk_container(container.container().clone())
+                .map_err(|error| {
+                    let doing = format!("use {} as a source", source.url);
+                    Error::new(ErrorKind::Target, format!("cannot {doing}: {error}"))
+                })?;
+        }
+        containers.push(container);
+    }
+    Ok(containers)
+}
+
+/// What the repository's configuration lacks for this ingest.
+pub(super) fn additions(
+    containers: &[SourceContainer],
+    job: &IngestJob,
+    survey: &Survey,
+    limits: PlanLimits,
+) -> Additions {
+    let referenced = job.arrays.iter().filter(|array| !array.node.loaded);
+    let pieces: Vec<_> = referenced.flat_map(|array| &array.pieces).collect();
+    let needed = containers.iter().enumerate().filter(|(position, container)| {
+        !container.is_configured() && pieces.iter().any(|piece| piece.source == *position)
+    });
+    let containers = needed.map(|(_, container)| container.container().clone()).collect();
+    // Arrays that stay keep the splits that they have.
+    let splits = if job.mode.keeps_arrays() {
+        Vec::new()
+    } else {
+        split_rules(&job.nodes(), &survey.chunks, limits)
+    };
+    Additions { containers, splits }
+}
+
+/// The batches of the referenced arrays.
+pub(super) fn batches(
+    arrays: &[JobArray],
+    splits: &[Vec<u32>],
+    survey: &Survey,
+    limits: PlanLimits,
+) -> Batches {
+    let expectations = survey.expectations(arrays);
+    let nodes = || arrays.iter().map(|array| &array.node);
+    let names: Vec<_> = nodes().map(ArrayNode::dimension_names).collect();
+    let known = arrays.iter().zip(splits).zip(&expectations).zip(&names).enumerate();
+    let expected: Vec<_> = known
+        .filter(|(_, (((array, _), _), _))| !array.node.loaded && !array.pieces.is_empty())
+        .map(|(position, (((array, split), expectation), names))| ExpectedArray {
+            array: position,
+            layout: &array.node.layout,
+            leading: names.first().and_then(Option::as_deref),
+            split: split.clone(),
+            expected: expectation.of(array.node.layout.chunks()),
+        })
+        .collect();
+    Batches::new(&expected, limits.references_per_commit)
+}

@@ -1,0 +1,218 @@
+//! What an ingest did, in figures.
+
+use icechunk::format::SnapshotId;
+use serde::Serialize;
+
+use super::tally::Tally;
+use super::{IngestJob, JobArray, Published};
+use crate::commit::{PublishedRun, Staging};
+use crate::grid::piece::chunks_of;
+use crate::target::container::SourceContainer;
+
+/// The result of an ingest; sizes are in bytes.
+///
+/// References and bytes are those of the whole run; requests, keys, commits and manifests those of
+/// this attempt, where an earlier one was stopped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct IngestReport {
+    /// The source, free of credentials.
+    pub source: String,
+    /// The target, free of credentials.
+    pub target: String,
+    /// The branch that was published on.
+    pub branch: String,
+    /// Identifier of the run, also in every commit's properties.
+    pub run_id: String,
+    /// The snapshot that was published.
+    pub snapshot_id: String,
+    /// Whether it is on the branch: not, when it was to stay staged.
+    pub published: bool,
+    /// Batches that earlier attempts had committed.
+    pub resumed_batches: u64,
+    /// An earlier run had published the same; this one wrote nothing.
+    pub already_published: bool,
+    /// URL prefix of the virtual chunk container of the first source, which readers authorise.
+    pub container: String,
+    /// Those of all sources.
+    pub containers: Vec<String>,
+    /// The tip of the branch before.
+    pub previous_snapshot_id: Option<String>,
+    /// Commits.
+    pub commits: u64,
+    /// Manifest files written.
+    pub manifests_written: u64,
+    /// Their bytes.
+    pub manifest_bytes: u64,
+    /// LIST requests; on a local file system, directories read.
+    pub list_requests: u64,
+    /// Keys seen in listings.
+    pub keys_listed: u64,
+    /// Virtual references written: those that are new or other than before.
+    pub references_written: u64,
+    /// References where there was none before.
+    pub added: u64,
+    /// References where there was another before.
+    pub changed: u64,
+    /// References that are no longer there.
+    pub removed: u64,
+    /// Bytes of the objects referenced.
+    pub bytes_referenced: u64,
+    /// The arrays, in the order of the source.
+    pub arrays: Vec<ArrayReport>,
+    /// What was odd but not fatal.
+    pub warnings: Vec<String>,
+}
+
+/// One array's part in an [`IngestReport`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ArrayReport {
+    /// Path in the target.
+    pub path: String,
+    /// Elements along each dimension.
+    pub shape: Vec<u64>,
+    /// Elements of a chunk (of a shard, for sharded arrays) along each dimension.
+    pub chunk_shape: Vec<u64>,
+    /// Chunks along each dimension.
+    pub grid_shape: Vec<u64>,
+    /// Chunks that there is room for where the array was listed or copied.
+    pub chunks_in_region: u64,
+    /// Chunks found, each of which is referenced now; 0 when the chunks were copied.
+    pub references: u64,
+    /// Chunks that are not in the source; they read as the fill value.
+    pub missing: u64,
+    /// The chunks were copied as native chunks.
+    pub loaded: bool,
+}
+
+impl ArrayReport {
+    /// The report of an array of which nothing has been found yet.
+    #[must_use]
+    pub fn new(array: &JobArray) -> Self {
+        let (node, layout) = (&array.node, &array.node.layout);
+        let chunks = match &array.chunks {
+            Some(chunks) => chunks.len() as u64,
+            None => chunks_of(&array.pieces),
+        };
+        Self {
+            path: node.path.clone(),
+            shape: layout.shape().to_vec(),
+            chunk_shape: layout.chunk_shape().to_vec(),
+            grid_shape: layout.grid_shape().to_vec(),
+            chunks_in_region: chunks,
+            references: 0,
+            missing: chunks,
+            loaded: node.loaded,
+        }
+    }
+
+    /// The report of an array whose chunks were not looked at.
+    pub(super) fn unread(array: &JobArray) -> Self {
+        Self { missing: 0, ..Self::new(array) }
+    }
+
+    /// Counts `chunks` as found.
+    pub(super) fn found(&mut self, chunks: u64) {
+        self.missing = self.missing.saturating_sub(chunks);
+        if !self.loaded {
+            self.references += chunks;
+        }
+    }
+}
+
+/// The report of an ingest that has come to its end.
+pub(super) fn report(
+    job: &IngestJob,
+    target: &str,
+    containers: &[SourceContainer],
+    staging: &Staging<'_>,
+    tally: Tally<'_>,
+    published: Published,
+) -> IngestReport {
+    let (manifests_written, manifest_bytes) = staging.manifests();
+    let mut tally = tally.finish(&job.arrays);
+    let base = staging.record().base.clone();
+    if published == Published::Nothing {
+        tally.warn("the target is as the source already; nothing was written".to_owned());
+    }
+    let nothing = published == Published::Nothing;
+    IngestReport {
+        // A run that has changed nothing has left nothing behind.
+        run_id: if nothing { String::new() } else { staging.run_id().to_owned() },
+        already_published: nothing,
+        snapshot_id: base.clone().filter(|_| nothing).unwrap_or(staging.tip().to_string()),
+        published: published == Published::Now,
+        previous_snapshot_id: base,
+        resumed_batches: staging.resumed_batches(),
+        commits: if nothing { 0 } else { staging.commits() },
+        manifests_written,
+        manifest_bytes,
+        list_requests: tally.list_requests,
+        keys_listed: tally.keys_listed,
+        references_written: tally.references_written(),
+        added: tally.changes.added,
+        changed: tally.changes.changed,
+        removed: tally.changes.removed,
+        bytes_referenced: tally.bytes_referenced,
+        arrays: tally.reports,
+        warnings: tally.warnings,
+        ..blank_report(job, target, containers)
+    }
+}
+
+/// The report of an ingest that an earlier run has published.
+pub(super) fn already_published(
+    run: &PublishedRun,
+    job: &IngestJob,
+    target: &str,
+    containers: &[SourceContainer],
+) -> IngestReport {
+    IngestReport {
+        run_id: run.run_id.clone(),
+        snapshot_id: run.snapshot_id.to_string(),
+        published: true,
+        already_published: true,
+        arrays: job.arrays.iter().map(ArrayReport::unread).collect(),
+        warnings: vec![format!(
+            "this ingest was published before, as snapshot {}; nothing was written",
+            run.snapshot_id
+        )],
+        ..blank_report(job, target, containers)
+    }
+}
+
+/// The report of groups without arrays that are all in the target.
+pub(super) fn nothing_to_create(
+    tip: &SnapshotId,
+    job: &IngestJob,
+    target: &str,
+    containers: &[SourceContainer],
+    mut warnings: Vec<String>,
+) -> IngestReport {
+    warnings.push(format!(
+        "{} has no arrays to ingest, and its groups are in the target; nothing was written",
+        job.source_urls()
+    ));
+    IngestReport {
+        snapshot_id: tip.to_string(),
+        published: true,
+        already_published: true,
+        warnings,
+        ..blank_report(job, target, containers)
+    }
+}
+
+/// What a report says of the job itself.
+fn blank_report(job: &IngestJob, target: &str, containers: &[SourceContainer]) -> IngestReport {
+    let prefixes = containers.iter().map(|container| container.container().url_prefix());
+    let mut containers: Vec<String> = prefixes.map(str::to_owned).collect();
+    containers.dedup();
+    containers.retain(|_| job.has_references());
+    IngestReport {
+        source: job.source_urls(),
+        target: target.to_owned(),
+        branch: job.branch.clone(),
+        container: containers.first().cloned().unwrap_or_default(),
+        containers,
+        ..IngestReport::default()
+    }
+}

@@ -1,0 +1,8 @@
+//! What users ask for: whole jobs, made of everything below.
+
+pub mod ingest;
+mod publish;
+mod status;
+
+pub use publish::{PublishJob, PublishReport, publish};
+pub use status::{RunStatus, status};

@@ -1,0 +1,77 @@
+//! One page, got within the limit on requests in flight and with retries.
+//!
+//! Counts what it costs. What the page says is looked at elsewhere.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::SOURCE_ACCESS_HINT;
+use crate::list::limit::ConcurrencyLimit;
+use crate::list::stats::ListStats;
+use crate::source::page::{Page, PageError, PageErrorKind, PageRequest, PageSource};
+use crate::source::retry::RetryPolicy;
+use crate::{Error, ErrorKind};
+
+/// Sends requests for one listing.
+#[derive(Clone)]
+pub(crate) struct Fetcher {
+    pub(crate) source: Arc<dyn PageSource>,
+    pub(crate) limit: Arc<ConcurrencyLimit>,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) stats: Arc<Mutex<ListStats>>,
+}
+
+impl Fetcher {
+    /// The page for `request`, after as many attempts as the policy allows.
+    pub(crate) async fn page(&self, request: PageRequest<'_>) -> Result<Page, PageError> {
+        let mut failures = 0;
+        loop {
+            let permit = self.limit.acquire().await;
+            self.stats().list_requests += 1;
+            let error = match self.source.page(request).await {
+                Ok(page) => {
+                    permit.answered();
+                    self.stats().keys_listed += page.len() as u64;
+                    return Ok(page);
+                }
+                Err(error) => error,
+            };
+            if error.kind == PageErrorKind::Throttled {
+                permit.throttled();
+            } else {
+                drop(permit);
+            }
+            failures += 1;
+            let Some(wait) = self.retry.wait(error.kind, failures) else {
+                let message = match failures {
+                    1 => error.message,
+                    _ => format!("{} (after {failures} attempts)", error.message),
+                };
+                return Err(PageError { kind: error.kind, message });
+            };
+            self.stats().retries += 1;
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    pub(crate) fn stats(&self) -> MutexGuard<'_, ListStats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The error that a user sees when a page below `prefix` could not be got.
+pub(crate) fn page_error(prefix: &str, error: &PageError) -> Error {
+    let text = format!("cannot list '{prefix}': {}", error.message);
+    match error.kind {
+        PageErrorKind::AccessDenied => {
+            Error::new(ErrorKind::Access, text).with_hint(SOURCE_ACCESS_HINT)
+        }
+        PageErrorKind::NotFound => Error::new(ErrorKind::SourceNotFound, text)
+            .with_hint("check the bucket's name and the endpoint"),
+        PageErrorKind::Throttled => Error::new(ErrorKind::Listing, text)
+            .with_hint("the server asks for fewer requests: try again with a lower --concurrency"),
+        PageErrorKind::Transient => Error::new(ErrorKind::Listing, text)
+            .with_hint("check the endpoint and the network, then run the same command again"),
+        PageErrorKind::Unsupported | PageErrorKind::Fatal => Error::new(ErrorKind::Listing, text)
+            .with_hint("this server does not list as S3 does: check the endpoint"),
+    }
+}

@@ -1,0 +1,225 @@
+//! Lists the chunks of a region of one array: as few requests as possible, all in parallel, and
+//! a proof that none is missing.
+//!
+//! The data's way: `scanner` says which page to ask for, `fetch` gets it, `inspect` checks
+//! it and decodes its keys, `scanner` takes note of what it covers. [`by_token`](crate::list::by_token) is the way out
+//! for servers that do not honour start-after. What becomes of the chunks is the consumer's
+//! business.
+
+mod scanner;
+mod segments;
+mod turn;
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{self, Poll, ready};
+
+use futures::Stream;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::key_order::runs::RankRegion;
+use crate::list::array_keys::ArrayKeys;
+use crate::list::by_token;
+use crate::list::paging::fetch::{Fetcher, page_error};
+use crate::list::paging::inspect::{Distrust, Inspected, inspect};
+use crate::list::paging::{Context, ScanOptions, ScanPage};
+use crate::list::stats::ListStats;
+use crate::source::page::{PageError, PageErrorKind, PageRequest, PageSource};
+use crate::{Error, ErrorKind, Result};
+use scanner::{Job, Scanner};
+use turn::Turn;
+
+/// Pages that wait for the consumer beyond those in flight.
+const WAITING_PAGES: usize = 2;
+
+/// The chunks of a region, page by page; each chunk once, in no particular order unless
+/// [`ScanOptions::ordered`].
+///
+/// The stream ends without an error only when every rank of the region is answered for. Dropping
+/// it stops all requests. At most the pages in flight and a few more are in memory, however slow
+/// the consumer is.
+#[derive(Debug)]
+pub struct Scan {
+    pages: mpsc::Receiver<Result<ScanPage>>,
+    task: JoinHandle<()>,
+    finished: bool,
+    stats: Arc<Mutex<ListStats>>,
+}
+
+/// Lists the chunks of `region`, whose ranks are those of `keys`.
+///
+/// Must be called within a Tokio runtime. Errors come through the stream:
+/// [`ErrorKind::Listing`] when the server fails or its listing cannot be trusted,
+/// [`ErrorKind::Access`] and [`ErrorKind::SourceNotFound`] when it refuses.
+pub fn scan(
+    source: Arc<dyn PageSource>,
+    keys: ArrayKeys,
+    region: RankRegion,
+    options: ScanOptions,
+) -> Scan {
+    let stats = Arc::new(Mutex::new(ListStats::default()));
+    let (sender, pages) = mpsc::channel(WAITING_PAGES);
+    let fetcher =
+        Fetcher { source, limit: options.limit, retry: options.retry, stats: Arc::clone(&stats) };
+    let context = Context {
+        keys,
+        region: Arc::new(region),
+        page_size: options.page_size.max(1),
+        ordered: options.ordered,
+    };
+    let task = tokio::spawn(async move {
+        if let Err(error) = run(Arc::new(context), &fetcher, &sender).await {
+            // Without a receiver nobody is left to be told.
+            let _ = sender.send(Err(error)).await;
+        }
+    });
+    Scan { pages, task, finished: false, stats }
+}
+
+impl Scan {
+    /// What the listing has cost and met so far.
+    pub fn stats(&self) -> ListStats {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A handle to the statistics that outlives the stream.
+    pub fn stats_handle(&self) -> impl Fn() -> ListStats + Send + Sync + use<> {
+        let stats = Arc::clone(&self.stats);
+        move || stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Stream for Scan {
+    type Item = Result<ScanPage>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = ready!(self.pages.poll_recv(cx));
+        if next.is_some() || self.finished {
+            return Poll::Ready(next);
+        }
+        // The end of the pages is the end of the listing only when the task came to its own end.
+        let result = ready!(Pin::new(&mut self.task).poll(cx));
+        self.finished = true;
+        Poll::Ready(result.err().map(|error| {
+            Err(Error::new(ErrorKind::Listing, format!("the listing was broken off: {error}")))
+        }))
+    }
+}
+
+impl Drop for Scan {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What a request came to.
+enum Outcome {
+    Page(Inspected),
+    Distrust(Distrust),
+    Failed(PageError),
+}
+
+async fn run(
+    context: Arc<Context>,
+    fetcher: &Fetcher,
+    pages: &mpsc::Sender<Result<ScanPage>>,
+) -> Result<()> {
+    let mut scanner = Scanner::new(
+        context.keys.clone(),
+        Arc::clone(&context.region),
+        context.page_size,
+        fetcher.limit.most(),
+        context.ordered,
+    );
+    let mut turn = Turn::new(context.ordered);
+    let ended = segmented(&context, fetcher, &mut scanner, &mut turn, pages).await?;
+    fetcher.stats().warnings.append(&mut scanner.warnings);
+    let Err(distrust) = ended else { return Ok(()) };
+    if let Distrust::OutsidePrefix { .. } | Distrust::Overlap { .. } = distrust {
+        let prefix = context.keys.prefix();
+        return Err(Error::new(
+            ErrorKind::Listing,
+            format!("the listing of '{prefix}' cannot be trusted: {distrust}"),
+        )
+        .with_hint(by_token::HINT));
+    }
+    fetcher.stats().warnings.push(by_token::warning(&context, &distrust));
+    let (dropped, delivered) = turn.give_up();
+    fetcher.stats().chunks -= dropped;
+    let cover = if context.ordered { &delivered } else { &scanner.cover };
+    by_token::list(&context, fetcher, cover, scanner.witnesses.greatest(), pages).await
+}
+
+/// The listing by segments; the inner result tells when it must be given up.
+async fn segmented(
+    context: &Arc<Context>,
+    fetcher: &Fetcher,
+    scanner: &mut Scanner,
+    turn: &mut Turn,
+    pages: &mpsc::Sender<Result<ScanPage>>,
+) -> Result<Result<(), Distrust>> {
+    let mut requests = JoinSet::new();
+    loop {
+        while requests.len() < fetcher.limit.allowed() {
+            match scanner.next_job(turn.waiting()) {
+                Ok(Some(job)) => requests.spawn(send(Arc::clone(context), fetcher.clone(), job)),
+                Ok(None) => break,
+                Err(distrust) => return Ok(Err(distrust)),
+            };
+        }
+        let Some(finished) = requests.join_next().await else {
+            break;
+        };
+        let (job, outcome) = finished.map_err(|error| {
+            Error::new(ErrorKind::Listing, format!("a request was lost: {error}"))
+        })?;
+        let answer = match outcome {
+            Outcome::Page(inspected) => scanner.answer(&job, inspected),
+            Outcome::Distrust(distrust) => Err(distrust),
+            Outcome::Failed(error) if error.kind == PageErrorKind::Unsupported => {
+                Err(Distrust::Unsupported { message: error.message })
+            }
+            Outcome::Failed(error) => return Err(page_error(context.keys.prefix(), &error)),
+        };
+        let (ranks, inspected) = match answer {
+            Ok(Some(taken)) => taken,
+            Ok(None) => continue,
+            Err(distrust) => return Ok(Err(distrust)),
+        };
+        fetcher.count(&inspected);
+        let page = inspected.into_scan_page(ranks);
+        if !page.entries.is_empty() {
+            turn.hold(page);
+        }
+        while let Some(page) = turn.due(&scanner.cover, context.region.bounds().start) {
+            if pages.send(Ok(page)).await.is_err() {
+                return Ok(Ok(()));
+            }
+        }
+    }
+    if scanner.is_complete() {
+        return Ok(Ok(()));
+    }
+    let prefix = context.keys.prefix();
+    Err(Error::new(ErrorKind::Listing, format!("the listing of '{prefix}' has a hole"))
+        .with_hint(by_token::HINT))
+}
+
+async fn send(context: Arc<Context>, fetcher: Fetcher, job: Job) -> (Job, Outcome) {
+    let request = PageRequest {
+        prefix: context.keys.prefix(),
+        start_after: job.after.as_deref(),
+        token: job.token.as_deref(),
+        max_keys: job.max_keys,
+    };
+    let outcome = match fetcher.page(request).await {
+        Ok(page) => match inspect(page, &context.keys, &context.region, job.after.as_deref()) {
+            Ok(inspected) => Outcome::Page(inspected),
+            Err(distrust) => Outcome::Distrust(distrust),
+        },
+        Err(error) => Outcome::Failed(error),
+    };
+    (job, outcome)
+}

@@ -1,0 +1,263 @@
+//! Where the chunks of an array that is in a repository came from, read from its references.
+//!
+//! A reference names its object, and the object's key holds the chunk's coordinates in the source.
+//! That says which source it is, however its URL is spelt now, and at which offset its chunks
+//! stand; it stays when the commits that told of it have expired.
+
+use std::cmp::Reverse;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use icechunk::Repository;
+use icechunk::asset_manager::AssetManager;
+use icechunk::config::RepositoryConfig;
+use icechunk::format::manifest::{ChunkPayload, ManifestRef};
+use icechunk::format::snapshot::NodeData;
+use icechunk::format::{ChunkIndices, NodeId, SnapshotId};
+use percent_encoding::percent_decode_str;
+
+use crate::error::{TargetContext as _, target_error};
+use crate::format::files::without_cache;
+use crate::format::node_path;
+use crate::source::Source;
+use crate::zarr::metadata::ArrayNode;
+use crate::{Error, ErrorKind, Result};
+
+/// What an array in a repository is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Native chunks.
+    Native,
+    /// No chunks at all.
+    Empty,
+    /// References to the source that was asked about; source chunk coordinate minus target chunk
+    /// coordinate along each dimension.
+    Shift(Vec<i64>),
+}
+
+/// An array in a repository, and the source and array that it may have come from.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The source's array; its path is the target's.
+    pub array: &'a ArrayNode,
+    /// Where that is.
+    pub source: &'a Source,
+    /// The source as the user named it.
+    pub url: &'a str,
+    /// Look at the reference furthest along this dimension; otherwise at any of the source.
+    pub axis: Option<usize>,
+}
+
+/// Looks at the references of an array in a snapshot.
+///
+/// # Errors
+///
+/// [`ErrorKind::Mismatch`] when the reference looked at, or every reference when no dimension is
+/// given, lies in another source, naming both; [`ErrorKind::Target`] when the repository cannot be
+/// read or the array is not there.
+pub async fn origin(
+    repository: &Repository,
+    snapshot: &SnapshotId,
+    question: Question<'_>,
+) -> Result<Origin> {
+    let path = &question.array.path;
+    let reading = || format!("read array {path} in snapshot {snapshot}");
+    let assets = without_cache(repository);
+    let snapshot = assets.fetch_snapshot(snapshot).await.doing(reading)?;
+    let node = snapshot
+        .get_node(&node_path(path)?)
+        .map_err(|error| target_error(&reading(), &error.kind))?;
+    let NodeData::Array { manifests, .. } = &node.node_data else {
+        return Err(Error::new(ErrorKind::Mismatch, format!("{path} is a group in the target"))
+            .with_hint("choose another --target-group"));
+    };
+    let mut manifests: Vec<&ManifestRef> = manifests.iter().collect();
+    let axis = question.axis;
+    let end = |manifest: &ManifestRef| {
+        axis.and_then(|axis| manifest.extents.iter().nth(axis).map(|range| range.end))
+    };
+    manifests.sort_by_key(|manifest| Reverse(end(manifest)));
+    let asked = Asked { question, config: repository.config() };
+    let mut elsewhere = None;
+    for manifest in manifests {
+        let last = end(manifest).zip(axis);
+        match asked.look(&assets, &node.id, manifest, last).await? {
+            Some(Seen::Origin(origin)) => return Ok(origin),
+            Some(Seen::Elsewhere(location)) => elsewhere = elsewhere.or(Some(location)),
+            None => continue,
+        }
+        if axis.is_some() {
+            break;
+        }
+    }
+    match elsewhere {
+        Some(location) => Err(asked.other_source(&location)),
+        None => Ok(Origin::Empty),
+    }
+}
+
+/// What a manifest shows.
+enum Seen {
+    Origin(Origin),
+    /// A location in another source.
+    Elsewhere(String),
+}
+
+struct Asked<'a> {
+    question: Question<'a>,
+    config: &'a RepositoryConfig,
+}
+
+impl Asked<'_> {
+    /// Looks at the references of a manifest: with `last`, at one whose coordinate along an axis
+    /// is the last before an end; otherwise until one is of the source.
+    async fn look(
+        &self,
+        assets: &AssetManager,
+        node: &NodeId,
+        manifest: &ManifestRef,
+        last: Option<(u32, usize)>,
+    ) -> Result<Option<Seen>> {
+        let path = &self.question.array.path;
+        let reading = || format!("read a manifest of array {path}");
+        let id = &manifest.object_id;
+        let manifest = assets.fetch_manifest_unknown_size(path, id).await.doing(reading)?;
+        let references = Arc::clone(&manifest)
+            .iter(node.clone())
+            .map_err(|error| target_error(&reading(), &error.kind))?;
+        let mut elsewhere = None;
+        for reference in references {
+            let (ChunkIndices(coords), payload) =
+                reference.map_err(|error| target_error(&reading(), &error.kind))?;
+            if last.is_some_and(|(end, axis)| coords.get(axis).is_none_or(|c| c + 1 < end)) {
+                continue;
+            }
+            let ChunkPayload::Virtual(reference) = payload else {
+                return Ok(Some(Seen::Origin(Origin::Native)));
+            };
+            let location = self.absolute(reference.location.url());
+            if let Some(there) = self.coords_in_source(&location) {
+                let shift = there.iter().zip(&coords);
+                let shift = shift.map(|(there, here)| i64::from(*there) - i64::from(*here));
+                return Ok(Some(Seen::Origin(Origin::Shift(shift.collect()))));
+            }
+            if last.is_some() {
+                return Ok(Some(Seen::Elsewhere(location)));
+            }
+            elsewhere = elsewhere.or(Some(location));
+        }
+        Ok(elsewhere.map(Seen::Elsewhere))
+    }
+
+    /// A location as a URL, not percent-encoded.
+    fn absolute(&self, location: &str) -> String {
+        let named = location.strip_prefix("vcc://").and_then(|rest| rest.split_once('/'));
+        let absolute = named.and_then(|(name, rest)| {
+            let container =
+                self.config.virtual_chunk_containers().find(|c| c.name() == Some(name))?;
+            Some(format!("{}/{rest}", container.url_prefix().trim_end_matches('/')))
+        });
+        let absolute = absolute.unwrap_or_else(|| location.to_owned());
+        percent_decode_str(&absolute).decode_utf8_lossy().into_owned()
+    }
+
+    /// The coordinates of a location's chunk in the source, if it lies there.
+    fn coords_in_source(&self, location: &str) -> Option<Vec<u32>> {
+        let array = self.question.array;
+        let ndim = array.layout.ndim();
+        let (folder, key) = self.split(location)?;
+        if !self.is_folder(folder) {
+            return None;
+        }
+        // The source may have been longer than it is now.
+        let mut coords = vec![0; ndim];
+        let wide = vec![u64::from(u32::MAX); ndim];
+        array.layout.encoding().decode(key.as_bytes(), &wide, &mut coords).then_some(coords)
+    }
+
+    /// The array's folder, with the slash at its end, and the chunk's key in it.
+    fn split<'l>(&self, location: &'l str) -> Option<(&'l str, &'l str)> {
+        let layout = &self.question.array.layout;
+        let example = layout.encoding().encode(&vec![0; layout.ndim()]);
+        let mut at = location.len();
+        for _ in 0..=example.matches('/').count() {
+            at = location.get(..at)?.rfind('/')?;
+        }
+        Some(location.split_at(at + 1))
+    }
+
+    /// Whether the array lies in a folder in the source, by another spelling maybe.
+    fn is_folder(&self, folder: &str) -> bool {
+        let array = self.question.array;
+        let here = format!("{}{}", self.question.source.url_prefix(), array.source_prefix());
+        if folder == here {
+            return true;
+        }
+        let real = |url: &str| {
+            let path = url.strip_prefix("file://").map(PathBuf::from)?;
+            std::fs::canonicalize(path).ok()
+        };
+        matches!(self.question.source, Source::Local(_))
+            && real(folder).is_some_and(|folder| Some(folder) == real(&here))
+    }
+
+    fn other_source(&self, location: &str) -> Error {
+        let array = self.question.array;
+        let folder = self.split(location).map_or(location, |(folder, _)| folder);
+        let root = folder.strip_suffix(&array.source_prefix()).unwrap_or(folder);
+        Error::new(
+            ErrorKind::Mismatch,
+            format!(
+                "array {} was ingested from {}, not from {}",
+                array.path,
+                root.trim_end_matches('/'),
+                self.question.url
+            ),
+        )
+        .with_hint("give the source that it came from; --concat-dim goes on with another one")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::LocalSource;
+    use crate::zarr::key::ChunkKeyEncoding;
+    use crate::zarr::metadata::ArrayLayout;
+
+    fn asked_of(encoding: (&str, &str), test: impl Fn(&Asked<'_>)) {
+        let encoding = ChunkKeyEncoding::parse(encoding.0, encoding.1).unwrap();
+        let array = ArrayNode {
+            path: "/x".to_owned(),
+            source_path: "g/x".to_owned(),
+            document: Vec::new(),
+            layout: ArrayLayout::new(vec![10, 10], vec![1, 1], encoding).unwrap(),
+            loaded: false,
+        };
+        let source = Source::Local(LocalSource::new("/data/my air.zarr").unwrap());
+        let question = Question { array: &array, source: &source, url: "air.zarr", axis: None };
+        test(&Asked { question, config: &RepositoryConfig::default() });
+    }
+
+    #[test]
+    fn coordinates_are_read_from_locations() {
+        for (encoding, key) in [
+            (("default", "/"), "c/12/3"),
+            (("default", "."), "c.12.3"),
+            (("v2", "/"), "12/3"),
+            (("v2", "."), "12.3"),
+        ] {
+            asked_of(encoding, |asked| {
+                let url = asked.absolute(&format!("file:///data/my%20air.zarr/g/x/{key}"));
+                assert_eq!(asked.coords_in_source(&url), Some(vec![12, 3]));
+                let other = format!("file:///data/other/g/x/{key}");
+                assert_eq!(asked.coords_in_source(&other), None);
+                let message = asked.other_source(&other).message().to_owned();
+                assert!(
+                    message.contains("from file:///data/other, not from air.zarr"),
+                    "{message}"
+                );
+            });
+        }
+    }
+}
