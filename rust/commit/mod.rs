@@ -14,6 +14,7 @@ mod replay;
 mod runs;
 mod snapshot;
 mod staging;
+mod stored;
 
 pub use branch::{publish, remove, remove_finished, snapshot_id};
 pub use draft::Draft;

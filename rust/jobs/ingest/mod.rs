@@ -10,6 +10,7 @@ mod complete;
 mod job;
 mod native;
 mod nodes;
+mod outcome;
 mod prepare;
 mod report;
 mod resume;
@@ -123,7 +124,7 @@ async fn carry_out(
         }
     };
     tally.begin("done");
-    let mut report = report::report(job, target.url(), containers, &staging, tally, published);
+    let mut report = outcome::report(job, target.url(), containers, &staging, tally, published);
     if job.mode.keeps_arrays() {
         // What is there already may lie in others.
         let config = repository.config();
