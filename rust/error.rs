@@ -1,15 +1,16 @@
 //! The crate's one error type: what went wrong, where, and what to do next.
 //!
 //! Kinds are grouped by what a caller would do about them; each is one exception class of the
-//! Python package. Messages never hold credentials: they are built from keys, URLs without user
-//! information, and the text of library errors.
+//! Python package. Messages and hints hold no secrets and are of a length that can be read: all of
+//! them go through [`crate::shown`].
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use icechunk::repository::{RepositoryError, RepositoryErrorKind};
 use icechunk::session::{SessionError, SessionErrorKind};
 use icechunk::store::{StoreError, StoreErrorKind};
+
+use crate::shown;
 
 /// What a caller can do about an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,6 +49,7 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
+    redirection: bool,
 }
 
 /// A result of this crate.
@@ -57,14 +59,29 @@ impl Error {
     /// An error of `kind`; `message` says what is wrong and where, without a trailing period.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self { kind, message: shown::text(&message.into()), hint: None, redirection: false }
     }
 
     /// Adds what to do next.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(shown::text(&hint.into()));
         self
+    }
+
+    /// Says that a server sent a request to another host; `side` is `source` or `target`.
+    #[must_use]
+    pub(crate) fn of_redirection(self, side: &str) -> Self {
+        let hint = format!(
+            "credentials are sent to no other host; set the bucket's own --{side}-option region=… \
+             (AWS_REGION) and endpoint=…"
+        );
+        Self { redirection: true, ..self.with_hint(hint) }
+    }
+
+    /// Whether a server sent a request to another host.
+    pub(crate) fn is_redirection(&self) -> bool {
+        self.redirection
     }
 
     /// The kind of this error.
@@ -103,25 +120,13 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Icechunk appends a span trace after an empty line; a user has no use for it.
-fn first_line(text: &str) -> String {
+/// One line of what an error says: without the body of a server's answer, and without the span
+/// trace that Icechunk appends after an empty line.
+#[must_use]
+pub fn first_line(text: &str) -> String {
+    let text = shown::answer::without_answer(text);
     let text = text.split("\n\n").next().unwrap_or_default();
-    without_document(text).trim().trim_end_matches('.').replace('\n', " ")
-}
-
-/// Replaces an S3 error document by its code and message. The rest may hold what nobody should
-/// see: AWS explains a wrong signature by repeating the request, session token included.
-fn without_document(text: &str) -> Cow<'_, str> {
-    let Some(at) = ["<?xml", "<Error"].iter().filter_map(|start| text.find(start)).min() else {
-        return text.into();
-    };
-    let (said, document) = text.split_at(at);
-    let element = |name: &str| {
-        let (_, rest) = document.split_once(&format!("<{name}>"))?;
-        Some(rest.split_once("</")?.0)
-    };
-    let parts: Vec<_> = ["Code", "Message"].into_iter().filter_map(element).collect();
-    format!("{said}{}", parts.join(": ")).into()
+    text.trim().trim_end_matches('.').replace('\n', " ")
 }
 
 /// Whether the cause of an error, at any depth, is a refusal of credentials or permissions.
@@ -157,6 +162,29 @@ fn refused_by_store(error: &object_store::Error) -> bool {
     }
 }
 
+/// The answer of a server that sends a request to another host; it is not followed there.
+#[derive(Debug, thiserror::Error)]
+#[error("the server answers {status} and redirects {to}{region}")]
+pub(crate) struct Redirected {
+    pub(crate) status: u16,
+    /// Where to, as a part of a sentence.
+    pub(crate) to: String,
+    /// Which region is the right one, if the server says so.
+    pub(crate) region: String,
+}
+
+/// Whether the cause of an error, at any depth, is a redirection that was not followed.
+pub(crate) fn redirected(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        if inner.is::<Redirected>() {
+            return true;
+        }
+        cause = inner.source();
+    }
+    false
+}
+
 /// What to do when the source refuses.
 pub(crate) const SOURCE_ACCESS_HINT: &str = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set --source-option access_key_id=… \
      and secret_access_key=… (skip_signature=true for public data)";
@@ -173,6 +201,8 @@ pub(crate) fn target_error(
     let text = format!("cannot {doing}: {}", chain(error));
     if refused(error) {
         Error::new(ErrorKind::Access, text).with_hint(TARGET_ACCESS_HINT)
+    } else if redirected(error) {
+        Error::new(ErrorKind::Target, text).of_redirection("target")
     } else if text.contains("NoSuchBucket") {
         Error::new(ErrorKind::Target, text)
             .with_hint("create the bucket first, or check its name and the endpoint")

@@ -14,6 +14,7 @@
 //!
 //! From the bottom up; no module uses one that comes later in this list:
 //!
+//! - [`shown`]: what of a text may be shown, for every error and log record.
 //! - [`zarr`]: chunk coordinates to object keys and back, exactly; what a node's document says, and
 //!   whether two documents of one array mean the same.
 //! - [`grid`]: slices of elements to a box of the chunk grid; a box of an array in the target, and
@@ -50,6 +51,7 @@ pub mod list;
 pub mod manifest;
 pub mod plan;
 pub mod progress;
+pub mod shown;
 pub mod source;
 pub mod target;
 #[cfg(test)]

@@ -13,13 +13,17 @@ __all__ = [
     "OpenedSource",
     "__version__",
     "differences",
+    "error_line",
     "estimate_arrays",
     "ingest",
     "list_chunks",
     "open_source",
     "origins",
     "publish",
+    "redact",
     "region_box",
+    "remember_secrets",
+    "shown_text",
     "status",
     "target_chunks",
     "target_nodes",
@@ -153,3 +157,15 @@ def publish(
     unsafe_target: bool,
 ) -> str:
     """Publish a staged ingest; see `refreeze.publish`. Returns the report as JSON."""
+
+def shown_text(text: str) -> str:
+    """Return a text as a message shows it: one line, without secrets, of a length to be read."""
+
+def redact(text: str) -> str:
+    """Return a text without secrets, and otherwise as it is."""
+
+def error_line(text: str) -> str:
+    """Return one line of a library's error, without the body of a server's answer."""
+
+def remember_secrets(secrets: Sequence[str]) -> None:
+    """Take note of values that must not be shown from now on."""

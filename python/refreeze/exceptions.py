@@ -5,6 +5,8 @@ Every class is a `RefreezeError` and, where Python has a fitting one, also a bui
 
 from __future__ import annotations
 
+from refreeze.shown import shown
+
 __all__ = [
     "AccessError",
     "AlreadyExistsError",
@@ -27,15 +29,16 @@ class RefreezeError(Exception):
     Parameters
     ----------
     message
-        What is wrong and where.
+        What is wrong and where. Secrets are taken out, control characters escaped, and long names
+        cut in the middle.
     hint
         What to do next, if there is something to say. ``str(error)`` holds both.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = shown(message)
+        self.hint = None if hint is None else shown(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\nhint: {self.hint}"

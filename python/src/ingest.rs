@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 
 use crate::errors::to_python;
 use crate::runtime::run;
-use crate::stores::{prefixed, s3_builder, source};
+use crate::stores::{prefixed, s3_builder, source, transport};
 
 /// Shortest time between two calls of a progress callback.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -138,6 +138,7 @@ pub(crate) fn target(spec: &Bound<'_, PyAny>) -> PyResult<TargetLocation> {
             let store = spec.getattr("store")?;
             Ok(TargetLocation::S3 {
                 builder: Box::new(s3_builder(&store)?),
+                transport: transport(&store)?,
                 prefix: prefixed(&store, &spec.getattr("path")?.extract::<String>()?)?,
                 url: spec.getattr("url")?.extract()?,
             })

@@ -9,6 +9,7 @@ mod ingest;
 mod listing;
 mod region;
 mod runtime;
+mod shown;
 mod stores;
 
 use pyo3::prelude::*;
@@ -23,6 +24,8 @@ mod _refreeze {
     use super::listing::{ChunkStream, estimate_arrays, list_chunks};
     #[pymodule_export]
     use super::region::region_box;
+    #[pymodule_export]
+    use super::shown::{error_line, redact, remember_secrets, shown_text};
     #[pymodule_export]
     use super::stores::{OpenedSource, open_source};
 

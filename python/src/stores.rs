@@ -15,7 +15,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3_object_store::{PyClientOptions, PyS3Store};
 use refreeze::source::retry::RetryPolicy;
-use refreeze::source::{LocalSource, MemoryObject, MemorySource, ObjectInfo, S3Source, Source};
+use refreeze::source::transport::Transport;
+use refreeze::source::{
+    LocalSource, MemoryObject, MemorySource, ObjectInfo, S3Source, Source, checked,
+};
 
 use crate::errors::to_python;
 
@@ -62,7 +65,8 @@ fn s3(store: &Bound<'_, PyAny>, path: &str) -> PyResult<refreeze::Result<S3Sourc
         list_retries.first = config.backoff.init_backoff;
         list_retries.longest = config.backoff.max_backoff;
     }
-    let source = S3Source::new(s3_builder(store)?, &prefixed(store, path)?);
+    let prefix = prefixed(store, path)?;
+    let source = S3Source::over(transport(store)?, s3_builder(store)?, &prefix);
     Ok(source.map(|source| source.with_list_retries(list_retries)))
 }
 
@@ -118,15 +122,35 @@ pub(crate) fn s3_builder(store: &Bound<'_, PyAny>) -> PyResult<AmazonS3Builder> 
     }
     for (key, value) in store.getattr("config")?.cast_into::<PyDict>()? {
         let key: String = key.extract()?;
+        // obstore leaves `aws_` away, also where object_store knows no name without it.
         let parsed = key
             .parse::<AmazonS3ConfigKey>()
+            .or_else(|_| format!("aws_{key}").parse())
             .map_err(|_| PyValueError::new_err(format!("unknown S3 setting {key}")))?;
         builder = builder.with_config(parsed, value.str()?.to_string());
     }
     if !store.getattr("credential_provider")?.is_none() {
-        builder = builder.with_credentials(credentials(store)?);
+        builder = builder.with_credentials(checked(credentials(store)?));
     }
     Ok(builder)
+}
+
+/// How the server of an obstore `S3Store` is reached. Certificates that it trusts are the one setting
+/// that its client options hold and do not tell.
+pub(crate) fn transport(store: &Bound<'_, PyAny>) -> PyResult<Transport> {
+    let transport = Transport::default();
+    let options = store.getattr("client_options")?;
+    if options.is_none() {
+        return Ok(transport);
+    }
+    let Some(pem) = part(&options, "root_certificate")? else { return Ok(transport) };
+    let pem = match pem.extract::<String>() {
+        Ok(text) => text.into_bytes(),
+        Err(_) => pem.extract::<Vec<u8>>()?,
+    };
+    transport
+        .with_root_certificates(&pem)
+        .map_err(|error| PyValueError::new_err(format!("root_certificate: {error}")))
 }
 
 /// obstore's `RetryConfig`, a dictionary of which every part may be left out.

@@ -3,18 +3,21 @@
 //! A closed set of stores behind a narrow interface. Keys are relative to the source's root,
 //! which is a folder or a key prefix; nothing here knows about arrays or chunks.
 
+pub(crate) mod credentials;
 mod echo;
 mod local;
 mod memory;
 pub mod page;
 pub mod retry;
 mod s3;
+pub mod transport;
 pub mod xml;
 
 use bytes::Bytes;
 use icechunk::ObjectStoreConfig;
 use icechunk::config::Credentials;
 
+pub use credentials::checked;
 pub use local::LocalSource;
 pub(crate) use local::{is_absent, unreadable};
 pub use memory::{MemoryObject, MemorySource};
@@ -78,6 +81,30 @@ impl Source {
             Self::S3(source) => source.get(key).await,
             Self::Local(source) => source.get(key).await,
             Self::Memory(_) => Err(not_in_memory()),
+        }
+    }
+
+    /// Reads the first byte of an object with the store's own settings.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Access`] or [`ErrorKind::Listing`]; [`ErrorKind::SourceNotFound`] when it is not
+    /// there.
+    pub async fn touch(&self, key: &str) -> Result<()> {
+        match self {
+            Self::S3(source) => source.touch(key).await,
+            // Nobody is sent elsewhere.
+            Self::Local(_) | Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Whether Icechunk's client can read this store as refreeze does: it sends no header of a
+    /// requester who pays, no customer's key, and knows no certificates.
+    #[must_use]
+    pub fn is_read_by_icechunk(&self) -> bool {
+        match self {
+            Self::S3(source) => source.is_plain(),
+            Self::Local(_) | Self::Memory(_) => true,
         }
     }
 

@@ -140,6 +140,8 @@ pub enum PageErrorKind {
     NotFound,
     /// Anything else; asking again is of no use.
     Fatal,
+    /// The server sends the request to another host, where credentials do not follow.
+    Redirected,
 }
 
 /// Why there is no page.

@@ -60,6 +60,7 @@ mod tests {
             PageErrorKind::AccessDenied,
             PageErrorKind::Fatal,
             PageErrorKind::NotFound,
+            PageErrorKind::Redirected,
             PageErrorKind::Unsupported,
         ] {
             assert_eq!(policy.wait(kind, 1), None);

@@ -21,11 +21,13 @@ use object_store::{
 };
 
 use super::ObjectInfo;
+use super::credentials::check;
 use super::echo::Echo;
 use super::page::{Page, PageError, PageErrorKind, PageRequest, PageSource};
+use super::transport::Transport;
 use super::xml::connector::{PageConnector, PageParser, Probe};
 use super::xml::fetch::list_page;
-use crate::error::{SOURCE_ACCESS_HINT, chain, refused};
+use crate::error::{SOURCE_ACCESS_HINT, chain, redirected, refused};
 use crate::source::retry::RetryPolicy;
 use crate::{Error, ErrorKind, Result};
 
@@ -58,7 +60,7 @@ impl S3Settings {
     #[must_use]
     pub fn of(builder: &AmazonS3Builder) -> Self {
         let get = |key| builder.get_config_value(&key);
-        let flag = |key| get(key).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let flag = |key| get(key).is_some_and(|value| is_on(&value));
         Self {
             bucket: get(AmazonS3ConfigKey::Bucket).unwrap_or_default(),
             region: get(AmazonS3ConfigKey::Region),
@@ -90,6 +92,25 @@ impl S3Settings {
     }
 }
 
+/// Whether no setting changes requests in a way that Icechunk's client knows nothing of.
+fn is_plain(builder: &AmazonS3Builder) -> bool {
+    let names = [
+        "aws_sse_customer_key_base64",
+        "aws_s3_express",
+        "aws_virtual_hosted_style_request",
+        "allow_invalid_certificates",
+        "disable_system_certificates",
+        "proxy_url",
+    ];
+    let value = |name: &str| builder.get_config_value(&name.parse().ok()?);
+    !names.iter().filter_map(|name| value(name)).any(|value| is_on(&value))
+}
+
+/// Whether a setting is on: `object_store` keeps it as it was written.
+fn is_on(value: &str) -> bool {
+    !matches!(value.to_ascii_lowercase().as_str(), "" | "0" | "false" | "off" | "no" | "n")
+}
+
 /// An endpoint as it may be shown and stored: without a user name and password.
 fn without_user_info(endpoint: &str) -> String {
     match url::Url::parse(endpoint) {
@@ -112,6 +133,8 @@ pub struct S3Source {
     settings: S3Settings,
     prefix: String,
     retry: RetryPolicy,
+    /// Whether Icechunk's own client could send these requests too.
+    plain: bool,
 }
 
 impl fmt::Debug for S3Source {
@@ -134,6 +157,16 @@ impl S3Source {
     ///
     /// [`ErrorKind::Access`] when the settings do not make a client.
     pub fn new(builder: AmazonS3Builder, prefix: &str) -> Result<Self> {
+        Self::over(Transport::default(), builder, prefix)
+    }
+
+    /// As [`new`](Self::new), over another transport than the usual one.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn over(transport: Transport, builder: AmazonS3Builder, prefix: &str) -> Result<Self> {
+        check(&builder)?;
         let unusable = |why: String| {
             Error::new(ErrorKind::Access, format!("cannot use the S3 settings: {why}"))
                 .with_hint("check the AWS_* environment variables and --source-option")
@@ -143,19 +176,21 @@ impl S3Source {
             .parse()
             .map_err(|error| unusable(format!("{PAGE_PARSER}: {error}")))?;
         let settings = S3Settings::of(&builder);
+        let plain = transport.is_plain() && !settings.requester_pays && is_plain(&builder);
         let build = |builder: AmazonS3Builder| {
             builder.build().map(Arc::new).map_err(|error| unusable(chain(&error)))
         };
         let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-        let listing =
-            builder.clone().with_retry(once).with_http_connector(PageConnector::new(parser));
+        let pages = PageConnector::over(transport.clone(), parser);
+        let listing = builder.clone().with_retry(once).with_http_connector(pages);
         Ok(Self {
-            objects: build(builder)?,
+            objects: build(builder.with_http_connector(transport))?,
             lister: build(listing)?,
             echo: Arc::default(),
             settings,
             prefix: prefix.trim_matches('/').to_owned(),
             retry: RetryPolicy::default(),
+            plain,
         })
     }
 
@@ -220,6 +255,19 @@ impl S3Source {
         }
     }
 
+    /// Whether Icechunk reads chunks with the same requests: of the settings it has few.
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Reads the first byte of an object. Whoever is sent to another host learns it here, before
+    /// credentials are given to a client that would follow.
+    pub(super) async fn touch(&self, key: &str) -> Result<()> {
+        let options = GetOptions { range: Some((0..1).into()), ..GetOptions::default() };
+        let read = async { self.objects.get_opts(&self.path(key)?, options).await };
+        read.await.map(|_| ()).map_err(|error| self.error("read", key, &error))
+    }
+
     pub(super) async fn get(&self, key: &str) -> Result<Option<Bytes>> {
         let read = async { self.objects.get(&self.path(key)?).await?.bytes().await };
         match read.await {
@@ -277,6 +325,9 @@ impl S3Source {
             error if refused(error) => {
                 Error::new(ErrorKind::Access, message).with_hint(SOURCE_ACCESS_HINT)
             }
+            error if redirected(error) => {
+                Error::new(ErrorKind::Listing, message).of_redirection("source")
+            }
             object_store::Error::NotFound { .. } => Error::new(ErrorKind::SourceNotFound, message)
                 .with_hint("check the bucket's name and the endpoint"),
             _ => Error::new(ErrorKind::Listing, message)
@@ -318,6 +369,7 @@ fn page_error(error: &object_store::Error, status: Option<u16>) -> PageError {
         Some(200 | 408 | 500..) => PageErrorKind::Transient,
         Some(_) => PageErrorKind::Fatal,
         None if refused(error) => PageErrorKind::AccessDenied,
+        None if redirected(error) => PageErrorKind::Redirected,
         None => PageErrorKind::Transient,
     };
     PageError::new(kind, chain(error))

@@ -3,6 +3,7 @@
 //! What stands in an existing repository is never changed here; its stored configuration is only
 //! added to.
 
+mod backend;
 mod config;
 pub mod container;
 mod contents;

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use icechunk::Storage;
-use icechunk::config::{S3Credentials, S3StaticCredentials};
-use icechunk::storage::{new_local_filesystem_storage, new_s3_object_store_storage};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use icechunk::storage::new_local_filesystem_storage;
+use object_store::aws::AmazonS3Builder;
 
+use super::backend;
 use crate::error::target_error;
-use crate::source::S3Settings;
+use crate::source::credentials::check;
+use crate::source::transport::Transport;
 use crate::{Error, ErrorKind, Result};
 
 /// Where a repository is or will be.
@@ -24,6 +25,8 @@ pub enum TargetLocation {
     S3 {
         /// Bucket, environment, options and credentials applied.
         builder: Box<AmazonS3Builder>,
+        /// How the server is reached.
+        transport: Transport,
         /// Without slashes at its ends.
         prefix: String,
         /// `s3://bucket/prefix`, for messages.
@@ -136,40 +139,11 @@ impl TargetLocation {
             Self::Local(path) => new_local_filesystem_storage(path)
                 .await
                 .map_err(|error| target_error("open the target", &error.kind)),
-            Self::S3 { builder, prefix, .. } => {
-                let settings = S3Settings::of(builder);
-                new_s3_object_store_storage(
-                    settings.options(),
-                    settings.bucket.clone(),
-                    Some(prefix.clone()),
-                    Some(credentials(builder, settings.anonymous)),
-                    Vec::new(),
-                    Vec::new(),
-                )
-                .await
-                .map_err(|error| target_error("open the target", &error.kind))
+            Self::S3 { builder, transport, prefix, .. } => {
+                check(builder)?;
+                backend::storage(builder.as_ref().clone(), transport.clone(), prefix)
             }
         }
-    }
-}
-
-/// Static keys when the settings hold them; otherwise Icechunk asks the environment again (roles,
-/// web identities, instance metadata).
-fn credentials(builder: &AmazonS3Builder, anonymous: bool) -> S3Credentials {
-    let get = |key| builder.get_config_value(&key);
-    if anonymous {
-        return S3Credentials::Anonymous;
-    }
-    match (get(AmazonS3ConfigKey::AccessKeyId), get(AmazonS3ConfigKey::SecretAccessKey)) {
-        (Some(access_key_id), Some(secret_access_key)) => {
-            S3Credentials::Static(S3StaticCredentials {
-                access_key_id,
-                secret_access_key,
-                session_token: get(AmazonS3ConfigKey::Token),
-                expires_after: None,
-            })
-        }
-        _ => S3Credentials::FromEnv,
     }
 }
 
@@ -230,14 +204,5 @@ mod tests {
         };
         let (lock, ()) = tokio::join!(location.lock(false), looked);
         assert!(lock.unwrap().is_some());
-    }
-
-    #[test]
-    fn static_keys_are_preferred() {
-        let builder = AmazonS3Builder::new();
-        assert!(matches!(credentials(&builder, true), S3Credentials::Anonymous));
-        assert!(matches!(credentials(&builder, false), S3Credentials::FromEnv));
-        let builder = builder.with_access_key_id("a").with_secret_access_key("b");
-        assert!(matches!(credentials(&builder, false), S3Credentials::Static(_)));
     }
 }

@@ -2,20 +2,12 @@
 
 import subprocess
 import sys
-import threading
-from collections import Counter
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import formatdate
-from hashlib import md5
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
 
 import obstore
 import pytest
 
 import refreeze
+from bucket_server import Bucket, running
 from refreeze.exceptions import (
     AccessError,
     AlreadyExistsError,
@@ -32,161 +24,6 @@ from scenarios import (
     write_series,
     write_store,
 )
-
-LONG_AGO = "2026-01-01T00:00:00.000Z"
-
-
-class Bucket:
-    """An S3 server in memory, with one bucket, that can be told to misbehave."""
-
-    def __init__(self):
-        self.objects = {}
-        self.times = {}
-        """When objects were put, for those that were."""
-        self.lock = threading.Lock()
-        self.seen = Counter()
-        self.ignored = set()
-        """Conditions that are taken for absent."""
-        self.failing = None
-        """Status of every PUT after so many of them."""
-        self.meanwhile = None
-        """Called once, when the first probe is half-way."""
-        self.port = 0
-
-    @property
-    def options(self):
-        return {
-            "endpoint": f"http://127.0.0.1:{self.port}",
-            "region": "us-east-1",
-            "access_key_id": "x",
-            "secret_access_key": "y",
-            "allow_http": "true",
-        }
-
-    def put(self, key, body, conditions):
-        """Return the status of a PUT."""
-        if self.meanwhile and "probe" in key and conditions.get("If-Match"):
-            meanwhile, self.meanwhile = self.meanwhile, None
-            meanwhile()
-        with self.lock:
-            self.seen["PUT"] += 1
-            if self.failing and self.seen["PUT"] > self.failing[1]:
-                return self.failing[0]
-            old = self.objects.get(key)
-            wanted = {name: conditions.get(name) for name in ("If-Match", "If-None-Match")}
-            for name in self.ignored:
-                wanted[name] = None
-            if wanted["If-None-Match"] == "*" and old is not None:
-                return 412
-            if wanted["If-Match"] is not None and (old is None or wanted["If-Match"] != tag(old)):
-                return 412
-            self.objects[key] = body
-            return 200
-
-
-def tag(body):
-    return f'"{md5(body, usedforsecurity=False).hexdigest()}"'
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    # Headers and body in one piece: a client waits for neither.
-    wbufsize = -1
-    disable_nagle_algorithm = True
-    bucket: Bucket
-
-    def log_message(self, *arguments):
-        """Stay quiet."""
-
-    def answer(self, status, body=b"", **headers):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    @property
-    def key(self):
-        return unquote(urlsplit(self.path).path).removeprefix("/bucket").lstrip("/")
-
-    def do_PUT(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        status = self.bucket.put(self.key, body, self.headers)
-        if status == 200:
-            self.bucket.times[self.key] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.000Z}"
-            self.answer(status, ETag=tag(body))
-        else:
-            self.answer(status, b"<Error><Code>Refused</Code></Error>")
-
-    def do_GET(self):
-        if not self.key:
-            self.list()
-            return
-        body = self.bucket.objects.get(self.key)
-        if body is None:
-            self.answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
-            return
-        headers = {"ETag": tag(body), "Last_Modified": formatdate(usegmt=True)}
-        wanted = self.headers.get("Range")
-        if wanted is None:
-            self.answer(200, body, **headers)
-            return
-        first, _, last = wanted.removeprefix("bytes=").partition("-")
-        start = int(first) if first else max(0, len(body) - int(last))
-        stop = min(int(last) + 1 if first and last else len(body), len(body))
-        part = f"bytes {start}-{stop - 1}/{len(body)}"
-        self.answer(206, body[start:stop], Content_Range=part, **headers)
-
-    do_HEAD = do_GET  # noqa: N815 as above
-
-    def do_DELETE(self):
-        self.bucket.objects.pop(self.key, None)
-        self.answer(204)
-
-    def do_POST(self):
-        """Delete many objects."""
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        for part in body.split("<Key>")[1:]:
-            self.bucket.objects.pop(part.partition("</Key>")[0], None)
-        self.answer(200, b"<DeleteResult></DeleteResult>")
-
-    def list(self):
-        asked = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
-        prefix, delimiter = asked.get("prefix", ""), asked.get("delimiter")
-        found, folders = [], set()
-        for key, body in sorted(self.bucket.objects.items()):
-            if not key.startswith(prefix):
-                continue
-            head, between, _ = key[len(prefix) :].partition(delimiter or "\0")
-            if between:
-                folders.add(f"{prefix}{head}{between}")
-                continue
-            found.append(
-                f"<Contents><Key>{escape(key)}</Key><Size>{len(body)}</Size><ETag>{tag(body)}</ETag>"
-                f"<LastModified>{self.bucket.times.get(key, LONG_AGO)}</LastModified></Contents>"
-            )
-        shared = "".join(
-            f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>"
-            for folder in sorted(folders)
-        )
-        listing = f"<ListBucketResult><IsTruncated>false</IsTruncated>{''.join(found)}{shared}</ListBucketResult>"
-        self.answer(200, listing.encode())
-
-
-@contextmanager
-def running(bucket):
-    handler = type("Bound", (Handler,), {"bucket": bucket})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    bucket.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield bucket
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ here that `refreeze.ingest` does not decide for Python users too.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import sys
@@ -35,7 +34,9 @@ from refreeze.cli.console import (
     Version,
     count,
     fail,
+    print_json,
     run_job,
+    say,
     show_warnings,
     store_options,
 )
@@ -228,7 +229,7 @@ def ingest(
             )
         show_warnings(report.warnings, quiet=quiet)
         if as_json:
-            print(json.dumps(report.to_dict()))
+            print_json(report.to_dict())
         elif isinstance(report, Plan):
             cli_read.print_plan(report)
         else:
@@ -326,11 +327,11 @@ def _print_report(
     from refreeze.cli.snippet import opening_lines
 
     if not report.run_id:
-        print(f"Nothing new: the target stays as it is, in snapshot {report.snapshot_id}.")
+        say(f"Nothing new: the target stays as it is, in snapshot {report.snapshot_id}.")
         return
     named = ", ".join(report.sources)
     if not report.published:
-        print(
+        say(
             f"Staged {named} for {report.target}, branch {report.branch}: "
             f"{count(report.references_written, 'reference')}, "
             f"{count(report.commits, 'commit')}, {report.elapsed_s:.1f} s. "
@@ -339,19 +340,19 @@ def _print_report(
         )
         return
     if report.already_published:
-        print(f"Nothing to do: the target has it all, in snapshot {report.snapshot_id}.")
+        say(f"Nothing to do: the target has it all, in snapshot {report.snapshot_id}.")
     else:
-        print(
+        say(
             f"{_DONE[report.mode]} {named} {_WHERE[report.mode]} {report.target}, branch {report.branch}: "
             f"{count(len(report.arrays), 'array')}, "
             f"{count(report.references_written, 'reference')} "
             f"({report.bytes_referenced:,} bytes stay where they are), "
             f"{count(report.commits, 'commit')}, {report.elapsed_s:.1f} s."
         )
-        print(f"Snapshot {report.snapshot_id}.")
+        say(f"Snapshot {report.snapshot_id}.")
         _print_changes(report)
-    print("\nOpen it:\n")
-    print(
+    say("\nOpen it:\n")
+    say(
         opening_lines(
             report,
             target_group=target_group,
@@ -374,12 +375,12 @@ _WHERE = {"create": "into", "append": "to", "overwrite": "into", "update": "with
 def _print_changes(report: IngestReport) -> None:
     """Say what has become of what stood there, and how to go back."""
     if report.mode == "update":
-        print(
+        say(
             f"{count(report.added, 'reference')} added, {report.changed:,} changed, "
             f"{report.removed:,} removed."
         )
     if report.mode == "overwrite" and report.previous_snapshot_id:
-        print(
+        say(
             f"What stood there before is in snapshot {report.previous_snapshot_id}; to go back, "
             f"with repo as below: repo.reset_branch({report.branch!r}, "
             f"{report.previous_snapshot_id!r})"

@@ -9,7 +9,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -18,6 +18,7 @@ import typer
 
 from refreeze import __version__
 from refreeze.exceptions import RefreezeError
+from refreeze.shown import ShownFormatter, one_line, redacted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,9 @@ __all__ = [
     "Version",
     "count",
     "fail",
+    "print_json",
     "run_job",
+    "say",
     "show_warnings",
     "store_options",
 ]
@@ -130,9 +133,9 @@ def run_job(
     after_interruption: Callable[[], str] = lambda: "run the same command again",
 ) -> None:
     """Run a job; whatever it raises becomes a message and an exit code."""
-    logging.basicConfig(
-        level=level.value.upper(), stream=sys.stderr, format="%(levelname)s %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ShownFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=level.value.upper(), handlers=[handler])
     logging.captureWarnings(capture=True)
     try:
         with _sigterm_raises():
@@ -154,7 +157,7 @@ def run_job(
         raise Ended(USAGE) from None
     except Exception as error:
         logging.getLogger("refreeze").debug("internal error", exc_info=True)
-        message = f"internal error: {type(error).__name__}: {error}"
+        message = f"internal error: {type(error).__name__}: {one_line(error)}"
         hint = "run again with --log-level debug and report what it shows"
         fail("InternalError", message, hint, as_json=as_json)
         raise Ended(FAILED) from None
@@ -174,11 +177,23 @@ def _sigterm_raises() -> Iterator[None]:
 
 def fail(kind: str, message: str, hint: str | None, *, as_json: bool) -> None:
     """Say what is wrong: lines on stderr, and with ``--json`` a document on stdout."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    message = shown(message)
+    hint = None if hint is None else shown(hint)
+    print(f"error: {message}", file=sys.stderr)
     if hint:
-        print(f"hint: {' '.join(hint.split())}", file=sys.stderr)
+        print(f"hint: {hint}", file=sys.stderr)
     if as_json:
-        print(json.dumps({"error": {"type": kind, "message": message, "hint": hint}}))
+        print_json({"error": {"type": kind, "message": message, "hint": hint}})
+
+
+def print_json(document: Mapping[str, object]) -> None:
+    """Print the one document that ``--json`` promises, without secrets."""
+    print(json.dumps(redacted(document)))
+
+
+def say(text: str, *, end: str = "\n") -> None:
+    """Print a result, which may be of several lines, without secrets."""
+    print(redacted(text), end=end)
 
 
 def store_options(pairs: list[str] | None, option: str) -> dict[str, str]:
@@ -197,7 +212,7 @@ def show_warnings(warnings: Iterable[str], *, quiet: bool) -> None:
     """Print warnings to standard error."""
     if not quiet:
         for warning in warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            print(f"warning: {shown(warning)}", file=sys.stderr)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from itertools import chain
@@ -26,7 +25,9 @@ from refreeze.cli.console import (
     Terminated,
     Version,
     count,
+    print_json,
     run_job,
+    say,
     show_warnings,
     store_options,
 )
@@ -36,6 +37,7 @@ from refreeze.planning.options import (
     DEFAULT_MEMORY,
     byte_count,
 )
+from refreeze.shown import shown
 
 if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream
@@ -107,7 +109,7 @@ def plan(
         )
         show_warnings(planned.warnings, quiet=quiet)
         if as_json:
-            print(json.dumps(planned.to_dict()))
+            print_json(planned.to_dict())
         else:
             print_plan(planned)
 
@@ -128,7 +130,7 @@ def print_plan(planned: Plan) -> None:
         table.add_column(name, justify="right")
     for array in planned.arrays:
         table.add_row(
-            array.path,
+            shown(array.path),
             " x ".join(f"{extent:,}" for extent in array.grid_shape) or "scalar",
             array.key_encoding,
             array.strategy,
@@ -139,7 +141,7 @@ def print_plan(planned: Plan) -> None:
     # A pipe has no width: nothing is cut there.
     Console(soft_wrap=True, width=None if sys.stdout.isatty() else 1_000).print(table)
     totals = planned.totals
-    print(
+    say(
         f"\n{_ASSUMPTIONS[planned.estimate].format(count(totals.chunks_in_region, 'chunk'))} "
         f"{count(totals.list_requests, 'LIST request')} (${totals.list_cost_usd:.4f}), "
         f"{count(totals.commits, 'commit')}, {count(totals.manifests, 'manifest')} "
@@ -296,12 +298,14 @@ def _report(
             "stats": stats.to_dict(),
             "warnings": warnings,
         }
-        print(json.dumps(document))
+        print_json(document)
         return
     shape = " x ".join(f"{extent:,}" for extent in grid) or "scalar"
-    print(f"{url}: {count(stats.chunks, 'chunk')} of a grid of {shape}, {summary.bytes:,} bytes")
+    say(
+        f"{shown(url)}: {count(stats.chunks, 'chunk')} of a grid of {shape}, {summary.bytes:,} bytes"
+    )
     if stats.chunks:
-        print(f"Sizes from {summary.smallest:,} to {summary.largest:,} bytes.")
-    print(f"{count(stats.list_requests, 'request')}, {count(stats.keys_listed, 'key')}.")
+        say(f"Sizes from {summary.smallest:,} to {summary.largest:,} bytes.")
+    say(f"{count(stats.list_requests, 'request')}, {count(stats.keys_listed, 'key')}.")
     if output is not None:
-        print(f"Written to {output}.")
+        say(f"Written to {output}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -16,7 +15,9 @@ from refreeze.cli.console import (
     UnsafeTarget,
     Version,
     count,
+    print_json,
     run_job,
+    say,
     store_options,
 )
 
@@ -42,17 +43,17 @@ def status(
 
         report = read(target, target_options=options)
         if as_json:
-            print(json.dumps(report.to_dict()))
+            print_json(report.to_dict())
             return
         if not report.runs:
-            print(f"No ingests in {target}.")
+            say(f"No ingests in {target}.")
         for run in report.runs:
             batches = f"{run.batches_done:,}/{count(run.batches_total, 'batch', 'batches')}"
             locked = ", at work" if run.locked else ""
             # Without a plan nobody knows how many batches there were, or which branch was meant.
             lost = run.state == "unfinished" and not run.batches_total
             done = "plan expired, begins anew" if lost else f"{batches}  branch {run.branch}"
-            print(
+            say(
                 f"{run.run_id}  {run.state}{locked}  {done}  {run.last_commit_at[:19]}  {run.source}"
             )
 
@@ -89,10 +90,10 @@ def publish(
             target_options=options,
         )
         if as_json:
-            print(json.dumps(report.to_dict()))
+            print_json(report.to_dict())
             return
         moved = ", on the tip that it has now" if report.rebased else ""
-        print(f"Published {report.run_id} on branch {report.branch}{moved}.")
-        print(f"Snapshot {report.snapshot_id}.")
+        say(f"Published {report.run_id} on branch {report.branch}{moved}.")
+        say(f"Snapshot {report.snapshot_id}.")
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)

@@ -120,6 +120,8 @@ def read_stores(given: Sequence[Any], options: Options | None, selection: Select
         Store(index, source, interruptible(read_metadata, source, selection))
         for index, source in enumerate(sources)
     ]
+    for store in stores:
+        store.metadata.warnings.extend(store.source.notes)
     found = [spec.path.lstrip("/") for store in stores for spec in store.metadata.arrays]
     reasons = [store.metadata.nothing for store in stores]
     if not found and reasons[0] is not None:

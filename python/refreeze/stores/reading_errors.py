@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from refreeze.exceptions import AccessError, ListingError, RefreezeError
+from refreeze.shown import cleaned, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,21 +21,23 @@ def store_errors(source: Source, key: str = "") -> Iterator[None]:
     """Turn what the store raises into errors that say what to change, and name the key."""
     import obstore.exceptions
 
-    shown = f"{source.url.rstrip('/')}/{key}" if key else source.url
+    place = f"{source.url.rstrip('/')}/{key}" if key else source.url
     try:
         yield
     except RefreezeError:
         raise
     except (OSError, obstore.exceptions.BaseError) as error:
-        if _refused(error):
+        refused, said = _refused(error), one_line(error)
+        cleaned(error)
+        if refused:
             raise AccessError(
-                f"cannot read {shown}: {one_line(error)}",
+                f"cannot read {place}: {said}",
                 "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set --source-option "
                 "access_key_id=… and secret_access_key=… (skip_signature=true for public data); "
                 "on local disk, the permissions of the folder",
             ) from error
         raise ListingError(
-            f"cannot read {shown}: {one_line(error)}",
+            f"cannot read {place}: {said}",
             "check the URL, the endpoint and the network",
         ) from error
 
@@ -48,13 +50,3 @@ def _refused(error: Exception) -> bool:
         return True
     refusals = ("status code: 401", "status code: 403", "Permission denied (os error 13)")
     return isinstance(error, GenericError) and any(text in str(error) for text in refusals)
-
-
-def one_line(error: Exception) -> str:
-    """Return the first paragraph of a message; obstore's go on with a dump of its structures."""
-    text = str(error).strip().partition("\n\n")[0]
-    if (document := re.search(r"<\?xml|<Error", text)) is not None:
-        # Of an S3 error document, the code and the message; AWS repeats whole requests in others.
-        said = re.findall(r"<(?:Code|Message)>([^<]*)<", text)
-        text = text[: document.start()] + ": ".join(said)
-    return " ".join(text.split()).rstrip(".") or type(error).__name__

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from refreeze.stores.resolve import Source, resolve_source
+from refreeze.stores.resolve import Source, resolve_source, without_credentials
 
 __all__ = ["Located", "resolve_url"]
 
@@ -57,6 +57,8 @@ def resolve_url(url: Any, registry: Any) -> Located:
         raise ValueError("a URL's query or fragment (? or #) cannot be part of a store's path")
     uri = uri.rstrip("/") if not uri.endswith("://") else uri
     source = resolve_source((registry, uri))
+    # References are made of it, and everybody may read those.
+    uri = without_credentials(uri)
     if _is_encoded(source):
         # Local paths come as URLs, which write a space as %20; files are called otherwise.
         uri = unquote(uri)

@@ -7,6 +7,7 @@ options mean the same to both.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from refreeze.exceptions import AccessError, RefreezeError, SourceNotFoundError, TargetError
+from refreeze.shown import cleaned, one_line, remember
+from refreeze.stores.s3_settings import s3_settings
 
 if TYPE_CHECKING:
     import icechunk
@@ -28,37 +31,19 @@ __all__ = [
     "resolve_target",
     "shown_url",
     "store_source",
+    "without_credentials",
 ]
 
 Options = Mapping[str, Any]
 
 _LATER_SCHEMES = {"gs", "gcs", "az", "azure", "abfs", "abfss", "adl", "http", "https"}
 
-_CLIENT_SETTINGS = {
-    "allow_http",
-    "allow_invalid_certificates",
-    "connect_timeout",
-    "default_content_type",
-    "http1_only",
-    "http2_keep_alive_interval",
-    "http2_keep_alive_timeout",
-    "http2_keep_alive_while_idle",
-    "http2_max_frame_size",
-    "http2_only",
-    "pool_idle_timeout",
-    "pool_max_idle_per_host",
-    "proxy_ca_certificate",
-    "proxy_excludes",
-    "proxy_url",
-    "randomize_addresses",
-    "read_timeout",
-    "timeout",
-    "user_agent",
-}
-"""Settings of the HTTP client, which are the same for every kind of store."""
-
-
-_ENDPOINT_VARIABLES = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+_SIGNATURES = re.compile(
+    r"(?i)(?:^|[&;])(?:x-amz-(?:signature|security-token|credential)"
+    r"|x-goog-(?:signature|credential)|sig|signature|token|access_token|awsaccesskeyid"
+    r"|googleaccessid)=([^&;]*)"
+)
+"""Parameters that make a URL a signed one."""
 
 
 class NotInThisVersionError(NotImplementedError):
@@ -74,6 +59,8 @@ class Source:
     store: Any = field(repr=False)
     path: str
     """Key prefix in the store, without slashes at its ends."""
+    notes: tuple[str, ...] = ()
+    """What readers of references have to know of the store's settings, for warnings."""
 
     @property
     def name(self) -> str:
@@ -101,6 +88,8 @@ class S3Target:
     url: str
     store: Any = field(repr=False)
     path: str
+    notes: tuple[str, ...] = ()
+    """What readers of the repository have to know of the store's settings, for warnings."""
     kind: str = "s3"
 
 
@@ -143,6 +132,7 @@ def resolve_source(source: Any, options: Options | None = None) -> Source:
         if hasattr(first, "resolve"):
             url = os.fspath(second)
             url = url if "://" in url else Path(url).absolute().as_uri()
+            shown_url(url)  # what is secret in it is known from here on
             store, path = first.resolve(url)
             return _checked(Source(shown_url(url), store, str(path).strip("/")))
         return store_source(first, os.fspath(second))
@@ -161,12 +151,13 @@ def _source_from_url(url: str, options: Options | None) -> Source:
     scheme, rest = _split(url)
     if scheme == "s3":
         bucket, path = _bucket_and_path(url, rest)
-        return Source(f"s3://{bucket}/{path}", _s3_store(bucket, options, "source"), path)
+        store, notes = _s3_store(bucket, options, "source")
+        return Source(f"s3://{bucket}/{path}", store, path, notes)
     from obstore.store import LocalStore
 
     if options:
-        raise ValueError(f"source options are for object stores; {url} is a local path")
-    root = Path(_local_path(url, rest, scheme)).absolute()
+        raise ValueError(f"source options are for object stores; {shown_url(url)} is a local path")
+    root = Path(_local_path(url, scheme)).absolute()
     if not root.exists():
         raise SourceNotFoundError(f"there is nothing at {root}", "check the path")
     return _checked(Source(str(root), LocalStore(root) if root.is_dir() else None, ""), root)
@@ -203,11 +194,13 @@ def resolve_target(target: Any, options: Options | None = None) -> Any:
         scheme, rest = _split(url)
         if scheme == "s3":
             bucket, path = _bucket_and_path(url, rest)
-            store = _s3_store(bucket, options, "target")
-            return S3Target(f"s3://{bucket}/{path}", store, path)
+            store, notes = _s3_store(bucket, options, "target")
+            return S3Target(f"s3://{bucket}/{path}", store, path, notes)
         if options:
-            raise ValueError(f"target options are for object stores; {url} is a local path")
-        folder = Path(_local_path(url, rest, scheme)).absolute()
+            raise ValueError(
+                f"target options are for object stores; {shown_url(url)} is a local path"
+            )
+        folder = Path(_local_path(url, scheme)).absolute()
         if folder.is_file():
             raise TargetError(f"{folder} is a file", "use a folder as the target")
         return LocalTarget(str(folder))
@@ -265,10 +258,11 @@ def _icechunk_target(target: icechunk.Storage | icechunk.Repository) -> Any:
 
 def _icechunk_error(url: str, error: Exception) -> RefreezeError:
     """Sort an error of the icechunk package, whose causes are in its text alone."""
-    # What follows the empty line is a trace of icechunk's own functions.
-    text = " ".join(str(error).strip().partition("\n\n")[0].split())
+    whole = str(error)
+    text = one_line(error)
+    cleaned(error)
     refusals = ("PermissionDenied", "Unauthenticated", "403", "401", "lacked the necessary privil")
-    if any(refusal in str(error) for refusal in refusals):
+    if any(refusal in whole for refusal in refusals):
         return AccessError(
             f"cannot open the target {url}: {text}", "check the credentials of the icechunk.Storage"
         )
@@ -293,19 +287,22 @@ def _split(url: str) -> tuple[str, str]:
     return scheme, rest
 
 
-def _local_path(url: str, rest: str, scheme: str) -> str:
+def _local_path(url: str, scheme: str) -> str:
     if not url:
         raise ValueError("an empty path")
     if scheme != "file":
         return os.path.expanduser(url)  # noqa: PTH111 a Path would normalise `//`
     parts = urlsplit(url)
     if parts.netloc not in {"", "localhost"}:
-        raise ValueError(f"file://{rest}: a file URL needs three slashes (file:///path)")
+        raise ValueError(
+            f"{shown_url(url)}: a file URL needs three slashes and no host (file:///path)"
+        )
     return unquote(parts.path)
 
 
 def _bucket_and_path(url: str, rest: str) -> tuple[str, str]:
     bucket, _, path = rest.partition("/")
+    shown_url(url)  # what is secret in it is known from here on
     if "@" in bucket:
         raise ValueError(
             "credentials do not belong into a URL; use AWS_ACCESS_KEY_ID and "
@@ -313,61 +310,31 @@ def _bucket_and_path(url: str, rest: str) -> tuple[str, str]:
         )
     if not bucket:
         raise ValueError(f"{url} names no bucket")
+    if _SIGNATURES.search(path.partition("?")[2]):
+        raise ValueError(
+            f"{shown_url(url)}: a signed URL is good for one object; give the store's URL, and "
+            "credentials as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     return bucket, path.strip("/")
 
 
-def _s3_store(bucket: str, options: Options | None, side: str) -> Any:
+def _s3_store(bucket: str, options: Options | None, side: str) -> tuple[Any, tuple[str, ...]]:
+    """Return the store of a bucket, and what readers have to know of its settings."""
     from obstore.exceptions import BaseError
     from obstore.store import S3Store
 
-    config: dict[str, str] = {}
-    client: dict[str, str] = {}
-    for key, value in (options or {}).items():
-        name = key.lower()
-        # object_store takes both kinds in one; an obstore store that did could not tell of itself.
-        if name.removeprefix("aws_") in _CLIENT_SETTINGS:
-            client[name.removeprefix("aws_")] = _text(value)
-        else:
-            config[name] = _text(value)
-    if client and "AWS_ALLOW_HTTP" in os.environ:
-        # obstore lets client settings replace those of the environment, all of them.
-        client.setdefault("allow_http", os.environ["AWS_ALLOW_HTTP"])
-    _check_endpoints(config, side)
+    settings = s3_settings(bucket, options, side)
+    client: Any = settings.client or None
     try:
-        return S3Store(bucket, config=config, client_options=client or None)  # type: ignore[arg-type]  # names are checked there
+        return S3Store(bucket, config=settings.config, client_options=client), settings.notes  # type: ignore[arg-type]  # names are checked
     except (BaseError, ValueError) as error:
-        # obstore appends its own structures after an empty line; they repeat the settings.
-        message = str(error).partition("\n\n")[0]
+        message = one_line(error)
         if "onfig" in message and "key" in message.lower():
             raise ValueError(f"{side} option: {message}") from None
         raise AccessError(
             f"the S3 settings of the {side} do not make a client: {message}",
             f"check the AWS_* environment variables and --{side}-option",
         ) from None
-
-
-def _check_endpoints(config: Options, side: str) -> None:
-    """Refuse endpoints that are no URLs, or hold credentials, which object_store would repeat."""
-    settings = {key: str(value) for key, value in config.items() if "endpoint" in key}
-    settings |= {key: os.environ[key] for key in _ENDPOINT_VARIABLES if os.environ.get(key)}
-    for name, endpoint in settings.items():
-        where = name if name in _ENDPOINT_VARIABLES else f"{side} option {name}"
-        try:
-            parts = urlsplit(endpoint)
-            port = parts.port
-        except ValueError:
-            port = -1
-        if port == -1 or "://" not in endpoint:
-            raise ValueError(f"{where} is not a URL (https://host:port)")
-        if "@" in parts.netloc:
-            raise ValueError(
-                f"{where}: credentials do not belong into a URL; use the options access_key_id "
-                "and secret_access_key"
-            )
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _store_url(store: Any, path: str) -> str:
@@ -381,8 +348,26 @@ def _store_url(store: Any, path: str) -> str:
 
 
 def shown_url(url: str) -> str:
-    """Return a URL without user name and password."""
-    parts = urlsplit(url)
-    if "@" in parts.netloc:
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    return unquote(parts.path) if parts.scheme == "file" else url
+    """Return a URL as it may be shown: without user name, password and signature."""
+    stripped = without_credentials(url)
+    if urlsplit(stripped).scheme == "file":
+        return unquote(urlsplit(stripped).path)
+    return stripped
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL without user name, password and signature, which are not shown from now on."""
+    if "://" not in url:
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Brackets that hold no address. Whoever opens it says so.
+        return url
+    user, at, host = parts.netloc.rpartition("@")
+    signatures = _SIGNATURES.findall(parts.query)
+    if not at and not signatures:
+        return url
+    password = user.partition(":")[2]
+    remember([password, unquote(password), *signatures, *map(unquote, signatures)])
+    return parts._replace(netloc=host, query="" if signatures else parts.query).geturl()

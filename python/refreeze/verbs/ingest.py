@@ -254,6 +254,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     from refreeze import _refreeze
     from refreeze.planning.dispatch import checked_request, planned_for, read_stores, several
     from refreeze.runtime.memory import return_large_blocks
+    from refreeze.shown import shown
     from refreeze.stores.resolve import resolve_target
     from refreeze.verbs.nothing_new import report_of_nothing
 
@@ -345,7 +346,10 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
             progress=CommitLog(progress),
         )
     )
-    report["warnings"] = (*planned.warnings, *report["warnings"])
+    noted = getattr(location(), "notes", ())
+    report["warnings"] = tuple(
+        shown(warning) for warning in (*planned.warnings, *noted, *report["warnings"])
+    )
     report["arrays"] = tuple(_array_report(array) for array in report["arrays"])
     report["containers"] = tuple(report["containers"])
     return IngestReport(

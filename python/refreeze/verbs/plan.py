@@ -21,6 +21,7 @@ from refreeze.planning.options import (
     selected,
 )
 from refreeze.planning.options import refs_per_manifest as per_manifest_of
+from refreeze.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -189,7 +190,8 @@ def plan(
     is_remote = resolved.url.startswith("s3://")
     totals = summed(figures, estimated["commits"], in_flight, bound, is_remote=is_remote)
     how = "sampled" if any(estimate["sampled"] for estimate in estimates) else "dense"
-    return Plan(planned, how, totals, tuple(metadata.warnings))
+    noted = (*metadata.warnings, *resolved.notes)
+    return Plan(planned, how, totals, tuple(shown(warning) for warning in noted))
 
 
 def summed(

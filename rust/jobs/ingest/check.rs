@@ -14,9 +14,9 @@ use icechunk::format::{ByteRange, ChunkIndices, ManifestId, Path, SnapshotId};
 use icechunk::session::{Session, get_chunk};
 use tokio::sync::Semaphore;
 
-use super::JobArray;
 use super::tally::Tally;
 use super::worker::Work;
+use super::{JobArray, JobSource};
 use crate::error::{TargetContext as _, chain, target_error};
 use crate::format::node_path;
 use crate::format::session::authorised_session_at;
@@ -45,6 +45,7 @@ pub(super) async fn read_back(
         session: authorised_session_at(repository, snapshot, credentials),
         snapshot: repository.asset_manager().fetch_snapshot(snapshot).await.doing(reading)?,
         repository,
+        sources: work.sources,
         room: Semaphore::new(work.limits.references_read_at_once() as usize),
         references_at_once: work.limits.references_read_at_once(),
     };
@@ -63,6 +64,7 @@ pub(super) async fn read_back(
 /// Reads through Icechunk, a few manifests at a time.
 struct Reader<'a> {
     repository: &'a Repository,
+    sources: &'a [JobSource],
     session: Session,
     snapshot: Arc<Snapshot>,
     /// References in manifests that are in memory.
@@ -104,6 +106,20 @@ impl Reader<'_> {
         }
         drop(room);
         let reader = reader.map_err(|error| unreadable(chain(&error.kind)))?;
+        let piece = array.piece_at(&coords);
+        if let Some(JobSource { source, .. }) =
+            piece.and_then(|piece| self.sources.get(piece.source))
+        {
+            // Icechunk's client follows a server to other hosts, credentials and all.
+            let touched = source.touch(&array.source_key(&coords)).await;
+            match touched {
+                Ok(()) if !source.is_read_by_icechunk() && reader.is_some() => return Ok(()),
+                Err(error) if error.is_redirection() || !source.is_read_by_icechunk() => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
         match get_chunk(reader).await {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(unreadable("the reference is not there".to_owned())),

@@ -71,6 +71,7 @@ pub(crate) fn page_error(prefix: &str, error: &PageError) -> Error {
             .with_hint("the server asks for fewer requests: try again with a lower --concurrency"),
         PageErrorKind::Transient => Error::new(ErrorKind::Listing, text)
             .with_hint("check the endpoint and the network, then run the same command again"),
+        PageErrorKind::Redirected => Error::new(ErrorKind::Listing, text).of_redirection("source"),
         PageErrorKind::Unsupported | PageErrorKind::Fatal => Error::new(ErrorKind::Listing, text)
             .with_hint("this server does not list as S3 does: check the endpoint"),
     }

@@ -1,0 +1,195 @@
+//! Icechunk storage in a bucket, over a client that obeys every setting.
+//!
+//! Icechunk's own backend for S3 knows half a dozen of them and drops the rest: encryption,
+//! checksums, who pays, the style of addresses. This one is built from settings as
+//! `object_store` resolves them. Where they come from is not known here.
+//!
+//! Icechunk makes storage of a backend only by reading a serialised one. What is serialised is a
+//! number, under which this process finds the settings, once: no credential is ever written.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use icechunk::Storage;
+use icechunk::storage::{
+    ObjectStorage, ObjectStoreBackend, Role, Settings, StorageError, StorageErrorKind, StorageInfo,
+};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
+use object_store::{BackoffConfig, ObjectStore, RetryConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{chain, target_error};
+use crate::source::transport::Transport;
+use crate::{Error, ErrorKind, Result};
+
+/// How long a request may be repeated, as in Icechunk's own backend.
+const RETRY_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Makes storage of the settings of a bucket, all applied.
+///
+/// # Errors
+///
+/// [`ErrorKind::Access`] when they do not make a client.
+pub(super) fn storage(
+    builder: AmazonS3Builder,
+    transport: Transport,
+    prefix: &str,
+) -> Result<Arc<dyn Storage + Send + Sync>> {
+    let bucket = builder.get_config_value(&AmazonS3ConfigKey::Bucket).unwrap_or_default();
+    let builder =
+        builder.with_conditional_put(S3ConditionalPut::ETagMatch).with_http_connector(transport);
+    // What is wrong with the settings shows before Icechunk asks for a client.
+    builder.clone().build().map_err(|error| unusable(&chain(&error)))?;
+    let ticket =
+        Ticket { number: NEXT.fetch_add(1, Ordering::Relaxed), bucket, prefix: prefix.to_owned() };
+    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    waiting.insert(ticket.number, builder);
+    drop(waiting);
+    let mut backend =
+        serde_json::to_value(&ticket).map_err(|error| target_error("open the target", &error))?;
+    backend["object_store_provider_type"] = NAME.into();
+    let storage: ObjectStorage = serde_json::from_value(serde_json::json!({ "backend": backend }))
+        .map_err(|error| target_error("open the target", &error))?;
+    Ok(Arc::new(storage))
+}
+
+fn unusable(why: &str) -> Error {
+    Error::new(ErrorKind::Access, format!("cannot use the S3 settings: {why}"))
+        .with_hint("check the AWS_* environment variables and --target-option")
+}
+
+/// The name of this backend in Icechunk's registry; it is repeated below.
+const NAME: &str = "refreeze_s3";
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// Settings between the making of a ticket and its reading.
+static WAITING: LazyLock<Mutex<HashMap<u64, AmazonS3Builder>>> = LazyLock::new(Mutex::default);
+
+/// A backend as it is written: without settings.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Ticket {
+    number: u64,
+    bucket: String,
+    prefix: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(from = "Ticket")]
+struct Bucket {
+    #[serde(flatten)]
+    ticket: Ticket,
+    #[serde(skip)]
+    builder: Option<AmazonS3Builder>,
+}
+
+impl From<Ticket> for Bucket {
+    fn from(ticket: Ticket) -> Self {
+        let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+        Self { builder: waiting.remove(&ticket.number), ticket }
+    }
+}
+
+impl fmt::Debug for Bucket {
+    /// Without the builder, which knows credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.ticket, f)
+    }
+}
+
+impl fmt::Display for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refreeze(bucket={}, prefix={})", self.ticket.bucket, self.ticket.prefix)
+    }
+}
+
+#[typetag::serde(name = "refreeze_s3")]
+impl ObjectStoreBackend for Bucket {
+    fn mk_object_store(
+        &self,
+        settings: &Settings,
+        _role: Role,
+    ) -> std::result::Result<Arc<dyn ObjectStore>, StorageError> {
+        let Some(builder) = &self.builder else {
+            let why = "this storage was written by another process; name the target by its URL";
+            return Err(StorageError::capture(StorageErrorKind::ObjectStore(why.into())));
+        };
+        let retries = settings.retries();
+        let backoff = BackoffConfig {
+            init_backoff: Duration::from_millis(u64::from(retries.initial_backoff_ms())),
+            max_backoff: Duration::from_millis(u64::from(retries.max_backoff_ms())),
+            base: 2.0,
+        };
+        let retry = RetryConfig {
+            backoff,
+            max_retries: usize::from(retries.max_tries().get()).saturating_sub(1),
+            retry_timeout: RETRY_TIMEOUT,
+        };
+        let client = builder.clone().with_retry(retry).build();
+        let client = client.map_err(|error| {
+            StorageError::capture(StorageErrorKind::ObjectStore(Box::new(error)))
+        })?;
+        Ok(Arc::new(client))
+    }
+
+    fn prefix(&self) -> String {
+        self.ticket.prefix.clone()
+    }
+
+    fn ordered_offset_listing(&self) -> bool {
+        true
+    }
+
+    fn restricts_empty_prefix_creation(&self) -> bool {
+        true
+    }
+
+    fn storage_info(&self) -> StorageInfo {
+        let fields =
+            vec![("bucket", self.ticket.bucket.clone()), ("prefix", self.ticket.prefix.clone())];
+        StorageInfo { backend_type: "S3", fields }
+    }
+
+    fn default_settings(&self) -> Settings {
+        Settings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn builder() -> AmazonS3Builder {
+        AmazonS3Builder::new()
+            .with_bucket_name("bucket")
+            .with_access_key_id("id-that-is-secret")
+            .with_secret_access_key("key-that-is-secret")
+    }
+
+    #[tokio::test]
+    async fn neither_written_nor_shown_storage_holds_a_secret() {
+        let storage = storage(builder(), Transport::default(), "a/b").unwrap();
+        let written = serde_json::to_string(&storage).unwrap();
+        assert!(written.contains("refreeze_s3") && written.contains("a/b"), "{written}");
+        for text in [written.clone(), format!("{storage:?}"), storage.to_string()] {
+            assert!(!text.contains("secret"), "{text}");
+        }
+        // Read elsewhere it has no settings, which is said when it is used.
+        let read: Arc<dyn Storage + Send + Sync> = serde_json::from_str(&written).unwrap();
+        let settings = Settings::default();
+        let context = icechunk::storage::StorageContext::unattributed(&settings);
+        let failure = read.get_object_last_modified(&context, "repo").await.unwrap_err();
+        assert!(failure.to_string().contains("another process"), "{failure}");
+    }
+
+    #[test]
+    fn nothing_waits_for_a_backend_that_has_been_made() {
+        let _storage = storage(builder(), Transport::default(), "x").unwrap();
+        let number = NEXT.load(Ordering::Relaxed) - 1;
+        let waiting = WAITING.lock().unwrap();
+        assert!(!waiting.contains_key(&number));
+    }
+}
