@@ -14,7 +14,7 @@ PY := .venv/bin/python
 LOCKED := $(if $(CI),--locked)
 RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
 
-.PHONY: help demo test test-rust test-python check check-rust check-python fmt bench bench-full bench-profile bench-build docs build lock servers endpoint clean
+.PHONY: help demo test test-rust test-python test-exits check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-profile bench-build docs build lock servers endpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: .venv/.refreeze ## ingest a real data set into Icechunk and read it back (
 	@$(PY) -m refreeze demo $(if $(DIR),"$(DIR)")
 
 test: test-rust test-python ## run all tests, those against a real S3 server included
+
+test-exits: .venv/.refreeze servers ## run 500 commands that must end with their own exit code (not part of test)
+	REFREEZE_EXITS=500 $(PY) -m pytest tests/python/test_exits.py --timeout 3600 $(ARGS)
 
 test-rust: ## run the Rust tests and doc-tests
 	cargo test --workspace $(LOCKED)
@@ -45,6 +48,24 @@ check-python: .venv/.refreeze ## the Python half of check
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-cache
 	MYPYPATH=python $(PY) -m mypy.stubtest refreeze._refreeze --mypy-config-file pyproject.toml
+
+deny: ## licences, bans and sources of the Rust dependencies (ADVISORIES=1: known vulnerabilities too, over the network)
+	@PATH="$(CURDIR)/.tools/bin:$$PATH" cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --root .tools
+	PATH="$(CURDIR)/.tools/bin:$$PATH" cargo deny check bans licenses sources $(if $(ADVISORIES),advisories)
+
+coverage: .venv/.refreeze servers endpoint ## what the tests reach, in Rust and in Python: reports in target/coverage, no gate
+	@PATH="$(CURDIR)/.tools/bin:$$PATH" cargo llvm-cov --version >/dev/null 2>&1 || \
+	    { rustup component add llvm-tools && cargo install cargo-llvm-cov --locked --root .tools; }
+	PATH="$(CURDIR)/.tools/bin:$$PATH" cargo llvm-cov --workspace --html --output-dir target/coverage/rust $(LOCKED)
+	@$(MAKE) --no-print-directory coverage-python
+
+coverage-python: .venv/.refreeze servers endpoint ## the Python half of coverage, commands that tests start included
+	@mkdir -p target/coverage
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest $(ARGS)
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage html --quiet
+	$(PY) -m coverage report
 
 fmt: .venv/.tools ## format everything, apply the lints' safe repairs
 	cargo fmt --all

@@ -4,29 +4,30 @@
 repository whose chunks are virtual references to them. The command line does the same:
 ``refreeze ingest SOURCE TARGET``.
 
-Importing this package is quick: zarr, icechunk and everything else that takes time is imported
-when it is first needed.
+Importing this package is quick: even its own modules are imported when one of their names is first
+asked for.
 """
 
-from refreeze import exceptions
-
-# Not when first asked for: importing the submodule would then put the module in the function's
-# place.
-from refreeze._refreeze import ChunkStream, __version__
-from refreeze.verbs.ingest import ingest
-from refreeze.verbs.list_chunks import list_chunks
-from refreeze.verbs.plan import Plan, plan
-from refreeze.verbs.report import (
-    ArrayReport,
-    IngestReport,
-    ListStats,
-    PublishReport,
-    RunStatus,
-    StatusReport,
-)
-from refreeze.verbs.runs import publish, status
-from refreeze.virtualizarr.aligned_regions import regions
-from refreeze.virtualizarr.parser import ZarrParser
+# Not imported from typing, which takes longer than all else here: the command line must come to its
+# signal handlers (`refreeze.runtime.command`) before anything can be interrupted.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from refreeze import exceptions
+    from refreeze._refreeze import ChunkStream, __version__
+    from refreeze.verbs.ingest import ingest
+    from refreeze.verbs.list_chunks import list_chunks
+    from refreeze.verbs.plan import Plan, plan
+    from refreeze.verbs.report import (
+        ArrayReport,
+        IngestReport,
+        ListStats,
+        PublishReport,
+        RunStatus,
+        StatusReport,
+    )
+    from refreeze.verbs.runs import publish, status
+    from refreeze.virtualizarr.aligned_regions import regions
+    from refreeze.virtualizarr.parser import ZarrParser
 
 __all__ = [
     "ArrayReport",
@@ -47,6 +48,40 @@ __all__ = [
     "regions",
     "status",
 ]
+
+_PLACES = {
+    "ArrayReport": "refreeze.verbs.report",
+    "ChunkStream": "refreeze._refreeze",
+    "IngestReport": "refreeze.verbs.report",
+    "ListStats": "refreeze.verbs.report",
+    "Plan": "refreeze.verbs.plan",
+    "PublishReport": "refreeze.verbs.report",
+    "RunStatus": "refreeze.verbs.report",
+    "StatusReport": "refreeze.verbs.report",
+    "ZarrParser": "refreeze.virtualizarr.parser",
+    "__version__": "refreeze._refreeze",
+    "ingest": "refreeze.verbs.ingest",
+    "list_chunks": "refreeze.verbs.list_chunks",
+    "plan": "refreeze.verbs.plan",
+    "publish": "refreeze.verbs.runs",
+    "regions": "refreeze.virtualizarr.aligned_regions",
+    "status": "refreeze.verbs.runs",
+}
+"""The module of each public name. A test holds it to `__all__` and to what type checkers see."""
+
+
+if not TYPE_CHECKING:  # for a type checker it would make every name a name of the package
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name == "exceptions":
+            return import_module("refreeze.exceptions")
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(_PLACES[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, final
 
-from refreeze.metadata.selection import ArraySpec, GroupSpec
+from refreeze.metadata.specs import ArraySpec, GroupSpec
 from refreeze.planning.options import IngestOptions
 from refreeze.stores.resolve import LocalTarget, RepositoryTarget, S3Target
 from refreeze.verbs.report import ListStats
@@ -24,7 +24,9 @@ __all__ = [
     "region_box",
     "remember_secrets",
     "shown_text",
+    "shut_down",
     "status",
+    "stop_calls",
     "target_chunks",
     "target_nodes",
 ]
@@ -157,6 +159,12 @@ def publish(
     unsafe_target: bool,
 ) -> str:
     """Publish a staged ingest; see `refreeze.publish`. Returns the report as JSON."""
+
+def stop_calls() -> None:
+    """Make every call, now and later, raise `KeyboardInterrupt` soon: the process is about to end."""
+
+def shut_down() -> None:
+    """End the threads of the runtime, which may call Python; the interpreter calls this at exit."""
 
 def shown_text(text: str) -> str:
     """Return a text as a message shows it: one line, without secrets, of a length to be read."""

@@ -16,6 +16,8 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _refreeze {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::contents::{differences, origins, target_chunks, target_nodes};
     #[pymodule_export]
@@ -25,9 +27,19 @@ mod _refreeze {
     #[pymodule_export]
     use super::region::region_box;
     #[pymodule_export]
+    use super::runtime::{shut_down, stop_calls};
+    #[pymodule_export]
     use super::shown::{error_line, redact, remember_secrets, shown_text};
     #[pymodule_export]
     use super::stores::{OpenedSource, open_source};
+
+    /// The runtime's threads end while they can still call Python.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let shut_down = module.getattr("shut_down")?;
+        module.py().import("atexit")?.call_method1("register", (shut_down,))?;
+        Ok(())
+    }
 
     /// Version of the compiled crate.
     #[pymodule_export]

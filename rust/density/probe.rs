@@ -13,8 +13,9 @@ use crate::grid::chunk_box::ChunkBox;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::limit::ConcurrencyLimit;
 use crate::list::paging::ScanOptions;
-use crate::list::{PAGE_SIZE, in_memory, ranked_region};
+use crate::list::{Lister, in_memory, ranked_region};
 use crate::source::Source;
+use crate::source::page::StartAfter;
 use crate::zarr::metadata::ArrayNode;
 
 /// Requests for one array when nothing else is asked for.
@@ -41,17 +42,21 @@ pub async fn probe(
     if array.layout.ndim() == 0 {
         return Ok(Density { chunks_expected: 1, exact: true, list_requests: 0 });
     }
-    match source {
-        Source::S3(source) => {
+    match Lister::of(source) {
+        Lister::Pages(source) if source.capabilities().start_after == StartAfter::None => {
+            // A few pages of a listing in no order say nothing of the rest.
+            Ok(Density { chunks_expected: region.chunks(), exact: false, list_requests: 0 })
+        }
+        Lister::Pages(source) => {
             let (order, ranks) = ranked_region(array, region)?;
             let keys = ArrayKeys::new(&source.key(&array.source_path), order);
-            let (page_size, retry) = (PAGE_SIZE, source.list_retries());
+            let (page_size, retry) = (source.capabilities().page_size, source.retries());
             let options = ScanOptions { page_size, retry, limit, ordered: false };
-            sample(Arc::new(source.clone()), keys, ranks, requests, options).await
+            sample(source, keys, ranks, requests, options).await
         }
-        Source::Local(source) => folders::sample(source, array, region, requests).await,
-        Source::Memory(source) => {
-            let chunks_expected = in_memory::chunks(source, array, region);
+        Lister::Walk(source) => folders::sample(&source, array, region, requests).await,
+        Lister::Given(source) => {
+            let chunks_expected = in_memory::chunks(&source, array, region);
             Ok(Density { chunks_expected, exact: true, list_requests: 0 })
         }
     }

@@ -41,9 +41,11 @@ pub async fn sample(
     options: ScanOptions,
 ) -> Result<Density> {
     let stats = Arc::new(Mutex::new(ListStats::default()));
+    let capabilities = source.capabilities();
     let fetcher = Fetcher { source, limit: options.limit, retry: options.retry, stats };
     let page_size = options.page_size.max(1);
-    let context = Context { keys, region: Arc::new(region), page_size, ordered: false };
+    let context =
+        Context { capabilities, keys, region: Arc::new(region), page_size, ordered: false };
     let sampler = Sampler { context, fetcher };
     let outcome = sampler.run(requests).await;
     let list_requests = sampler.fetcher.stats().list_requests;

@@ -15,7 +15,7 @@ use crate::density::Density;
 use crate::grid::chunk_box::ChunkBox;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::pages::summary;
-use crate::list::{PAGE_SIZE, ranked_region};
+use crate::list::{Lister, PAGE_SIZE, ranked_region};
 use crate::source::Source;
 use crate::zarr::key::{ChunkKeyForm, ChunkKeySeparator};
 use crate::zarr::metadata::ArrayNode;
@@ -28,6 +28,8 @@ pub enum Strategy {
     Head,
     /// Independent pages, each starting after a computed key; sparse parts are scanned in segments.
     RankedPages,
+    /// Chains of continuation tokens: the service does not list from a given key on.
+    TokenPages,
     /// The folders of the region are read.
     FolderWalk,
     /// Another library has listed the store.
@@ -75,15 +77,20 @@ pub fn estimate(
     let layout = &array.layout;
     let (order, ranks) = ranked_region(array, region)?;
     let keys = ArrayKeys::new(&array.source_path, order);
-    let pages = summary(&keys, &ranks, PAGE_SIZE);
+    let lister = Lister::of(source);
+    let pages = summary(&keys, &ranks, lister.page_size().unwrap_or(PAGE_SIZE));
     let possible = region.chunks();
     let expected = density.map_or(possible, |density| density.chunks_expected.min(possible));
-    let (strategy, list_requests) = match source {
+    let (strategy, list_requests) = match lister {
         _ if layout.ndim() == 0 => (Strategy::Head, 0),
         // Pages reach over what is missing: as many fewer as there are fewer chunks.
-        Source::S3(_) => (Strategy::RankedPages, share(pages.pages, expected, possible).max(1)),
-        Source::Local(_) => (Strategy::FolderWalk, folders(array, region, density)),
-        Source::Memory(_) => (Strategy::GivenList, 0),
+        Lister::Pages(_) => {
+            let by_rank = lister.is_ranked();
+            let strategy = if by_rank { Strategy::RankedPages } else { Strategy::TokenPages };
+            (strategy, share(pages.pages, expected, possible).max(1))
+        }
+        Lister::Walk(_) => (Strategy::FolderWalk, folders(array, region, density)),
+        Lister::Given(_) => (Strategy::GivenList, 0),
     };
     let manifests: u64 = split
         .iter()

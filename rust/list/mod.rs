@@ -9,6 +9,7 @@ pub mod array_keys;
 pub mod by_token;
 pub(crate) mod in_memory;
 pub mod limit;
+mod lister;
 pub mod pages;
 pub(crate) mod paging;
 pub mod ranked;
@@ -27,6 +28,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 pub use crate::source::page::PAGE_SIZE;
 use array_keys::ArrayKeys;
 use limit::ConcurrencyLimit;
+pub use lister::Lister;
 pub use paging::{ScanOptions, ScanPage};
 use ranked::scan;
 pub use records::{ChunkColumns, chunk_schema};
@@ -38,7 +40,8 @@ use wanted::Wanted;
 use crate::grid::chunk_box::ChunkBox;
 use crate::key_order::rank::KeyOrder;
 use crate::key_order::runs::RankRegion;
-use crate::source::{S3Source, Source};
+use crate::source::Source;
+use crate::source::page::PageSource;
 use crate::zarr::metadata::ArrayNode;
 use crate::{Error, ErrorKind, Result};
 
@@ -99,16 +102,16 @@ pub fn list_chunks(
     let schema = Arc::clone(layout.schema());
     let wanted = Wanted { array: array.clone(), region, layout: Arc::new(layout) };
     let stats = SharedStats::default();
-    let batches = match source {
+    let batches = match Lister::of(source) {
         _ if array.layout.ndim() == 0 => scalar(source.clone(), wanted, Arc::clone(&stats)),
-        Source::S3(source) => {
-            ranked(source, &wanted, Arc::clone(&stats), options.limit, options.ordered)?
+        Lister::Pages(pages) => {
+            paged(pages, &wanted, Arc::clone(&stats), options.limit, options.ordered)?
         }
-        Source::Local(source) => {
+        Lister::Walk(source) => {
             let workers = if options.ordered { 1 } else { options.limit.most() };
-            walk::list(source, wanted, Arc::clone(&stats), workers, options.ordered)
+            walk::list(&source, wanted, Arc::clone(&stats), workers, options.ordered)
         }
-        Source::Memory(source) => in_memory::list(source, &wanted, &stats),
+        Lister::Given(source) => in_memory::list(&source, &wanted, &stats),
     };
     let batches = batches.try_filter(|batch| std::future::ready(batch.num_rows() > 0)).boxed();
     Ok(Listing { schema, batches, stats })
@@ -151,9 +154,9 @@ pub(crate) fn ranked_region(
     Ok((order, region))
 }
 
-/// The listing by ranks, for services that list in byte order and take start-after.
-fn ranked(
-    source: &S3Source,
+/// The listing page by page.
+fn paged(
+    source: Arc<dyn PageSource>,
     wanted: &Wanted,
     stats: SharedStats,
     limit: Arc<ConcurrencyLimit>,
@@ -161,9 +164,9 @@ fn ranked(
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let (order, region) = ranked_region(&wanted.array, &wanted.region)?;
     let keys = ArrayKeys::new(&source.key(&wanted.array.source_path), order);
-    let options =
-        ScanOptions { page_size: PAGE_SIZE, retry: source.list_retries(), limit, ordered };
-    let pages = scan(Arc::new(source.clone()), keys, region, options);
+    let page_size = source.capabilities().page_size;
+    let options = ScanOptions { page_size, retry: source.retries(), limit, ordered };
+    let pages = scan(source, keys, region, options);
     let records = Arc::clone(&wanted.layout);
     let current = pages.stats_handle();
     let last = pages.stats_handle();

@@ -136,17 +136,15 @@ mod tests {
     fn limits_follow_the_memory() {
         let of = |memory| PlanLimits::from(LimitOptions { memory, ..LimitOptions::default() });
         let (small, default, large) = (of(64 << 20), of(DEFAULT_MEMORY), of(4 << 30));
-        assert_eq!(
-            default.references_per_manifest,
-            DEFAULT_REFERENCES_PER_MANIFEST.min(default.references_per_manifest)
-        );
+        assert_eq!(default.references_per_manifest, DEFAULT_REFERENCES_PER_MANIFEST);
         assert!(small.references_per_commit < default.references_per_commit);
         assert!(default.references_per_commit < large.references_per_commit);
         assert_eq!(large.references_per_commit, MAX_REFERENCES_PER_COMMIT);
         assert_eq!(default.concurrency, 64);
         assert!(small.concurrency < 64);
-        // Nothing at all still works.
-        assert!(of(0).references_per_commit >= u64::from(LEAST_REFERENCES_PER_MANIFEST));
+        // Less than the least is taken as that.
+        assert_eq!(of(0), of(LEAST_MEMORY));
+        assert!(small.references_per_commit > of(0).references_per_commit);
     }
 
     #[test]

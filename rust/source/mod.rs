@@ -8,6 +8,7 @@ mod echo;
 mod local;
 mod memory;
 pub mod page;
+mod page_error;
 pub mod retry;
 mod s3;
 pub mod transport;

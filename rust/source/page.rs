@@ -8,6 +8,9 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+pub use super::page_error::{PageError, PageErrorKind};
+use super::retry::RetryPolicy;
+
 /// Keys of one page of S3 (`ListObjectsV2`, `MaxKeys`).
 pub const PAGE_SIZE: u32 = 1_000;
 
@@ -37,6 +40,9 @@ pub struct Page {
     pub next_token: Option<String>,
     /// The start-after of the request that this is the answer to, where the service repeats it.
     pub echo: Option<Vec<u8>>,
+    /// Whether the string to start after came first, as a key, where the service
+    /// [includes](StartAfter::Inclusive) it; the key is not among the entries.
+    pub found_start: Option<bool>,
 }
 
 impl Page {
@@ -71,6 +77,18 @@ impl Page {
         self.entries.iter().map(|entry| self.text(&entry.key))
     }
 
+    /// The same page without the key to start after, of a service that includes it.
+    #[must_use]
+    pub fn after(mut self, start: &str) -> Self {
+        let found = self.keys().next().is_some_and(|first| first == start.as_bytes());
+        // An empty page that has a successor says nothing yet.
+        self.found_start = if self.is_empty() && self.truncated { None } else { Some(found) };
+        if found {
+            self.entries.remove(0);
+        }
+        self
+    }
+
     /// How many keys come before the first that `holds` is false of; keys must be in order.
     pub fn partition_point(&self, holds: impl Fn(&[u8]) -> bool) -> usize {
         self.entries.partition_point(|entry| holds(self.text(&entry.key)))
@@ -96,7 +114,7 @@ impl Page {
             }
         }
         let page = builder.finish(self.truncated, self.next_token);
-        (Self { echo: self.echo, ..page }, self.buf)
+        (Self { echo: self.echo, found_start: self.found_start, ..page }, self.buf)
     }
 
     fn text(&self, range: &Range<u32>) -> &[u8] {
@@ -110,7 +128,8 @@ impl Page {
 pub struct PageRequest<'a> {
     /// Only keys that begin with this string, which need not end in `/`.
     pub prefix: &'a str,
-    /// Only keys greater than this string, which need not be a key. Exclusive.
+    /// Only keys greater than this string, which need not be a key; with a service that
+    /// [includes](StartAfter::Inclusive) it, the key itself too.
     pub start_after: Option<&'a str>,
     /// Continue where the page that gave this token ended; counts more than `start_after`.
     pub token: Option<&'a str>,
@@ -124,40 +143,47 @@ impl Default for PageRequest<'_> {
     }
 }
 
-/// What can be done about a [`PageError`].
+/// How a service lists from a given string on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum StartAfter {
+    /// Keys greater than the string: `ListObjectsV2` of S3, with `start-after`.
+    #[default]
+    Exclusive,
+    /// Keys that are not less than it: Azure's `startFrom`, `startOffset` of Google Cloud Storage.
+    Inclusive,
+    /// It does not: S3 Express, and whatever does not list in byte order.
+    None,
+}
+
+/// Which strings a service takes for the beginning of the keys that are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Prefixes {
+    /// Any.
+    #[default]
+    Any,
+    /// Only those that end in `/`: S3 Express.
+    Folders,
+}
+
+/// What a service's listings can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PageErrorKind {
-    /// The service asks for fewer requests (429, 503 `SlowDown`): later, and with less at a time.
-    Throttled,
-    /// Connection, timeout, another 5xx, an error in the middle of a body, a 200 whose body is an
-    /// error document or no listing: the same request again may succeed.
-    Transient,
-    /// The service knows no start-after: there may be another way to list.
-    Unsupported,
-    /// Credentials are missing or were refused.
-    AccessDenied,
-    /// There is no such bucket.
-    NotFound,
-    /// Anything else; asking again is of no use.
-    Fatal,
-    /// The server sends the request to another host, where credentials do not follow.
-    Redirected,
+pub struct PageCapabilities {
+    /// From where on it lists.
+    pub start_after: StartAfter,
+    /// Below what.
+    pub prefixes: Prefixes,
+    /// Keys that it gives at most in one page.
+    pub page_size: u32,
 }
 
-/// Why there is no page.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
-pub struct PageError {
-    /// What can be done about it.
-    pub kind: PageErrorKind,
-    /// What is wrong, without credentials and without a trailing period.
-    pub message: String,
-}
-
-impl PageError {
-    /// An error of `kind`.
-    pub fn new(kind: PageErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+impl Default for PageCapabilities {
+    /// Those of S3.
+    fn default() -> Self {
+        Self {
+            start_after: StartAfter::default(),
+            prefixes: Prefixes::default(),
+            page_size: PAGE_SIZE,
+        }
     }
 }
 
@@ -166,8 +192,23 @@ impl PageError {
 /// One call is one request; retrying is the caller's business. Dropping the future gives the
 /// request up.
 pub trait PageSource: Send + Sync {
-    /// Asks for one page.
+    /// Asks for one page. `start_after` means what the [capabilities](Self::capabilities) say.
     fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, PageError>>;
+
+    /// What its listings can do; those of S3 unless it says otherwise.
+    fn capabilities(&self) -> PageCapabilities {
+        PageCapabilities::default()
+    }
+
+    /// The whole key of something relative to the root of the source.
+    fn key(&self, relative: &str) -> String {
+        relative.to_owned()
+    }
+
+    /// How persistent its listings are.
+    fn retries(&self) -> RetryPolicy {
+        RetryPolicy::default()
+    }
 }
 
 /// Builds a page key by key, for sources that do not hold a response body to point into.
@@ -198,7 +239,13 @@ impl PageBuilder {
 
     /// The finished page.
     pub fn finish(self, truncated: bool, next_token: Option<String>) -> Page {
-        Page { buf: self.buf.into(), entries: self.entries, truncated, next_token, echo: None }
+        Page {
+            buf: self.buf.into(),
+            entries: self.entries,
+            truncated,
+            next_token,
+            ..Page::default()
+        }
     }
 }
 

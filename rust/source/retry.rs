@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::source::page::PageErrorKind;
+use super::page_error::PageErrorKind;
 
 /// How persistent a listing is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -201,11 +201,6 @@ impl S3Source {
         self
     }
 
-    /// How persistent listings are.
-    pub(crate) fn list_retries(&self) -> RetryPolicy {
-        self.retry.clone()
-    }
-
     pub(super) fn url_prefix(&self) -> String {
         let bucket = &self.settings.bucket;
         if self.prefix.is_empty() {
@@ -337,6 +332,14 @@ impl S3Source {
 }
 
 impl PageSource for S3Source {
+    fn key(&self, relative: &str) -> String {
+        Self::key(self, relative)
+    }
+
+    fn retries(&self) -> RetryPolicy {
+        self.retry.clone()
+    }
+
     fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, PageError>> {
         async move {
             let probe = Arc::new(Probe::default());

@@ -24,7 +24,7 @@ from refreeze.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from refreeze.metadata.selection import ArraySpec, Piece
+    from refreeze.metadata.specs import ArraySpec, Piece
     from refreeze.planning.options import IngestOptions
 
 
@@ -196,7 +196,7 @@ def listed(roots: list[Path], array: ArraySpec) -> Iterator[tuple[tuple[int, ...
 
 def whole(array: ArraySpec) -> Piece:
     """Return the piece that None stands for."""
-    from refreeze.metadata.selection import Piece
+    from refreeze.metadata.specs import Piece
 
     sizes = zip(array.shape, array.chunk_shape, strict=True)
     return Piece(

@@ -70,7 +70,7 @@ def assert_readable(target):
     [(signal.SIGINT, 130, "interrupted", False), (signal.SIGTERM, 143, "terminated", True)],
 )
 def test_signals(tmp_path, many_chunks, number, code, word, as_json):  # noqa: PLR0917 cases
-    """Within two seconds: the exit code, two lines, no traceback, main empty, the work kept."""
+    """Within two seconds: the exit code, one line, no traceback, main empty, the work kept."""
     target = tmp_path / "repo"
     process = start(many_chunks, target, *(["--json"] if as_json else []))
     wait_for_staging(process, target)
@@ -81,8 +81,7 @@ def test_signals(tmp_path, many_chunks, number, code, word, as_json):  # noqa: P
     assert process.returncode == code, err
     assert took < PROMPTLY, took
     assert err.splitlines() == [
-        f"error: {word}",
-        "hint: nothing was published; run the same command again to resume",
+        f"error: {word}: nothing was published; run the same command again to resume"
     ]
     assert ('"hint": "nothing was published' in out) == as_json
     (run,) = refreeze.status(target).runs

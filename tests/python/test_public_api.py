@@ -72,6 +72,18 @@ def source(tmp_path):
     return write_store(tmp_path / "air.zarr")
 
 
+def test_names_come_when_they_are_asked_for():
+    """The package imports none of its modules before; each public name has a place, and only those."""
+    code = "import sys, refreeze; print([m for m in sys.modules if m.startswith('refreeze.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert {*refreeze._PLACES, "exceptions"} == set(refreeze.__all__) == set(dir(refreeze))
+    for name in refreeze.__all__:
+        assert getattr(refreeze, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'ingestt'"):
+        _ = refreeze.ingestt
+
+
 def test_import_is_quick():
     """Importing takes nothing along that takes time; `ingest` does not need xarray at all."""
     code = """

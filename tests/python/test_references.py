@@ -316,11 +316,7 @@ def test_storage_and_repository_objects_as_targets(source, target):
 
 
 def test_nothing_to_reference(tmp_path, target):
-    """An empty group, and arrays without chunks, are ingested without a container."""
-    zarr.open_group(tmp_path / "empty.zarr", mode="w", attributes={"a": 1})
-    report = refreeze.ingest(tmp_path / "empty.zarr", target / "empty")
-    assert report.references_written == 0
-    assert open_result(report).group().attrs["a"] == 1
+    """Arrays without chunks are ingested without a container."""
     root = zarr.open_group(tmp_path / "absent.zarr", mode="w")
     root.create_array("absent", shape=(5,), chunks=(2,), dtype="f4", fill_value=3)
     result = ingest_and_compare(tmp_path / "absent.zarr", target / "absent")

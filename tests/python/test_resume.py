@@ -337,10 +337,12 @@ def test_a_repository_of_which_creation_was_killed(source, target, expected):
     assert local_contents(target) == expected
 
 
-def test_groups_alone_stay_one_run(tmp_path, target):
-    """Regression: a source without arrays that was staged began another run with every attempt."""
-    source = tmp_path / "groups.zarr"
-    zarr.open_group(source, mode="w", zarr_format=3).create_group("a/b", attributes={"by": "us"})
+def test_arrays_without_chunks_stay_one_run(tmp_path, target):
+    """Regression: a source without chunks that was staged began another run with every attempt."""
+    source = tmp_path / "absent.zarr"
+    inner = zarr.open_group(source, mode="w", zarr_format=3).create_group("a/b")
+    inner.attrs["by"] = "us"
+    inner.create_array("absent", shape=(4,), chunks=(2,), dtype="f4")
     first = refreeze.ingest(source, target, no_publish=True)
     again = refreeze.ingest(source, target, no_publish=True)
     assert (again.run_id, again.commits) == (first.run_id, 0)

@@ -214,7 +214,7 @@ def test_credentials_in_the_url_of_a_registry(bucket, local, tmp_path):
 
 def test_secrets_have_names():
     """Every setting of object_store whose name speaks of a secret is remembered as one."""
-    from refreeze.stores import s3_settings
+    from refreeze.stores.resolve import s3_settings
 
     named = {name for name in SETTINGS if any(part in name for part in ("secret", "_key", "token"))}
     no_values = {

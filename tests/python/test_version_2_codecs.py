@@ -184,3 +184,14 @@ def test_a_level_of_version_3_that_zarr_does_not_read(tmp_path):
     array_v3(source / "a", INTEGERS, (3, 2), codecs=codecs)
     with pytest.raises(UnsupportedArrayError, match=r"array a .*-1"):
         refreeze.ingest(source, tmp_path / "target")
+
+
+def test_many_dimensions_are_tried_with_few_numbers(tmp_path):
+    """A chunk of five along each of twelve dimensions has 244 million."""
+    source = group_v2(tmp_path / "source.zarr")
+    array_v2(source / "a", np.ones((1,) * 12, "<i4"), (1,) * 12)
+    document = json.loads((source / "a/.zarray").read_text())
+    document |= {"shape": [5] * 12, "chunks": [5] * 12, "filters": [{"id": "shuffle"}]}
+    (source / "a/.zarray").write_text(json.dumps(document))
+    (source / "a/.zattrs").write_text("{}")
+    assert refreeze.plan(source).arrays[0].chunk_shape == (5,) * 12

@@ -42,6 +42,7 @@ from refreeze.cli.console import (
 )
 from refreeze.cli.progress import ProgressDisplay
 from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
+from refreeze.runtime.command import begin_result
 
 if TYPE_CHECKING:
     from refreeze.verbs.report import IngestReport
@@ -227,6 +228,7 @@ def ingest(
                 target_options=target_options,
                 progress=display,
             )
+        begin_result()
         show_warnings(report.warnings, quiet=quiet)
         if as_json:
             print_json(report.to_dict())

@@ -9,6 +9,7 @@ import json
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
@@ -18,6 +19,7 @@ import typer
 
 from refreeze import __version__
 from refreeze.exceptions import RefreezeError
+from refreeze.runtime import command
 from refreeze.shown import ShownFormatter, one_line, redacted, shown
 
 if TYPE_CHECKING:
@@ -132,20 +134,20 @@ def run_job(
     as_json: bool,
     after_interruption: Callable[[], str] = lambda: "run the same command again",
 ) -> None:
-    """Run a job; whatever it raises becomes a message and an exit code."""
+    """Run a job; whatever it raises becomes a message and an exit code.
+
+    Before it prints its result it calls `refreeze.runtime.command.begin_result`.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(ShownFormatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=level.value.upper(), handlers=[handler])
     logging.captureWarnings(capture=True)
+    command.begin(after_interruption)
     try:
         with _sigterm_raises():
             job()
-    except KeyboardInterrupt:
-        fail("KeyboardInterrupt", "interrupted", after_interruption(), as_json=as_json)
-        raise Ended(INTERRUPTED) from None
-    except Terminated:
-        fail("Terminated", "terminated", after_interruption(), as_json=as_json)
-        raise Ended(TERMINATED) from None
+    except (KeyboardInterrupt, Terminated) as stop:
+        raise _stopped(stop, after_interruption, as_json=as_json) from None
     except RefreezeError as error:
         fail(type(error).__name__, error.message, error.hint, as_json=as_json)
         raise Ended(FAILED) from None
@@ -165,9 +167,14 @@ def run_job(
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
+    """Do so where the process is not the command's own: there `command.run` listens to signals."""
+
     def terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise Terminated
 
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     previous = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
@@ -175,15 +182,31 @@ def _sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
+def _stopped(stop: BaseException, hint: Callable[[], str], *, as_json: bool) -> Ended:
+    """Say in one line that a signal has ended the job, unless `command.run` says it."""
+    terminated = isinstance(stop, Terminated)
+    word = "terminated" if terminated else "interrupted"
+    if not command.stopping():
+        print(f"error: {word}: {hint()}", file=sys.stderr)
+        if as_json:
+            _print_error(type(stop).__name__, word, hint())
+    return Ended(TERMINATED if terminated else INTERRUPTED)
+
+
 def fail(kind: str, message: str, hint: str | None, *, as_json: bool) -> None:
     """Say what is wrong: lines on stderr, and with ``--json`` a document on stdout."""
+    command.begin_result()
     message = shown(message)
     hint = None if hint is None else shown(hint)
     print(f"error: {message}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
     if as_json:
-        print_json({"error": {"type": kind, "message": message, "hint": hint}})
+        _print_error(kind, message, hint)
+
+
+def _print_error(kind: str, message: str, hint: str | None) -> None:
+    print_json({"error": {"type": kind, "message": message, "hint": hint}})
 
 
 def print_json(document: Mapping[str, object]) -> None:

@@ -37,11 +37,12 @@ from refreeze.planning.options import (
     DEFAULT_MEMORY,
     byte_count,
 )
+from refreeze.runtime.command import begin_result
 from refreeze.shown import shown
 
 if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream
-    from refreeze.metadata.selection import ArraySpec
+    from refreeze.metadata.specs import ArraySpec
     from refreeze.verbs.plan import Plan
 
 __all__ = ["list_chunks", "plan", "print_plan"]
@@ -107,6 +108,7 @@ def plan(
             source_options=store_options(source_option, "--source-option"),
             target_options=store_options(target_option, "--target-option"),
         )
+        begin_result()
         show_warnings(planned.warnings, quiet=quiet)
         if as_json:
             print_json(planned.to_dict())
@@ -282,6 +284,7 @@ def _report(
             f"{count(stats.foreign_keys, 'key')} below the array are not chunks and were "
             f"ignored, for example {stats.foreign_example}"
         )
+    begin_result()
     show_warnings(warnings, quiet=quiet)
     grid = [-(-n // chunk) for n, chunk in zip(spec.shape, spec.chunk_shape, strict=True)]
     if as_json:

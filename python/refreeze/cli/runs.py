@@ -20,6 +20,7 @@ from refreeze.cli.console import (
     say,
     store_options,
 )
+from refreeze.runtime.command import begin_result
 
 __all__ = ["publish", "status"]
 
@@ -42,6 +43,7 @@ def status(
         from refreeze.verbs.runs import status as read
 
         report = read(target, target_options=options)
+        begin_result()
         if as_json:
             print_json(report.to_dict())
             return
@@ -89,6 +91,7 @@ def publish(
             unsafe_target=unsafe_target,
             target_options=options,
         )
+        begin_result()
         if as_json:
             print_json(report.to_dict())
             return

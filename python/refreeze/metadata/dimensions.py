@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     import zarr
 
-    from refreeze.metadata.selection import ArraySpec, GroupSpec, SourceMetadata
+    from refreeze.metadata.selection import SourceMetadata
+    from refreeze.metadata.specs import ArraySpec, GroupSpec
 
 __all__ = [
     "GriddedArray",

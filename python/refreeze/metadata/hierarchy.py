@@ -33,6 +33,8 @@ class GroupNode:
     """A group."""
 
     attributes: Mapping[str, Any]
+    consolidated: Any = field(default=None, repr=False)
+    """What its version 3 document says of the nodes below it; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class UnreadableNode:
     """A group or an array, one cannot say which: its document is damaged."""
 
     why: str
+    hint: str | None = "repair its metadata document"
 
 
 Node = GroupNode | ArrayNode | UnreadableNode
@@ -77,8 +80,6 @@ def group_document(attributes: Mapping[str, Any]) -> bytes:
     return document_bytes({"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"})
 
 
-def unreadable(node: str, why: str) -> UnsupportedArrayError:
+def unreadable(node: str, what: UnreadableNode) -> UnsupportedArrayError:
     """Return the error for a node whose metadata is damaged."""
-    return UnsupportedArrayError(
-        f"the metadata of {node} cannot be read: {why}", "repair its metadata document"
-    )
+    return UnsupportedArrayError(f"the metadata of {node} cannot be read: {what.why}", what.hint)

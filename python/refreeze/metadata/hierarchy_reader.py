@@ -98,22 +98,24 @@ class HierarchyReader:
         _, node, _ = self._root(path)
         return node if isinstance(node, ArrayNode) else None
 
-    def own(self, nodes: Mapping[str, ArrayNode], root: str) -> dict[str, ArrayNode]:
+    def own(
+        self, nodes: Mapping[str, ArrayNode], root: str, *, attributes: bool
+    ) -> dict[str, ArrayNode]:
         """Read the arrays' own documents, where they come from consolidated metadata.
 
-        Those that have none of their own are left out.
+        Those that have none of their own are left out. Without attributes that is one document of
+        each array.
         """
         asked = {path: node for path, node in nodes.items() if node.consolidated}
-        names = [document_names(node.zarr_format) for node in asked.values()]
+        count = None if attributes else 1
+        names = [document_names(node.zarr_format)[:count] for node in asked.values()]
         keys = [
             _join(root, path, name) for path, of in zip(asked, names, strict=True) for name in of
         ]
         found = dict(zip(keys, self._documents(keys), strict=True))
         own = {}
-        for path, node in asked.items():
-            stored = {
-                name: found[_join(root, path, name)] for name in document_names(node.zarr_format)
-            }
+        for path, of in zip(asked, names, strict=True):
+            stored = {name: found[_join(root, path, name)] for name in of}
             read = node_of(stored)
             if isinstance(read, ArrayNode):
                 own[path] = read
@@ -152,21 +154,19 @@ class HierarchyReader:
                 "check the URL; a Zarr store has zarr.json, .zgroup or .zarray at its root",
             )
         if isinstance(node, UnreadableNode):
-            raise unreadable(shown, node.why)
+            raise unreadable(shown, node)
         if isinstance(node, ArrayNode):
             return node.zarr_format, node, None
         document = found.get(".zmetadata")
         if isinstance(document, UnsupportedArrayError):
             raise document
         try:
-            if stored is not None:
-                below = consolidated(parsed(stored))
-            else:
-                below = None if document is None else consolidated_version_2(parsed(document))
+            below = consolidated(node)
+            if document is not None:
+                below = consolidated_version_2(parsed(document))
         except ValueError as error:
-            raise unreadable(
-                shown, f"its consolidated metadata is damaged: {one_line(error)}"
-            ) from None
+            why = f"its consolidated metadata is damaged: {one_line(error)}"
+            raise unreadable(shown, UnreadableNode(why)) from None
         return _V2 if stored is None else _V3, node, below
 
     def _listed(self, root: str, zarr_format: int, node: GroupNode, noted: list[str]) -> Hierarchy:
@@ -219,10 +219,9 @@ class HierarchyReader:
         for path in children:
             node = node_of({name: stored.get(_join(root, path, name)) for name in DOCUMENTS})
             entries = None
-            document = stored.get(_join(root, path, "zarr.json"))
-            if isinstance(node, GroupNode) and isinstance(document, bytes):
+            if isinstance(node, GroupNode):
                 try:
-                    entries = consolidated(parsed(document))
+                    entries = consolidated(node)
                 except ValueError as error:
                     node = UnreadableNode(
                         f"its consolidated metadata is damaged: {one_line(error)}"

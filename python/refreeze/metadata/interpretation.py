@@ -64,7 +64,11 @@ def described(document: Mapping[str, Any]) -> Described:
     except RecursionError:
         raise UnsupportedArrayError("its metadata is nested too deeply") from None
     except Exception as error:  # libraries raise anything at documents that are damaged
-        raise UnsupportedArrayError(f"{type(error).__name__}: {one_line(error)}") from error
+        said = one_line(error)
+        if not isinstance(error, TypeError | ValueError):
+            # Others say too little without their name: of a key that is missing, only the key.
+            said = f"{type(error).__name__}: {said}"
+        raise UnsupportedArrayError(said) from error
     return found
 
 

@@ -39,6 +39,12 @@ class Layout:
     dimension_names: tuple[str | None, ...] | None
     """None where there are none, or where they are no names."""
 
+    @property
+    def addressed_by(self) -> tuple[str, ...]:
+        """Names by which dimensions are addressed; ``dim_0``, … where they have none."""
+        names = self.dimension_names or (None,) * len(self.shape)
+        return tuple(f"dim_{axis}" if name is None else name for axis, name in enumerate(names))
+
 
 def layout_of(document: Mapping[str, Any]) -> Layout:
     """Read the layout of an array from its document.

@@ -45,7 +45,7 @@ def node_of(stored: Mapping[str, Any]) -> Node | None:
     """
     for name in ("zarr.json", ".zarray", ".zgroup"):
         if isinstance(error := stored.get(name), UnsupportedArrayError):
-            return UnreadableNode(error.message)
+            return UnreadableNode(error.message, error.hint)
     try:
         if (document := stored.get("zarr.json")) is not None:
             return _version_3(parsed(document), from_consolidated=False)
@@ -54,7 +54,7 @@ def node_of(stored: Mapping[str, Any]) -> Node | None:
         if (document := stored.get(".zgroup")) is not None:
             return _version_2_group(parsed(document), _attributes(stored.get(".zattrs")))
     except ValueError as error:
-        return UnreadableNode(_why(error))
+        return _damaged(error)
     return None
 
 
@@ -72,7 +72,8 @@ def _version_3(document: dict[str, Any], *, from_consolidated: bool) -> Node:
             isinstance(value, dict) and value.get("must_understand") is False
         ):
             raise ValueError(f"the member {name!r} must be understood, and is not known")
-    return GroupNode(_object(document.get("attributes")))
+    attributes = _object(document.get("attributes"))
+    return GroupNode(attributes, document.get("consolidated_metadata") or None)
 
 
 def _version_2_group(document: Mapping[str, Any], attributes: dict[str, Any]) -> GroupNode:
@@ -100,7 +101,7 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
-def consolidated(document: Mapping[str, Any]) -> dict[str, Node] | None:
+def consolidated(group: GroupNode) -> dict[str, Node] | None:
     """Return what is consolidated in a group's version 3 document, by path.
 
     Raises
@@ -108,8 +109,8 @@ def consolidated(document: Mapping[str, Any]) -> dict[str, Node] | None:
     ValueError
         It is of another kind.
     """
-    found = document.get("consolidated_metadata")
-    if not found:
+    found = group.consolidated
+    if found is None:
         return None
     if not isinstance(found, dict) or found.get("kind") != "inline":
         raise ValueError("its kind is not 'inline'")
@@ -128,7 +129,7 @@ def _entry(entry: Any) -> Node:
             return ArrayNode(lambda: entry, _V2, consolidated=True)
         return _version_2_group(entry, _object(entry.get("attributes")))
     except ValueError as error:
-        return UnreadableNode(_why(error))
+        return _damaged(error)
 
 
 def consolidated_version_2(document: Mapping[str, Any]) -> dict[str, Node]:
@@ -148,7 +149,7 @@ def _node_v2(entries: Mapping[str, Any]) -> Node:
             return ArrayNode(lambda: whole, _V2, consolidated=True)
         return _version_2_group(_object(entries.get(".zgroup")), _object(entries.get(".zattrs")))
     except ValueError as error:
-        return UnreadableNode(_why(error))
+        return _damaged(error)
 
 
 def _entries(metadata: Any) -> Iterable[tuple[str, Any]]:
@@ -173,7 +174,7 @@ def is_name(name: str) -> bool:
     return True
 
 
-def _why(error: ValueError) -> str:
+def _damaged(error: ValueError) -> UnreadableNode:
     if isinstance(error, UnsupportedArrayError):
-        return error.message
-    return f"{type(error).__name__}: {one_line(error)}"
+        return UnreadableNode(error.message, error.hint)
+    return UnreadableNode(f"{type(error).__name__}: {one_line(error)}")

@@ -25,6 +25,7 @@ from refreeze.metadata.hierarchy import (
 from refreeze.metadata.hierarchy_reader import HierarchyReader
 from refreeze.metadata.interpretation import Described, described
 from refreeze.metadata.layout import Layout, layout_of
+from refreeze.metadata.specs import ArraySpec, GroupSpec
 from refreeze.stores.reading import LARGEST_DOCUMENT
 from refreeze.stores.reading_errors import one_line
 
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from refreeze.stores.resolve import Source
 
 __all__ = [
-    "ArraySpec",
-    "GroupSpec",
-    "Piece",
     "Selection",
     "SourceMetadata",
     "matches",
@@ -45,62 +43,6 @@ __all__ = [
 
 _SHOWN = 10
 """Arrays that an error names."""
-
-
-@dataclass(frozen=True)
-class GroupSpec:
-    """A group to be created in the target."""
-
-    path: str
-    document: bytes = field(repr=False)
-    from_source: bool
-    """False for a parent that only the target needs."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A box of an array's chunk grid in the target, and where its chunks are."""
-
-    source: int
-    """Position among the sources of the ingest."""
-    source_path: str
-    """Path of the array in that source."""
-    shape: tuple[int, ...]
-    """Of the array in the source, in elements."""
-    chunk_shape: tuple[int, ...]
-    key_encoding: str
-    separator: str
-    target: tuple[tuple[int, int], ...]
-    """Start and stop along each dimension, in chunk coordinates of the target's grid."""
-    shift: tuple[int, ...]
-    """Chunk coordinate in the source minus that in the target."""
-
-
-@dataclass(frozen=True)
-class ArraySpec:
-    """An array to be created in the target, and where its chunks are.
-
-    Shapes are in elements; a chunk is a stored object (a shard, for sharded arrays).
-    """
-
-    path: str
-    source_path: str
-    document: bytes = field(repr=False)
-    shape: tuple[int, ...]
-    chunk_shape: tuple[int, ...]
-    key_encoding: str
-    separator: str
-    loaded: bool
-    dimension_names: tuple[str | None, ...] | None = None
-    source_format: int = 3
-    """Zarr version of the source's metadata; the document is of version 3."""
-    source: int = 0
-    """Position among the sources of the ingest."""
-    pieces: tuple[Piece, ...] | None = None
-    """Where its chunks come from; None: the whole array from the source. Nothing else is listed."""
-    chunks: Mapping[tuple[int, ...], bytes] | None = field(default=None, repr=False)
-    """The chunks of a loaded array that are to be written, by coordinates; one without bytes is
-    removed. None: they are copied as they are in the source."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +62,9 @@ class Selection:
     """Whether ``arrays`` may name some that are in other sources."""
     max_document: int = LARGEST_DOCUMENT
     """Bytes that a metadata document may have."""
-    own_documents: bool = False
-    """Whether arrays whose own documents have other shapes than consolidated metadata says are
-    taken as their own documents say."""
+    grown_along: str | None = None
+    """A dimension whose arrays are taken as their own documents say, where those have other shapes
+    than consolidated metadata says."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +118,9 @@ def read_metadata(source: Source, selection: Selection) -> SourceMetadata:
             for path, group in sorted(wanted.items())
         }
         groups = list(_parents(target_root, documents))
-        if selection.own_documents and hierarchy.consolidated:
-            found |= _newer(reader, root_path, {path: found[path] for path in chosen}, noted)
+        if selection.grown_along is not None and hierarchy.consolidated:
+            nodes_chosen = {path: found[path] for path in chosen}
+            found |= _newer(reader, root_path, nodes_chosen, selection.grown_along, noted)
     specs = []
     for path in sorted(chosen):
         with _array_errors(path):
@@ -200,13 +143,14 @@ def _document(path: str, node: ArrayNode | UnreadableNode) -> dict[str, Any]:
         It is damaged, or too large.
     """
     if isinstance(node, UnreadableNode):
-        raise unreadable(path, node.why)
+        raise unreadable(path, node)
     try:
         return node.document()
     except UnsupportedArrayError:
         raise
     except ValueError as error:
-        raise unreadable(path, f"{type(error).__name__}: {one_line(error)}") from None
+        why = f"{type(error).__name__}: {one_line(error)}"
+        raise unreadable(path, UnreadableNode(why)) from None
 
 
 def _group_document(path: str, group: GroupNode, noted: list[str]) -> bytes:
@@ -238,24 +182,32 @@ def _newer(
     reader: HierarchyReader,
     root: str,
     chosen: Mapping[str, ArrayNode | UnreadableNode],
+    dimension: str,
     noted: list[str],
 ) -> dict[str, ArrayNode]:
     """Return the arrays whose own documents have other shapes than consolidated metadata says."""
-    arrays = {path: node for path, node in chosen.items() if isinstance(node, ArrayNode)}
-    newer = {}
-    for path, own in reader.own(arrays, root).items():
+    recorded: dict[str, Layout] = {}
+    arrays: dict[str, ArrayNode] = {}
+    for path, node in chosen.items():
+        with _array_errors(path):
+            layout = layout_of(_document(path, node))
+        if isinstance(node, ArrayNode) and dimension in layout.addressed_by:
+            recorded[path], arrays[path] = layout, node
+    differ: dict[str, ArrayNode] = {}
+    for path, own in reader.own(arrays, root, attributes=False).items():
         with _array_errors(path):
             shape = layout_of(_document(path, own)).shape
-            recorded = layout_of(_document(path, arrays[path])).shape
-        if shape == recorded:
+        if shape == recorded[path].shape:
             continue
-        newer[path] = own
+        differ[path] = arrays[path]
+        grown = all(now >= was for now, was in zip(shape, recorded[path].shape, strict=False))
+        newer = "is the newer one and" if grown else "has another length, and"
         noted.append(
-            f"array {path}: consolidated metadata says the shape is {_lengths(recorded)}, the "
-            f"array's own document {_lengths(shape)}: the own document is the newer one and was "
-            "taken; consolidate the store's metadata anew"
+            f"array {path}: consolidated metadata says the shape is "
+            f"{_lengths(recorded[path].shape)}, the array's own document {_lengths(shape)}: the "
+            f"own document {newer} was taken; consolidate the store's metadata anew"
         )
-    return newer
+    return reader.own(differ, root, attributes=True)
 
 
 def _lengths(shape: tuple[int, ...]) -> str:
@@ -385,7 +337,7 @@ def _check_above(pattern: str, found: Mapping[str, ArrayNode | UnreadableNode]) 
     """Refuse a pattern for what may lie in a group that is damaged."""
     for above in _ancestors(pattern.strip("/")):
         if isinstance(node := found.get(above), UnreadableNode):
-            raise unreadable(above, node.why)
+            raise unreadable(above, node)
 
 
 def matches(path: str, patterns: Iterable[str]) -> bool:

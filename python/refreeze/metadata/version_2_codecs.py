@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from refreeze.exceptions import UnsupportedArrayError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
@@ -25,7 +27,8 @@ _BLOSC_AUTOSHUFFLE, _BLOSC_SHUFFLE, _BLOSC_BITSHUFFLE = -1, 1, 2
 _GZIP_LEVELS, _USUAL_GZIP_LEVEL = range(10), 6
 _BLOSC_LEVELS, _USUAL_BLOSC_LEVEL = range(10), 5
 _LARGEST_ZSTD_LEVEL = 22
-_TEXT = {"vlen-utf8", "vlen-bytes"}
+_TRIED = 5_000
+"""Numbers that are tried at most."""
 
 
 def version_3_codecs(metadata: ArrayV2Metadata) -> list[Any]:
@@ -157,7 +160,7 @@ def prove(v2: ArrayV2Metadata, v3: ArrayV3Metadata) -> None:
         return
     stages = [*(v2.filters or ()), *([v2.compressor] if v2.compressor else [])]
     names = ", ".join(stage.codec_id for stage in stages)
-    shape = tuple(min(chunk, 5) for chunk in v2.chunks)
+    shape = _few(v2.chunks)
     if 0 in shape:
         # Nothing is stored.
         return
@@ -173,6 +176,15 @@ def prove(v2: ArrayV2Metadata, v3: ArrayV3Metadata) -> None:
     documents = json.dumps(small.to_dict()), json.dumps(counterpart.to_dict())
     if not _decode_the_same(*documents):
         raise UnsupportedArrayError(f"the codecs {names} mean something else in version 3")
+
+
+def _few(chunks: Iterable[int]) -> tuple[int, ...]:
+    """Return the shape of a chunk to try: a few along each dimension, and not many in all."""
+    shape, room = [], _TRIED
+    for chunk in chunks:
+        shape.append(min(chunk, 5, room))
+        room = max(room // max(shape[-1], 1), 1)
+    return tuple(shape)
 
 
 @functools.lru_cache(maxsize=256)

@@ -21,7 +21,7 @@ from refreeze.planning.target_arrays import Standing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from refreeze.metadata.selection import ArraySpec
+    from refreeze.metadata.specs import ArraySpec
     from refreeze.planning.request import Request
     from refreeze.planning.source_slice import Cut, Store
     from refreeze.planning.target_arrays import Target

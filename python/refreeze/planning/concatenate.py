@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from refreeze.metadata.region import SliceBounds
-    from refreeze.metadata.selection import ArraySpec
+    from refreeze.metadata.specs import ArraySpec
     from refreeze.planning.request import Request
     from refreeze.planning.source_slice import Cut, Store
 

@@ -113,7 +113,7 @@ def read_stores(given: Sequence[Any], options: Options | None, selection: Select
     Raises
     ------
     SourceNotFoundError
-        There is no source, or a selected array is in none of them.
+        There is no source, a selected array is in none of them, or there is no array at all.
     """
     sources: list[Source] = [resolve_source(one, options) for one in given]
     stores = [
@@ -123,9 +123,6 @@ def read_stores(given: Sequence[Any], options: Options | None, selection: Select
     for store in stores:
         store.metadata.warnings.extend(store.source.notes)
     found = [spec.path.lstrip("/") for store in stores for spec in store.metadata.arrays]
-    reasons = [store.metadata.nothing for store in stores]
-    if not found and reasons[0] is not None:
-        raise reasons[0]
     group = (selection.target_group or "").strip("/")
     below = [path.removeprefix(f"{group}/") if group else path for path in found]
     for pattern in selection.arrays if selection.partial else ():
@@ -134,6 +131,9 @@ def read_stores(given: Sequence[Any], options: Options | None, selection: Select
                 f"none of the {len(sources)} sources has an array {pattern}",
                 f"sources: {', '.join(source.url for source in sources)}",
             )
+    reasons = [store.metadata.nothing for store in stores]
+    if not found and reasons[0] is not None:
+        raise reasons[0]
     return stores
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from refreeze.metadata.region import SliceBounds
-    from refreeze.metadata.selection import ArraySpec, GroupSpec
+    from refreeze.metadata.specs import ArraySpec, GroupSpec
     from refreeze.planning.source_slice import Cut, Store
 
 __all__ = ["Planned", "Request", "copied", "merged_groups", "placed", "source_warnings"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from refreeze.exceptions import MismatchError, RegionError
 from refreeze.metadata.chunk_codec import with_shape
 from refreeze.metadata.dimensions import GriddedArray, alignment, arrays_of_metadata, check_known
-from refreeze.metadata.selection import ArraySpec, Piece, SourceMetadata
+from refreeze.metadata.specs import ArraySpec, Piece
 from refreeze.metadata.time_units import TIME_ATTRIBUTES
 from refreeze.metadata.zarr_reader import read_box
 from refreeze.runtime.interruption import interruptible
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from refreeze.metadata.region import SliceBounds
+    from refreeze.metadata.selection import SourceMetadata
 
 __all__ = [
     "Box",

@@ -1,18 +1,31 @@
-"""Keeps long calls interruptible: those of other libraries, and several of the core at a time."""
+"""Keeps long calls interruptible: those of other libraries, and several of the core at a time.
+
+A call that was given up goes on in its thread. Such threads are ended before the interpreter is:
+one that came back to Python while that is torn down would abort the process.
+"""
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
+import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from refreeze.runtime import command
+
 __all__ = ["Job", "in_parallel", "interruptible"]
 
 _SIGNAL_CHECK = 0.1
 """Seconds between two looks at signals."""
+_LEAVE = 2.0
+"""Seconds that threads have to end before the interpreter does."""
+
+_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 def interruptible[T](function: Callable[..., T], *arguments: Any, **named: Any) -> T:
@@ -23,7 +36,8 @@ def interruptible[T](function: Callable[..., T], *arguments: Any, **named: Any) 
     is over. So the main thread waits in short steps while another one works; that one is left
     behind when a handler raises.
     """
-    if threading.current_thread() is not threading.main_thread():
+    current = threading.current_thread()
+    if current is not threading.main_thread() and current.ident != command.working_thread():
         return function(*arguments, **named)
     results: list[T] = []
     errors: list[BaseException] = []
@@ -37,9 +51,9 @@ def interruptible[T](function: Callable[..., T], *arguments: Any, **named: Any) 
         finally:
             done.set()
 
-    threading.Thread(target=work, name="refreeze-metadata", daemon=True).start()
+    _start("refreeze-metadata", work)
     while not done.wait(_SIGNAL_CHECK):
-        pass
+        _stop_if_asked()
     if errors:
         raise errors[0]
     return results[0]
@@ -77,12 +91,11 @@ def in_parallel(jobs: Sequence[Job], slots: int) -> list[Any]:
             # One that needs more than there is runs by itself.
             while waiting and (not running or running + waiting[0][1].slots <= slots):
                 running += waiting[0][1].slots
-                threading.Thread(
-                    target=do, args=waiting.popleft(), name="refreeze-listing", daemon=True
-                ).start()
+                _start("refreeze-listing", do, *waiting.popleft())
             try:
                 index, result, error = finished.get(timeout=_SIGNAL_CHECK)
             except queue.Empty:
+                _stop_if_asked()
                 continue
             if error is not None:
                 raise error
@@ -91,3 +104,29 @@ def in_parallel(jobs: Sequence[Job], slots: int) -> list[Any]:
     finally:
         stop.set()
     return results
+
+
+def _start(name: str, function: Callable[..., None], *arguments: Any) -> None:
+    thread = threading.Thread(target=function, args=arguments, name=name, daemon=True)
+    _threads.add(thread)
+    thread.start()
+
+
+def _stop_if_asked() -> None:
+    """Do in the command's thread what Python does in the main thread when a signal comes."""
+    if command.stopping():
+        raise KeyboardInterrupt
+
+
+@atexit.register
+def _end_threads() -> None:
+    """End what was given up; a thread that waits for another library stays asleep."""
+    running = [thread for thread in _threads if thread.is_alive()]
+    if not running:
+        return
+    from refreeze._refreeze import stop_calls
+
+    stop_calls()
+    deadline = time.monotonic() + _LEAVE
+    for thread in running:
+        thread.join(max(0, deadline - time.monotonic()))

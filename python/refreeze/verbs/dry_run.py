@@ -9,14 +9,14 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from refreeze.metadata.selection import ArraySpec
+from refreeze.metadata.specs import ArraySpec
 from refreeze.verbs.plan import ArrayPlan, Plan, addressed_names, array_plan, summed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from refreeze.metadata.region import SliceBounds
-    from refreeze.metadata.selection import Piece
+    from refreeze.metadata.specs import Piece
     from refreeze.planning.options import IngestOptions
     from refreeze.planning.request import Planned
     from refreeze.planning.source_slice import Store

@@ -292,7 +292,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         selection,
         partial=len(given) > 1 and concat_dim is None,
         # What has grown is exactly what an append must not overlook.
-        own_documents=mode == "append",
+        grown_along=(append_dim or concat_dim) if mode == "append" else None,
     )
     request = checked_request(
         mode,

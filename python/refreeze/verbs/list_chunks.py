@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from refreeze.metadata.region import bounds_of
-from refreeze.planning.options import DEFAULT_CONCURRENCY, requests_in_flight
+from refreeze.planning.options import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_MAX_DOCUMENT,
+    byte_count,
+    requests_in_flight,
+)
 
 if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream
     from refreeze.metadata.region import Region
-    from refreeze.metadata.selection import ArraySpec
+    from refreeze.metadata.specs import ArraySpec
     from refreeze.stores.resolve import Source
 
 __all__ = ["list_chunks", "open_stream"]
@@ -23,6 +28,7 @@ def list_chunks(
     region: Region | None = None,
     paths: bool = False,
     concurrency: int = DEFAULT_CONCURRENCY,
+    max_document: str | int = DEFAULT_MAX_DOCUMENT,
 ) -> ChunkStream:
     """List the stored chunks of an array, or of a region of it.
 
@@ -42,6 +48,8 @@ def list_chunks(
         Add a column ``path``: each object's key, relative to the store.
     concurrency
         LIST requests in flight; fewer when the service asks for it.
+    max_document
+        Bytes that the array's metadata document may have, or text such as ``"64MB"``.
 
     Returns
     -------
@@ -80,7 +88,8 @@ def list_chunks(
         # Not shown: a URL may hold secrets.
         raise TypeError(f"store is an obstore store, not {type(store).__name__}")
     source = store_source(store, path)
-    spec = interruptible(read_array, source)
+    limit = byte_count("max_document", max_document, least=1)
+    spec = interruptible(read_array, source, max_document=limit)
     return open_stream(
         source, spec, region=region, paths=paths, flat=False, concurrency=concurrency
     )

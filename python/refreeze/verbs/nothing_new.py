@@ -9,7 +9,7 @@ from refreeze.verbs.report import ArrayReport, IngestReport, peak_rss_bytes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from refreeze.metadata.selection import ArraySpec
+    from refreeze.metadata.specs import ArraySpec
     from refreeze.planning.options import IngestOptions
     from refreeze.planning.request import Planned
     from refreeze.planning.source_slice import Store

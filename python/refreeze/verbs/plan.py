@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from refreeze.metadata.region import Region
-    from refreeze.metadata.selection import ArraySpec
+    from refreeze.metadata.specs import ArraySpec
     from refreeze.stores.resolve import Options, Source
 
 __all__ = ["ArrayPlan", "Plan", "Totals", "addressed_names", "array_plan", "plan", "summed"]

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from refreeze.metadata.dimensions import GriddedArray
-    from refreeze.metadata.selection import ArraySpec, GroupSpec, SourceMetadata
+    from refreeze.metadata.selection import SourceMetadata
+    from refreeze.metadata.specs import ArraySpec, GroupSpec
     from refreeze.stores.registry import Located
     from refreeze.virtualizarr.parser import ZarrParser
 

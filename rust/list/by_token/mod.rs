@@ -20,7 +20,7 @@ use super::paging::fetch::{Fetcher, page_error};
 use super::paging::inspect::{Distrust, Inspected, check_order, check_prefix, decode, shown};
 use super::paging::seen::Seen;
 use super::paging::{Context, MOST_EMPTY_PAGES, ScanPage};
-use crate::source::page::{Page, PageRequest};
+use crate::source::page::{Page, PageRequest, Prefixes};
 use crate::{Error, ErrorKind, Result};
 
 /// What to do about a server that cannot be believed.
@@ -89,6 +89,10 @@ pub(super) async fn list(
 /// Not in order: which of two is first is not known before the first is listed to its end.
 fn leading_coordinates(context: &Context) -> bool {
     let leading = context.region.leading();
+    let folders = context.keys.below(leading.start).ends_with('/');
+    if context.capabilities.prefixes == Prefixes::Folders && !folders {
+        return false;
+    }
     let coordinates = leading.end.saturating_sub(leading.start);
     let pages = LEAST_PAGES * u64::from(context.page_size);
     !context.ordered
@@ -209,7 +213,11 @@ impl Fallback<'_> {
             let key = shown(key);
             return Err(self.error(&format!("'{key}', which was listed at first, is missing now")));
         }
-        let Context { keys, region, .. } = self.context;
+        let Context { keys, region, capabilities, .. } = self.context;
+        if capabilities.prefixes == Prefixes::Folders {
+            // Such a service cannot be asked what lies between two folders.
+            return Ok(());
+        }
         let later = ends::later(keys, region, &chain.prefix, chain.greatest.as_deref());
         futures::stream::iter(later.into_iter().map(Ok))
             .try_for_each_concurrent(self.fetcher.limit.most(), |prefix| {

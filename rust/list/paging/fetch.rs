@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::SOURCE_ACCESS_HINT;
 use crate::list::limit::ConcurrencyLimit;
 use crate::list::stats::ListStats;
-use crate::source::page::{Page, PageError, PageErrorKind, PageRequest, PageSource};
+use crate::source::page::{Page, PageError, PageErrorKind, PageRequest, PageSource, StartAfter};
 use crate::source::retry::RetryPolicy;
 use crate::{Error, ErrorKind};
 
@@ -22,7 +22,22 @@ pub(crate) struct Fetcher {
 
 impl Fetcher {
     /// The page for `request`, after as many attempts as the policy allows.
+    ///
+    /// Its keys are greater than the string to start after. A service that includes that string is
+    /// asked for one key more, which is taken off and tells whether the start was honoured
+    /// ([`Page::found_start`]).
     pub(crate) async fn page(&self, request: PageRequest<'_>) -> Result<Page, PageError> {
+        let capabilities = self.source.capabilities();
+        let (StartAfter::Inclusive, Some(start)) = (capabilities.start_after, request.start_after)
+        else {
+            return self.persistently(request).await;
+        };
+        let max_keys = request.max_keys.saturating_add(1).min(capabilities.page_size.max(1));
+        let page = self.persistently(PageRequest { max_keys, ..request }).await?;
+        Ok(page.after(start))
+    }
+
+    async fn persistently(&self, request: PageRequest<'_>) -> Result<Page, PageError> {
         let mut failures = 0;
         loop {
             let permit = self.limit.acquire().await;

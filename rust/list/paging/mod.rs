@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::key_order::runs::RankRegion;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::limit::ConcurrencyLimit;
-use crate::source::page::Page;
+use crate::source::page::{Page, PageCapabilities};
 use crate::source::retry::RetryPolicy;
 
 /// Empty truncated pages in a row that are followed before a listing is given up.
@@ -59,4 +59,5 @@ pub(crate) struct Context {
     pub(crate) region: Arc<RankRegion>,
     pub(crate) page_size: u32,
     pub(crate) ordered: bool,
+    pub(crate) capabilities: PageCapabilities,
 }

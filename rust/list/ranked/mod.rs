@@ -22,11 +22,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::key_order::runs::RankRegion;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::by_token;
+use crate::list::paging::cover::Cover;
 use crate::list::paging::fetch::{Fetcher, page_error};
-use crate::list::paging::inspect::{Distrust, Inspected, inspect};
+use crate::list::paging::inspect::{Distrust, Inspected, inspect, shown};
 use crate::list::paging::{Context, ScanOptions, ScanPage};
 use crate::list::stats::ListStats;
-use crate::source::page::{PageError, PageErrorKind, PageRequest, PageSource};
+use crate::source::page::{Page, PageError, PageErrorKind, PageRequest, PageSource, StartAfter};
 use crate::{Error, ErrorKind, Result};
 use scanner::{Job, Scanner};
 use turn::Turn;
@@ -64,6 +65,7 @@ pub fn scan(
     let fetcher =
         Fetcher { source, limit: options.limit, retry: options.retry, stats: Arc::clone(&stats) };
     let context = Context {
+        capabilities: fetcher.source.capabilities(),
         keys,
         region: Arc::new(region),
         page_size: options.page_size.max(1),
@@ -126,6 +128,12 @@ async fn run(
     fetcher: &Fetcher,
     pages: &mpsc::Sender<Result<ScanPage>>,
 ) -> Result<()> {
+    if context.capabilities.start_after == StartAfter::None {
+        let message = "its service says so".to_owned();
+        let distrust = Distrust::Unsupported { message };
+        fetcher.stats().warnings.push(by_token::warning(&context, &distrust));
+        return by_token::list(&context, fetcher, &Cover::default(), None, pages).await;
+    }
     let mut scanner = Scanner::new(
         context.keys.clone(),
         Arc::clone(&context.region),
@@ -215,11 +223,23 @@ async fn send(context: Arc<Context>, fetcher: Fetcher, job: Job) -> (Job, Outcom
         max_keys: job.max_keys,
     };
     let outcome = match fetcher.page(request).await {
-        Ok(page) => match inspect(page, &context.keys, &context.region, job.after.as_deref()) {
+        Ok(page) => match checked(page, &job, &context) {
             Ok(inspected) => Outcome::Page(inspected),
             Err(distrust) => Outcome::Distrust(distrust),
         },
         Err(error) => Outcome::Failed(error),
     };
     (job, outcome)
+}
+
+/// Checks the page that a job was answered with. A service that includes the start proves with each
+/// page that it honoured one that is a key.
+fn checked(page: Page, job: &Job, context: &Context) -> Result<Inspected, Distrust> {
+    if let (Some(after), Some(false), true) = (&job.after, page.found_start, job.after_is_key) {
+        return Err(match page.keys().next() {
+            Some(key) => Distrust::StartIgnored { after: after.clone(), key: shown(key) },
+            None => Distrust::EmptyAnswer { after: after.clone(), key: after.clone() },
+        });
+    }
+    inspect(page, &context.keys, &context.region, job.after.as_deref())
 }

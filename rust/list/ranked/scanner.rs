@@ -46,6 +46,8 @@ enum Purpose {
 pub(super) struct Job {
     purpose: Purpose,
     pub(super) after: Option<String>,
+    /// Whether that is a key, the last one of a page.
+    pub(super) after_is_key: bool,
     pub(super) token: Option<String>,
     pub(super) max_keys: u32,
 }
@@ -92,6 +94,8 @@ struct Claim {
 #[derive(Debug, Clone, Default)]
 struct Chain {
     last: Option<String>,
+    /// Whether that is the last key itself, not only a string beside it.
+    last_is_key: bool,
     token: Option<String>,
     ask: Ask,
     empty_pages: u32,
@@ -211,7 +215,8 @@ impl Scanner {
             Ask::Again => (Some(chain.claim.key.clone()), None),
         };
         let max_keys = if first { wanted.max(FIRST_PAGE).min(self.page_size) } else { wanted };
-        Some(Job { purpose: Purpose::Segment(id), after, token, max_keys })
+        let after_is_key = chain.last_is_key && after == chain.last && token.is_none();
+        Some(Job { purpose: Purpose::Segment(id), after, after_is_key, token, max_keys })
     }
 
     /// Takes the page that `job` was answered with; gives back what is to be delivered of it, and
@@ -284,7 +289,10 @@ impl Scanner {
         chain.empty_pages = 0;
         chain.token = inspected.page.next_token.clone().filter(|_| inspected.page.truncated);
         match (start_string(key), &chain.token) {
-            (Some(last), _) => chain.last = Some(last),
+            (Some(last), _) => {
+                chain.last_is_key = last.as_bytes() == key;
+                chain.last = Some(last);
+            }
             (None, Some(token)) => chain.ask = Ask::Follow(token.clone()),
             (None, None) if !truncated => {}
             (None, None) => {

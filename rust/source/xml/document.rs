@@ -54,7 +54,7 @@ pub fn scan(body: Vec<u8>) -> Result<Page, (Refusal, Vec<u8>)> {
     let truncated = truncated.unwrap_or(false) || next_token.is_some();
     // What is escaped twice is not compared.
     let echo = start_after.filter(|echo| !echo.is_empty() && !url_encoded);
-    Ok(Page { buf: Bytes::from(buf), entries, truncated, next_token, echo })
+    Ok(Page { buf: Bytes::from(buf), entries, truncated, next_token, echo, found_start: None })
 }
 
 /// Looks only at how the document begins.

@@ -73,5 +73,5 @@ pub(crate) fn page(listed: PaginatedListResult, notes: Option<Notes>) -> Page {
     }
     let next_token = listed.page_token.filter(|token| !token.is_empty());
     let truncated = next_token.is_some() || notes.is_some_and(|notes| notes.truncated);
-    Page { buf: Bytes::from(buf), entries, truncated, next_token, echo: None }
+    Page { buf: Bytes::from(buf), entries, truncated, next_token, ..Page::default() }
 }

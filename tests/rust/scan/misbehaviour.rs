@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use refreeze::ErrorKind;
 use refreeze::key_order::runs::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
+use refreeze::source::page::StartAfter;
 
 use super::mock::{Fault, Server, coordinates, encoding, listed, options, order};
 use super::properties::{cases, runtime};
@@ -40,6 +41,7 @@ proptest! {
         case in cases(),
         fault in prop::sample::select(FAULTS.to_vec()),
         delay in any::<bool>(),
+        inclusive in any::<bool>(),
     ) {
         // In pages of one or two keys, no order shows.
         let unordered = matches!(fault, Fault::Descending | Fault::Shuffled { .. });
@@ -47,7 +49,9 @@ proptest! {
         // through by asking for a known key and what follows it.
         let least = if unordered { 12 } else { 1 + usize::from(fault == Fault::NeverTruncated) };
         let mut server = Server::new(case.objects.clone());
-        server.cap = case.cap.max(least);
+        server.cap = case.cap.max(least + usize::from(inclusive));
+        server.start_after =
+            if inclusive { StartAfter::Inclusive } else { StartAfter::Exclusive };
         server.fault = fault;
         server.delay = delay.then_some(std::time::Duration::from_millis(40));
         let page_size = case.page_size.max(u32::try_from(least).unwrap());

@@ -15,7 +15,8 @@ use refreeze::list::array_keys::ArrayKeys;
 use refreeze::list::limit::ConcurrencyLimit;
 use refreeze::list::{ScanOptions, ranked::scan};
 use refreeze::source::page::{
-    Page, PageBuilder, PageError, PageErrorKind, PageRequest, PageSource,
+    Page, PageBuilder, PageCapabilities, PageError, PageErrorKind, PageRequest, PageSource,
+    StartAfter,
 };
 use refreeze::source::retry::RetryPolicy;
 use refreeze::zarr::key::ChunkKeyEncoding;
@@ -74,6 +75,8 @@ pub(crate) struct Server {
     /// The order in which an unordered server lists.
     shuffled: Vec<usize>,
     pub(crate) fault: Fault,
+    /// Whether a page begins with the string to start after, or knows none.
+    pub(crate) start_after: StartAfter,
     pub(crate) cap: usize,
     pub(crate) delay: Option<Duration>,
     /// Of ten requests so many fail.
@@ -99,6 +102,7 @@ impl Server {
             keys,
             shuffled,
             fault: Fault::None,
+            start_after: StartAfter::Exclusive,
             cap: 1000,
             delay: None,
             failing: 0,
@@ -143,7 +147,13 @@ impl Server {
     }
 
     fn after(&self, start: &str) -> usize {
-        self.keys.partition_point(|key| key.as_slice() <= start.as_bytes())
+        self.keys.partition_point(|key| self.precedes(key, start))
+    }
+
+    /// Whether a key comes before what follows `start`.
+    fn precedes(&self, key: &[u8], start: &str) -> bool {
+        let same = self.start_after == StartAfter::Exclusive && key == start.as_bytes();
+        same || key < start.as_bytes()
     }
 
     fn is_key(&self, text: &str) -> bool {
@@ -231,7 +241,7 @@ impl Server {
                 position += 1;
                 continue;
             }
-            if filter.is_some_and(|start| key.as_slice() <= start.as_bytes()) {
+            if filter.is_some_and(|start| self.precedes(key, start)) {
                 position += 1;
                 continue;
             }
@@ -265,6 +275,14 @@ impl Server {
 }
 
 impl PageSource for Server {
+    fn capabilities(&self) -> PageCapabilities {
+        PageCapabilities {
+            start_after: self.start_after,
+            page_size: 5000,
+            ..PageCapabilities::default()
+        }
+    }
+
     fn page<'a>(
         &'a self,
         request: PageRequest<'a>,

@@ -53,7 +53,7 @@ impl Scanner {
         };
         if nothing_seen {
             let purpose = Purpose::Opening;
-            return Ok(Some(Job { purpose, after: None, token, max_keys: 3 }));
+            return Ok(Some(Job { purpose, after: None, after_is_key: false, token, max_keys: 3 }));
         }
         // The key that is to follow, where it is known, and the string before it.
         let question = match (self.evidence.absent_works, self.witnesses.neighbours()) {
@@ -71,7 +71,13 @@ impl Scanner {
                 self.evidence.probed_key = key;
                 self.evidence.probe_after.clone_from(&after);
                 let purpose = Purpose::Probe;
-                Ok(Some(Job { purpose, after: Some(after), token, max_keys: 3 }))
+                Ok(Some(Job {
+                    purpose,
+                    after: Some(after),
+                    after_is_key: false,
+                    token,
+                    max_keys: 3,
+                }))
             }
             _ => Err(Distrust::EmptyAnswer {
                 key: shown(self.witnesses.greatest().unwrap_or(&self.evidence.probed_key)),

@@ -1,0 +1,45 @@
+//! How the chunks of an array are found in a store: chosen once, by what the store can do.
+
+use std::sync::Arc;
+
+use crate::source::page::{PageSource, StartAfter};
+use crate::source::{LocalSource, MemorySource, Source};
+
+/// How chunks are found in a store.
+#[derive(Clone)]
+pub enum Lister {
+    /// Page by page: independent pages in the order of ranks where the service lists from a given
+    /// key on, chains of continuation tokens where it does not.
+    Pages(Arc<dyn PageSource>),
+    /// Folders are read.
+    Walk(LocalSource),
+    /// Another library has listed the store already.
+    Given(MemorySource),
+}
+
+impl Lister {
+    /// The one for a source.
+    #[must_use]
+    pub fn of(source: &Source) -> Self {
+        match source {
+            Source::S3(source) => Self::Pages(Arc::new(source.clone())),
+            Source::Local(source) => Self::Walk(source.clone()),
+            Source::Memory(source) => Self::Given(source.clone()),
+        }
+    }
+
+    /// Whether pages can be asked for by the rank of their first key.
+    #[must_use]
+    pub fn is_ranked(&self) -> bool {
+        matches!(self, Self::Pages(pages) if pages.capabilities().start_after != StartAfter::None)
+    }
+
+    /// Keys in one page, which is one request; `None` where nothing is asked for page by page.
+    #[must_use]
+    pub fn page_size(&self) -> Option<u32> {
+        match self {
+            Self::Pages(pages) => Some(pages.capabilities().page_size.max(1)),
+            Self::Walk(_) | Self::Given(_) => None,
+        }
+    }
+}
