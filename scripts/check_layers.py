@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
+    ("shown",),
     ("error", "progress"),
     ("zarr",),
     ("grid",),
