@@ -42,6 +42,7 @@ check-rust: ## the Rust half of check
 
 check-python: .venv/.refreeze ## the Python half of check
 	$(PY) scripts/check_dependencies.py
+	$(PY) scripts/check_layers.py
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy

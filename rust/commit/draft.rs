@@ -11,7 +11,7 @@ use icechunk::format::snapshot::{
 };
 use icechunk::format::{NodeId, SnapshotId};
 
-use super::snapshot::{fetch, manifest_files, nodes};
+use super::stored::{fetch, manifest_files, nodes};
 use crate::manifest::{CommittedChunks, NativeChunk, native_manifests};
 use crate::zarr::metadata::ArrayNode;
 use crate::{Error, ErrorKind, Result};

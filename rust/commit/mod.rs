@@ -15,6 +15,7 @@ mod rivals;
 mod runs;
 mod snapshot;
 mod staging;
+mod stored;
 
 pub use branch::{publish, remove, remove_finished, snapshot_id};
 pub use draft::Draft;

@@ -12,7 +12,7 @@ use icechunk::format::snapshot::NodeSnapshot;
 use super::branch::snapshot_id;
 use super::record::{RunIdentity, RunRecord};
 use super::runs::{PublishedRun, StagedRun, history};
-use super::snapshot::{fetch, nodes};
+use super::stored::{fetch, nodes};
 use crate::Result;
 use crate::error::TargetContext as _;
 

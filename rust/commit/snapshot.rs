@@ -15,6 +15,7 @@ use icechunk::format::{IcechunkFormatError, ManifestId, NodeId, Path, SnapshotId
 use super::draft::Draft;
 use super::log::change_log;
 use super::register::{register, repository_error, write};
+use super::stored::manifests_of;
 use crate::error::{TargetContext as _, target_error};
 use crate::format::files::Files;
 use crate::manifest::{NewManifests, WrittenManifest};
@@ -176,15 +177,6 @@ fn check_size(chunks: u64) -> Result<()> {
     Ok(())
 }
 
-/// The manifests that a node refers to.
-pub(super) fn manifests_of(node: &NodeSnapshot) -> impl Iterator<Item = &ManifestId> {
-    let manifests = match &node.node_data {
-        NodeData::Array { manifests, .. } => manifests.as_slice(),
-        NodeData::Group => &[],
-    };
-    manifests.iter().map(|manifest| &manifest.object_id)
-}
-
 /// Takes manifests from an array's node and adds others.
 fn exchange(
     node: &mut NodeSnapshot,
@@ -266,25 +258,4 @@ pub(super) fn build(
     .map_err(repository_error)
     .doing(|| "build a snapshot".to_owned())?;
     Ok(Arc::new(snapshot))
-}
-
-pub(super) async fn fetch(repository: &Repository, id: &SnapshotId) -> Result<Arc<Snapshot>> {
-    repository.asset_manager().fetch_snapshot(id).await.doing(|| format!("read snapshot {id}"))
-}
-
-/// The nodes of a snapshot, sorted by path as they are stored.
-pub(super) fn nodes(snapshot: &Snapshot) -> Result<Vec<NodeSnapshot>> {
-    snapshot
-        .iter()
-        .collect::<std::result::Result<_, _>>()
-        .map_err(repository_error)
-        .doing(|| format!("read snapshot {}", snapshot.id()))
-}
-
-pub(super) fn manifest_files(snapshot: &Snapshot) -> Result<Vec<ManifestFileInfo>> {
-    snapshot
-        .manifest_files()
-        .collect::<std::result::Result<_, _>>()
-        .map_err(repository_error)
-        .doing(|| format!("read snapshot {}", snapshot.id()))
 }

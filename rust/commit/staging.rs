@@ -17,9 +17,8 @@ use super::first::{commit_first, create_at};
 use super::record::{Completed, RunIdentity, RunRecord};
 use super::rivals::published_instead;
 use super::runs::{PublishedRun, StagedRun, staging_branch};
-use super::snapshot::{
-    Written, commit_draft, commit_manifests, commit_nothing, fetch, nodes, write_draft,
-};
+use super::snapshot::{Written, commit_draft, commit_manifests, commit_nothing, write_draft};
+use super::stored::{fetch, nodes};
 use crate::error::TargetContext as _;
 use crate::manifest::NewManifests;
 use crate::{Error, ErrorKind, Result};

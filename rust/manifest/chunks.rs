@@ -7,6 +7,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::batch::{Packed, SplitGrid};
 
 /// Set in the last index of a run. Grids have fewer than 2⁶³ chunks, so it is free.
@@ -14,7 +16,7 @@ const LAST: u64 = 1 << 63;
 
 /// The chunks of one bucket, ascending: an index stands for itself, and one marked as last for
 /// all from the index before it on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ChunkRuns {
     runs: Box<[u64]>,
     chunks: u64,
@@ -77,7 +79,7 @@ fn close(run: Option<(u64, u64)>, runs: &mut Vec<u64>) {
 }
 
 /// The chunks of one array that a commit touches.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommittedChunks {
     grid_shape: Vec<u64>,
     buckets: Vec<ChunkRuns>,

@@ -11,6 +11,7 @@ mod chunks;
 mod clusters;
 mod native;
 mod rewrite;
+mod written;
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -32,6 +33,7 @@ use clusters::{box_of, clusters};
 pub use native::{NativeChunk, native_manifests};
 pub use rewrite::Changes;
 use rewrite::{Rewritten, rewrite};
+pub use written::{NewManifests, WrittenManifest};
 
 use crate::batch::{Bucket, ReferenceBatch, SplitGrid};
 use crate::error::{TargetContext as _, target_error};
@@ -54,32 +56,6 @@ pub struct ArrayReferences {
     pub locations: ArrayLocations,
     /// Which chunks there are.
     pub batch: ReferenceBatch,
-}
-
-/// A manifest in the repository that no snapshot refers to yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WrittenManifest {
-    /// What the array's node will hold.
-    pub reference: ManifestRef,
-    /// What the snapshot's list of files will hold.
-    pub file: ManifestFileInfo,
-}
-
-/// The manifests written for one array, to be committed.
-#[derive(Debug)]
-pub struct NewManifests {
-    /// The array.
-    pub path: Path,
-    /// Its id, which chunks are filed under.
-    pub node_id: NodeId,
-    /// The manifests, by the place of their bucket in the grid.
-    pub written: Vec<WrittenManifest>,
-    /// Manifests that they take the place of.
-    pub replaced: Vec<ManifestId>,
-    /// The chunks that have another reference than before, or none.
-    pub chunks: CommittedChunks,
-    /// How many of each kind.
-    pub changes: Changes,
 }
 
 /// Writes manifests into one repository.

@@ -12,6 +12,7 @@ use icechunk::format::manifest::{
     VirtualChunkLocation, VirtualChunkRef,
 };
 use icechunk::format::{ChunkIndices, ManifestId};
+use serde::{Deserialize, Serialize};
 
 use super::build::{Built, cut_by};
 use super::chunks::ChunkRuns;
@@ -24,7 +25,7 @@ use crate::plan::MAX_REFERENCES_PER_MANIFEST;
 use crate::{Error, ErrorKind, Result};
 
 /// How references differ from those that stood there before.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
     /// Where there was none.
     pub added: u64,

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::faults::{Strike, mix};
 use crate::http::{Request, head};
-use crate::list::{self, From, ListRequest, Page};
+use crate::list::{self, ListRequest, Page};
 use crate::objects::error;
 use crate::server::{Reply, Settings, Shared};
+use crate::start::From;
 use crate::stats::{Counters, LoggedList};
 use crate::xml::{escape, url_encode};
 

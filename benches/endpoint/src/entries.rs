@@ -3,8 +3,8 @@
 use crate::array::etag_low;
 use crate::cursor::write_decimal;
 use crate::faults::{Faults, Order, mix};
-use crate::list::From;
-use crate::merge::Source;
+use crate::source::Source;
+use crate::start::From;
 use crate::time;
 use crate::xml::{escape, hex16, url_encode};
 

@@ -33,6 +33,8 @@ mod list;
 mod merge;
 mod objects;
 mod server;
+mod source;
+mod start;
 mod stats;
 mod time;
 mod trie;

@@ -1,45 +1,15 @@
 //! All sources of keys, computed arrays and stored objects, as one sequence in byte order without
 //! duplicates. Decides which key comes next; how an entry looks is `entries`' business.
 
-use std::collections::btree_map;
-use std::iter::Peekable;
 use std::ops::Bound;
 
-use crate::array::Array;
-use crate::bucket::{Bucket, Stored};
+use crate::bucket::Bucket;
 use crate::cursor::Cursor;
 use crate::entries::Writer;
 use crate::faults::Faults;
-use crate::list::From;
+use crate::source::Source;
+use crate::start::From;
 use crate::time;
-
-/// One source of keys in order.
-pub(crate) enum Source<'a> {
-    Objects(Peekable<btree_map::Range<'a, Vec<u8>, Stored>>),
-    Array { array: &'a Array, cursor: Option<Cursor<'a>>, modified: String, plain: bool },
-}
-
-impl Source<'_> {
-    pub(crate) fn key(&mut self) -> Option<&[u8]> {
-        match self {
-            Self::Objects(range) => range.peek().map(|(key, _)| key.as_slice()),
-            Self::Array { cursor, .. } => cursor.as_ref().map(Cursor::key),
-        }
-    }
-
-    pub(crate) fn advance(&mut self) {
-        match self {
-            Self::Objects(range) => {
-                range.next();
-            }
-            Self::Array { cursor, .. } => {
-                if !cursor.as_mut().is_some_and(Cursor::advance) {
-                    *cursor = None;
-                }
-            }
-        }
-    }
-}
 
 /// All sources, as one ordered sequence of keys within the prefix.
 pub(crate) struct Merge<'a> {

@@ -15,8 +15,8 @@ use crate::config::{ArrayConfig, Config};
 use crate::error::Error;
 use crate::faults::{Faults, mix, unit};
 use crate::http::{Request, read_request};
-use crate::list::From;
 use crate::objects::{self, Uploads, error};
+use crate::start::From;
 use crate::stats::{Counters, LoggedList, Stats};
 
 /// What can be changed while the endpoint runs; as in [`Config`].

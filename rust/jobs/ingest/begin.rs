@@ -8,7 +8,7 @@ use icechunk::store::Store;
 use tokio::sync::RwLock;
 
 use super::tally::Tally;
-use super::{IngestJob, IngestReport, Mode, complete, layouts, native, nodes, report, resume};
+use super::{IngestJob, IngestReport, Mode, complete, layouts, native, nodes, outcome, resume};
 use crate::commit::{
     Completed, Draft, PublishedRun, RunIdentity, RunOptions, RunRecord, Staging, find_published,
     is_below, new_run_id,
@@ -72,13 +72,13 @@ pub(super) async fn look(
     match find_published(repository, &job.branch, fingerprint).await? {
         Some(run) if complete => {
             complete::check_published(repository, &run, job).await?;
-            let report = report::already_published(&run, false, job, target.url(), containers);
+            let report = outcome::already_published(&run, false, job, target.url(), containers);
             Ok(Standing::Done(Box::new(report)))
         }
         _ if found.arrays.is_empty() => {
             complete::check_nothing(job)?;
             let report =
-                report::nothing_to_create(tip, job, target.url(), containers, found.warnings);
+                outcome::nothing_to_create(tip, job, target.url(), containers, found.warnings);
             Ok(Standing::Done(Box::new(report)))
         }
         _ => Err(nodes::already_there(&found.arrays, target.url())),
@@ -105,7 +105,7 @@ pub(super) async fn already_there(
         return Ok(None);
     }
     complete::check_published(repository, run, job).await?;
-    let mut report = report::already_published(run, true, job, target.url(), containers);
+    let mut report = outcome::already_published(run, true, job, target.url(), containers);
     report.warnings.extend_from_slice(warnings);
     Ok(Some(report))
 }

@@ -14,8 +14,8 @@ use icechunk::format::{ByteRange, ChunkIndices, ManifestId, Path, SnapshotId};
 use icechunk::session::{Session, get_chunk};
 use tokio::sync::Semaphore;
 
-use super::references::Work;
 use super::tally::Tally;
+use super::worker::Work;
 use super::{JobArray, JobSource};
 use crate::error::{TargetContext as _, chain, target_error};
 use crate::format::node_path;

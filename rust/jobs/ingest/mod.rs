@@ -5,37 +5,42 @@
 
 mod begin;
 mod check;
+mod committer;
 mod complete;
 mod decoded;
 mod job;
 mod native;
 mod nodes;
+mod outcome;
 mod prepare;
-mod queue;
-mod references;
 mod report;
 mod resume;
+mod schedule;
+mod start;
 mod tally;
+mod worker;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use icechunk::Repository;
-use icechunk::format::SnapshotId;
-use icechunk::format::snapshot::Snapshot;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 
+use committer::Committer;
 pub use decoded::{DecodeFn, Decoder};
 pub use job::{Finish, IngestJob, JobArray, JobSource, Mode};
+use prepare::Survey;
 pub use report::{ArrayReport, IngestReport};
+use schedule::Schedule;
+use start::{Begun, Start};
 use tally::Tally;
+use worker::{Work, Worker};
 
-use crate::commit::{PublishedRun, STAGING_PREFIX, Staging};
-use crate::error::TargetContext as _;
-use crate::list::limit::ConcurrencyLimit;
+use crate::commit::{PublishedRun, Staging};
 use crate::plan::PlanLimits;
 use crate::progress::OnProgress;
-use crate::target::{Target, effective_split};
+use crate::target::Target;
+use crate::target::container::SourceContainer;
 use crate::zarr::metadata::ArrayLayout;
 use crate::{Error, ErrorKind, Result};
 
@@ -75,91 +80,48 @@ async fn run(
     publishing: &AtomicBool,
     on_progress: &OnProgress,
 ) -> Result<IngestReport> {
-    let limits = PlanLimits::from(job.limits);
     let mut target = if job.mode.keeps_arrays() {
         Target::open(&job.target, job.trust_target).await?
     } else {
         Target::open_or_create(&job.target, job.trust_target).await?
     };
-    let (tip, branch_exists) = branch_tip(&target, &job.branch).await?;
     let containers = prepare::containers(target.stored_config().await?, &job)?;
-    let fingerprint = job.fingerprint();
-
-    let resume::Left { runs, published, warnings: left } =
-        resume::look(target.repository(), &job, &fingerprint).await?;
-    if let Some(run) = published
-        && let Some(report) =
-            begin::already_there(&target, &job, &tip, &run, &containers, &left).await?
-    {
-        return Ok(report);
-    }
-    let unfinished = runs.into_iter().next();
-    let in_flight = ConcurrencyLimit::new(limits.concurrency);
-    let (mut expected, mut standing) = (None, nodes::Found::default());
-    let warnings;
-    if let Some(run) = &unfinished {
-        resume::check_not_at_work(run, job.mode, target.is_locked())?;
-        let resumed =
-            resume::check(target.repository(), run, &job.run_options(), &job.nodes()).await?;
-        job.arrays = resume::reshaped(std::mem::take(&mut job.arrays), resumed.arrays);
-        warnings = resumed.warnings;
-        if !run.is_complete() {
-            expected = Some(prepare::expectations(&job, limits, &in_flight).await?);
+    let begun = match start::look(&target, &job, &containers).await? {
+        Start::Done(report) => return Ok(*report),
+        Start::New(new) => start::anew(&mut target, &job, &containers, new, on_progress).await?,
+        Start::Resumed(run) => {
+            start::resumed(&mut target, &mut job, &containers, run, on_progress).await?
         }
-    } else {
-        match begin::look(&target, &job, &tip, &fingerprint, &containers).await? {
-            begin::Standing::Done(report) => return Ok(*report),
-            begin::Standing::Found(found) => standing = found,
-        }
-        expected = Some(prepare::expectations(&job, limits, &in_flight).await?);
-        warnings = std::mem::take(&mut standing.warnings);
-    }
-
-    let expected = expected.unwrap_or_else(|| prepare::Survey::dense(&job.arrays));
-    let mut additions = prepare::additions(&containers, &job, &expected, limits);
-    if unfinished.is_some() {
-        // Its splits were stored when it began.
-        additions.splits.clear();
-    }
-    target.configure(&additions).await?;
-    let mut tally = Tally::new(&job.arrays, [left, warnings].concat(), on_progress);
-    tally.requested(expected.list_requests);
-    let splits = splits(&target, &job.arrays)?;
-    let mut staging = if let Some(run) = unfinished {
-        for addition in run.completed.iter().flat_map(|commit| &commit.arrays) {
-            tally.resume(addition);
-        }
-        Staging::resume(target.repository(), run, job.message.clone())?
-    } else {
-        let prepared = begin::Prepared {
-            options: job.run_options(),
-            fingerprint,
-            base: branch_exists.then(|| tip.to_string()),
-            tip,
-            batches: prepare::batches(&job.arrays, &splits, &expected, limits),
-            splits: &splits,
-            job: &job,
-        };
-        begin::begin(target.repository(), prepared, &standing, &mut tally).await?
     };
-    let work = references::Work {
+    carry_out(&job, &containers, begun, publishing).await
+}
+
+/// Lists, commits and publishes what a run that has begun lacks.
+async fn carry_out(
+    job: &IngestJob,
+    containers: &[SourceContainer],
+    begun: Begun<'_>,
+    publishing: &AtomicBool,
+) -> Result<IngestReport> {
+    let Begun { target, mut staging, mut tally, survey, splits, in_flight } = begun;
+    let repository = target.repository();
+    let work = Work {
         sources: &job.sources,
-        containers: &containers,
+        containers,
         arrays: &job.arrays,
         splits: &splits,
         empty_chunks: job.empty_chunks,
         locations: job.locations,
         replaces: job.mode.keeps_arrays(),
-        limits,
+        limits: PlanLimits::from(job.limits),
         in_flight,
     };
     tally.committed(staging.commits());
-    fill(&work, &expected, &mut staging, &mut tally, target.repository()).await?;
-    let outcome =
-        finish(&work, &job, &mut staging, &mut tally, publishing, target.repository()).await;
+    fill(&work, &survey, &mut staging, &mut tally, repository).await?;
+    let outcome = finish(&work, job, &mut staging, &mut tally, publishing, repository).await;
     let published = match outcome {
         Ok(Published::Before(run)) => {
-            return Ok(report::published_instead(&run, &job, target.url(), &containers, tally));
+            return Ok(outcome::published_instead(&run, job, target.url(), containers, tally));
         }
         Ok(published) => published,
         Err(error) => {
@@ -167,10 +129,10 @@ async fn run(
         }
     };
     tally.begin("done");
-    let mut report = report::report(&job, target.url(), &containers, &staging, tally, &published);
+    let mut report = outcome::report(job, target.url(), containers, &staging, tally, &published);
     if job.mode.keeps_arrays() {
         // What is there already may lie in others.
-        let config = target.repository().config();
+        let config = repository.config();
         let all = config.virtual_chunk_containers().map(VirtualChunkContainer::url_prefix);
         let more: Vec<_> =
             all.filter(|prefix| !report.containers.iter().any(|c| c == prefix)).collect();
@@ -197,8 +159,8 @@ async fn kept(staging: &mut Staging<'_>, error: Error) -> Error {
 
 /// Lists and commits what the staging branch lacks.
 async fn fill<'a>(
-    work: &references::Work<'_>,
-    expected: &prepare::Survey,
+    work: &Work<'_>,
+    survey: &Survey,
     staging: &mut Staging<'a>,
     tally: &mut Tally<'a>,
     repository: &Repository,
@@ -210,10 +172,15 @@ async fn fill<'a>(
     let batches = staging.record().batches.clone();
     let layouts = layouts(work.arrays);
     let pieces: Vec<_> = work.arrays.iter().map(|array| array.pieces.as_slice()).collect();
-    let plan = queue::Plan { batches: &batches, layouts: &layouts, pieces: &pieces };
-    let expectations = expected.expectations(work.arrays);
-    let queue = queue::Queue::new(plan, expectations, last.next, last.rest());
-    let outcome = references::ingest(work, queue, staging, tally, repository).await;
+    let plan = schedule::Plan {
+        batches: &batches,
+        layouts: &layouts,
+        pieces: &pieces,
+        splits: work.splits,
+    };
+    let expectations = survey.expectations(work.arrays);
+    let mut schedule = Schedule::new(plan, work.limits, expectations, last.next, last.rest());
+    let outcome = list_and_commit(work, &mut schedule, staging, tally, repository).await;
     if let Err(error) = &outcome
         && error.kind() != ErrorKind::Conflict
         && staging.is_without_references()
@@ -224,9 +191,28 @@ async fn fill<'a>(
     outcome
 }
 
+/// Does all that is scheduled, commit by commit.
+async fn list_and_commit<'a>(
+    work: &Work<'_>,
+    schedule: &mut Schedule<'_>,
+    staging: &mut Staging<'a>,
+    tally: &mut Tally<'a>,
+    repository: &Repository,
+) -> Result<()> {
+    tally.begin("list");
+    let mut worker = Worker::new(work, repository, staging.tip());
+    let mut committer = Committer::new(staging, tally);
+    loop {
+        let parent = committer.tip().clone();
+        let staged = worker.fill(&parent, schedule, &mut |event| committer.tell(event)).await?;
+        let Some(staged) = staged else { return Ok(()) };
+        committer.commit(staged, schedule).await?;
+    }
+}
+
 /// Checks what is staged, and publishes it unless it is to stay staged or changes nothing.
 async fn finish(
-    work: &references::Work<'_>,
+    work: &Work<'_>,
     job: &IngestJob,
     staging: &mut Staging<'_>,
     tally: &mut Tally<'_>,
@@ -277,36 +263,6 @@ enum Published {
     Nothing,
 }
 
-fn splits(target: &Target, arrays: &[JobArray]) -> Result<Vec<Vec<u32>>> {
-    arrays.iter().map(|array| effective_split(target.repository(), &array.node)).collect()
-}
-
 fn layouts(arrays: &[JobArray]) -> Vec<ArrayLayout> {
     arrays.iter().map(|array| array.node.layout.clone()).collect()
-}
-
-/// The snapshot to build on, and whether the branch is there already.
-async fn branch_tip(target: &Target, branch: &str) -> Result<(SnapshotId, bool)> {
-    let repository = target.repository();
-    let reading = || format!("read the branches of {}", target.url());
-    let branches = repository.list_branches().await.doing(reading)?;
-    if branches.contains(branch) {
-        return Ok((repository.lookup_branch(branch).await.doing(reading)?, true));
-    }
-    let main = repository.lookup_branch("main").await.doing(reading)?;
-    let nothing_but_staged =
-        branches.iter().all(|name| name == "main" || name.starts_with(STAGING_PREFIX));
-    if target.is_new() || (nothing_but_staged && main == Snapshot::INITIAL_SNAPSHOT_ID) {
-        // Nobody had a chance to create the branch: it begins at the empty first snapshot.
-        return Ok((main, false));
-    }
-    let known: Vec<_> =
-        branches.into_iter().filter(|name| !name.starts_with(STAGING_PREFIX)).collect();
-    Err(Error::new(
-        ErrorKind::Target,
-        format!("{} has no branch {branch} (branches: {})", target.url(), known.join(", ")),
-    )
-    .with_hint(format!(
-        "create it with repo.create_branch(\"{branch}\", snapshot_id), or use another --branch"
-    )))
 }

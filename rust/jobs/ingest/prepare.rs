@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use icechunk::config::RepositoryConfig;
 
-use super::queue::Expectation;
+use super::schedule::Expectation;
 use super::{IngestJob, JobArray};
 use crate::density::probe::{DEFAULT_PROBE_REQUESTS, probe};
 use crate::grid::piece::chunks_of;

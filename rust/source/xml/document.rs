@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::entity;
 use super::instant;
 use super::lexer::{Lexer, Step, Text, unusual};
+pub use super::refusal::Refusal;
 use crate::source::page::{Page, PageEntry};
 
 /// Elements of the document that matter.
@@ -21,28 +22,6 @@ const KNOWN_IN_DOCUMENT: &[&[u8]] =
 
 /// Elements of an object that matter.
 const KNOWN_IN_CONTENTS: &[&[u8]] = &[b"Key", b"LastModified", b"ETag", b"Size"];
-
-/// Why a body did not become a [`Page`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Perhaps a page, in a form that this scanner leaves to a full parser.
-    #[error("unusual XML: {0}")]
-    Unusual(&'static str),
-    /// The service reports a failure under status 200.
-    #[error("the service answered with an error document: {code}: {message}")]
-    ErrorDocument {
-        /// As in `<Code>`; empty when there is none.
-        code: String,
-        /// As in `<Message>`; empty when there is none.
-        message: String,
-    },
-    /// The document is something else, or no XML at all.
-    #[error("the answer is not a listing")]
-    NotAListing,
-    /// The document ends too early.
-    #[error("the listing ends in the middle")]
-    Incomplete,
-}
 
 /// Reads a page. The body becomes the page's buffer; when it is refused it comes back unchanged.
 ///

@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use super::document::Refusal;
 use super::entity;
+use super::refusal::Refusal;
 
 /// Elements within ignored elements may nest this deep.
 const MAX_DEPTH: usize = 16;

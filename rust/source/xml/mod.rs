@@ -13,4 +13,5 @@ pub mod fetch;
 mod entity;
 mod instant;
 mod lexer;
+mod refusal;
 mod stock;

@@ -1,0 +1,43 @@
+//! Reads what a snapshot holds: its nodes, and the files of their manifests.
+
+use std::sync::Arc;
+
+use icechunk::Repository;
+use icechunk::format::snapshot::{ManifestFileInfo, NodeData, NodeSnapshot, Snapshot};
+use icechunk::format::{ManifestId, SnapshotId};
+
+use super::register::repository_error;
+use crate::Result;
+use crate::error::TargetContext as _;
+
+/// The snapshot with an id.
+pub(super) async fn fetch(repository: &Repository, id: &SnapshotId) -> Result<Arc<Snapshot>> {
+    repository.asset_manager().fetch_snapshot(id).await.doing(|| format!("read snapshot {id}"))
+}
+
+/// The nodes of a snapshot, sorted by path as they are stored.
+pub(super) fn nodes(snapshot: &Snapshot) -> Result<Vec<NodeSnapshot>> {
+    snapshot
+        .iter()
+        .collect::<std::result::Result<_, _>>()
+        .map_err(repository_error)
+        .doing(|| format!("read snapshot {}", snapshot.id()))
+}
+
+/// The files of a snapshot's manifests.
+pub(super) fn manifest_files(snapshot: &Snapshot) -> Result<Vec<ManifestFileInfo>> {
+    snapshot
+        .manifest_files()
+        .collect::<std::result::Result<_, _>>()
+        .map_err(repository_error)
+        .doing(|| format!("read snapshot {}", snapshot.id()))
+}
+
+/// The manifests that a node refers to.
+pub(super) fn manifests_of(node: &NodeSnapshot) -> impl Iterator<Item = &ManifestId> {
+    let manifests = match &node.node_data {
+        NodeData::Array { manifests, .. } => manifests.as_slice(),
+        NodeData::Group => &[],
+    };
+    manifests.iter().map(|manifest| &manifest.object_id)
+}

@@ -1,0 +1,355 @@
+//! Lists parts and writes their manifests, in bounded memory: what becomes of a schedule and of
+//! storage is a value ([`Staged`]), small and serialisable, that somebody else commits.
+//!
+//! A part is staged only when its listing is complete. A listing that would fill more than a commit
+//! is given up and goes back to the schedule. Nothing here knows of branches or snapshots but the
+//! one that the manifests are to follow.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use icechunk::Repository;
+use icechunk::format::SnapshotId;
+use serde::{Deserialize, Serialize};
+
+use super::schedule::Schedule;
+use super::{JobArray, JobSource};
+use crate::Result;
+use crate::batch::{ChunkRules, EmptyChunks, ReferenceBatch};
+use crate::commit::ArrayAddition;
+use crate::grid::piece::{Piece, piece_of};
+use crate::list::limit::ConcurrencyLimit;
+use crate::list::{
+    ChunkColumns, ListOptions, ListStats, Listing, PAGE_SIZE, list_chunks, stats_of,
+};
+use crate::manifest::{ArrayReferences, ManifestWriter, NewManifests};
+use crate::plan::{Part, PlanLimits};
+use crate::source::Source;
+use crate::target::container::{Locations, SourceContainer};
+
+/// Parts listed at a time, when they are small. Each keeps pages of its own that wait, so that
+/// large ones, which have requests enough, are listed two at a time.
+const CONCURRENT_LISTINGS: usize = 8;
+
+/// Parts of so many pages together keep every request busy.
+const BUSY_PAGES: u64 = 64;
+
+/// What is to be listed, and how.
+#[derive(Clone)]
+pub(super) struct Work<'a> {
+    pub(super) sources: &'a [JobSource],
+    /// Of each source, by position.
+    pub(super) containers: &'a [SourceContainer],
+    pub(super) arrays: &'a [JobArray],
+    /// Chunks along each dimension of an array's manifests, by position.
+    pub(super) splits: &'a [Vec<u32>],
+    pub(super) empty_chunks: EmptyChunks,
+    pub(super) locations: Locations,
+    /// Whether there may be references already, which what is found takes the place of.
+    pub(super) replaces: bool,
+    pub(super) limits: PlanLimits,
+    /// Requests in flight, over all arrays.
+    pub(super) in_flight: Arc<ConcurrencyLimit>,
+}
+
+impl<'a> Work<'a> {
+    /// Where the chunks of a part are.
+    fn piece(&self, part: &Part) -> Option<(&'a Piece, &'a Source)> {
+        let piece = piece_of(&self.arrays.get(part.array)?.pieces, &part.region)?;
+        Some((piece, &self.sources.get(piece.source)?.source))
+    }
+}
+
+/// What is to be told as it happens; the rest comes with what is staged.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Event<'a> {
+    /// Chunks of an array were found, at this cost.
+    Found { array: usize, chunks: u64, stats: &'a ListStats },
+    /// The listing of a part that had found so many chunks was given up.
+    GivenUp { array: usize, chunks: u64 },
+    /// Manifests are being written.
+    Writing,
+}
+
+/// A part that was listed completely, and the manifests that are written of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StagedPart {
+    /// What was found in it; how that differs from what stood there too.
+    pub(super) addition: ArrayAddition,
+    /// What its listing cost and met, warnings included.
+    pub(super) listing: ListStats,
+    /// What its commit adds; none where nothing was found and nothing can be replaced.
+    pub(super) manifests: Option<NewManifests>,
+}
+
+/// Parts that belong in one commit: all that is left of their listing, whoever commits it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Staged {
+    pub(super) parts: Vec<StagedPart>,
+    /// What a user should know.
+    pub(super) warnings: Vec<String>,
+}
+
+/// A part whose listing is running or complete.
+struct Listed<'a> {
+    part: Part,
+    piece: &'a Piece,
+    batch: ReferenceBatch,
+    stats: ListStats,
+}
+
+/// Parts listed together: those that are complete, and those that were given up with the number of
+/// chunks that they held until then.
+#[derive(Default)]
+struct Outcome<'a> {
+    complete: Vec<Listed<'a>>,
+    given_up: Vec<(Part, u64)>,
+}
+
+/// Lists parts and writes their manifests; commits nothing.
+pub(super) struct Worker<'a> {
+    work: &'a Work<'a>,
+    writer: ManifestWriter,
+    /// Of each source; known when its first chunk is: it is asked about the times it lists.
+    rules: HashMap<usize, ChunkRules>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Worker<'a> {
+    /// A worker that writes manifests of the arrays in `snapshot`.
+    pub(super) fn new(work: &'a Work<'a>, repository: &Repository, snapshot: &SnapshotId) -> Self {
+        let limits = work.limits;
+        let in_the_making = limits
+            .references_per_manifest
+            .saturating_mul(u32::try_from(limits.builders).unwrap_or(u32::MAX));
+        let writer = ManifestWriter::new(repository, snapshot, in_the_making);
+        Self { work, writer, rules: HashMap::new(), warnings: Vec::new() }
+    }
+
+    /// Lists parts until a commit is full or the schedule has no more, and writes their manifests,
+    /// to be committed after `parent`. None when there was nothing left.
+    pub(super) async fn fill(
+        &mut self,
+        parent: &SnapshotId,
+        schedule: &mut Schedule<'_>,
+        tell: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Option<Staged>> {
+        let mut ready: Vec<Listed<'a>> = Vec::new();
+        let mut references = 0;
+        loop {
+            let parts = schedule.take(references);
+            if parts.is_empty() {
+                break;
+            }
+            let room = self.work.limits.references_per_commit.saturating_sub(references);
+            let expected = schedule.expected_of(&parts);
+            let Outcome { complete, given_up } = self.list(&parts, room, expected, tell).await?;
+            for listed in complete {
+                references += listed.batch.len();
+                schedule.learn(&listed.part, listed.batch.len());
+                ready.push(listed);
+            }
+            if !given_up.is_empty() {
+                schedule.give_up(given_up, references == 0);
+                if !ready.is_empty() {
+                    break;
+                }
+            }
+        }
+        if ready.is_empty() {
+            return Ok(None);
+        }
+        let parts = self.write(parent, ready, tell).await?;
+        Ok(Some(Staged { parts, warnings: std::mem::take(&mut self.warnings) }))
+    }
+
+    /// Lists parts, several at a time, until all are complete or they hold more than `room` chunks;
+    /// `expected` tells how many are likely.
+    async fn list(
+        &mut self,
+        parts: &[Part],
+        room: u64,
+        expected: u64,
+        tell: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Outcome<'a>> {
+        let mut open: Vec<_> = parts.iter().map(|part| self.begin(part)).collect();
+        let numbered = parts.iter().enumerate();
+        let listings: Vec<_> =
+            numbered.filter_map(|(number, part)| listing(number, self.work, part)).collect();
+        let each = expected / u64::from(PAGE_SIZE) / (parts.len().max(1) as u64);
+        let busy = usize::try_from(BUSY_PAGES / each.max(1)).unwrap_or(CONCURRENT_LISTINGS);
+        let at_once = busy.clamp(2, CONCURRENT_LISTINGS);
+        let mut pages = futures::stream::iter(listings).flatten_unordered(at_once);
+        let mut outcome = Outcome::default();
+        let mut found = 0;
+        while let Some((number, records, stats)) = pages.next().await {
+            let records = records?;
+            let Some(slot) = open.get_mut(number) else { continue };
+            let Some(current) = slot.as_mut() else { continue };
+            current.stats.add(&stats);
+            let (array, piece) = (current.part.array, current.piece);
+            let mut chunks = 0;
+            if let Some(records) = &records {
+                let rules = self.rules_of(piece, records).await?;
+                chunks = current.batch.extend(records, &piece.array, &piece.shift, rules)?;
+            }
+            found += chunks;
+            tell(Event::Found { array, chunks, stats: &stats });
+            if records.is_none()
+                && let Some(listed) = slot.take()
+            {
+                outcome.complete.push(listed);
+            }
+            if found > room {
+                break;
+            }
+        }
+        for Listed { part, batch, .. } in open.into_iter().flatten() {
+            tell(Event::GivenUp { array: part.array, chunks: batch.len() });
+            outcome.given_up.push((part, batch.len()));
+        }
+        Ok(outcome)
+    }
+
+    fn begin(&self, part: &Part) -> Option<Listed<'a>> {
+        let array = self.work.arrays.get(part.array)?;
+        let split = self.work.splits.get(part.array)?;
+        let (piece, _) = self.work.piece(part)?;
+        let batch = ReferenceBatch::new(&array.node.layout, part.region.clone(), split);
+        Some(Listed { part: part.clone(), piece, batch, stats: ListStats::default() })
+    }
+
+    /// Writes the manifests of parts, in their order.
+    async fn write(
+        &self,
+        parent: &SnapshotId,
+        listed: Vec<Listed<'a>>,
+        tell: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Vec<StagedPart>> {
+        let (mut parts, mut arrays) = (Vec::with_capacity(listed.len()), Vec::new());
+        for Listed { part, piece, mut batch, stats } in listed {
+            let position = part.array;
+            let (Some(array), Some(container)) =
+                (self.work.arrays.get(position), self.work.containers.get(piece.source))
+            else {
+                continue;
+            };
+            let missing =
+                if batch.len() < part.region.chunks() { batch.first_missing() } else { None };
+            let addition = ArrayAddition {
+                references: batch.len(),
+                bytes: batch.bytes(),
+                sample: batch.first().map(|chunk| chunk.index),
+                missing,
+                ..ArrayAddition::of(position)
+            };
+            let changes_something = !batch.is_empty() || self.work.replaces;
+            parts.push((addition, stats, changes_something));
+            if changes_something {
+                let locations = container.piece_locations(piece, self.work.locations)?;
+                arrays.push(ArrayReferences { path: array.node.path.clone(), locations, batch });
+            }
+        }
+        let mut written = Vec::new().into_iter();
+        if !arrays.is_empty() {
+            tell(Event::Writing);
+            written = self.writer.write(parent, arrays).await?.into_iter();
+        }
+        let staged = parts.into_iter().map(|(mut addition, listing, changes_something)| {
+            let manifests = if changes_something { written.next() } else { None };
+            if let Some(NewManifests { changes, .. }) = &manifests {
+                addition.changed = changes.changed;
+                addition.unchanged = changes.unchanged;
+                addition.removed = changes.removed;
+            }
+            StagedPart { addition, listing, manifests }
+        });
+        Ok(staged.collect())
+    }
+
+    /// How a source's chunks become references, judged by the first of them.
+    async fn rules_of(&mut self, piece: &Piece, records: &RecordBatch) -> Result<ChunkRules> {
+        if let Some(rules) = self.rules.get(&piece.source) {
+            return Ok(*rules);
+        }
+        let array = &piece.array;
+        let columns = ChunkColumns::of(records)?;
+        let coords = columns.coords.get(..array.layout.ndim()).unwrap_or_default();
+        let source = self.work.sources.get(piece.source);
+        let next_second = match (columns.last_modified.first(), source) {
+            (Some(time), Some(JobSource { source, .. })) => {
+                source.refuses_listed_times(&array.source_key(coords), *time).await?
+            }
+            _ => false,
+        };
+        if next_second {
+            self.warnings.push(
+                "the source's server refuses reads that carry an object's own time \
+                 (If-Unmodified-Since): references carry the next whole second"
+                    .to_owned(),
+            );
+        }
+        let rules = ChunkRules { empty_chunks: self.work.empty_chunks, next_second };
+        self.rules.insert(piece.source, rules);
+        Ok(rules)
+    }
+}
+
+/// A page of a part's listing, or its end, and what the listing has cost since the last.
+type ListedPage = (usize, Result<Option<RecordBatch>>, ListStats);
+
+/// The listing of one part, which begins when it is first polled.
+fn listing(number: usize, work: &Work<'_>, part: &Part) -> Option<BoxStream<'static, ListedPage>> {
+    let (piece, source) = work.piece(part)?;
+    let (source, array) = (source.clone(), piece.array.clone());
+    let (region, limit) = (piece.shift.box_in_source(&part.region), Arc::clone(&work.in_flight));
+    let dangling_links = work.empty_chunks.into();
+    let pages = futures::stream::once(async move {
+        let options = ListOptions { limit, dangling_links, ..ListOptions::new(1) };
+        match list_chunks(&source, &array, region, options) {
+            Ok(Listing { batches, stats, .. }) => {
+                let end = futures::stream::once(std::future::ready(Ok(None)));
+                let pages = batches.map(|records| records.map(Some)).chain(end);
+                let mut last = ListStats::default();
+                pages
+                    .map(move |records| {
+                        let now = stats_of(&stats);
+                        let since = now.since(&last);
+                        last = now;
+                        (number, records, since)
+                    })
+                    .boxed()
+            }
+            Err(error) => {
+                let failed = (number, Err(error), ListStats::default());
+                futures::stream::once(std::future::ready(failed)).boxed()
+            }
+        }
+    });
+    Some(pages.flatten().boxed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_staged_can_be_handed_to_another_process() {
+        let listing = ListStats {
+            list_requests: 3,
+            foreign_keys: 1,
+            foreign_example: Some("air/README".to_owned()),
+            warnings: vec!["the server is slow".to_owned()],
+            ..ListStats::default()
+        };
+        let addition =
+            ArrayAddition { references: 9, missing: Some(vec![1, 2]), ..ArrayAddition::of(4) };
+        let parts = vec![StagedPart { addition, listing, manifests: None }];
+        let staged = Staged { parts, warnings: vec!["clocks differ".to_owned()] };
+        let text = serde_json::to_string(&staged).unwrap();
+        assert_eq!(serde_json::from_str::<Staged>(&text).unwrap(), staged);
+    }
+}
