@@ -18,7 +18,7 @@ from refreeze.stores.reading_errors import one_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from refreeze.metadata.selection import ArraySpec
+    from refreeze.metadata.specs import ArraySpec
     from refreeze.stores.resolve import Source
 
 __all__ = ["read_box"]

@@ -14,6 +14,7 @@ from refreeze.exceptions import MismatchError, TargetError, TargetNotFoundError
 from refreeze.metadata.chunk_codec import check_chunk, decoded_values
 from refreeze.planning.compatibility import check_agreement, check_inherited_units
 from refreeze.planning.source_slice import attributes_of
+from refreeze.stores.reading_errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from refreeze.metadata.chunk_codec import check_chunk
 from refreeze.planning.options import (
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_DOCUMENT,
