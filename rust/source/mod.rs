@@ -11,6 +11,7 @@ pub mod page;
 mod page_error;
 pub mod retry;
 mod s3;
+mod s3_settings;
 pub mod transport;
 pub mod xml;
 
@@ -22,7 +23,8 @@ pub use credentials::checked;
 pub use local::LocalSource;
 pub(crate) use local::{is_absent, unreadable};
 pub use memory::{MemoryObject, MemorySource};
-pub use s3::{S3Settings, S3Source};
+pub use s3::S3Source;
+pub use s3_settings::S3Settings;
 
 use crate::{Error, ErrorKind, Result};
 
