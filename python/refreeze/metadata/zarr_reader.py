@@ -81,12 +81,14 @@ def open_node(source: Source) -> Any:
 
 def _zarr_store(source: Source) -> Any:
     """Return the source's store as zarr wants it."""
-    from zarr.storage import LocalStore, ObjectStore
+    from zarr.storage import LocalStore
+
+    from refreeze.metadata.zarr_store import OrderlyStore
 
     if type(source.store).__name__ == "LocalStore":
         # obstore's fails on a file where zarr looks for a folder, such as a README in a group.
         return LocalStore(source.store.prefix or "/", read_only=True)
-    return ObjectStore(source.store, read_only=True)
+    return OrderlyStore(source.store, read_only=True)
 
 
 def _unreadable(path: str, error: Exception) -> UnsupportedArrayError:
