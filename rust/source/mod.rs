@@ -12,6 +12,7 @@ pub mod page;
 mod page_error;
 pub mod retry;
 mod s3;
+mod s3_settings;
 pub mod transport;
 pub mod xml;
 
@@ -24,7 +25,8 @@ pub(crate) use local::{is_absent, no_file, unreadable};
 pub use memory::{MemoryObject, MemorySource};
 pub use object::{Accept, AcceptFn, Expected};
 pub(crate) use object::{digest_of_tag, md5};
-pub use s3::{S3Settings, S3Source};
+pub use s3::S3Source;
+pub use s3_settings::S3Settings;
 
 use crate::{Error, ErrorKind, Result};
 

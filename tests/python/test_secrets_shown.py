@@ -12,7 +12,7 @@ import refreeze
 from bucket_server import Bucket, running
 from refreeze.exceptions import AccessError, RefreezeError
 from refreeze.stores.resolve import resolve_source
-from refreeze.stores.s3_settings import SETTINGS
+from refreeze.stores.s3_settings import SECRET_SETTINGS, SETTINGS
 from scenarios import run, write_store
 
 SECRETS = {
@@ -214,8 +214,6 @@ def test_credentials_in_the_url_of_a_registry(bucket, local, tmp_path):
 
 def test_secrets_have_names():
     """Every setting of object_store whose name speaks of a secret is remembered as one."""
-    from refreeze.stores.resolve import s3_settings
-
     named = {name for name in SETTINGS if any(part in name for part in ("secret", "_key", "token"))}
     no_values = {
         "container_authorization_token_file",
@@ -223,4 +221,4 @@ def test_secrets_have_names():
         "sse_kms_key_id",
         "web_identity_token_file",
     }
-    assert named - no_values == set(s3_settings._SECRETS)
+    assert named - no_values == set(SECRET_SETTINGS)

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from refreeze.exceptions import AccessError
 from refreeze.shown import remember
 
-__all__ = ["CLIENT_SETTINGS", "SETTINGS", "S3Settings", "s3_settings"]
+__all__ = ["CLIENT_SETTINGS", "SECRET_SETTINGS", "SETTINGS", "S3Settings", "s3_settings"]
 
 CLIENT_SETTINGS = frozenset(
     {
@@ -86,7 +86,13 @@ _SYNONYMS = {
     "token": "session_token",
 }
 
-_SECRETS = ("access_key_id", "secret_access_key", "session_token", "sse_customer_key_base64")
+SECRET_SETTINGS = (
+    "access_key_id",
+    "secret_access_key",
+    "session_token",
+    "sse_customer_key_base64",
+)
+"""Settings whose values are shown nowhere."""
 
 _OF_WRITING = frozenset(
     {
@@ -149,7 +155,7 @@ def s3_settings(bucket: str, options: Mapping[str, Any] | None, side: str) -> S3
     environment = _environment()
     # Before anything can go wrong: what goes wrong may be told with the values.
     for known in (environment, given):
-        remember(known[name] for name in _SECRETS if name in known)
+        remember(known[name] for name in SECRET_SETTINGS if name in known)
         remember(_password(known[name]) for name in ("endpoint", "proxy_url") if name in known)
     for key in options or {}:
         _check_name(key, side)
