@@ -11,6 +11,8 @@ SECRETS = {"session_token": "session-token-0123456789"}
 REDIRECTIONS = [301, 302, 307, 308]
 
 REQUESTS = {
+    "a document": lambda request: request.path.endswith("zarr.json"),
+    "a folder": lambda request: request.is_list and "delimiter" in request.path,
     "a page": lambda request: request.is_list and "delimiter" not in request.path,
     "a coordinate": lambda request: "/time/c/" in request.path,
     "a chunk": lambda request: "/air/c/" in request.path,

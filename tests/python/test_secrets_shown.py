@@ -175,6 +175,31 @@ def test_a_secret_that_no_request_can_carry(local, capfd, monkeypatch, setting, 
     assert "before" not in "".join(capfd.readouterr())
 
 
+def test_a_provider_of_such_a_secret(bucket, local):
+    """What a credential provider gives is checked where it is used."""
+
+    def provider():
+        return {
+            "access_key_id": "id-0123",
+            "secret_access_key": "key-0123",
+            "token": "before\nafter",
+            "expires_at": None,
+        }
+
+    bucket.upload(local, "air.zarr")
+    store = S3Store(
+        "bucket",
+        endpoint=bucket.url,
+        region="x",
+        client_options={"allow_http": True},
+        credential_provider=provider,
+    )
+    with pytest.raises(AccessError) as raised:
+        list(refreeze.list_chunks(store, "air.zarr/air"))
+    assert "token" in str(raised.value)
+    assert "before" not in str(raised.value)
+
+
 IN_URL = "pw-in-a-url/0123456789"
 URLS = [
     f"file://user:{quote(IN_URL, safe='')}@host/store.zarr",
