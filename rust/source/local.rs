@@ -10,7 +10,7 @@ use bytes::Bytes;
 use icechunk::ObjectStoreConfig;
 
 use super::ObjectInfo;
-use super::object::too_large;
+use super::body::too_large;
 use crate::error::chain;
 use crate::{Error, ErrorKind, Result};
 

@@ -3,6 +3,7 @@
 //! A closed set of stores behind a narrow interface. Keys are relative to the source's root,
 //! which is a folder or a key prefix; nothing here knows about arrays or chunks.
 
+mod body;
 pub(crate) mod credentials;
 mod echo;
 mod local;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use md5::{Digest as _, Md5};
 
 use super::Source;
+use super::body::{Failure, too_large};
 use super::page::{PageError, PageErrorKind, PageSource as _};
 use super::s3::S3Source;
 use crate::{Error, ErrorKind, Result};
@@ -46,26 +47,6 @@ pub struct Expected {
     /// Another object of the store, likely to be there, whose `ETag` tells whether those of this
     /// store are digests.
     pub beside: Option<String>,
-}
-
-/// What came.
-pub(super) struct Body {
-    pub(super) bytes: Bytes,
-    /// Unless it cannot be a digest.
-    pub(super) e_tag: Option<String>,
-}
-
-/// Why nothing came.
-pub(super) enum Failure {
-    Page(PageError),
-    /// Bytes of an object that was not read for its size.
-    TooLarge(u64),
-}
-
-impl From<PageError> for Failure {
-    fn from(error: PageError) -> Self {
-        Self::Page(error)
-    }
 }
 
 impl Source {
@@ -277,14 +258,6 @@ fn damaged(shown: &str, what: &str) -> Error {
 fn gone(shown: &str) -> Error {
     Error::new(ErrorKind::Listing, format!("{shown} was listed and is gone"))
         .with_hint("wait until the source is at rest, then run the command again")
-}
-
-pub(super) fn too_large(shown: &str, size: u64, limit: u64) -> Error {
-    Error::new(
-        ErrorKind::UnsupportedArray,
-        format!("{shown} is too large for a metadata document: {size} bytes, more than {limit}"),
-    )
-    .with_hint("if it is right, allow it with --max-document")
 }
 
 #[cfg(test)]

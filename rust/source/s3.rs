@@ -19,9 +19,9 @@ use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore as _, ObjectStoreExt as _, RetryConfig};
 
 use super::ObjectInfo;
+use super::body::{Body, Failure};
 use super::credentials::check;
 use super::echo::Echo;
-use super::object::{Body, Failure};
 use super::page::{Page, PageError, PageErrorKind, PageRequest, PageSource};
 use super::s3_settings::{S3Settings, is_plain};
 use super::transport::Transport;

@@ -9,8 +9,8 @@ pub mod container;
 mod contents;
 mod leftovers;
 pub mod origin;
-mod payload;
 pub(crate) mod outcome;
+mod payload;
 mod probe;
 mod storage;
 

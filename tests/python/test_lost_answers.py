@@ -55,7 +55,7 @@ class Verb:
     options: Mapping[str, Any] = field(default_factory=dict)
     before: Mapping[str, Any] | None = None
     """Options of an ingest that is there already."""
-    change: Callable[[Path], None] = lambda source: None
+    change: Callable[[Path], None] = lambda _source: None
     """What happens to the source after that."""
     moved: bool = False
     """Whether somebody else commits after that."""
@@ -125,7 +125,9 @@ class Bucket:
                 [snapshot.message for snapshot in repository.ancestry(branch=known)],
             )
             for branch, known in branches.items()
-        } | {"snapshots": len(list((self.server.root / self.bucket / name / "snapshots").iterdir()))}
+        } | {
+            "snapshots": len(list((self.server.root / self.bucket / name / "snapshots").iterdir()))
+        }
 
 
 @pytest.fixture
