@@ -25,6 +25,7 @@ mod array;
 mod bucket;
 mod config;
 mod cursor;
+mod dialect;
 mod entries;
 mod error;
 mod faults;

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::bucket::Bucket;
 use crate::config::{ArrayConfig, Config};
+use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::faults::{Faults, mix, unit};
 use crate::http::{Request, read_request};
@@ -222,8 +223,10 @@ impl Shared {
         let slash = memchr::memchr(b'/', path).unwrap_or(path.len());
         let key = path.get(slash + 1..).unwrap_or_default().to_vec();
         let known = &path[..slash] == self.name.as_bytes();
-        if known && key.is_empty() && request.method == "GET" {
-            return self.answer_list(&settings, &request, out).await;
+        if let Some((dialect, bucket)) = Dialect::of(&request)
+            && bucket == self.name.as_bytes()
+        {
+            return self.answer_list(&settings, dialect, &request, out).await;
         }
         self.counters.count(&request.method);
         if settings.object_latency_ms > 0 {

@@ -5,13 +5,17 @@
 //! signatures and endpoints; [`document`] reads the bodies; `stock` is the way through
 //! `object_store`'s own parser for whatever is unusual; [`fetch`] is one request, one page.
 
+mod blobs;
 mod buffers;
 pub mod connector;
 pub mod document;
 pub mod fetch;
 
 mod entity;
-mod instant;
+pub(super) mod instant;
 mod lexer;
 mod refusal;
+pub(super) mod signer;
 mod stock;
+
+pub(super) use refusal::Refusal;
