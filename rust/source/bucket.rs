@@ -9,6 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use icechunk::ObjectStoreConfig;
 use icechunk::config::Credentials;
 use object_store::path::Path;
@@ -16,10 +18,11 @@ use object_store::{GetOptions, ObjectStore, ObjectStoreExt as _, RetryConfig};
 
 use super::ObjectInfo;
 use super::body::{Body, Failure};
-use super::builder::{BucketBuilder, Service, unusable};
+use super::builder::{BucketBuilder, unusable};
 use super::client::{Clients, Provider};
 use super::listing::Listings;
-use super::page::{PageError, PageErrorKind};
+use super::page::{Page, PageCapabilities, PageError, PageErrorKind, PageRequest, PageSource};
+use super::service::Service;
 use super::settings::{Settings, is_read_by_icechunk};
 use super::transport::Transport;
 use super::xml::connector::{Answer, PageParser};
@@ -41,10 +44,10 @@ pub struct BucketSource {
     provider: Provider,
     /// Whether credentials were found before the first request.
     looked: Arc<tokio::sync::OnceCell<()>>,
-    pub(super) listings: Arc<Listings>,
-    settings: Settings,
+    listings: Arc<Listings>,
+    settings: Arc<Settings>,
     prefix: String,
-    pub(super) retry: RetryPolicy,
+    retry: RetryPolicy,
     /// Whether Icechunk's own client could send these requests too.
     plain: bool,
 }
@@ -101,7 +104,7 @@ impl BucketSource {
             provider,
             looked: Arc::default(),
             listings: Arc::new(listings),
-            settings,
+            settings: Arc::new(settings),
             prefix: prefix.trim_matches('/').to_owned(),
             retry: RetryPolicy::default(),
             plain,
@@ -118,7 +121,7 @@ impl BucketSource {
 
     /// Which service the bucket is of.
     #[must_use]
-    pub const fn service(&self) -> Service {
+    pub fn service(&self) -> Service {
         self.settings.service()
     }
 
@@ -265,6 +268,32 @@ impl BucketSource {
     }
 }
 
+impl PageSource for BucketSource {
+    fn key(&self, relative: &str) -> String {
+        Self::key(self, relative)
+    }
+
+    fn retries(&self) -> RetryPolicy {
+        self.retry.clone()
+    }
+
+    fn capabilities(&self) -> PageCapabilities {
+        self.listings.capabilities()
+    }
+
+    fn note_disorder(&self) {
+        self.listings.note_disorder();
+    }
+
+    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, PageError>> {
+        async move {
+            self.look_for_credentials().await?;
+            self.listings.page(request).await
+        }
+        .boxed()
+    }
+}
+
 /// What can be done about a failed read of an object.
 fn object_error(error: &object_store::Error, status: Option<u16>) -> PageError {
     let kind = match (status, error) {
@@ -306,7 +335,7 @@ mod tests {
             builder().with_endpoint("http://user:pw@127.0.0.1:9000").with_allow_http(true);
         let source = source(builder, "a/b/");
         assert_eq!(source.url_prefix(), "s3://bucket/a/b/");
-        let Settings::S3(settings) = &source.settings else { unreachable!() };
+        let Settings::S3(settings) = source.settings.as_ref() else { unreachable!() };
         assert_eq!(settings.endpoint.as_deref(), Some("http://127.0.0.1:9000/"));
         assert!(settings.options().force_path_style);
         let aws = self::source(self::builder(), "");

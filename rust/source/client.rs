@@ -17,7 +17,8 @@ use object_store::gcp::GcpCredentialProvider;
 use object_store::list::PaginatedListStore;
 use object_store::{ObjectStore, RetryConfig};
 
-use super::builder::{BucketBuilder, Service, unusable};
+use super::builder::{BucketBuilder, unusable};
+use super::service::Service;
 use super::transport::Transport;
 use super::xml::connector::{Dialect, PageConnector, PageParser};
 use super::xml::signer::AzureSigner;

@@ -12,7 +12,7 @@ use object_store::aws::AwsCredential;
 use object_store::azure::AzureCredential;
 use object_store::gcp::GcpCredential;
 
-use super::builder::Service;
+use super::service::Service;
 use crate::shown::secrets;
 use crate::{Error, ErrorKind};
 

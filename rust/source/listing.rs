@@ -6,20 +6,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use object_store::client::{HttpError, HttpErrorKind};
 use object_store::list::PaginatedListStore;
 use tokio::sync::Semaphore;
 
-use super::bucket::BucketSource;
-use super::builder::Service;
 use super::echo::Echo;
 use super::page::{
-    PAGE_SIZE, Page, PageCapabilities, PageError, PageErrorKind, PageRequest, PageSource, Prefixes,
-    StartAfter,
+    PAGE_SIZE, Page, PageCapabilities, PageError, PageErrorKind, PageRequest, Prefixes, StartAfter,
 };
-use super::retry::RetryPolicy;
+use super::service::Service;
 use super::settings::Settings;
 use super::xml::connector::{PageParser, Probe};
 use super::xml::fetch::list_page;
@@ -99,7 +94,7 @@ impl Listings {
         self.json && !self.learned.json_absent.load(Ordering::Relaxed)
     }
 
-    fn capabilities(&self) -> PageCapabilities {
+    pub(super) fn capabilities(&self) -> PageCapabilities {
         let start_after = match self.service {
             Service::Gcs if self.asks_json() => StartAfter::Inclusive,
             Service::S3 | Service::Gcs => StartAfter::Exclusive,
@@ -117,9 +112,10 @@ impl Listings {
             },
             ..PageCapabilities::default()
         };
-        if self.learned.disordered.load(Ordering::Relaxed) {
-            known.start_after = StartAfter::None;
-        } else if self.learned.hierarchical.load(Ordering::Relaxed) {
+        let learned = &self.learned;
+        if learned.disordered.load(Ordering::Relaxed)
+            || learned.hierarchical.load(Ordering::Relaxed)
+        {
             known.start_after = StartAfter::None;
         } else if let Some(prefixes) = self.unordered {
             (known.start_after, known.prefixes) = (StartAfter::None, prefixes);
@@ -127,7 +123,11 @@ impl Listings {
         known
     }
 
-    async fn page(&self, request: PageRequest<'_>) -> Result<Page, PageError> {
+    pub(super) fn note_disorder(&self) {
+        self.learned.disordered.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) async fn page(&self, request: PageRequest<'_>) -> Result<Page, PageError> {
         let _room = match &self.room {
             // Closed never.
             Some(room) => room.acquire().await.ok(),
@@ -170,32 +170,6 @@ impl Listings {
 fn is_one_lake(endpoint: &str) -> bool {
     let host = url::Url::parse(endpoint).ok().and_then(|url| url.host_str().map(str::to_owned));
     host.is_some_and(|host| host.ends_with(".fabric.microsoft.com"))
-}
-
-impl PageSource for BucketSource {
-    fn key(&self, relative: &str) -> String {
-        Self::key(self, relative)
-    }
-
-    fn retries(&self) -> RetryPolicy {
-        self.retry.clone()
-    }
-
-    fn capabilities(&self) -> PageCapabilities {
-        self.listings.capabilities()
-    }
-
-    fn note_disorder(&self) {
-        self.listings.learned.disordered.store(true, Ordering::Relaxed);
-    }
-
-    fn page<'a>(&'a self, request: PageRequest<'a>) -> BoxFuture<'a, Result<Page, PageError>> {
-        async move {
-            self.look_for_credentials().await?;
-            self.listings.page(request).await
-        }
-        .boxed()
-    }
 }
 
 /// What can be done about a failed LIST; `status` is that of the answer, if there was one, and

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 use icechunk::ObjectStoreConfig;
 
-use super::builder::{BucketBuilder, Service};
+use super::builder::BucketBuilder;
 use super::s3_settings::{S3Settings, is_plain, without_user_info};
+use super::service::Service;
 
 /// What every reader may know of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub struct AzureSettings {
     pub container: String,
     /// Where the service is, unless it is the account's own host at Azure.
     pub endpoint: Option<String>,
-    /// The account is a workspace of OneLake.
+    /// The account is a workspace of `OneLake`.
     pub fabric: bool,
     /// Requests are not signed.
     pub anonymous: bool,

@@ -78,9 +78,11 @@ impl BucketSource {
         let options = GetOptions { range: Some((0..1).into()), ..condition };
         let read = async { self.objects.get_opts(&self.path(key)?, options).await };
         match read.await {
-            Err(object_store::Error::Precondition { .. }) => Ok(true),
+            // What is gone is not read either.
+            Err(
+                object_store::Error::Precondition { .. } | object_store::Error::NotFound { .. },
+            ) => Ok(true),
             Ok(_) => Ok(false),
-            Err(object_store::Error::NotFound { .. }) => Ok(true),
             Err(error) => Err(self.error("read", key, &error)),
         }
     }

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from endpoint import array
 
 import refreeze
+from endpoint import array
 from refreeze.cli.app import main
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ def test_a_store_is_ingested_and_read_back(
     report = refreeze.ingest(f"{scheme}://bucket", target, source_options=options)
     assert report.references_written == 1200
     assert list(report.containers) == [f"{scheme}://bucket/"]
-    print(report)
 
 
 def _key_of_the_endpoint(scheme: str, monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint) -> None:

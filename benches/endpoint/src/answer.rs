@@ -5,10 +5,10 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::dialect::Dialect;
+use crate::asked::{Dialect, Page};
 use crate::faults::{Strike, mix};
 use crate::http::{Request, head};
-use crate::list::{self, Page};
+use crate::list;
 use crate::objects;
 use crate::server::{Reply, Settings, Shared};
 use crate::start::From;

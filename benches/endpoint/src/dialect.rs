@@ -1,21 +1,12 @@
 //! The three forms in which listings are asked for and answered: S3's (and Google's XML API), Google's
 //! JSON API, and Azure's. What a page holds is `list`'s business.
 
+use crate::asked::{Dialect, ListRequest, Page};
 use crate::http::Request;
-use crate::list::{ListRequest, Page};
 use crate::xml::{escape, url_encode};
 
 /// The first version of Azure's service with `startFrom`.
 const VERSION_WITH_START: &str = "2026-02-06";
-
-/// Form of a listing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    #[default]
-    S3,
-    GoogleJson,
-    Azure,
-}
 
 impl Dialect {
     /// Which one a request is in, and the bucket that it names; `None` when it is no LIST.

@@ -1,8 +1,8 @@
 //! The XML of a page's entries. Remembers where each entry begins so that faults can reorder them.
 
 use crate::array::etag_low;
+use crate::asked::Dialect;
 use crate::cursor::write_decimal;
-use crate::dialect::Dialect;
 use crate::faults::{Faults, Order, mix};
 use crate::source::Source;
 use crate::start::From;

@@ -22,6 +22,7 @@
 
 mod answer;
 mod array;
+mod asked;
 mod bucket;
 mod config;
 mod cursor;

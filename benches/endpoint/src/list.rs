@@ -1,41 +1,12 @@
 //! Builds one page of `ListObjectsV2`: where it begins, where it ends, and its token. Misbehaviour
 //! of contents is applied here; how the page travels is `server`'s business.
 
+use crate::asked::{Dialect, ListRequest, Page};
 use crate::bucket::Bucket;
-use crate::dialect::Dialect;
 use crate::entries::Writer;
 use crate::faults::{Faults, StartAfter, Strike};
 use crate::merge::Merge;
 use crate::start::From;
-
-/// The parameters of a LIST request that matter here.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ListRequest {
-    /// In which form.
-    pub dialect: Dialect,
-    /// Keys must begin with this.
-    pub prefix: Vec<u8>,
-    /// Groups keys by the part up to its next occurrence after the prefix.
-    pub delimiter: Vec<u8>,
-    /// Where to start; exclusive in S3's form only.
-    pub start_after: Option<Vec<u8>>,
-    /// Where an earlier page ended.
-    pub token: Option<String>,
-    /// Most entries wanted, already capped.
-    pub max_keys: usize,
-    /// `encoding-type=url`
-    pub url_encoded: bool,
-}
-
-/// What a page turned out to be; its entries are in the buffer.
-#[derive(Debug, Default)]
-pub(crate) struct Page {
-    pub count: usize,
-    pub truncated: bool,
-    pub next_token: Option<String>,
-    /// Common prefixes as JSON texts, where they stand apart from the entries.
-    pub folders: Vec<String>,
-}
 
 /// Where the listing asked for begins, misbehaviour of `start-after` included.
 /// `None` means that the answer is an empty page.
@@ -61,9 +32,10 @@ pub(crate) fn begin(
         {
             Some(From::After(key))
         }
-        StartAfter::Honoured | StartAfter::IgnoredUnlessExists => Some(From::Inclusive(key)),
         StartAfter::Empty => None,
-        StartAfter::Inclusive => Some(From::Inclusive(key)),
+        StartAfter::Honoured | StartAfter::IgnoredUnlessExists | StartAfter::Inclusive => {
+            Some(From::Inclusive(key))
+        }
     })
 }
 

@@ -155,10 +155,11 @@ pub(crate) fn put(
     let source = copy_source(&request);
     if !bucket.allows(key, &condition) {
         // Azure has a word of its own for what is there already.
-        return match condition.absent && request.header("x-ms-blob-type").is_some() {
-            true => error(409, "BlobAlreadyExists", out),
-            false => error(412, "PreconditionFailed", out),
-        };
+        let azure = request.header("x-ms-blob-type").is_some();
+        if condition.absent && azure {
+            return error(409, "BlobAlreadyExists", out);
+        }
+        return error(412, "PreconditionFailed", out);
     }
     let metadata = metadata(&request);
     let Some(source) = source else {

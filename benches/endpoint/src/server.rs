@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::asked::Dialect;
 use crate::bucket::Bucket;
 use crate::config::{ArrayConfig, Config};
-use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::faults::{Faults, mix, unit};
 use crate::http::{Request, read_request};

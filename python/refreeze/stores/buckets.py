@@ -40,7 +40,9 @@ _AWS_HOST = re.compile(
     r"^(?:(?P<bucket>.+)\.)?s3(?:[.-](?:dualstack\.)?(?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?"
     r"\.amazonaws\.com(?:\.cn)?$"
 )
-_R2_HOST = re.compile(r"^(?:(?P<bucket>[^.]+)\.)?(?P<account>[0-9a-f]{32})(?:\.eu|\.fedramp)?\.r2\.cloudflarestorage\.com$")
+_R2_HOST = re.compile(
+    r"^(?:(?P<bucket>[^.]+)\.)?(?P<account>[0-9a-f]{32})(?:\.eu|\.fedramp)?\.r2\.cloudflarestorage\.com$"
+)
 _GOOGLE_HOST = re.compile(
     r"^(?:(?P<bucket>.+)\.)?storage\.googleapis\.com$|^storage\.cloud\.google\.com$"
 )
@@ -129,7 +131,10 @@ def _account(host: str) -> dict[str, str]:
         return {"account_name": account, "use_fabric_endpoint": "true"}
     if domain == "core.windows.net":
         return {"account_name": account}
-    return {"account_name": account, "endpoint": f"https://{host.lower().replace('.dfs.', '.blob.')}"}
+    return {
+        "account_name": account,
+        "endpoint": f"https://{host.lower().replace('.dfs.', '.blob.')}",
+    }
 
 
 def _shared_access(query: str) -> dict[str, str]:
@@ -218,11 +223,7 @@ def said_by_url(url: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _from_url(bucket: Bucket, options: Mapping[str, Any] | None) -> dict[str, str]:
     said = dict(bucket.settings)
-    if (
-        bucket.was_https
-        and "sas_key" not in said
-        and not _knows_who_asks(bucket.service, options)
-    ):
+    if bucket.was_https and "sas_key" not in said and not _knows_who_asks(bucket.service, options):
         # Whoever gives an address of the web has public data, unless something says otherwise.
         said["skip_signature"] = "true"
     return said

@@ -115,10 +115,10 @@ AZURE = CloudService(
         access_key="account_key",
         account="account_name",
         authority_id="tenant_id",
-        bearer_token="token",
+        bearer_token="token",  # noqa: S106 (a name)
         identity_endpoint="msi_endpoint",
         master_key="account_key",
-        sas_token="sas_key",
+        sas_token="sas_key",  # noqa: S106 (a name)
     ),
     secrets=(
         "account_key",
@@ -189,19 +189,16 @@ def cloud_settings(
     for known in (environment, given, from_url):
         for name in service.secrets:
             remember(_secrets_in(name, known.get(name, "")))
-        remember(password_in(known[name]) for name in (service.endpoint, "proxy_url") if name in known)
+        remember(
+            password_in(known[name]) for name in (service.endpoint, "proxy_url") if name in known
+        )
     for key in options or {}:
-        name = _name(service, key)
-        if name not in service.settings and name not in CLIENT_SETTINGS:
-            raise ValueError(
-                f"{side} option {key}: no such configuration key of {service.name} (known: "
-                f"{service.example}, …: the names of object_store)"
-            )
-        if name in service.of_url:
-            raise ValueError(f"{side} option {key}: the URL names it; leave it out")
+        _check_name(service, key, side)
     together = environment | dict(from_url) | given
     for name, value in together.items():
-        where = f"{side} option {name}" if name in given else f"{service.prefix.upper()}{name.upper()}"
+        where = (
+            f"{side} option {name}" if name in given else f"{service.prefix.upper()}{name.upper()}"
+        )
         if name != "service_account_key":
             check_value(where, name, value)
         if name == service.endpoint:
@@ -226,6 +223,17 @@ def cloud_settings(
             name: value for name, value in environment.items() if name in CLIENT_SETTINGS
         } | client
     return S3Settings(config, client, _notes(together, side))
+
+
+def _check_name(service: CloudService, key: str, side: str) -> None:
+    name = _name(service, key)
+    if name not in service.settings and name not in CLIENT_SETTINGS:
+        raise ValueError(
+            f"{side} option {key}: no such configuration key of {service.name} (known: "
+            f"{service.example}, …: the names of object_store)"
+        )
+    if name in service.of_url:
+        raise ValueError(f"{side} option {key}: the URL names it; leave it out")
 
 
 def public_settings(scheme: str, options: Mapping[str, Any] | None) -> dict[str, str]:
@@ -277,7 +285,9 @@ def _written(service: CloudService, name: str) -> str:
 def _environment(service: CloudService) -> dict[str, str]:
     """Return the settings in the environment."""
     prefix = service.prefix.upper()
-    found = {_name(service, key): value for key, value in os.environ.items() if key.startswith(prefix)}
+    found = {
+        _name(service, key): value for key, value in os.environ.items() if key.startswith(prefix)
+    }
     known = {*service.settings.values(), *CLIENT_SETTINGS}
     return {name: value for name, value in found.items() if name in known}
 

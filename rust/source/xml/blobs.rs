@@ -117,8 +117,12 @@ impl<'a> Scanner<'a> {
         while !self.xml.eat(b"</EnumerationResults>") {
             if self.xml.eat(b"<Blobs>") {
                 self.blobs()?;
-            } else if self.xml.eat(b"<Blobs />") || self.xml.eat(b"<Blobs/>") {
-            } else if self.xml.eat(b"<NextMarker />") || self.xml.eat(b"<NextMarker/>") {
+            } else if self.xml.eat(b"<Blobs />")
+                || self.xml.eat(b"<Blobs/>")
+                || self.xml.eat(b"<NextMarker />")
+                || self.xml.eat(b"<NextMarker/>")
+            {
+                // Nothing is in it.
             } else if self.xml.eat(b"<NextMarker>") {
                 let text = self.xml.leaf(b"</NextMarker>")?;
                 let marker = match &text {

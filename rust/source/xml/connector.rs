@@ -23,9 +23,9 @@ use object_store::client::{
 use super::blobs;
 use super::buffers::Buffers;
 use super::document::{Refusal, scan};
+use super::json;
 use super::signer::AzureSigner;
 use super::stock;
-use crate::source::json;
 use crate::source::page::Page;
 
 /// Default limit of a page's body. 1,000 keys of 1,024 bytes, each byte escaped, are 6 MB.

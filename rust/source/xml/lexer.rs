@@ -162,7 +162,7 @@ impl<'a> Lexer<'a> {
             [b'/', b'>', ..] => (true, 2),
             // As .NET writes it.
             [b' ', b'/', b'>', ..] => (true, 3),
-            [b'/'] | [b' '] | [b' ', b'/'] => return Err(Refusal::Incomplete),
+            [b'/' | b' '] | [b' ', b'/'] => return Err(Refusal::Incomplete),
             _ => (false, 0),
         };
         if name.is_empty() || length == 0 {

@@ -10,8 +10,9 @@ use http::Uri;
 use serde::Deserialize;
 use serde::de::{Error as _, Visitor};
 
-use super::page::{Page, PageBuilder};
-use super::xml::{Refusal, instant};
+use super::instant;
+use super::refusal::Refusal;
+use crate::source::page::{Page, PageBuilder};
 
 /// What is asked for of each object; all else would be most of the answer.
 const FIELDS: &str = "nextPageToken,prefixes,items(name,size,timeCreated)";
