@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from refreeze.verbs.status import status
     from refreeze.virtualizarr.aligned_regions import regions
     from refreeze.virtualizarr.parser import ZarrParser
+    from refreeze.writer.write import write
+    from refreeze.writer.replacing import replacing
+    from refreeze.writer.report import WriteReport
+    from refreeze.writer.saver import ZarrSaver
 
 __all__ = [
     "ArrayReport",
@@ -40,6 +44,10 @@ __all__ = [
     "RunStatus",
     "StatusReport",
     "ZarrParser",
+    "write",
+    "replacing",
+    "WriteReport",
+    "ZarrSaver",
     "__version__",
     "exceptions",
     "ingest",
@@ -60,6 +68,10 @@ _PLACES = {
     "RunStatus": "refreeze.verbs.report",
     "StatusReport": "refreeze.verbs.report",
     "ZarrParser": "refreeze.virtualizarr.parser",
+    "ZarrSaver": "refreeze.writer.saver",
+    "WriteReport": "refreeze.writer.report",
+    "replacing": "refreeze.writer.replacing",
+    "write": "refreeze.writer.write",
     "__version__": "refreeze._refreeze",
     "ingest": "refreeze.verbs.ingest",
     "list_chunks": "refreeze.verbs.list_chunks",

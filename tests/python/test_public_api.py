@@ -121,7 +121,9 @@ def test_names():
         "PublishReport",
         "RunStatus",
         "StatusReport",
+        "WriteReport",
         "ZarrParser",
+        "ZarrSaver",
         "__version__",
         "exceptions",
         "ingest",
@@ -129,7 +131,9 @@ def test_names():
         "plan",
         "publish",
         "regions",
+        "replacing",
         "status",
+        "write",
     }
     for name in refreeze.__all__:
         assert getattr(refreeze, name) is not None

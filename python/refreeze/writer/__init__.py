@@ -1,0 +1,1 @@
+"""Writing data into repositories: saver, safe overwriting, templates and regions."""

@@ -1,0 +1,368 @@
+"""Opens the repository that data is written to, and makes commits that lose nothing.
+
+A commit is never rebased: whoever meets a newer tip does its work again on it. On a local disk,
+where Icechunk's own commits may be lost, the folder is locked for the moment of the commit, with
+the lock that an ingest takes. What is written is the business of the callers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import icechunk
+
+from refreeze.exceptions import (
+    AccessError,
+    ConflictError,
+    RefreezeError,
+    TargetError,
+    TargetNotFoundError,
+)
+from refreeze.shown import cleaned, one_line
+from refreeze.stores.resolve import BucketTarget, LocalTarget, resolve_target
+
+__all__ = ["Target", "committed", "open_target"]
+
+_PLAIN = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+_FOLDERS_OF_ICECHUNK = {"snapshots", "transactions", "manifests", "chunks", "overwritten"}
+_LOCK_WAIT_S = 600.0
+_ATTEMPTS = 1000
+
+
+@dataclass(frozen=True)
+class Target:
+    """An open repository, the branch that is written to, and how both are shown."""
+
+    url: str
+    repository: icechunk.Repository
+    branch: str = "main"
+    folder: Path | None = None
+    """Of a repository on a local disk, which has to be locked."""
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder's lock, if it is on a local disk."""
+        with _locked(self.folder):
+            yield
+
+    def writable(self) -> icechunk.Session:
+        """Return a session on the branch's tip."""
+        try:
+            return self.repository.writable_session(self.branch)
+        except icechunk.IcechunkError as error:
+            raise _sorted(error, self.url) from error
+
+    def readonly(self, snapshot: str | None = None) -> icechunk.Session:
+        """Return a session that reads the branch's tip, or a snapshot."""
+        try:
+            if snapshot is not None:
+                return self.repository.readonly_session(snapshot_id=snapshot)
+            return self.repository.readonly_session(self.branch)
+        except icechunk.IcechunkError as error:
+            raise _sorted(error, self.url) from error
+
+    def commit(self, session: icechunk.Session, message: str) -> str:
+        """Commit a session to the branch and return the snapshot.
+
+        Raises
+        ------
+        ConflictError
+            The branch has moved since the session began.
+        """
+        try:
+            with self.lock():
+                return session.commit(message)
+        except icechunk.ConflictError as error:
+            raise ConflictError(
+                f"branch {self.branch} of {self.url} has moved meanwhile; nothing was written",
+                "read the newest state and write again",
+            ) from error
+        except icechunk.IcechunkError as error:
+            raise _sorted(error, self.url) from error
+
+
+def open_target(
+    target: Any,
+    *,
+    branch: str = "main",
+    options: Mapping[str, Any] | None = None,
+    create: bool = True,
+) -> Target:
+    """Open the repository at a target, or create it.
+
+    Parameters
+    ----------
+    target
+        Local path, ``s3://``, ``gs://`` or ``az://`` URL, ``icechunk.Storage``,
+        ``icechunk.Repository``, or an fsspec mapper such as ``s3fs.S3Map``.
+    create
+        Whether a repository comes into being where there is none. Several processes may do so at
+        once.
+
+    Raises
+    ------
+    TargetError
+        Something else is there, such as a plain Zarr store.
+    TargetNotFoundError
+        There is no repository, and none is to be created.
+    """
+    if isinstance(target, icechunk.Repository):
+        if options:
+            raise TypeError("target options need a target given by its URL")
+        return Target("the given repository", target, branch, _folder_of(target.storage))
+    if isinstance(target, icechunk.Storage):
+        if options:
+            raise TypeError("target options need a target given by its URL")
+        url, storage, folder = "the given storage", target, _folder_of(target)
+        plain: Callable[[], str | None] = lambda: _plain_folder(folder)  # noqa: E731
+    else:
+        if hasattr(target, "fs") and hasattr(target, "root"):
+            target, options = _of_mapper(target)
+        found = resolve_target(target, options)
+        url = found.url
+        if isinstance(found, LocalTarget):
+            folder = Path(found.path)
+            storage = icechunk.local_filesystem_storage(found.path)
+            plain = lambda: _plain_folder(folder)  # noqa: E731
+        else:
+            folder, storage = None, _bucket_storage(found)
+            plain = lambda: _plain_prefix(found)  # noqa: E731
+    repository = _opened(storage, url, folder, plain, create=create)
+    if repository.spec_version < 2:  # noqa: PLR2004 the version of Icechunk's specification
+        raise TargetError(
+            f"{url} is a repository of specification version 1",
+            "upgrade it with icechunk.upgrade_icechunk_repository",
+        )
+    return Target(url, repository, branch, folder)
+
+
+def committed(
+    target: Target, work: Callable[[icechunk.Session], str | None], *, attempts: int = _ATTEMPTS
+) -> str | None:
+    """Do work in a session and commit it, again from the new tip after every conflict.
+
+    Parameters
+    ----------
+    work
+        Gets a writable session, and returns the commit's message; None, if nothing has changed.
+
+    Returns
+    -------
+    The new snapshot, or None if nothing had to be written.
+    """
+    for attempt in range(attempts):
+        session = target.writable()
+        message = work(session)
+        if message is None:
+            return None
+        try:
+            return target.commit(session, message)
+        except ConflictError:
+            if attempt + 1 == attempts:
+                raise
+            # Jitter, so that those who met do not meet again.
+            time.sleep(random.uniform(0.0, min(0.02 * 2 ** min(attempt, 6), 1.0)))  # noqa: S311
+    return None
+
+
+def _opened(
+    storage: icechunk.Storage,
+    url: str,
+    folder: Path | None,
+    plain: Callable[[], str | None],
+    *,
+    create: bool,
+) -> icechunk.Repository:
+    try:
+        if (folder is None or folder.is_dir()) and icechunk.Repository.exists(storage):
+            return icechunk.Repository.open(storage)
+        if (found := plain()) is not None:
+            raise TargetError(
+                f"{url} is a plain Zarr store (it holds {found}), not an Icechunk repository",
+                f"make one that refers to its chunks: refreeze ingest {url} NEW_TARGET",
+            )
+        if not create:
+            raise TargetNotFoundError(f"there is no repository at {url}", "check the path")
+        return _created(storage, url, folder)
+    except icechunk.IcechunkError as error:
+        raise _sorted(error, url) from error
+
+
+def _created(storage: icechunk.Storage, url: str, folder: Path | None) -> icechunk.Repository:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        for attempt in range(20):
+            if icechunk.Repository.exists(storage):
+                return icechunk.Repository.open(storage)
+            if folder is not None:
+                _clear_left_over(folder)
+            try:
+                return icechunk.Repository.create(storage, check_clean_root=folder is not None)
+            except icechunk.IcechunkError as error:
+                # Somebody else may have been quicker.
+                if attempt == 19 or folder is not None:  # noqa: PLR2004 the last one
+                    if "clean" in str(error):
+                        raise TargetError(
+                            f"{url} is not empty and is not an Icechunk repository",
+                            "use an empty or new folder (or prefix) as the target",
+                        ) from error
+                    raise
+                time.sleep(random.uniform(0.05, 0.3))  # noqa: S311
+    raise TargetError(f"cannot create a repository at {url}")
+
+
+def _clear_left_over(folder: Path) -> None:
+    """Remove what a creation that was killed has left; the lock is held, nobody else is at it."""
+    entries = list(folder.iterdir())
+    if not entries or any(entry.name not in _FOLDERS_OF_ICECHUNK for entry in entries):
+        return
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    # A creation writes one snapshot and one log before the repository is there.
+    if len(files) <= 4:  # noqa: PLR2004 these and their temporary files
+        for entry in entries:
+            shutil.rmtree(entry)
+
+
+@contextmanager
+def _locked(folder: Path | None) -> Iterator[None]:
+    """Hold a folder's advisory lock, as an ingest does; it ends with the process."""
+    if folder is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        end = time.monotonic() + _LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise ConflictError(
+                        f"another process has held {folder} for {_LOCK_WAIT_S:.0f} s",
+                        "wait until it has finished, then run the same again",
+                    ) from None
+                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311
+        yield
+    finally:
+        os.close(handle)
+
+
+def _plain_folder(folder: Path | None) -> str | None:
+    if folder is None:
+        return None
+    return next((name for name in _PLAIN if (folder / name).exists()), None)
+
+
+def _plain_prefix(found: BucketTarget) -> str | None:
+    import obstore
+
+    for name in _PLAIN:
+        key = f"{found.path}/{name}" if found.path else name
+        try:
+            obstore.head(found.store, key)
+        except FileNotFoundError:
+            continue
+        except Exception as error:
+            cleaned(error)
+            raise AccessError(
+                f"cannot read {found.url}: {one_line(error)}", "check the credentials"
+            ) from None
+        return name
+    return None
+
+
+def _folder_of(storage: icechunk.Storage) -> Path | None:
+    lines = [line.partition(": ") for line in str(storage).strip().splitlines()]
+    told = {key: value for key, _, value in lines}
+    return Path(told["path"]).absolute() if told.get("type") == "local filesystem" else None
+
+
+def _bucket_storage(found: BucketTarget) -> icechunk.Storage:
+    """Make Icechunk's storage of the settings that obstore has resolved."""
+    config = {str(key).lower(): str(value) for key, value in found.store.config.items()}
+    client = {str(k): str(v) for k, v in (found.store.client_options or {}).items()}
+    scheme, _, rest = found.url.partition("://")
+    bucket = rest.partition("/")[0]
+    if scheme == "gs":
+        return icechunk.gcs_storage(bucket=bucket, prefix=found.path, config=config or None)
+    if scheme == "az":
+        account = config.get("account_name") or config.get("azure_storage_account_name") or ""
+        return icechunk.azure_storage(
+            account=account, container=bucket, prefix=found.path, config=config or None
+        )
+
+    def setting(name: str) -> str | None:
+        return config.get(f"aws_{name}", config.get(name)) or os.environ.get(f"AWS_{name.upper()}")
+
+    def on(name: str) -> bool:
+        text = client.get(name) or setting(name) or ""
+        return text.lower() not in {"", "0", "false", "off", "no", "n"}
+
+    key, secret = setting("access_key_id"), setting("secret_access_key")
+    anonymous = on("skip_signature")
+    static = bool(key and secret) and not anonymous
+    return icechunk.s3_storage(
+        bucket=bucket,
+        prefix=found.path,
+        region=setting("region") or setting("default_region"),
+        endpoint_url=setting("endpoint_url_s3") or setting("endpoint") or setting("endpoint_url"),
+        allow_http=on("allow_http"),
+        access_key_id=key if static else None,
+        secret_access_key=secret if static else None,
+        session_token=setting("session_token") if static else None,
+        anonymous=True if anonymous else None,
+        from_env=None if static or anonymous else True,
+        force_path_style=not on("virtual_hosted_style_request"),
+        requester_pays=on("request_payer"),
+    )
+
+
+def _of_mapper(mapper: Any) -> tuple[str, dict[str, str] | None]:
+    """Return URL and options of an fsspec mapper."""
+    system = mapper.fs
+    names = (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
+    if "file" in names or "local" in names:
+        return str(mapper.root), None
+    root = str(mapper.root).strip("/")
+    if "s3" in names:
+        client = dict(getattr(system, "client_kwargs", None) or {})
+        endpoint = getattr(system, "endpoint_url", None) or client.get("endpoint_url")
+        options = {
+            "access_key_id": getattr(system, "key", None) or client.get("aws_access_key_id"),
+            "secret_access_key": getattr(system, "secret", None)
+            or client.get("aws_secret_access_key"),
+            "session_token": getattr(system, "token", None) or client.get("aws_session_token"),
+            "endpoint": endpoint,
+            "region": client.get("region_name"),
+            "skip_signature": "true" if getattr(system, "anon", False) else None,
+            "allow_http": "true" if str(endpoint or "").startswith("http://") else None,
+        }
+        return f"s3://{root}", {name: str(value) for name, value in options.items() if value}
+    for scheme, known in (("gs", {"gs", "gcs"}), ("az", {"az", "abfs", "abfss", "adl"})):
+        if known & set(names):
+            return f"{scheme}://{root}", None
+    raise TypeError(
+        f"a mapper of {names[0]}:// is no place for a repository; use a folder, s3, gs or az"
+    )
+
+
+def _sorted(error: Exception, url: str) -> RefreezeError:
+    """Sort an error of the icechunk package, whose causes are in its text alone."""
+    whole, text = str(error), one_line(error)
+    cleaned(error)
+    if any(word in whole for word in ("PermissionDenied", "AccessDenied", "403", "401")):
+        return AccessError(f"cannot use {url}: {text}", "check the credentials of the target")
+    if "branch" in whole.lower() and "not" in whole.lower():
+        return TargetNotFoundError(f"{url}: {text}", "check --branch")
+    return TargetError(f"cannot use {url}: {text}", "run again with --log-level debug")

@@ -1,0 +1,195 @@
+"""`ZarrSaver`: appends, overwrites and updates one array of a repository, each save one commit.
+
+Several processes may save at once. What an index means is decided in `indexing`, what keywords
+mean in `creation`, and how a commit loses nothing in `repository`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+import icechunk
+import numpy as np
+import zarr
+
+from refreeze.exceptions import TargetNotFoundError
+from refreeze.writer.creation import as_array, cast_to, check_stored, creation_keywords
+from refreeze.writer.indexing import assign
+from refreeze.writer.report import WriteReport
+from refreeze.writer.repository import committed, open_target
+
+__all__ = ["ZarrSaver"]
+
+_APPROACHES = ("append", "overwrite", "update")
+
+
+class ZarrSaver:
+    """Saves results into an array of an Icechunk repository.
+
+    Parameters
+    ----------
+    file_path
+        The repository: local path, ``s3://``, ``gs://`` or ``az://`` URL, ``icechunk.Storage``,
+        ``icechunk.Repository``, or an fsspec mapper such as ``s3fs.S3Map``. It is created by the
+        first save.
+    dataset_name
+        The array's path in the repository.
+    approach
+        ``append``, ``overwrite`` or ``update``.
+
+    Raises
+    ------
+    ValueError
+        The approach is none of those.
+    """
+
+    def __init__(
+        self, file_path: Any, dataset_name: str = "dataset", approach: str = "append"
+    ) -> None:
+        if not isinstance(approach, str):
+            raise TypeError(f"approach is a text, not {type(approach).__name__}")
+        chosen = approach.strip().lower()
+        if chosen not in _APPROACHES:
+            raise ValueError(f"unknown approach {approach!r} (known: {', '.join(_APPROACHES)})")
+        if not isinstance(dataset_name, str) or not dataset_name.strip("/"):
+            raise ValueError("dataset_name is the path of an array, and not empty")
+        self.file_path = file_path
+        self.dataset_name = dataset_name.strip("/")
+        self.approach = chosen
+
+    def __repr__(self) -> str:
+        return f"ZarrSaver(dataset_name={self.dataset_name!r}, approach={self.approach!r})"
+
+    def open(self) -> zarr.Group:
+        """Open the newest state as a read-only Zarr group.
+
+        Raises
+        ------
+        FileNotFoundError
+            Nothing has been saved yet.
+        """
+        session = open_target(self.file_path, create=False).readonly()
+        try:
+            return zarr.open_group(session.store, mode="r")
+        except FileNotFoundError:
+            raise TargetNotFoundError("the repository holds nothing yet", "save first") from None
+
+    def save(self, data: Any, indices: Any = None, **kwargs: Any) -> WriteReport:
+        """Save data in one commit.
+
+        Parameters
+        ----------
+        data
+            What numpy makes an array of.
+        indices
+            For ``update``: an integer, list, slice, boolean mask, tuple or array, as in
+            ``array[indices] = data``.
+        **kwargs
+            For the creation of the array, in the spellings of zarr 2 and 3: ``chunks``, ``dtype``,
+            ``compressor`` or ``compressors``, ``filters``, ``fill_value``, ``shards`` …
+
+        Raises
+        ------
+        ValueError
+            Update without indices, shapes that do not go together, or a keyword that does not
+            exist or contradicts the stored array.
+        FileNotFoundError
+            Update of an array that is not there.
+        TypeError
+            The data cannot become a numpy array.
+        IndexError
+            Indices are out of bounds.
+        """
+        begun = time.monotonic()
+        if self.approach == "update":
+            target = open_target(self.file_path, create=False)
+            self._stored(target.readonly(), must=True)
+            if indices is None:
+                raise ValueError("update needs indices: where in the array the data goes")
+        array = as_array(data)
+        keywords = creation_keywords(kwargs)
+        if self.approach != "update":
+            target = open_target(self.file_path)
+        before: list[str] = []
+
+        def work(session: icechunk.Session) -> str | None:
+            before[:] = [session.snapshot_id]
+            match self.approach:
+                case "append":
+                    done = self._append(session, array, keywords)
+                case "overwrite":
+                    done = self._create(session, array, keywords)
+                case _:
+                    stored = cast("zarr.Array[Any]", self._stored(session, must=True))
+                    check_stored(stored, keywords)
+                    done = assign(stored, indices, cast_to(array, stored.dtype, self._name))
+            return f"refreeze: {self.approach} {self._name}" if done else None
+
+        snapshot = committed(target, work)
+        return WriteReport(
+            target=target.url,
+            branch=target.branch,
+            mode=self.approach,
+            snapshot_id=snapshot,
+            commits=0 if snapshot is None else 1,
+            arrays=(self._name,),
+            replaced_snapshot_id=before[0],
+            elapsed_s=time.monotonic() - begun,
+        )
+
+    @property
+    def _name(self) -> str:
+        return f"/{self.dataset_name}"
+
+    def _stored(self, session: icechunk.Session, *, must: bool) -> zarr.Array[Any] | None:
+        mode: Any = "r" if session.read_only else "r+"
+        try:
+            node = zarr.open(session.store, path=self.dataset_name, mode=mode)
+        except FileNotFoundError:
+            node = None
+        if isinstance(node, zarr.Group):
+            raise ValueError(f"{self._name} is a group, not an array")
+        if node is None and must:
+            raise TargetNotFoundError(
+                f"there is no array {self._name} to update", "append or overwrite creates it"
+            )
+        return node
+
+    def _append(
+        self, session: icechunk.Session, data: np.ndarray[Any, Any], keywords: dict[str, Any]
+    ) -> bool:
+        stored = self._stored(session, must=False)
+        if stored is None:
+            return self._create(session, data, keywords)
+        check_stored(stored, keywords)
+        data = np.atleast_1d(data)
+        if stored.ndim == 0 or data.shape[1:] != stored.shape[1:]:
+            raise ValueError(
+                f"data of shape {data.shape} cannot be appended to {self._name} of shape "
+                f"{stored.shape}: all but the first dimension have to agree"
+            )
+        data = cast_to(data, stored.dtype, self._name)
+        if not len(data):
+            return False
+        length = stored.shape[0]
+        stored.resize((length + len(data), *stored.shape[1:]))
+        stored[length:] = data
+        return True
+
+    def _create(
+        self, session: icechunk.Session, data: np.ndarray[Any, Any], keywords: dict[str, Any]
+    ) -> bool:
+        self._stored(session, must=False)
+        data = np.atleast_1d(data)
+        dtype = np.dtype(keywords.get("dtype") or data.dtype)
+        values = cast_to(data, dtype, self._name)
+        root = zarr.open_group(session.store, mode="a")
+        array = root.create_array(
+            self.dataset_name,
+            shape=values.shape,
+            overwrite=self.approach == "overwrite",
+            **{**keywords, "dtype": dtype},
+        )
+        array[...] = values
+        return True

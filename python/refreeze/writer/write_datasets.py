@@ -1,0 +1,243 @@
+"""Writes xarray's data sets, arrays and trees into a session, through Icechunk's own writer.
+
+Decides what may be written: which arrays may exist, which labels may repeat, and how chunks of
+dask are cut so that no two tasks write one stored chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import icechunk
+import numpy as np
+import xarray as xr
+import zarr
+
+from refreeze.exceptions import AlreadyExistsError, MismatchError, TargetNotFoundError
+
+__all__ = ["DatasetWriter"]
+
+_CODECS = ("compressor", "compressors", "filters", "serializer")
+
+
+class DatasetWriter:
+    """Writes one data set or tree; called with a session, again after every conflict."""
+
+    def __init__(
+        self,
+        data: Any,
+        mode: str,
+        name: str | None,
+        append_dim: Any,
+        region: Any,
+        encoding: Mapping[str, Any] | None,
+        if_present: str,
+    ) -> None:
+        self.mode = mode
+        self.append_dim = append_dim
+        self.region = region
+        self.encoding = dict(encoding or {})
+        self.if_present = if_present
+        group = (name or "").strip("/")
+        if isinstance(data, xr.DataTree):
+            self.parts = {
+                f"{group}/{node.path.strip('/')}".strip("/"): node.to_dataset(inherit=False)
+                for node in data.subtree
+            }
+        elif isinstance(data, xr.DataArray):
+            group, _, last = group.rpartition("/")
+            variable = last or str(data.name or "data")
+            self.parts = {group: data.to_dataset(name=variable)}
+            if self.encoding and not isinstance(self.encoding.get(variable), Mapping):
+                self.encoding = {variable: self.encoding}
+        elif isinstance(data, xr.Dataset):
+            self.parts = {group: data}
+        else:
+            raise TypeError(f"cannot write xarray's {type(data).__name__}; make it a Dataset")
+
+    def __call__(self, session: icechunk.Session) -> list[str]:
+        """Write into a session and return the paths of the arrays."""
+        written = []
+        if self.mode == "overwrite" and len(self.parts) > 1:
+            root = min(self.parts, key=len)
+            zarr.create_group(session.store, path=root, overwrite=True)
+        for group, data in self.parts.items():
+            done = self._part(session, group, data)
+            written += [f"/{group}/{name}".replace("//", "/") for name in done]
+        return written
+
+    def _part(self, session: icechunk.Session, group: str, data: xr.Dataset) -> list[str]:
+        from icechunk.xarray import to_icechunk
+
+        stored = _arrays(session, group)
+        encoding = {k: v for k, v in self.encoding.items() if k in data.variables}
+        options: dict[str, Any] = {"group": group or None}
+        if self.mode == "create":
+            there = sorted(set(map(str, data.variables)) & set(stored))
+            if there:
+                raise AlreadyExistsError(
+                    f"{', '.join(there)} in /{group}: in the target already",
+                    'use mode="overwrite" or "append"',
+                )
+            to_icechunk(_cut(data, encoding), session, mode="a", encoding=encoding, **options)
+            return list(map(str, data.variables))
+        if self.mode == "overwrite":
+            to_icechunk(_cut(data, encoding), session, mode="w", encoding=encoding, **options)
+            return list(map(str, data.variables))
+        if not stored:
+            raise TargetNotFoundError(
+                f"there is nothing in /{group} to {self.mode}", 'mode="create" makes it'
+            )
+        if self.mode == "append":
+            return self._append(session, group, data, stored)
+        region = self.region
+        if isinstance(region, Mapping):
+            data = data.drop_vars(
+                [name for name, var in data.variables.items() if not set(var.dims) & set(region)]
+            )
+        _bare(data)
+        to_icechunk(data, session, mode="r+", region=region, align_chunks=True, **options)
+        return list(map(str, data.data_vars))
+
+    def _append(
+        self, session: icechunk.Session, group: str, data: xr.Dataset, stored: dict[str, Any]
+    ) -> list[str]:
+        from icechunk.xarray import to_icechunk
+
+        dim = self.append_dim
+        if dim not in data.dims:
+            raise MismatchError(
+                f"the data has no dimension {dim!r} to append along",
+                f"it has {', '.join(map(str, data.dims))}",
+            )
+        missing = sorted(
+            name
+            for name, array in stored.items()
+            if dim in (array.metadata.dimension_names or ()) and name not in data.variables
+        )
+        if missing:
+            raise MismatchError(
+                f"the data lacks {', '.join(missing)}, which would stay behind along {dim!r}",
+                "append all arrays that have the dimension",
+            )
+        existing = xr.open_zarr(session.store, group=group or None, consolidated=False, chunks=None)
+        written: list[str] = []
+        if dim in data.indexes and dim in existing.indexes:
+            repeated = data.indexes[dim].isin(existing.indexes[dim])
+            if repeated.any() and self.if_present == "error":
+                first = data.indexes[dim][repeated][0]
+                raise MismatchError(
+                    f"{int(repeated.sum())} of {len(repeated)} labels along {dim!r} are in the "
+                    f"target already, the first is {first}",
+                    "if_present skip or overwrite says what to do with them",
+                )
+            if repeated.any():
+                if self.if_present == "overwrite":
+                    written = self._replace(session, group, data.isel({dim: repeated}), existing)
+                data = data.isel({dim: ~repeated})
+                if not data.sizes[dim]:
+                    return written
+        data = data.drop_vars([n for n, var in data.variables.items() if dim not in var.dims])
+        data = _bare(data)
+        for name in data.variables:
+            if name not in existing.variables:
+                raise MismatchError(f"there is no {name!r} in the target to append to")
+            _check_exact(data[name], existing[name])
+        to_icechunk(data, session, append_dim=dim, group=group or None, mode="a", align_chunks=True)
+        return sorted({*written, *map(str, data.variables)})
+
+    def _replace(
+        self, session: icechunk.Session, group: str, data: xr.Dataset, existing: xr.Dataset
+    ) -> list[str]:
+        """Write labels that are there, one run of neighbours after another."""
+        from icechunk.xarray import to_icechunk
+
+        dim = self.append_dim
+        places = existing.indexes[dim].get_indexer(data.indexes[dim])
+        data = data.drop_vars([n for n, var in data.variables.items() if dim not in var.dims])
+        data = _bare(data.drop_vars(dim)).load()
+        for name in data.variables:
+            _check_exact(data[name], existing[name])
+        for run in np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1):
+            start = int(places[run[0]])
+            region = {dim: slice(start, start + len(run))}
+            to_icechunk(
+                data.isel({dim: run}), session, mode="r+", region=region, group=group or None
+            )
+        return list(map(str, data.variables))
+
+
+def _arrays(session: icechunk.Session, group: str) -> dict[str, Any]:
+    try:
+        return dict(zarr.open_group(session.store, path=group, mode="r").arrays())
+    except FileNotFoundError:
+        return {}
+
+
+def _bare(data: xr.Dataset) -> xr.Dataset:
+    """Return the data without encodings: the target's count."""
+    return data.drop_encoding()
+
+
+def _check_exact(new: xr.DataArray, stored: xr.DataArray) -> None:
+    """Refuse values that the target's units, packing or type would change."""
+    if new.dtype.kind not in "mMiufb" and new.dtype.kind != stored.dtype.kind:
+        raise MismatchError(f"{new.name!r} is {new.dtype}, the target holds {stored.dtype}")
+    if new.dtype.kind not in "mM" and stored.dtype.kind not in "mM":
+        return
+    if new.dtype.kind != stored.dtype.kind:
+        raise MismatchError(f"{new.name!r} is {new.dtype}, the target holds {stored.dtype}")
+    variable = new.variable.load()
+    keep = {"units", "calendar", "dtype", "_FillValue"}
+    variable.encoding = {k: v for k, v in stored.encoding.items() if k in keep}
+    try:
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            encoded = xr.conventions.encode_cf_variable(variable, name=new.name)
+            back = xr.conventions.decode_cf_variable(str(new.name), encoded)
+        # Where units are too coarse xarray takes others, with a warning.
+        kept = _step(encoded.attrs.get("units")) == _step(stored.encoding.get("units"))
+        same = kept and np.array_equal(back.values, variable.values)
+    except (ValueError, OverflowError):
+        same = False
+    if not same:
+        raise MismatchError(
+            f"{new.name!r} cannot be written exactly as {variable.encoding.get('units')!r} of type "
+            f"{variable.encoding.get('dtype')}",
+            "the target's units are too coarse for these values",
+        )
+
+
+def _step(units: Any) -> str:
+    """Return the unit of "days since 2000-01-01", whichever way the date is spelled."""
+    return str(units).partition(" ")[0]
+
+
+def _cut(data: xr.Dataset, encoding: dict[str, Any]) -> xr.Dataset:
+    """Cut chunks of dask so that each stored chunk lies in one of them."""
+    data = data.copy()
+    for name in list(data.variables):
+        variable = data.variables[name]
+        own = variable.encoding = dict(variable.encoding)
+        for key in _CODECS:
+            if any(type(c).__module__.startswith("numcodecs") for c in np.atleast_1d(own.get(key))):
+                own.pop(key)
+        own.pop("preferred_chunks", None)
+        given = encoding.get(str(name), {})
+        if variable.chunks is None:
+            continue
+        wanted = (
+            given.get("shards") or given.get("chunks") or own.get("shards") or own.get("chunks")
+        )
+        if wanted is None or len(wanted) != variable.ndim:
+            wanted = tuple(max(each, default=1) for each in variable.chunks)
+            encoding[str(name)] = {**given, "chunks": wanted}
+        sizes = {
+            dim: max(1, max(have, default=1) // want) * want
+            for dim, have, want in zip(variable.dims, variable.chunks, wanted, strict=True)
+        }
+        data[name] = (variable.dims, variable.chunk(sizes).data, variable.attrs, own)
+    return data
