@@ -157,7 +157,11 @@ def target_chunks(
     """
 
 def stored_chunks(
-    target: LocalTarget | S3Target | RepositoryTarget, *, snapshot_id: str, path: str, flat: bool
+    target: LocalTarget | BucketTarget | RepositoryTarget,
+    *,
+    snapshot_id: str,
+    path: str,
+    flat: bool,
 ) -> ChunkStream:
     """Stream the chunks of an array from its manifests: coordinates, size, kind, location.
 

@@ -113,16 +113,20 @@ def test_names():
     """What `dir()` shows is what is promised, and all of it is there."""
     assert dir(refreeze) == sorted(refreeze.__all__)
     assert set(refreeze.__all__) == {
+        "ArrayCoverage",
         "ArrayReport",
         "ChunkStream",
+        "Coverage",
         "IngestReport",
         "ListStats",
+        "MissingRange",
         "Plan",
         "PublishReport",
         "RunStatus",
         "StatusReport",
         "ZarrParser",
         "__version__",
+        "coverage",
         "exceptions",
         "ingest",
         "list_chunks",
