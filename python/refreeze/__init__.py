@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from refreeze.verbs.ingest import ingest
     from refreeze.verbs.list_chunks import list_chunks
     from refreeze.verbs.plan import Plan, plan
+    from refreeze.verbs.publish import publish
     from refreeze.verbs.report import (
         ArrayReport,
         IngestReport,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         RunStatus,
         StatusReport,
     )
-    from refreeze.verbs.runs import publish, status
+    from refreeze.verbs.status import status
     from refreeze.virtualizarr.aligned_regions import regions
     from refreeze.virtualizarr.parser import ZarrParser
 
@@ -63,9 +64,9 @@ _PLACES = {
     "ingest": "refreeze.verbs.ingest",
     "list_chunks": "refreeze.verbs.list_chunks",
     "plan": "refreeze.verbs.plan",
-    "publish": "refreeze.verbs.runs",
+    "publish": "refreeze.verbs.publish",
     "regions": "refreeze.virtualizarr.aligned_regions",
-    "status": "refreeze.verbs.runs",
+    "status": "refreeze.verbs.status",
 }
 """The module of each public name. A test holds it to `__all__` and to what type checkers see."""
 

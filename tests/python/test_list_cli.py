@@ -16,7 +16,7 @@ import pytest
 import zarr
 
 from endpoint import array
-from refreeze.cli.read import _Summary
+from refreeze.cli.list_chunks import _Summary
 from scenarios import PROMPTLY, cli, command, flags, run
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "USAGE",
     "Array",
+    "Concurrency",
     "Ended",
     "Group",
     "Json",
@@ -37,6 +38,7 @@ __all__ = [
     "MaxDocument",
     "Quiet",
     "RegionOption",
+    "Repository",
     "Skip",
     "SourceOption",
     "TargetOption",
@@ -92,6 +94,8 @@ Version = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr unless it fails.")]
 Level = Annotated[LogLevel, typer.Option("--log-level", help="Messages to show on stderr.")]
+Concurrency = Annotated[int, typer.Option(help="LIST requests in flight.")]
+Repository = Annotated[str, typer.Argument(metavar="TARGET", help="An Icechunk repository.")]
 Group = Annotated[str | None, typer.Option(help="Group of the source to take.")]
 Array = Annotated[
     list[str] | None,

@@ -5,14 +5,37 @@ from __future__ import annotations
 import shlex
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from refreeze.cli.console import Level, LogLevel, Version, run_job
 from refreeze.exceptions import AlreadyExistsError, SourceNotFoundError, TargetError
 
-__all__ = ["run"]
+__all__ = ["demo", "run"]
 
 DATASET = "A1B_north_america.nc"
 """Air temperature over North America, 1860 to 2099, scenario A1B; part of iris-sample-data."""
+
+
+def demo(
+    directory: Annotated[
+        str | None,
+        typer.Argument(metavar="[DIR]", help="Folder that keeps the result [default: temporary]."),
+    ] = None,
+    *,
+    log_level: Level = LogLevel.WARNING,
+    version: Version = False,
+) -> None:
+    """Write a small real Zarr store, ingest it, and read it back with xarray.
+
+    Needs the extra packages of refreeze[demo].
+    """
+
+    def job() -> None:
+        run(directory)
+
+    run_job(job, log_level, as_json=False)
 
 
 def run(directory: str | None = None) -> None:

@@ -1,0 +1,298 @@
+"""``refreeze ingest``: the options of the main verb, and its report for people.
+
+Nothing is decided here that `refreeze.ingest` does not decide for Python users too.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refreeze.cli.console import (
+    Array,
+    Group,
+    Json,
+    Level,
+    LogLevel,
+    MaxDocument,
+    Quiet,
+    RegionOption,
+    Skip,
+    SourceOption,
+    TargetOption,
+    UnsafeTarget,
+    Version,
+    count,
+    print_json,
+    run_job,
+    say,
+    show_warnings,
+    store_options,
+)
+from refreeze.cli.plan import print_plan
+from refreeze.cli.progress import ProgressDisplay
+from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
+from refreeze.runtime.command import begin_result
+
+if TYPE_CHECKING:
+    from refreeze.verbs.report import IngestReport
+
+__all__ = ["ingest"]
+
+
+class EmptyChunks(StrEnum):
+    """What to do with objects of zero bytes under chunk keys."""
+
+    ERROR = "error"
+    SKIP = "skip"
+
+
+class LocationForm(StrEnum):
+    """How references name their objects."""
+
+    RELATIVE = "relative"
+    ABSOLUTE = "absolute"
+
+
+def ingest(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE... TARGET",
+            help="SOURCE: root of a Zarr store, a group or an array; several follow each other "
+            "along --concat-dim, or else are merged into one group. TARGET: an Icechunk "
+            "repository, created when there is none. Local paths, file:// or s3:// URLs.",
+        ),
+    ],
+    *,
+    group: Group = None,
+    target_group: Annotated[
+        str | None, typer.Option(help="Group of the target to ingest into.")
+    ] = None,
+    array: Array = None,
+    skip: Skip = None,
+    load: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--loadable-variable",
+            "--load",
+            help="Copy this array's chunks instead of referencing them (repeatable, globs; "
+            "'none' for no array). Default: one-dimensional dimension coordinates.",
+        ),
+    ] = None,
+    branch: Annotated[str, typer.Option(help="Branch to publish on.")] = "main",
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="create: the arrays must not exist yet. append: what is new along --append-dim "
+            "or --concat-dim. overwrite: in the place of what is there. update: --region anew."
+        ),
+    ] = "create",
+    append_dim: Annotated[
+        str | None,
+        typer.Option(metavar="DIM", help="Append what the recorded source has grown by."),
+    ] = None,
+    concat_dim: Annotated[
+        str | None,
+        typer.Option(metavar="DIM", help="Dimension along which sources follow each other."),
+    ] = None,
+    region: RegionOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be listed, as plan does.")
+    ] = False,
+    empty_chunks: Annotated[
+        EmptyChunks, typer.Option(help="Objects of zero bytes under chunk keys.")
+    ] = EmptyChunks.ERROR,
+    locations: Annotated[
+        LocationForm,
+        typer.Option(help="References relative to a named container, or absolute URLs."),
+    ] = LocationForm.RELATIVE,
+    memory: Annotated[
+        str, typer.Option(help="Bound on all memory that grows with the work.")
+    ] = DEFAULT_MEMORY,
+    max_refs_per_commit: Annotated[
+        int | None, typer.Option(help="References in a commit [default: by memory].")
+    ] = None,
+    refs_per_manifest: Annotated[
+        int | None, typer.Option(help="References in a manifest [default: by memory].")
+    ] = None,
+    max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
+    concurrency: Annotated[
+        int, typer.Option(help="LIST requests in flight, over all arrays.")
+    ] = DEFAULT_CONCURRENCY,
+    message: Annotated[str | None, typer.Option(help="Message of every commit.")] = None,
+    no_publish: Annotated[
+        bool, typer.Option("--no-publish", help="Leave it staged, for refreeze publish.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard an unfinished ingest of these arrays.")
+    ] = False,
+    expect_complete: Annotated[
+        bool, typer.Option("--expect-complete", help="Publish only if no chunk is missing.")
+    ] = False,
+    expect_count: Annotated[
+        int | None, typer.Option(help="Publish only if there are so many references.")
+    ] = None,
+    unsafe_target: UnsafeTarget = False,
+    no_read_check: Annotated[
+        bool, typer.Option("--no-read-check", help="Do not read a reference before publishing.")
+    ] = False,
+    source_option: SourceOption = None,
+    target_option: TargetOption = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    log_level: Level = LogLevel.WARNING,
+    version: Version = False,
+) -> None:
+    """Write virtual references to the chunks of Zarr stores into an Icechunk repository.
+
+    Metadata is recreated as Zarr version 3, coordinates are copied, all other chunks stay where
+    they are. Everything becomes visible on the branch in one step, or not at all.
+    """
+    if len(paths) < 2:  # noqa: PLR2004 SOURCE and TARGET
+        raise typer.BadParameter("give a SOURCE and a TARGET", param_hint="SOURCE TARGET")
+    *sources, target = paths
+    source_options = store_options(source_option, "--source-option")
+    target_options = store_options(target_option, "--target-option")
+    display = ProgressDisplay(sys.stderr, quiet=quiet)
+
+    def job() -> None:
+        from refreeze.metadata.region import parse_region
+        from refreeze.verbs.ingest import ingest as run
+        from refreeze.verbs.plan import Plan
+
+        with display:
+            report = run(
+                sources[0] if len(sources) == 1 else sources,
+                target,
+                group=group,
+                target_group=target_group,
+                arrays=array,
+                skip_variables=skip,
+                loadable_variables=_loadable(load),
+                branch=branch,
+                mode=mode,
+                append_dim=append_dim,
+                concat_dim=concat_dim,
+                region=parse_region(region or []),
+                dry_run=dry_run,
+                empty_chunks=empty_chunks.value,
+                locations=locations.value,
+                memory=memory,
+                max_refs_per_commit=max_refs_per_commit,
+                refs_per_manifest=refs_per_manifest,
+                max_document=max_document,
+                concurrency=concurrency,
+                message=message,
+                no_publish=no_publish,
+                restart=restart,
+                expect_complete=expect_complete,
+                expect_count=expect_count,
+                unsafe_target=unsafe_target,
+                no_read_check=no_read_check,
+                source_options=source_options,
+                target_options=target_options,
+                progress=display,
+            )
+        begin_result()
+        show_warnings(report.warnings, quiet=quiet)
+        if as_json:
+            print_json(report.to_dict())
+        elif isinstance(report, Plan):
+            print_plan(report)
+        else:
+            _print_report(report, target_group, source_options, target_options)
+
+    run_job(
+        job,
+        LogLevel.ERROR if quiet else log_level,
+        as_json=as_json,
+        after_interruption=lambda: _AFTER.get(display.stage, _NOTHING_PUBLISHED),
+    )
+
+
+_NOTHING_PUBLISHED = "nothing was published; run the same command again to resume"
+_AFTER = {
+    "publish": "it was being published; run the same command again to see whether it was",
+    "done": "everything was published before; there is nothing left to do",
+}
+"""What to say after an interruption, by the stage in which it came."""
+
+
+def _loadable(names: list[str] | None) -> list[str] | None:
+    if not names:
+        return None
+    return [name for name in names if name != "none"]
+
+
+def _print_report(
+    report: IngestReport,
+    target_group: str | None,
+    source_options: dict[str, str],
+    target_options: dict[str, str],
+) -> None:
+    from refreeze.cli.snippet import opening_lines
+
+    if not report.run_id:
+        say(f"Nothing new: the target stays as it is, in snapshot {report.snapshot_id}.")
+        return
+    named = ", ".join(report.sources)
+    if not report.published:
+        say(
+            f"Staged {named} for {report.target}, branch {report.branch}: "
+            f"{count(report.references_written, 'reference')}, "
+            f"{count(report.commits, 'commit')}, {report.elapsed_s:.1f} s. "
+            f"Nobody sees it before\n\n    refreeze publish {shlex.quote(report.target)} "
+            f"--run {report.run_id}"
+        )
+        return
+    if report.already_published:
+        say(f"Nothing to do: the target has it all, in snapshot {report.snapshot_id}.")
+    else:
+        say(
+            f"{_DONE[report.mode]} {named} {_WHERE[report.mode]} {report.target}, branch {report.branch}: "
+            f"{count(len(report.arrays), 'array')}, "
+            f"{count(report.references_written, 'reference')} "
+            f"({report.bytes_referenced:,} bytes stay where they are), "
+            f"{count(report.commits, 'commit')}, {report.elapsed_s:.1f} s."
+        )
+        say(f"Snapshot {report.snapshot_id}.")
+        _print_changes(report)
+    say("\nOpen it:\n")
+    say(
+        opening_lines(
+            report,
+            target_group=target_group,
+            source_options=source_options,
+            target_options=target_options,
+        ),
+        end="",
+    )
+
+
+_DONE = {
+    "create": "Ingested",
+    "append": "Appended",
+    "overwrite": "Ingested",
+    "update": "Compared",
+}
+_WHERE = {"create": "into", "append": "to", "overwrite": "into", "update": "with"}
+
+
+def _print_changes(report: IngestReport) -> None:
+    """Say what has become of what stood there, and how to go back."""
+    if report.mode == "update":
+        say(
+            f"{count(report.added, 'reference')} added, {report.changed:,} changed, "
+            f"{report.removed:,} removed."
+        )
+    if report.mode == "overwrite" and report.previous_snapshot_id:
+        say(
+            f"What stood there before is in snapshot {report.previous_snapshot_id}; to go back, "
+            f"with repo as below: repo.reset_branch({report.branch!r}, "
+            f"{report.previous_snapshot_id!r})"
+        )

@@ -1,0 +1,65 @@
+"""``refreeze publish``: its options, and what it says of the ingest that it has published."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from refreeze.cli.console import (
+    Json,
+    Level,
+    LogLevel,
+    Quiet,
+    Repository,
+    TargetOption,
+    UnsafeTarget,
+    Version,
+    print_json,
+    run_job,
+    say,
+    store_options,
+)
+from refreeze.runtime.command import begin_result
+
+__all__ = ["publish"]
+
+
+def publish(
+    target: Repository,
+    *,
+    run: Annotated[
+        str | None, typer.Option("--run", help="The run, when several are staged.")
+    ] = None,
+    rebase: Annotated[
+        bool, typer.Option("--rebase", help="Put it on the branch's tip if that has moved.")
+    ] = False,
+    unsafe_target: UnsafeTarget = False,
+    target_option: TargetOption = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    log_level: Level = LogLevel.WARNING,
+    version: Version = False,
+) -> None:
+    """Publish an ingest that was left staged (ingest --no-publish, or after a conflict)."""
+    options = store_options(target_option, "--target-option")
+
+    def job() -> None:
+        from refreeze.verbs.publish import publish as run_publish
+
+        report = run_publish(
+            target,
+            run=run,
+            rebase=rebase,
+            unsafe_target=unsafe_target,
+            target_options=options,
+        )
+        begin_result()
+        if as_json:
+            print_json(report.to_dict())
+            return
+        moved = ", on the tip that it has now" if report.rebased else ""
+        say(f"Published {report.run_id} on branch {report.branch}{moved}.")
+        say(f"Snapshot {report.snapshot_id}.")
+
+    run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
