@@ -12,13 +12,13 @@ mod job;
 mod native;
 mod nodes;
 mod outcome;
-mod prepare;
+pub(super) mod prepare;
 mod report;
 mod resume;
-mod schedule;
+pub(super) mod schedule;
 mod start;
-mod tally;
-mod worker;
+pub(super) mod tally;
+pub(super) mod worker;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -263,6 +263,6 @@ enum Published {
     Nothing,
 }
 
-fn layouts(arrays: &[JobArray]) -> Vec<ArrayLayout> {
+pub(super) fn layouts(arrays: &[JobArray]) -> Vec<ArrayLayout> {
     arrays.iter().map(|array| array.node.layout.clone()).collect()
 }
