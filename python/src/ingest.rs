@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 
 use crate::errors::to_python;
 use crate::runtime::run;
-use crate::stores::{prefixed, s3_builder, source, transport};
+use crate::stores::{bucket_builder, prefixed, source, transport};
 
 /// Shortest time between two calls of a progress callback.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -131,15 +131,15 @@ impl ArraySpec {
     }
 }
 
-/// `refreeze.stores.LocalTarget`, `.S3Target` or `.RepositoryTarget`, told apart by `kind`.
+/// `refreeze.stores.LocalTarget`, `.BucketTarget` or `.RepositoryTarget`, told apart by `kind`.
 pub(crate) fn target(spec: &Bound<'_, PyAny>) -> PyResult<TargetLocation> {
     let kind: String = spec.getattr("kind")?.extract()?;
     match kind.as_str() {
         "local" => Ok(TargetLocation::Local(spec.getattr("path")?.extract()?)),
-        "s3" => {
+        "bucket" => {
             let store = spec.getattr("store")?;
-            Ok(TargetLocation::S3 {
-                builder: Box::new(s3_builder(&store)?),
+            Ok(TargetLocation::Bucket {
+                builder: bucket_builder(&store)?,
                 transport: transport(&store)?,
                 prefix: prefixed(&store, &spec.getattr("path")?.extract::<String>()?)?,
                 url: spec.getattr("url")?.extract()?,

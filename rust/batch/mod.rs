@@ -60,7 +60,7 @@ pub struct ChunkRules {
     /// What to do with empty objects.
     pub empty_chunks: EmptyChunks,
     /// The store refuses reads that carry an object's own time, so that references need the next
-    /// second ([`Source::refuses_listed_times`](crate::source::Source::refuses_listed_times)).
+    /// second ([`Staleness::ByNextSecond`](crate::source::Staleness::ByNextSecond)).
     pub next_second: bool,
 }
 

@@ -180,7 +180,7 @@ fn paged(
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let (order, region) = ranked_region(&wanted.array, &wanted.region)?;
     let keys = ArrayKeys::new(&source.key(&wanted.array.source_path), order);
-    let page_size = source.capabilities().page_size;
+    let page_size = source.capabilities().new_keys();
     let options = ScanOptions { page_size, retry: source.retries(), limit, ordered };
     let pages = scan(source, keys, region, options);
     let records = Arc::clone(&wanted.layout);

@@ -6,6 +6,7 @@ is built by `make test`.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -60,6 +61,22 @@ class Endpoint:
             "endpoint": self.url,
             "region": "us-east-1",
             "skip_signature": "true",
+            "allow_http": "true",
+        }
+
+    @property
+    def google(self) -> dict[str, str]:
+        """Settings that reach it as Google Cloud Storage: `gs://bucket`."""
+        return {"base_url": self.url, "skip_signature": "true", "allow_http": "true"}
+
+    @property
+    def azure(self) -> dict[str, str]:
+        """Settings that reach it as Azure, signed with a key: `az://bucket`."""
+        key = base64.b64encode(b"the endpoint does not look at it").decode()
+        return {
+            "endpoint": self.url,
+            "account_name": "account",
+            "account_key": key,
             "allow_http": "true",
         }
 

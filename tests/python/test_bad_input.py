@@ -670,9 +670,6 @@ def test_an_array_where_a_group_is_needed(source, target):
 # -- wrong usage ----------------------------------------------------------------------------------
 
 LATER = [
-    ("gs://bucket/x", "gs://"),
-    ("az://bucket/x", "az://"),
-    ("abfs://bucket/x", "abfs://"),
     ("https://host/x.zarr", "https://"),
     ("http://user:secret@host/x.zarr", "http://"),
 ]

@@ -205,7 +205,14 @@ def ingest(
         elif isinstance(report, Plan):
             print_plan(report)
         else:
-            _print_report(report, target_group, source_options, target_options)
+            from refreeze.stores.buckets import said_by_url
+
+            _print_report(
+                report,
+                target_group,
+                said_by_url(sources[0], source_options),
+                said_by_url(target, target_options),
+            )
 
     run_job(
         job,

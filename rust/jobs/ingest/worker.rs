@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
 use super::{JobArray, JobSource};
-use crate::Result;
 use crate::batch::{ChunkRules, EmptyChunks, ReferenceBatch};
 use crate::commit::ArrayAddition;
 use crate::grid::piece::{Piece, piece_of};
@@ -27,8 +26,9 @@ use crate::list::{
 };
 use crate::manifest::{ArrayReferences, ManifestWriter, NewManifests};
 use crate::plan::{Part, PlanLimits};
-use crate::source::Source;
+use crate::source::{Source, Staleness};
 use crate::target::container::{Locations, SourceContainer};
+use crate::{Error, ErrorKind, Result};
 
 /// Parts listed at a time, when they are small. Each keeps pages of its own that wait, so that
 /// large ones, which have requests enough, are listed two at a time.
@@ -296,14 +296,30 @@ impl<'a> Worker<'a> {
         }
         let array = &piece.array;
         let columns = ChunkColumns::of(records)?;
-        let coords = columns.coords.get(..array.layout.ndim()).unwrap_or_default();
+        // Of an object without bytes none can be read.
+        let row = columns.sizes.iter().position(|size| *size > 0).unwrap_or_default();
+        let ndim = array.layout.ndim();
+        let coords = columns.coords.get(row * ndim..(row + 1) * ndim).unwrap_or_default();
         let source = self.work.sources.get(piece.source);
-        let next_second = match (columns.last_modified.first(), source) {
-            (Some(time), Some(JobSource { source, .. })) => {
-                source.refuses_listed_times(&array.source_key(coords), *time).await?
+        let key = array.source_key(coords);
+        let staleness = match (columns.last_modified.get(row), source) {
+            (Some(time), Some(JobSource { source, .. })) if columns.sizes.get(row) != Some(&0) => {
+                source.staleness(&key, *time, false).await?
             }
-            _ => false,
+            _ => Staleness::ByTime,
         };
+        let next_second = staleness == Staleness::ByNextSecond;
+        if let (Some(what), Some(JobSource { source, .. })) = (unnoticed(staleness), source) {
+            let place = format!("{}{key}", source.url_prefix());
+            return Err(Error::new(
+                ErrorKind::Listing,
+                format!(
+                    "the source's server ignores If-Unmodified-Since ({place}): readers would get \
+                     other bytes in silence when an object changes"
+                ),
+            )
+            .with_hint(what));
+        }
         if next_second {
             self.warnings.push(
                 "the source's server refuses reads that carry an object's own time \
@@ -314,6 +330,17 @@ impl<'a> Worker<'a> {
         let rules = ChunkRules { empty_chunks: self.work.empty_chunks, next_second };
         self.rules.insert(piece.source, rules);
         Ok(rules)
+    }
+}
+
+/// What helps against a server that gives changed objects to readers with the old time.
+const fn unnoticed(staleness: Staleness) -> Option<&'static str> {
+    match staleness {
+        Staleness::ByTime | Staleness::ByNextSecond => None,
+        Staleness::ByTag => Some("it honours If-Match: use --checksum etag"),
+        Staleness::Ignored => {
+            Some("if the source never changes, use --checksum none; else copy it elsewhere")
+        }
     }
 }
 
