@@ -84,6 +84,7 @@ impl Comparison {
 
     /// The schema of the record batches.
     #[getter]
+    #[expect(clippy::unused_self, reason = "a property in Python")]
     fn schema(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Ok(PySchema::new(difference_schema()).into_arro3(py)?.unbind())
     }

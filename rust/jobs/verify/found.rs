@@ -116,7 +116,11 @@ mod tests {
         assert_eq!(found.take(&[3, 2], &mut hint), None);
         assert_eq!(found.take(&[0, 0], &mut hint), Some((10, 77)));
         let mut left = Vec::new();
-        found.left(|coords, _, _| Ok(left.push(coords.to_vec()))).unwrap();
+        let note = |coords: &[u32], _, _| {
+            left.push(coords.to_vec());
+            Ok(())
+        };
+        found.left(note).unwrap();
         assert_eq!(left, [[6, 4]]);
     }
 

@@ -385,7 +385,7 @@ impl<'a> Comparer<'a> {
         let chosen = choose(kept, usize::try_from(self.job.sample).unwrap_or(usize::MAX));
         let sampled = chosen.len() as u64;
         let listing = &self.job.listing;
-        let sampler = Sampler::new(
+        let reader = Sampler::new(
             self.repository,
             &self.job.snapshot,
             &listing.arrays,
@@ -393,7 +393,7 @@ impl<'a> Comparer<'a> {
             self.containers,
         )
         .await?;
-        let unequal = sampler.read(chosen).await?;
+        let unequal = reader.read(chosen).await?;
         let differences = Arc::clone(&self.differences);
         on_a_thread(move || {
             unequal.into_iter().try_for_each(|(array, one)| differences.push(array, one))
