@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
 use refreeze::ErrorKind;
-use refreeze::batch::EmptyChunks;
+use refreeze::batch::{ChecksumBy, EmptyChunks};
 use refreeze::commit::snapshot_id;
 use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::grid::piece::Piece;
@@ -173,6 +173,7 @@ pub(crate) struct IngestOptions {
     replaced: Vec<String>,
     plan: String,
     skip_empty_chunks: bool,
+    checksum: String,
     absolute_locations: bool,
     memory: u64,
     references_per_manifest: Option<u32>,
@@ -258,6 +259,11 @@ pub(crate) fn job(
             EmptyChunks::Skip
         } else {
             EmptyChunks::Error
+        },
+        checksum: match options.checksum.as_str() {
+            "etag" => ChecksumBy::ETag,
+            "none" => ChecksumBy::None,
+            _ => ChecksumBy::LastModified,
         },
         locations: if options.absolute_locations {
             Locations::Absolute

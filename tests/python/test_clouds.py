@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 import refreeze
 from endpoint import array
 from refreeze.cli.app import main
+from refreeze.exceptions import AccessError, ListingError, MismatchError
+from refreeze.shown import shown
+from refreeze.stores.resolve import resolve_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,3 +78,77 @@ def test_the_printed_lines_open_source_and_target_in_the_cloud(
     stored = names["repo"].config
     assert secret not in repr(stored.virtual_chunk_containers)
     assert f"{scheme}://bucket/" in repr(stored.virtual_chunk_containers)
+
+
+@pytest.mark.parametrize("command", ["ingest", "plan"])
+def test_no_credentials_end_soon_with_what_to_do(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Off Google, object_store asks for long at an address that only machines of Google have."""
+    for name in list(os.environ):
+        if name.startswith("GOOGLE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = refreeze.plan if command == "plan" else refreeze.ingest
+    with pytest.raises(AccessError, match="skip_signature=true"):
+        run("gs://bucket/store", tmp_path / "repository")
+
+
+def test_a_server_that_ignores_conditions_is_an_error(
+    serve: Callable[..., Endpoint], tmp_path: Path
+) -> None:
+    """It would give readers other bytes in silence; nothing is published."""
+    endpoint = serve(array("air", 3, 4), faults={"ignore_read_conditions": True})
+    with pytest.raises(ListingError, match="ignores If-Unmodified-Since") as failed:
+        refreeze.ingest("gs://bucket", tmp_path / "r", source_options=endpoint.google)
+    assert "--checksum none" in str(failed.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("gcs://b/x/", "gs://b/x"),
+        ("https://storage.googleapis.com/b/x/y", "gs://b/x/y"),
+        ("https://b.storage.googleapis.com/x", "gs://b/x"),
+        ("abfs://c@acc.dfs.core.windows.net/x", "az://c/x"),
+        ("abfss://c@acc.dfs.core.windows.net/x", "az://c/x"),
+        ("https://acc.blob.core.windows.net/c/x", "az://c/x"),
+        ("https://b.s3.eu-west-1.amazonaws.com/x", "s3://b/x"),
+        ("https://s3.us-west-2.amazonaws.com/b/x", "s3://b/x"),
+        ("https://s3.amazonaws.com/b/x", "s3://b/x"),
+        (f"https://{'0a' * 16}.r2.cloudflarestorage.com/b/x", "s3://b/x"),
+    ],
+)
+def test_every_spelling_leads_to_the_same_place(url: str, place: str) -> None:
+    """An https URL of an object store is its own URL in other words, which is said."""
+    source = resolve_source(url)
+    assert source.url == place
+    assert bool(source.notes) == url.startswith("https")
+
+
+def test_a_shared_access_signature_is_used_and_never_shown() -> None:
+    """The query of an Azure URL is a credential."""
+    source = resolve_source("https://acc.blob.core.windows.net/c/x?sv=2024&sig=HUSHHUSH%2Fhush")
+    assert source.store.config["sas_key"] == "sv=2024&sig=HUSHHUSH%2Fhush"
+    assert "skip_signature" not in source.store.config
+    assert "HUSH" not in f"{source}{source.notes}"
+    assert shown("it was HUSHHUSH/hush") == "it was ***"
+
+
+def test_an_account_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An az:// URL does not name it; the error names the option that does."""
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    with pytest.raises(ValueError, match="account_name"):
+        resolve_source("az://container/x")
+
+
+def test_one_container_name_in_two_accounts_is_refused(
+    serve: Callable[..., Endpoint], tmp_path: Path
+) -> None:
+    """The account is not in a location: references would be looked for in the other account."""
+    endpoint = serve(array("air", 3, 4))
+    target = tmp_path / "repository"
+    refreeze.ingest("az://bucket", target, source_options=endpoint.azure)
+    other = endpoint.azure | {"account_name": "another"}
+    with pytest.raises(MismatchError, match=r"account account .*another"):
+        refreeze.ingest("az://bucket", target, source_options=other, target_group="again")

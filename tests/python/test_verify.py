@@ -309,3 +309,21 @@ def test_on_a_real_server(s3_bucket, tmp_path, monkeypatch):
     report = refreeze.verify(url, f"s3://{bucket}/t", **options)
     assert report.changed == 2, report
     assert set(report.kinds) <= {"length", "last_modified"}, report
+
+
+def test_references_with_e_tags_are_compared_by_them(s3_bucket, tmp_path, monkeypatch):
+    """What references carry is what is listed; another object of the same length is found."""
+    server, bucket = s3_bucket
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    folder = write(tmp_path / "a", 0, 12)
+    url = upload(server, bucket, folder, "a")
+    options = {"source_options": server.options, "target_options": server.options}
+    refreeze.ingest(url, f"s3://{bucket}/t", checksum="etag", **options)
+    report = refreeze.verify(url, f"s3://{bucket}/t", sample=10, **options)
+    assert report.equal, report
+    chunk = folder / "air/c/0/0"
+    chunk.write_bytes(bytes(reversed(chunk.read_bytes())))
+    upload(server, bucket, folder, "a")
+    report = refreeze.verify(url, f"s3://{bucket}/t", **options)
+    assert report.kinds == {"e_tag": 1}, report

@@ -27,7 +27,7 @@ __all__ = ["main"]
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 _LATER_VERBS = {"sync"}
-_LATER_OPTIONS = {"--checksum"}
+_LATER_OPTIONS: set[str] = set()
 
 app = typer.Typer(
     name="refreeze",

@@ -37,7 +37,7 @@ __all__ = ["VerifyReport", "verify"]
 
 _EXAMPLES = 5
 """Differences of each kind that a report shows."""
-_OF_REFERENCES = ("location", "length", "last_modified")
+_OF_REFERENCES = ("location", "length", "last_modified", "e_tag")
 _OF_SAMPLES = ("bytes", "unreadable")
 
 

@@ -85,6 +85,7 @@ async fn run(
     } else {
         Target::open_or_create(&job.target, job.trust_target).await?
     };
+    job.list_tags();
     let containers = prepare::containers(target.stored_config().await?, &job)?;
     let begun = match start::look(&target, &job, &containers).await? {
         Start::Done(report) => return Ok(*report),
@@ -111,6 +112,7 @@ async fn carry_out(
         arrays: &job.arrays,
         splits: &splits,
         empty_chunks: job.empty_chunks,
+        checksum: job.checksum,
         locations: job.locations,
         replaces: job.mode.keeps_arrays(),
         limits: PlanLimits::from(job.limits),

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
 use super::{JobArray, JobSource};
-use crate::batch::{ChunkRules, EmptyChunks, ReferenceBatch};
+use crate::batch::{ChecksumBy, ChunkRules, EmptyChunks, ReferenceBatch};
 use crate::commit::ArrayAddition;
 use crate::grid::piece::{Piece, piece_of};
 use crate::list::limit::ConcurrencyLimit;
@@ -47,6 +47,7 @@ pub(in crate::jobs) struct Work<'a> {
     /// Chunks along each dimension of an array's manifests, by position.
     pub(in crate::jobs) splits: &'a [Vec<u32>],
     pub(in crate::jobs) empty_chunks: EmptyChunks,
+    pub(in crate::jobs) checksum: ChecksumBy,
     pub(in crate::jobs) locations: Locations,
     /// Whether there may be references already, which what is found takes the place of.
     pub(in crate::jobs) replaces: bool,
@@ -304,17 +305,34 @@ impl<'a> Worker<'a> {
         let key = array.source_key(coords);
         let staleness = match (columns.last_modified.get(row), source) {
             (Some(time), Some(JobSource { source, .. })) if columns.sizes.get(row) != Some(&0) => {
-                source.staleness(&key, *time, false).await?
+                match self.work.checksum {
+                    ChecksumBy::LastModified => source.staleness(&key, *time, false).await?,
+                    ChecksumBy::ETag => source.staleness(&key, *time, true).await?,
+                    ChecksumBy::None => Staleness::ByTime,
+                }
             }
             _ => Staleness::ByTime,
         };
         let next_second = staleness == Staleness::ByNextSecond;
-        if let (Some(what), Some(JobSource { source, .. })) = (unnoticed(staleness), source) {
+        let unnoticed = match (self.work.checksum, staleness) {
+            (ChecksumBy::LastModified, Staleness::ByTag) => {
+                Some("it honours If-Match: use --checksum etag --restart")
+            }
+            (_, Staleness::Ignored) => Some(
+                "if the source never changes, use --checksum none --restart; else copy it elsewhere",
+            ),
+            _ => None,
+        };
+        if let (Some(what), Some(JobSource { source, .. })) = (unnoticed, source) {
+            let condition = match self.work.checksum {
+                ChecksumBy::ETag => "If-Match",
+                _ => "If-Unmodified-Since",
+            };
             let place = format!("{}{key}", source.url_prefix());
             return Err(Error::new(
                 ErrorKind::Listing,
                 format!(
-                    "the source's server ignores If-Unmodified-Since ({place}): readers would get \
+                    "the source's server ignores {condition} ({place}): readers would get \
                      other bytes in silence when an object changes"
                 ),
             )
@@ -327,20 +345,10 @@ impl<'a> Worker<'a> {
                     .to_owned(),
             );
         }
-        let rules = ChunkRules { empty_chunks: self.work.empty_chunks, next_second };
+        let (empty_chunks, checksum) = (self.work.empty_chunks, self.work.checksum);
+        let rules = ChunkRules { empty_chunks, checksum, next_second };
         self.rules.insert(piece.source, rules);
         Ok(rules)
-    }
-}
-
-/// What helps against a server that gives changed objects to readers with the old time.
-const fn unnoticed(staleness: Staleness) -> Option<&'static str> {
-    match staleness {
-        Staleness::ByTime | Staleness::ByNextSecond => None,
-        Staleness::ByTag => Some("it honours If-Match: use --checksum etag"),
-        Staleness::Ignored => {
-            Some("if the source never changes, use --checksum none; else copy it elsewhere")
-        }
     }
 }
 

@@ -14,7 +14,7 @@ use icechunk::format::NodeId;
 use icechunk::format::manifest::{Checksum, ChunkPayload, Manifest, VirtualChunkRef};
 
 use super::differences::{Difference, Differences, Kind, Side};
-use super::found::{Found, Hint};
+use super::found::{Found, Hint, State};
 use super::sample::{Candidate, Reservoir};
 use crate::Result;
 use crate::error::target_error;
@@ -67,7 +67,7 @@ impl ListedPart {
             if !self.region.contains(&coords) {
                 return Ok(());
             }
-            let Some((size, seconds)) = self.found.take(&coords, &mut hint) else {
+            let Some((size, state)) = self.found.take(&coords, &mut hint) else {
                 compared.only_in_target += 1;
                 return place.tell(coords, Kind::MissingInSource, None, Some(side_of(&payload)));
             };
@@ -80,12 +80,12 @@ impl ListedPart {
                         length: reference.length,
                         seconds: seconds_of(reference),
                     });
-                    self.difference(&coords, reference, size, seconds, &mut folders)
+                    self.difference(&coords, reference, size, state, &mut folders)
                 }
                 _ => Some(Kind::Location),
             };
             let Some(kind) = kind else { return Ok(()) };
-            let source = self.source_side(&coords, size, seconds);
+            let source = self.source_side(&coords, size, state);
             place.tell(coords, kind, Some(source), Some(side_of(&payload)))
         })?;
         Ok(compared)
@@ -94,9 +94,9 @@ impl ListedPart {
     /// Tells what was found and has no reference; gives back how many chunks that are.
     pub(super) fn left(&self) -> Result<u64> {
         let mut left = 0;
-        self.found.left(|coords, size, seconds| {
+        self.found.left(|coords, size, state| {
             left += 1;
-            let source = self.source_side(coords, size, seconds);
+            let source = self.source_side(coords, size, state);
             self.place.tell(coords.to_vec(), Kind::MissingInTarget, Some(source), None)
         })?;
         Ok(left)
@@ -107,7 +107,7 @@ impl ListedPart {
         coords: &[u32],
         reference: &VirtualChunkRef,
         size: u64,
-        seconds: u32,
+        state: State<'_>,
         folders: &mut Folders,
     ) -> Option<Kind> {
         let location = reference.location.url();
@@ -117,9 +117,14 @@ impl ListedPart {
         if reference.offset != 0 || reference.length != size {
             return Some(Kind::Length);
         }
-        match &reference.checksum {
-            Some(Checksum::LastModified(time)) if time.0 != seconds => Some(Kind::LastModified),
-            // A reference without a time is all that some writers make.
+        match (&reference.checksum, state) {
+            (Some(Checksum::LastModified(time)), State::Seconds(seconds))
+                if seconds > 0 && time.0 != seconds =>
+            {
+                Some(Kind::LastModified)
+            }
+            (Some(Checksum::ETag(there)), State::Tag(tag)) if there.0 != tag => Some(Kind::ETag),
+            // A reference without either is all that some writers make.
             _ => None,
         }
     }
@@ -131,11 +136,18 @@ impl ListedPart {
         key == self.locations.key(coords) && folders.are(&self.source, &self.piece.array, folder)
     }
 
-    fn source_side(&self, coords: &[u32], size: u64, seconds: u32) -> Side {
+    fn source_side(&self, coords: &[u32], size: u64, state: State<'_>) -> Side {
         Side {
             location: format!("{}{}", self.source.url_prefix(), self.piece.source_key(coords)),
             length: Some(size),
-            last_modified: Some(time(seconds)),
+            last_modified: match state {
+                State::Seconds(seconds) if seconds > 0 => Some(time(seconds)),
+                _ => None,
+            },
+            e_tag: match state {
+                State::Tag(tag) => Some(tag.to_owned()),
+                State::Seconds(_) => None,
+            },
             error: None,
         }
     }
@@ -245,6 +257,10 @@ fn side_of(payload: &ChunkPayload) -> Side {
             location: reference.location.url().to_owned(),
             length: Some(reference.length),
             last_modified: seconds_of(reference).map(time),
+            e_tag: match &reference.checksum {
+                Some(Checksum::ETag(tag)) => Some(tag.0.clone()),
+                _ => None,
+            },
             error: None,
         },
         _ => Side { location: "a native chunk".to_owned(), ..Side::default() },

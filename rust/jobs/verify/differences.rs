@@ -32,6 +32,9 @@ pub enum Kind {
     Length,
     /// The object was modified at another time than the reference says.
     LastModified,
+    /// The object has another `ETag` than the reference says.
+    #[serde(rename = "e_tag")]
+    ETag,
     /// A sampled object has changed since it was referenced, so that reading it fails.
     Stale,
     /// A sampled chunk has other bytes when it is read through Icechunk.
@@ -50,6 +53,7 @@ impl Kind {
             Self::Location => "location",
             Self::Length => "length",
             Self::LastModified => "last_modified",
+            Self::ETag => "e_tag",
             Self::Stale => "stale",
             Self::Bytes => "bytes",
             Self::Unreadable => "unreadable",
@@ -68,6 +72,9 @@ pub struct Side {
     /// Whole seconds, as RFC 3339, fractions rounded up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_modified: Option<String>,
+    /// As the service gave it, where references carry those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub e_tag: Option<String>,
     /// What went wrong when it was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

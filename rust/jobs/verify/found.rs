@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::batch::{Bucket, Packed, ReferenceBatch, SplitGrid};
+use crate::batch::{Bucket, Packed, ReferenceBatch, SplitGrid, Tags};
 use crate::{Error, ErrorKind, Result};
 
 /// What was listed of a part.
@@ -13,6 +13,17 @@ pub(super) struct Found {
     grid: Arc<SplitGrid>,
     /// In the order of their numbers.
     buckets: Vec<FoundBucket>,
+    /// Where objects are known by those instead of times.
+    tags: Option<Tags>,
+}
+
+/// What tells the state of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State<'a> {
+    /// Whole seconds since 1970, fractions rounded up; 0 when times were not listed.
+    Seconds(u32),
+    /// Its `ETag`.
+    Tag(&'a str),
 }
 
 struct FoundBucket {
@@ -37,7 +48,7 @@ impl Found {
     ///
     /// [`ErrorKind::Listing`] for a chunk that was listed twice.
     pub(super) fn new(path: &str, batch: ReferenceBatch) -> Result<Self> {
-        let (grid, buckets) = batch.into_buckets();
+        let (grid, buckets, tags) = batch.into_buckets();
         let mut sorted = Vec::with_capacity(buckets.len());
         for Bucket { number, mut references } in buckets {
             references.sort_unstable();
@@ -57,11 +68,11 @@ impl Found {
             let seen = references.iter().map(|_| AtomicBool::new(false)).collect();
             sorted.push(FoundBucket { number, ranges, references, seen });
         }
-        Ok(Self { grid, buckets: sorted })
+        Ok(Self { grid, buckets: sorted, tags })
     }
 
-    /// Finds a chunk and ticks it off; gives back its bytes and whole seconds.
-    pub(super) fn take(&self, coords: &[u32], hint: &mut Hint) -> Option<(u64, u32)> {
+    /// Finds a chunk and ticks it off; gives back its bytes and state.
+    pub(super) fn take(&self, coords: &[u32], hint: &mut Hint) -> Option<(u64, State<'_>)> {
         let number = self.grid.bucket(coords);
         let there = |at: usize| self.buckets.get(at).filter(|bucket| bucket.number == number);
         if there(hint.bucket).is_none() {
@@ -78,18 +89,28 @@ impl Found {
         hint.at = at + 1;
         bucket.seen.get(at)?.store(true, Ordering::Relaxed);
         let packed = bucket.references.get(at)?;
-        Some((packed.size(), packed.seconds()))
+        Some((packed.size(), self.state(*packed)))
     }
 
-    /// Calls `tell` with the coordinates, bytes and whole seconds of every chunk that was not
+    fn state(&self, packed: Packed) -> State<'_> {
+        match &self.tags {
+            Some(tags) => State::Tag(tags.get(packed.tag())),
+            None => State::Seconds(packed.seconds()),
+        }
+    }
+
+    /// Calls `tell` with the coordinates, bytes and state of every chunk that was not
     /// ticked off.
-    pub(super) fn left(&self, mut tell: impl FnMut(&[u32], u64, u32) -> Result<()>) -> Result<()> {
+    pub(super) fn left(
+        &self,
+        mut tell: impl FnMut(&[u32], u64, State<'_>) -> Result<()>,
+    ) -> Result<()> {
         let mut coords = vec![0; self.grid.ndim()];
         for bucket in &self.buckets {
             for (packed, seen) in bucket.references.iter().zip(&bucket.seen) {
                 if !seen.load(Ordering::Relaxed) {
                     self.grid.coords(&bucket.ranges, packed.index(), &mut coords);
-                    tell(&coords, packed.size(), packed.seconds())?;
+                    tell(&coords, packed.size(), self.state(*packed))?;
                 }
             }
         }
@@ -112,11 +133,11 @@ mod tests {
         }
         let found = Found::new("/x", batch).unwrap();
         let mut hint = Hint::default();
-        assert_eq!(found.take(&[3, 1], &mut hint), Some((10, 77)));
+        assert_eq!(found.take(&[3, 1], &mut hint), Some((10, State::Seconds(77))));
         assert_eq!(found.take(&[3, 2], &mut hint), None);
-        assert_eq!(found.take(&[0, 0], &mut hint), Some((10, 77)));
+        assert_eq!(found.take(&[0, 0], &mut hint), Some((10, State::Seconds(77))));
         let mut left = Vec::new();
-        let note = |coords: &[u32], _, _| {
+        let note = |coords: &[u32], _, _: State<'_>| {
             left.push(coords.to_vec());
             Ok(())
         };

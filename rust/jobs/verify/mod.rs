@@ -40,7 +40,7 @@ use crate::list::limit::ConcurrencyLimit;
 use crate::plan::PlanLimits;
 use crate::progress::OnProgress;
 use crate::target::container::SourceContainer;
-use crate::target::{Target, effective_split};
+use crate::target::{Target, checksum_of, effective_split};
 use crate::{Error, ErrorKind, Result};
 
 /// What is to be compared.
@@ -96,7 +96,7 @@ pub struct ArrayComparison {
 ///
 /// [`ErrorKind::TargetNotFound`] when there is no repository, and as a listing has them.
 pub async fn verify(
-    job: VerifyJob,
+    mut job: VerifyJob,
     batches: mpsc::Sender<RecordBatch>,
     on_progress: OnProgress,
 ) -> Result<VerifyReport> {
@@ -104,6 +104,9 @@ pub async fn verify(
     let config = target.stored_config().await?;
     let containers = prepare::containers(config, &job.listing)?;
     let repository = target.repository();
+    let paths = job.listing.arrays.iter().map(|array| array.node.path.as_str());
+    job.listing.checksum = checksum_of(repository, &job.snapshot, paths).await?;
+    job.listing.list_tags();
     let mut limits = PlanLimits::from(job.listing.limits);
     // What was listed waits while more is listed.
     limits.references_per_commit = (limits.references_per_commit / 2).max(1);
@@ -127,6 +130,7 @@ pub async fn verify(
         arrays,
         splits: &splits,
         empty_chunks: job.listing.empty_chunks,
+        checksum: job.listing.checksum,
         locations: job.listing.locations,
         replaces: true,
         limits,
