@@ -124,6 +124,7 @@ def test_names():
         "PublishReport",
         "RunStatus",
         "StatusReport",
+        "VerifyReport",
         "ZarrParser",
         "__version__",
         "coverage",
@@ -134,6 +135,7 @@ def test_names():
         "publish",
         "regions",
         "status",
+        "verify",
     }
     for name in refreeze.__all__:
         assert getattr(refreeze, name) is not None
