@@ -27,6 +27,7 @@ use refreeze::zarr::metadata::{ArrayLayout, ArrayNode, GroupNode};
 use tokio::sync::oneshot;
 
 use crate::errors::to_python;
+use crate::handed_over;
 use crate::runtime::run;
 use crate::stores::{prefixed, s3_builder, source, transport};
 
@@ -146,18 +147,15 @@ pub(crate) fn target(spec: &Bound<'_, PyAny>) -> PyResult<TargetLocation> {
             })
         }
         "repository" => {
-            let bytes: PyBackedBytes = spec.getattr("state")?.extract()?;
-            let repository = icechunk::Repository::from_bytes(&bytes).map_err(|error| {
+            let state: PyBackedBytes = spec.getattr("state")?.extract()?;
+            let url: String = spec.getattr("url")?.extract()?;
+            let storage = handed_over::storage(&state).map_err(|why| {
                 PyTypeError::new_err(format!(
-                    "this icechunk repository or storage cannot be taken over ({}); give its URL \
-                     and options instead",
-                    error.kind
+                    "this icechunk storage cannot be taken over ({why}); give the target's URL and \
+                     options instead: refreeze.ingest(source, {url:?}, target_options={{…}})"
                 ))
             })?;
-            Ok(TargetLocation::Storage {
-                storage: Arc::clone(repository.storage()),
-                url: spec.getattr("url")?.extract()?,
-            })
+            Ok(TargetLocation::Storage { storage, url, fresh: spec.getattr("fresh")?.extract()? })
         }
         other => Err(PyValueError::new_err(format!("unknown kind of target {other}"))),
     }

@@ -5,6 +5,7 @@
 
 mod contents;
 mod errors;
+mod handed_over;
 mod ingest;
 mod listing;
 mod reading;

@@ -35,14 +35,17 @@ const RETRY_TIMEOUT: Duration = Duration::from_mins(5);
 /// [`ErrorKind::Access`] when they do not make a client.
 pub(super) fn storage(
     builder: AmazonS3Builder,
-    transport: Transport,
+    transports: Transports,
     prefix: &str,
 ) -> Result<Arc<dyn Storage + Send + Sync>> {
     let bucket = builder.get_config_value(&AmazonS3ConfigKey::Bucket).unwrap_or_default();
-    let builder =
-        builder.with_conditional_put(S3ConditionalPut::ETagMatch).with_http_connector(transport);
+    let builder = builder.with_conditional_put(S3ConditionalPut::ETagMatch);
+    let connected = |transport: Transport| builder.clone().with_http_connector(transport);
+    let differ = transports.writing.is_some();
+    let writing = connected(transports.writing.unwrap_or_else(|| transports.reading.clone()));
+    let builder = Clients { reading: connected(transports.reading), writing, differ };
     // What is wrong with the settings shows before Icechunk asks for a client.
-    builder.clone().build().map_err(|error| unusable(&chain(&error)))?;
+    builder.reading.clone().build().map_err(|error| unusable(&chain(&error)))?;
     let ticket =
         Ticket { number: NEXT.fetch_add(1, Ordering::Relaxed), bucket, prefix: prefix.to_owned() };
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,6 +59,28 @@ pub(super) fn storage(
     Ok(Arc::new(storage))
 }
 
+/// How a server is reached.
+#[derive(Debug, Clone)]
+pub(super) struct Transports {
+    /// For everything, unless something else is said of writing.
+    pub reading: Transport,
+    /// For writing, where that takes other headers.
+    pub writing: Option<Transport>,
+}
+
+impl From<Transport> for Transports {
+    fn from(reading: Transport) -> Self {
+        Self { reading, writing: None }
+    }
+}
+
+/// The settings of a bucket by what is done there.
+struct Clients {
+    reading: AmazonS3Builder,
+    writing: AmazonS3Builder,
+    differ: bool,
+}
+
 fn unusable(why: &str) -> Error {
     Error::new(ErrorKind::Access, format!("cannot use the S3 settings: {why}"))
         .with_hint("check the AWS_* environment variables and --target-option")
@@ -67,7 +92,7 @@ const NAME: &str = "refreeze_s3";
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Settings between the making of a ticket and its reading.
-static WAITING: LazyLock<Mutex<HashMap<u64, AmazonS3Builder>>> = LazyLock::new(Mutex::default);
+static WAITING: LazyLock<Mutex<HashMap<u64, Clients>>> = LazyLock::new(Mutex::default);
 
 /// A backend as it is written: without settings.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -83,13 +108,13 @@ struct Bucket {
     #[serde(flatten)]
     ticket: Ticket,
     #[serde(skip)]
-    builder: Option<AmazonS3Builder>,
+    clients: Option<Clients>,
 }
 
 impl From<Ticket> for Bucket {
     fn from(ticket: Ticket) -> Self {
         let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-        Self { builder: waiting.remove(&ticket.number), ticket }
+        Self { clients: waiting.remove(&ticket.number), ticket }
     }
 }
 
@@ -111,9 +136,9 @@ impl ObjectStoreBackend for Bucket {
     fn mk_object_store(
         &self,
         settings: &Settings,
-        _role: Role,
+        role: Role,
     ) -> std::result::Result<Arc<dyn ObjectStore>, StorageError> {
-        let Some(builder) = &self.builder else {
+        let Some(clients) = &self.clients else {
             let why = "this storage was written by another process; name the target by its URL";
             return Err(StorageError::capture(StorageErrorKind::ObjectStore(why.into())));
         };
@@ -128,11 +153,19 @@ impl ObjectStoreBackend for Bucket {
             max_retries: usize::from(retries.max_tries().get()).saturating_sub(1),
             retry_timeout: RETRY_TIMEOUT,
         };
+        let builder = match role {
+            Role::Read => &clients.reading,
+            Role::Write => &clients.writing,
+        };
         let client = builder.clone().with_retry(retry).build();
         let client = client.map_err(|error| {
             StorageError::capture(StorageErrorKind::ObjectStore(Box::new(error)))
         })?;
         Ok(Arc::new(client))
+    }
+
+    fn read_write_headers_differ(&self) -> bool {
+        self.clients.as_ref().is_some_and(|clients| clients.differ)
     }
 
     fn prefix(&self) -> String {
@@ -171,7 +204,7 @@ mod tests {
 
     #[tokio::test]
     async fn neither_written_nor_shown_storage_holds_a_secret() {
-        let storage = storage(builder(), Transport::default(), "a/b").unwrap();
+        let storage = storage(builder(), Transport::default().into(), "a/b").unwrap();
         let written = serde_json::to_string(&storage).unwrap();
         assert!(written.contains("refreeze_s3") && written.contains("a/b"), "{written}");
         for text in [written.clone(), format!("{storage:?}"), storage.to_string()] {
@@ -187,7 +220,7 @@ mod tests {
 
     #[test]
     fn nothing_waits_for_a_backend_that_has_been_made() {
-        let _storage = storage(builder(), Transport::default(), "x").unwrap();
+        let _storage = storage(builder(), Transport::default().into(), "x").unwrap();
         let number = NEXT.load(Ordering::Relaxed) - 1;
         let waiting = WAITING.lock().unwrap();
         assert!(!waiting.contains_key(&number));

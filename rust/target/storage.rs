@@ -38,6 +38,9 @@ pub enum TargetLocation {
         storage: Arc<dyn Storage + Send + Sync>,
         /// For messages.
         url: String,
+        /// Whether the repository was created a moment ago, by a library that does not try whether
+        /// conditional writes are honoured.
+        fresh: bool,
     },
 }
 
@@ -128,6 +131,12 @@ impl TargetLocation {
         self.folder().is_none()
     }
 
+    /// Whether another library has just created the repository on a server, without trying whether
+    /// conditional writes are honoured.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.is_remote() && matches!(self, Self::Storage { fresh: true, .. })
+    }
+
     /// Whether there can be a repository: a folder that is not there has none.
     pub(super) fn may_exist(&self) -> bool {
         self.folder().is_none_or(|path| path.exists())
@@ -141,7 +150,7 @@ impl TargetLocation {
                 .map_err(|error| target_error("open the target", &error.kind)),
             Self::S3 { builder, transport, prefix, .. } => {
                 check(builder)?;
-                backend::storage(builder.as_ref().clone(), transport.clone(), prefix)
+                backend::storage(builder.as_ref().clone(), transport.clone().into(), prefix)
             }
         }
     }
