@@ -22,7 +22,7 @@ impl Lister {
     #[must_use]
     pub fn of(source: &Source) -> Self {
         match source {
-            Source::S3(source) => Self::Pages(Arc::new(source.clone())),
+            Source::Bucket(source) => Self::Pages(Arc::new(source.clone())),
             Source::Local(source) => Self::Walk(source.clone()),
             Source::Memory(source) => Self::Given(source.clone()),
         }
@@ -38,7 +38,7 @@ impl Lister {
     #[must_use]
     pub fn page_size(&self) -> Option<u32> {
         match self {
-            Self::Pages(pages) => Some(pages.capabilities().page_size.max(1)),
+            Self::Pages(pages) => Some(pages.capabilities().new_keys()),
             Self::Walk(_) | Self::Given(_) => None,
         }
     }

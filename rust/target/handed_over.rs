@@ -21,8 +21,8 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::backend::{self, Transports};
-use crate::source::credentials::{check, checked};
 use crate::source::transport::Transport;
+use crate::source::{BucketBuilder, checked};
 
 /// How long before their end credentials are asked for again.
 const MARGIN: TimeDelta = TimeDelta::seconds(60);
@@ -124,7 +124,8 @@ fn bucket(written: NativeS3) -> Result<Arc<dyn Storage + Send + Sync>, String> {
         return Err("its keys begin with a slash".to_owned());
     }
     let builder = builder(&written)?;
-    check(&builder).map_err(|error| error.message().to_owned())?;
+    let builder = BucketBuilder::S3(Box::new(builder));
+    builder.check().map_err(|error| error.message().to_owned())?;
     let transport = |headers: &[(String, String)]| {
         Transport::default().with_headers(headers.iter().map(|(name, value)| (&**name, &**value)))
     };

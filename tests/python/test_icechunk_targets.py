@@ -21,7 +21,7 @@ CALLS: list[str] = []
 
 @pytest.fixture
 def source(tmp_path):
-    """A folder with one array."""
+    """Write a folder with one array."""
     path = tmp_path / "source.zarr"
     root = zarr.open_group(path, mode="w")
     array = root.create_array("air", shape=(6, 4), chunks=(2, 2), dtype="i4")
@@ -31,7 +31,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def bucket(s3_bucket, monkeypatch):
-    """A server, the name of a bucket, and settings of storage there; the credentials elsewhere."""
+    """Return a server and the settings of storage there; its keys are in variables of our own."""
     server, name = s3_bucket
     for variable in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(variable)

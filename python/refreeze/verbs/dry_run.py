@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from refreeze.metadata.specs import ArraySpec
+from refreeze.stores.buckets import is_bucket
 from refreeze.verbs.plan import ArrayPlan, Plan, addressed_names, array_plan, summed
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
         if array.chunks is not None:
             together["manifests"] = 1
         figures.append((_array_plan(array, together), together, array.loaded))
-    is_remote = any(store.url.startswith("s3://") for store in stores)
+    is_remote = any(is_bucket(store.url) for store in stores)
     commits = max(commits, 1) if arrays else 0
     totals = summed(figures, commits, options.concurrency, options.memory, is_remote=is_remote)
     sampled = any(together["sampled"] for _, together, _ in figures)

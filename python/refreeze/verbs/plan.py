@@ -147,6 +147,7 @@ def plan(
     """
     from refreeze.metadata.selection import read_metadata
     from refreeze.runtime.interruption import interruptible
+    from refreeze.stores.buckets import is_bucket
     from refreeze.stores.resolve import resolve_source, resolve_target
 
     check_mappings({"source_options": source_options, "target_options": target_options})
@@ -187,7 +188,7 @@ def plan(
         (array, estimate, spec.loaded)
         for array, spec, estimate in zip(planned, metadata.arrays, estimates, strict=True)
     ]
-    is_remote = resolved.url.startswith("s3://")
+    is_remote = is_bucket(resolved.url)
     totals = summed(figures, estimated["commits"], in_flight, bound, is_remote=is_remote)
     how = "sampled" if any(estimate["sampled"] for estimate in estimates) else "dense"
     noted = (*metadata.warnings, *resolved.notes)
