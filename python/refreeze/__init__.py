@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from refreeze.verbs.list_chunks import list_chunks
     from refreeze.verbs.plan import Plan, plan
     from refreeze.verbs.publish import publish
+    from refreeze.verbs.relocate import relocate
     from refreeze.verbs.report import (
         ArrayReport,
+        Container,
         IngestReport,
         ListStats,
         PublishReport,
+        RelocateReport,
         RunStatus,
         StatusReport,
     )
@@ -33,10 +36,12 @@ if TYPE_CHECKING:
 __all__ = [
     "ArrayReport",
     "ChunkStream",
+    "Container",
     "IngestReport",
     "ListStats",
     "Plan",
     "PublishReport",
+    "RelocateReport",
     "RunStatus",
     "StatusReport",
     "ZarrParser",
@@ -47,16 +52,19 @@ __all__ = [
     "plan",
     "publish",
     "regions",
+    "relocate",
     "status",
 ]
 
 _PLACES = {
     "ArrayReport": "refreeze.verbs.report",
     "ChunkStream": "refreeze._refreeze",
+    "Container": "refreeze.verbs.report",
     "IngestReport": "refreeze.verbs.report",
     "ListStats": "refreeze.verbs.report",
     "Plan": "refreeze.verbs.plan",
     "PublishReport": "refreeze.verbs.report",
+    "RelocateReport": "refreeze.verbs.report",
     "RunStatus": "refreeze.verbs.report",
     "StatusReport": "refreeze.verbs.report",
     "ZarrParser": "refreeze.virtualizarr.parser",
@@ -66,6 +74,7 @@ _PLACES = {
     "plan": "refreeze.verbs.plan",
     "publish": "refreeze.verbs.publish",
     "regions": "refreeze.virtualizarr.aligned_regions",
+    "relocate": "refreeze.verbs.relocate",
     "status": "refreeze.verbs.status",
 }
 """The module of each public name. A test holds it to `__all__` and to what type checkers see."""

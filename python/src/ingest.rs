@@ -13,10 +13,10 @@ use refreeze::batch::{ChecksumBy, EmptyChunks};
 use refreeze::commit::snapshot_id;
 use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::grid::piece::Piece;
-use refreeze::jobs::PublishJob;
 use refreeze::jobs::ingest::{
     Decoder, Finish, IngestJob, JobArray, JobSource, Mode, ingest as run_ingest,
 };
+use refreeze::jobs::{PublishJob, RelocateJob};
 use refreeze::plan::LimitOptions;
 use refreeze::progress::{OnProgress, Progress};
 use refreeze::target::TargetLocation;
@@ -303,6 +303,29 @@ pub(crate) fn publish(
         PublishJob { target: self::target(target)?, run_id, rebase, trust_target: unsafe_target };
     // One compare-and-set decides: an interruption that comes later would only hide the result.
     let report = run(py, |_stopped| async move { refreeze::jobs::publish(job).await })?;
+    serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// Moves a virtual chunk container; see `refreeze.relocate`.
+#[pyfunction]
+#[pyo3(signature = (target, source, *, prefix, sample, unsafe_target))]
+pub(crate) fn relocate(
+    py: Python<'_>,
+    target: &Bound<'_, PyAny>,
+    source: (Bound<'_, PyAny>, String),
+    prefix: String,
+    sample: usize,
+    unsafe_target: bool,
+) -> PyResult<String> {
+    let (store, path) = source;
+    let job = RelocateJob {
+        target: self::target(target)?,
+        from: prefix,
+        to: self::source(&store, &path)?,
+        sample,
+        trust_target: unsafe_target,
+    };
+    let report = run(py, |stopped| interruptible(refreeze::jobs::relocate(job), stopped))?;
     serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 

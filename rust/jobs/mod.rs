@@ -2,7 +2,9 @@
 
 pub mod ingest;
 mod publish;
+mod relocate;
 mod status;
 
 pub use publish::{PublishJob, PublishReport, publish};
-pub use status::{RunStatus, status};
+pub use relocate::{RelocateJob, RelocateReport, relocate};
+pub use status::{ContainerStatus, RunStatus, Status, status};

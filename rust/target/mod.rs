@@ -9,6 +9,7 @@ pub mod container;
 mod contents;
 pub mod handed_over;
 mod leftovers;
+pub mod moved;
 pub mod origin;
 pub(crate) mod outcome;
 mod payload;

@@ -115,10 +115,12 @@ def test_names():
     assert set(refreeze.__all__) == {
         "ArrayReport",
         "ChunkStream",
+        "Container",
         "IngestReport",
         "ListStats",
         "Plan",
         "PublishReport",
+        "RelocateReport",
         "RunStatus",
         "StatusReport",
         "ZarrParser",
@@ -129,6 +131,7 @@ def test_names():
         "plan",
         "publish",
         "regions",
+        "relocate",
         "status",
     }
     for name in refreeze.__all__:
