@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         StatusReport,
     )
     from refreeze.verbs.status import status
+    from refreeze.verbs.verify import VerifyReport, verify
     from refreeze.virtualizarr.aligned_regions import regions
     from refreeze.virtualizarr.parser import ZarrParser
 
@@ -44,6 +45,7 @@ __all__ = [
     "RelocateReport",
     "RunStatus",
     "StatusReport",
+    "VerifyReport",
     "ZarrParser",
     "__version__",
     "exceptions",
@@ -54,6 +56,7 @@ __all__ = [
     "regions",
     "relocate",
     "status",
+    "verify",
 ]
 
 _PLACES = {
@@ -67,6 +70,7 @@ _PLACES = {
     "RelocateReport": "refreeze.verbs.report",
     "RunStatus": "refreeze.verbs.report",
     "StatusReport": "refreeze.verbs.report",
+    "VerifyReport": "refreeze.verbs.verify",
     "ZarrParser": "refreeze.virtualizarr.parser",
     "__version__": "refreeze._refreeze",
     "ingest": "refreeze.verbs.ingest",
@@ -76,6 +80,7 @@ _PLACES = {
     "regions": "refreeze.virtualizarr.aligned_regions",
     "relocate": "refreeze.verbs.relocate",
     "status": "refreeze.verbs.status",
+    "verify": "refreeze.verbs.verify",
 }
 """The module of each public name. A test holds it to `__all__` and to what type checkers see."""
 

@@ -4,6 +4,7 @@ pub mod ingest;
 mod publish;
 mod relocate;
 mod status;
+pub mod verify;
 
 pub use publish::{PublishJob, PublishReport, publish};
 pub use relocate::{RelocateJob, RelocateReport, relocate};

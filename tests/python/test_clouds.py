@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,13 +14,13 @@ import pytest
 import refreeze
 from endpoint import array
 from refreeze.cli.app import main
+from refreeze.cli.plan import print_plan
 from refreeze.exceptions import AccessError, ListingError, MismatchError
 from refreeze.shown import shown
 from refreeze.stores.resolve import resolve_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from endpoint import Endpoint
 
@@ -152,3 +155,43 @@ def test_one_container_name_in_two_accounts_is_refused(
     other = endpoint.azure | {"account_name": "another"}
     with pytest.raises(MismatchError, match=r"account account .*another"):
         refreeze.ingest("az://bucket", target, source_options=other, target_group="again")
+
+
+def test_the_run_on_a_real_cloud_can_be_made(serve: Callable[..., Endpoint]) -> None:
+    """The script that users run with their credentials tells what was right, and where."""
+    endpoint = serve(page_size=5000)
+    options = endpoint.google | {"bearer_token": "HUSHHUSH"}
+    del options["skip_signature"]
+    script = Path(__file__).resolve().parents[2] / "scripts" / "smoke-cloud"
+    given = [f"{key}={value}" for key, value in options.items()]
+    run = subprocess.run(
+        [sys.executable, str(script), "gs://bucket/smoke", *given],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout
+    assert run.stdout.count("right: ") == 7, run.stdout
+    assert "HUSHHUSH" not in run.stdout + run.stderr
+
+
+def test_a_plan_knows_the_service(
+    serve: Callable[..., Endpoint], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pages, price and requests at a time are the service's own."""
+    endpoint = serve(array("air", 100, 200, chunk=1), page_size=5000)
+    plans = {
+        scheme: refreeze.plan(f"{scheme}://bucket", source_options=_options(endpoint, scheme))
+        for scheme in SCHEMES
+    }
+    plans["s3"] = refreeze.plan("s3://bucket", source_options=endpoint.options)
+    assert {scheme: plan.arrays[0].strategy for scheme, plan in plans.items()} == dict.fromkeys(
+        plans, "ranked-pages"
+    )
+    price = {"s3": 0.005, "gs": 0.005, "az": 0.0055}
+    for scheme, plan in plans.items():
+        totals = plan.totals
+        assert totals.list_cost_usd == round(totals.list_requests * price[scheme] / 1000, 6)
+    assert plans["s3"].totals.list_requests >= 4 * plans["gs"].totals.list_requests
+    at_a_time = {scheme: plan.most_in_flight for scheme, plan in plans.items()}
+    assert at_a_time == {"s3": 64, "gs": 64, "az": 16}
+    print_plan(plans["az"])
+    assert "16 at a time" in capsys.readouterr().out

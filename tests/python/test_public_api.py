@@ -123,6 +123,7 @@ def test_names():
         "RelocateReport",
         "RunStatus",
         "StatusReport",
+        "VerifyReport",
         "ZarrParser",
         "__version__",
         "exceptions",
@@ -133,6 +134,7 @@ def test_names():
         "regions",
         "relocate",
         "status",
+        "verify",
     }
     for name in refreeze.__all__:
         assert getattr(refreeze, name) is not None
