@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from refreeze.verbs.list_chunks import list_chunks
     from refreeze.verbs.plan import Plan, plan
     from refreeze.verbs.publish import publish
+    from refreeze.verbs.relocate import relocate
     from refreeze.verbs.report import (
         ArrayReport,
+        Container,
         IngestReport,
         ListStats,
         PublishReport,
+        RelocateReport,
         RunStatus,
         StatusReport,
     )
@@ -37,12 +40,14 @@ __all__ = [
     "ArrayCoverage",
     "ArrayReport",
     "ChunkStream",
+    "Container",
     "Coverage",
     "IngestReport",
     "ListStats",
     "MissingRange",
     "Plan",
     "PublishReport",
+    "RelocateReport",
     "RunStatus",
     "StatusReport",
     "VerifyReport",
@@ -55,6 +60,7 @@ __all__ = [
     "plan",
     "publish",
     "regions",
+    "relocate",
     "status",
     "verify",
 ]
@@ -63,12 +69,14 @@ _PLACES = {
     "ArrayCoverage": "refreeze.verbs.coverage_report",
     "ArrayReport": "refreeze.verbs.report",
     "ChunkStream": "refreeze._refreeze",
+    "Container": "refreeze.verbs.report",
     "Coverage": "refreeze.verbs.coverage_report",
     "IngestReport": "refreeze.verbs.report",
     "ListStats": "refreeze.verbs.report",
     "MissingRange": "refreeze.verbs.coverage_report",
     "Plan": "refreeze.verbs.plan",
     "PublishReport": "refreeze.verbs.report",
+    "RelocateReport": "refreeze.verbs.report",
     "RunStatus": "refreeze.verbs.report",
     "StatusReport": "refreeze.verbs.report",
     "VerifyReport": "refreeze.verbs.verify",
@@ -80,6 +88,7 @@ _PLACES = {
     "plan": "refreeze.verbs.plan",
     "publish": "refreeze.verbs.publish",
     "regions": "refreeze.virtualizarr.aligned_regions",
+    "relocate": "refreeze.verbs.relocate",
     "status": "refreeze.verbs.status",
     "verify": "refreeze.verbs.verify",
 }

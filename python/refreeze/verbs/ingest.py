@@ -344,11 +344,11 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     return_large_blocks()
     stores = read_stores(given, source_options, selection)
     # Asked for late: to look at some targets creates them.
-    location = cache(lambda: resolve_target(target, target_options))
+    location = cache(lambda: resolve_target(target, target_options, create=True))
     if format != "icechunk" and not dry_run:
         return ingest_kerchunk(
             stores,
-            location(),
+            resolve_target(target, target_options),
             selection,
             request,
             options,
