@@ -14,19 +14,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from refreeze import exceptions
     from refreeze._refreeze import ChunkStream, __version__
+    from refreeze.verbs.coverage import coverage
+    from refreeze.verbs.coverage_report import ArrayCoverage, Coverage, MissingRange
     from refreeze.verbs.ingest import ingest
     from refreeze.verbs.list_chunks import list_chunks
     from refreeze.verbs.plan import Plan, plan
     from refreeze.verbs.publish import publish
+    from refreeze.verbs.relocate import relocate
     from refreeze.verbs.report import (
         ArrayReport,
+        Container,
         IngestReport,
         ListStats,
         PublishReport,
+        RelocateReport,
         RunStatus,
         StatusReport,
     )
     from refreeze.verbs.status import status
+    from refreeze.verbs.verify import VerifyReport, verify
     from refreeze.virtualizarr.aligned_regions import regions
     from refreeze.virtualizarr.parser import ZarrParser
     from refreeze.writer.write import write
@@ -35,50 +41,68 @@ if TYPE_CHECKING:
     from refreeze.writer.saver import ZarrSaver
 
 __all__ = [
+    "ArrayCoverage",
     "ArrayReport",
     "ChunkStream",
+    "Container",
+    "Coverage",
     "IngestReport",
     "ListStats",
+    "MissingRange",
     "Plan",
     "PublishReport",
+    "RelocateReport",
     "RunStatus",
     "StatusReport",
+    "VerifyReport",
     "ZarrParser",
     "write",
     "replacing",
     "WriteReport",
     "ZarrSaver",
     "__version__",
+    "coverage",
     "exceptions",
     "ingest",
     "list_chunks",
     "plan",
     "publish",
     "regions",
+    "relocate",
     "status",
+    "verify",
 ]
 
 _PLACES = {
+    "ArrayCoverage": "refreeze.verbs.coverage_report",
     "ArrayReport": "refreeze.verbs.report",
     "ChunkStream": "refreeze._refreeze",
+    "Container": "refreeze.verbs.report",
+    "Coverage": "refreeze.verbs.coverage_report",
     "IngestReport": "refreeze.verbs.report",
     "ListStats": "refreeze.verbs.report",
+    "MissingRange": "refreeze.verbs.coverage_report",
     "Plan": "refreeze.verbs.plan",
     "PublishReport": "refreeze.verbs.report",
+    "RelocateReport": "refreeze.verbs.report",
     "RunStatus": "refreeze.verbs.report",
     "StatusReport": "refreeze.verbs.report",
+    "VerifyReport": "refreeze.verbs.verify",
     "ZarrParser": "refreeze.virtualizarr.parser",
     "ZarrSaver": "refreeze.writer.saver",
     "WriteReport": "refreeze.writer.report",
     "replacing": "refreeze.writer.replacing",
     "write": "refreeze.writer.write",
     "__version__": "refreeze._refreeze",
+    "coverage": "refreeze.verbs.coverage",
     "ingest": "refreeze.verbs.ingest",
     "list_chunks": "refreeze.verbs.list_chunks",
     "plan": "refreeze.verbs.plan",
     "publish": "refreeze.verbs.publish",
     "regions": "refreeze.virtualizarr.aligned_regions",
+    "relocate": "refreeze.verbs.relocate",
     "status": "refreeze.verbs.status",
+    "verify": "refreeze.verbs.verify",
 }
 """The module of each public name. A test holds it to `__all__` and to what type checkers see."""
 

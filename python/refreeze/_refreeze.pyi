@@ -10,6 +10,7 @@ from refreeze.verbs.report import ListStats
 
 __all__ = [
     "ChunkStream",
+    "Comparison",
     "OpenedSource",
     "__version__",
     "differences",
@@ -29,8 +30,10 @@ __all__ = [
     "shut_down",
     "status",
     "stop_calls",
+    "stored_chunks",
     "target_chunks",
     "target_nodes",
+    "verify",
 ]
 
 __version__: str
@@ -63,6 +66,35 @@ class OpenedSource:
     """A source that several listings share, and its connections with it.
 
     It can be given to `list_chunks` in the place of the store that it was opened in.
+    """
+
+@final
+class Comparison:
+    """The differences between sources and a repository, as record batches, and then a report."""
+
+    @property
+    def schema(self) -> Any:
+        """Columns ``array``, ``coordinates``, ``kind``, ``source`` and ``target``, all text."""
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def report(self) -> str:
+        """Return the report of the core as JSON, after the last record batch."""
+
+def verify(
+    sources: Sequence[tuple[Any, str]],
+    target: LocalTarget | BucketTarget | RepositoryTarget,
+    *,
+    source_urls: Sequence[str],
+    arrays: Sequence[ArraySpec],
+    compared: Sequence[Sequence[tuple[int, int]]],
+    options: IngestOptions,
+    snapshot_id: str,
+    sample: int,
+    progress: Callable[[dict[str, Any]], object] | None,
+) -> Comparison:
+    """Begin to compare a listing of sources with a snapshot; see `refreeze.verify`.
+
+    ``compared`` has, for each array, the chunk coordinates whose references are looked at.
     """
 
 def open_source(store: Any, path: str) -> OpenedSource:
@@ -155,6 +187,18 @@ def target_chunks(
     Raises `MismatchError` when it has virtual ones.
     """
 
+def stored_chunks(
+    target: LocalTarget | BucketTarget | RepositoryTarget,
+    *,
+    snapshot_id: str,
+    path: str,
+    flat: bool,
+) -> ChunkStream:
+    """Stream the chunks of an array from its manifests: coordinates, size, kind, location.
+
+    ``kind`` is ``native`` or ``virtual``; ``last_modified`` and ``e_tag`` are what references carry.
+    """
+
 def origins(
     target: BucketTarget | LocalTarget | RepositoryTarget,
     *,
@@ -174,6 +218,14 @@ def origins(
 def differences(was: bytes, now: bytes) -> tuple[str | None, list[str]]:
     """Compare two metadata documents of an array: what makes them incompatible, and what does not."""
 
+def relocate(
+    target: BucketTarget | LocalTarget | RepositoryTarget,
+    source: tuple[Any, str],
+    *,
+    prefix: str,
+    sample: int,
+    unsafe_target: bool,
+) -> str: ...
 def status(target: BucketTarget | LocalTarget | RepositoryTarget) -> str:
     """Return the ingests of a repository as JSON; see `refreeze.status`."""
 

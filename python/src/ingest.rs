@@ -9,14 +9,14 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
 use refreeze::ErrorKind;
-use refreeze::batch::EmptyChunks;
+use refreeze::batch::{ChecksumBy, EmptyChunks};
 use refreeze::commit::snapshot_id;
 use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::grid::piece::Piece;
-use refreeze::jobs::PublishJob;
 use refreeze::jobs::ingest::{
     Decoder, Finish, IngestJob, JobArray, JobSource, Mode, ingest as run_ingest,
 };
+use refreeze::jobs::{PublishJob, RelocateJob};
 use refreeze::plan::LimitOptions;
 use refreeze::progress::{OnProgress, Progress};
 use refreeze::target::TargetLocation;
@@ -27,6 +27,7 @@ use refreeze::zarr::metadata::{ArrayLayout, ArrayNode, GroupNode};
 use tokio::sync::oneshot;
 
 use crate::errors::to_python;
+use crate::handed_over;
 use crate::runtime::run;
 use crate::stores::{bucket_builder, prefixed, source, transport};
 
@@ -146,18 +147,15 @@ pub(crate) fn target(spec: &Bound<'_, PyAny>) -> PyResult<TargetLocation> {
             })
         }
         "repository" => {
-            let bytes: PyBackedBytes = spec.getattr("state")?.extract()?;
-            let repository = icechunk::Repository::from_bytes(&bytes).map_err(|error| {
+            let state: PyBackedBytes = spec.getattr("state")?.extract()?;
+            let url: String = spec.getattr("url")?.extract()?;
+            let storage = handed_over::storage(&state).map_err(|why| {
                 PyTypeError::new_err(format!(
-                    "this icechunk repository or storage cannot be taken over ({}); give its URL \
-                     and options instead",
-                    error.kind
+                    "this icechunk storage cannot be taken over ({why}); give the target's URL and \
+                     options instead: refreeze.ingest(source, {url:?}, target_options={{…}})"
                 ))
             })?;
-            Ok(TargetLocation::Storage {
-                storage: Arc::clone(repository.storage()),
-                url: spec.getattr("url")?.extract()?,
-            })
+            Ok(TargetLocation::Storage { storage, url, fresh: spec.getattr("fresh")?.extract()? })
         }
         other => Err(PyValueError::new_err(format!("unknown kind of target {other}"))),
     }
@@ -173,6 +171,7 @@ pub(crate) struct IngestOptions {
     replaced: Vec<String>,
     plan: String,
     skip_empty_chunks: bool,
+    checksum: String,
     absolute_locations: bool,
     memory: u64,
     references_per_manifest: Option<u32>,
@@ -206,6 +205,25 @@ pub(crate) fn ingest(
     decoder: Py<PyAny>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
+    let job = job(py, sources, target, source_urls, groups, arrays, options, Some(decoder))?;
+    let on_progress = callback(progress);
+    let report =
+        run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await })?;
+    serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// What Python asks for, as the core takes it.
+#[expect(clippy::too_many_arguments, reason = "the parts of one Python call")]
+pub(crate) fn job(
+    py: Python<'_>,
+    sources: Vec<(Bound<'_, PyAny>, String)>,
+    target: &Bound<'_, PyAny>,
+    source_urls: Vec<String>,
+    groups: Vec<GroupSpec>,
+    arrays: Vec<ArraySpec>,
+    options: IngestOptions,
+    decoder: Option<Py<PyAny>>,
+) -> PyResult<IngestJob> {
     let groups = groups
         .into_iter()
         .map(|group| GroupNode {
@@ -225,7 +243,7 @@ pub(crate) fn ingest(
         .map(|((store, path), url)| Ok(JobSource { source: source(&store, &path)?, url }))
         .collect::<PyResult<Vec<_>>>()?;
     let base = options.base.as_deref().map(snapshot_id).transpose();
-    let job = IngestJob {
+    Ok(IngestJob {
         sources,
         target: self::target(target)?,
         branch: options.branch,
@@ -239,6 +257,11 @@ pub(crate) fn ingest(
             EmptyChunks::Skip
         } else {
             EmptyChunks::Error
+        },
+        checksum: match options.checksum.as_str() {
+            "etag" => ChecksumBy::ETag,
+            "none" => ChecksumBy::None,
+            _ => ChecksumBy::LastModified,
         },
         locations: if options.absolute_locations {
             Locations::Absolute
@@ -258,14 +281,10 @@ pub(crate) fn ingest(
             expect_count: options.expect_count,
             read_check: options.read_check,
         },
-        decoder: Some(self::decoder(decoder)),
+        decoder: decoder.map(self::decoder),
         restart: options.restart,
         trust_target: options.unsafe_target,
-    };
-    let on_progress = callback(progress);
-    let report =
-        run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await })?;
-    serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
+    })
 }
 
 fn mode(name: &str) -> PyResult<Mode> {
@@ -302,6 +321,29 @@ pub(crate) fn publish(
     serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
+/// Moves a virtual chunk container; see `refreeze.relocate`.
+#[pyfunction]
+#[pyo3(signature = (target, source, *, prefix, sample, unsafe_target))]
+pub(crate) fn relocate(
+    py: Python<'_>,
+    target: &Bound<'_, PyAny>,
+    source: (Bound<'_, PyAny>, String),
+    prefix: String,
+    sample: usize,
+    unsafe_target: bool,
+) -> PyResult<String> {
+    let (store, path) = source;
+    let job = RelocateJob {
+        target: self::target(target)?,
+        from: prefix,
+        to: self::source(&store, &path)?,
+        sample,
+        trust_target: unsafe_target,
+    };
+    let report = run(py, |stopped| interruptible(refreeze::jobs::relocate(job), stopped))?;
+    serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
 /// Completes when the caller asks to stop; never, when nobody is left to ask.
 async fn stop(stopped: oneshot::Receiver<()>) {
     if stopped.await.is_err() {
@@ -331,7 +373,7 @@ fn decoder(function: Py<PyAny>) -> Decoder {
 
 /// Calls `function` with a dictionary, not more often than [`PROGRESS_INTERVAL`] but for changes
 /// of stage. What it raises is reported as unraisable: progress must not end an ingest.
-fn callback(function: Option<Py<PyAny>>) -> OnProgress {
+pub(crate) fn callback(function: Option<Py<PyAny>>) -> OnProgress {
     let Some(function) = function else {
         return Box::new(|_: &Progress| {});
     };

@@ -5,6 +5,7 @@
 
 mod contents;
 mod errors;
+mod handed_over;
 mod ingest;
 mod listing;
 mod reading;
@@ -12,6 +13,7 @@ mod region;
 mod runtime;
 mod shown;
 mod stores;
+mod verify;
 
 use pyo3::prelude::*;
 
@@ -20,9 +22,9 @@ mod _refreeze {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::contents::{differences, origins, target_chunks, target_nodes};
+    use super::contents::{differences, origins, stored_chunks, target_chunks, target_nodes};
     #[pymodule_export]
-    use super::ingest::{ingest, publish, status};
+    use super::ingest::{ingest, publish, relocate, status};
     #[pymodule_export]
     use super::listing::{ChunkStream, estimate_arrays, list_chunks};
     #[pymodule_export]
@@ -35,6 +37,8 @@ mod _refreeze {
     use super::shown::{error_line, redact, remember_secrets, shown_text};
     #[pymodule_export]
     use super::stores::{OpenedSource, open_source};
+    #[pymodule_export]
+    use super::verify::{Comparison, verify};
 
     /// The runtime's threads end while they can still call Python.
     #[pymodule_init]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::source::page::{PageSource, StartAfter};
+use crate::source::page::{PageCapabilities, PageSource, StartAfter};
 use crate::source::{LocalSource, MemorySource, Source};
 
 /// How chunks are found in a store.
@@ -28,6 +28,15 @@ impl Lister {
         }
     }
 
+    /// What the service's listings can do; `None` where nothing is asked for page by page.
+    #[must_use]
+    pub fn capabilities(&self) -> Option<PageCapabilities> {
+        match self {
+            Self::Pages(pages) => Some(pages.capabilities()),
+            Self::Walk(_) | Self::Given(_) => None,
+        }
+    }
+
     /// Whether pages can be asked for by the rank of their first key.
     #[must_use]
     pub fn is_ranked(&self) -> bool {
@@ -37,9 +46,6 @@ impl Lister {
     /// Keys in one page, which is one request; `None` where nothing is asked for page by page.
     #[must_use]
     pub fn page_size(&self) -> Option<u32> {
-        match self {
-            Self::Pages(pages) => Some(pages.capabilities().new_keys()),
-            Self::Walk(_) | Self::Given(_) => None,
-        }
+        self.capabilities().map(|known| known.new_keys())
     }
 }

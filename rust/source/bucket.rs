@@ -43,7 +43,7 @@ pub struct BucketSource {
     once: Arc<dyn ObjectStore>,
     provider: Provider,
     /// Whether credentials were found before the first request.
-    looked: Arc<tokio::sync::OnceCell<()>>,
+    looked: Arc<tokio::sync::OnceCell<std::result::Result<(), PageError>>>,
     listings: Arc<Listings>,
     settings: Arc<Settings>,
     prefix: String,
@@ -139,7 +139,8 @@ impl BucketSource {
             )
             .with_hint(self.service().access_hint()))
         };
-        self.looked.get_or_try_init(|| look).await.copied()
+        // Of many that ask at the same time one looks.
+        self.looked.get_or_init(|| look).await.clone()
     }
 
     /// Lists with this persistence, which the builder does not tell.

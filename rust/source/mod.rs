@@ -133,7 +133,8 @@ impl Source {
     pub fn with_e_tags(self) -> Self {
         match self {
             Self::Bucket(source) => Self::Bucket(source.with_e_tags()),
-            other => other,
+            Self::Local(source) => Self::Local(source.with_e_tags()),
+            Self::Memory(source) => Self::Memory(source),
         }
     }
 

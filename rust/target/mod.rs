@@ -4,15 +4,19 @@
 //! added to.
 
 mod backend;
+mod checksums;
 mod config;
 pub mod container;
 mod contents;
+pub mod handed_over;
 mod leftovers;
+pub mod moved;
 pub mod origin;
 pub(crate) mod outcome;
 mod payload;
 mod probe;
 mod storage;
+mod stored_chunks;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -22,9 +26,11 @@ use icechunk::Storage;
 use icechunk::config::RepositoryConfig;
 use icechunk::repository::{DetectedSpecVersion, RepositoryErrorKind};
 
+pub use checksums::checksum_of;
 pub use config::{Additions, effective_split};
 pub use contents::{branch_nodes, native_chunks};
 pub use storage::TargetLocation;
+pub use stored_chunks::{StoredChunks, stored_chunks};
 
 use crate::error::TargetContext as _;
 use crate::{Error, ErrorKind, Result};
@@ -54,7 +60,10 @@ impl Target {
         let lock = location.lock(trusted).await?;
         let storage = location.storage().await?;
         let created = if is_there(&storage, &url).await? {
-            false
+            if !trusted && location.is_fresh() {
+                probe_after_creation(&storage, &url).await?;
+            }
+            location.is_fresh()
         } else {
             if !trusted && location.is_remote() {
                 probe::conditional_writes(&storage, &url).await?;
@@ -137,6 +146,14 @@ impl Target {
         self.repository = open(Arc::clone(self.repository.storage()), &self.url).await?;
         Ok(())
     }
+}
+
+/// Tries conditional writes where another library has just created the repository, which is
+/// removed again where they are not honoured.
+async fn probe_after_creation(storage: &Arc<dyn Storage + Send + Sync>, url: &str) -> Result<()> {
+    let Err(error) = probe::conditional_writes(storage, url).await else { return Ok(()) };
+    leftovers::remove_new_repository(storage, url).await?;
+    Err(error)
 }
 
 /// The storage of a location that holds a repository.

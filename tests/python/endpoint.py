@@ -98,6 +98,10 @@ class Endpoint:
         """Change settings from the next request on."""
         self._ask("settings", json.dumps(settings).encode())
 
+    def serve(self, array: dict[str, Any]) -> None:
+        """Serve an array in the place of the one with the same keys."""
+        self._ask("array", json.dumps(array).encode())
+
     def fail(self, **faults: Any) -> None:
         """Misbehave like this, and no longer otherwise; counters start anew."""
         self.set(faults=faults)

@@ -113,18 +113,25 @@ def test_names():
     """What `dir()` shows is what is promised, and all of it is there."""
     assert dir(refreeze) == sorted(refreeze.__all__)
     assert set(refreeze.__all__) == {
+        "ArrayCoverage",
         "ArrayReport",
         "ChunkStream",
+        "Container",
+        "Coverage",
         "IngestReport",
         "ListStats",
+        "MissingRange",
         "Plan",
         "PublishReport",
+        "RelocateReport",
         "RunStatus",
         "StatusReport",
         "WriteReport",
+        "VerifyReport",
         "ZarrParser",
         "ZarrSaver",
         "__version__",
+        "coverage",
         "exceptions",
         "ingest",
         "list_chunks",
@@ -134,6 +141,8 @@ def test_names():
         "replacing",
         "status",
         "write",
+        "relocate",
+        "verify",
     }
     for name in refreeze.__all__:
         assert getattr(refreeze, name) is not None

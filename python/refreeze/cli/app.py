@@ -13,20 +13,23 @@ from typing import NoReturn
 import typer
 
 from refreeze.cli.console import USAGE, Ended, Version, fail
+from refreeze.cli.coverage import coverage
 from refreeze.cli.demo import demo
 from refreeze.cli.ingest import ingest
 from refreeze.cli.list_chunks import list_chunks
 from refreeze.cli.plan import plan
 from refreeze.cli.publish import publish
+from refreeze.cli.relocate import relocate
 from refreeze.cli.status import status
+from refreeze.cli.verify import verify
 
 __all__ = ["main"]
 
 # Typer keeps its own copy of click in newer versions; both export the subclass.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-_LATER_VERBS = {"verify", "sync"}
-_LATER_OPTIONS = {"--checksum", "--sample"}
+_LATER_VERBS = {"sync"}
+_LATER_OPTIONS: set[str] = set()
 
 app = typer.Typer(
     name="refreeze",
@@ -48,8 +51,11 @@ _VERBS = (
     ("ingest", ingest, "s3://bucket/store.zarr ./store.icechunk --group model/output"),
     ("plan", plan, "s3://bucket/store.zarr --region time=0:240"),
     ("list", list_chunks, "s3://bucket/store.zarr/t2m --output t2m.parquet"),
+    ("verify", verify, "s3://bucket/store.zarr ./store.icechunk --sample 100"),
     ("status", status, "./store.icechunk"),
     ("publish", publish, "./store.icechunk --rebase"),
+    ("relocate", relocate, "./store.icechunk --from s3://old/store.zarr --to s3://new/store.zarr"),
+    ("coverage", coverage, "./store.icechunk t2m --output t2m.png"),
     ("demo", demo, "./refreeze-demo"),
 )
 """Name, function and the arguments of an example, in the order in which help shows them."""

@@ -51,6 +51,14 @@ class EmptyChunks(StrEnum):
     SKIP = "skip"
 
 
+class ChecksumForm(StrEnum):
+    """By what readers notice that an object has changed."""
+
+    LAST_MODIFIED = "last-modified"
+    ETAG = "etag"
+    NONE = "none"
+
+
 class LocationForm(StrEnum):
     """How references name their objects."""
 
@@ -104,9 +112,22 @@ def ingest(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be listed, as plan does.")
     ] = False,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="icechunk, or kerchunk-parquet: a reference store for fsspec and Kerchunk.",
+        ),
+    ] = "icechunk",
+    record_size: Annotated[
+        int, typer.Option(help="References in a file of a Kerchunk reference store.")
+    ] = 100_000,
     empty_chunks: Annotated[
         EmptyChunks, typer.Option(help="Objects of zero bytes under chunk keys.")
     ] = EmptyChunks.ERROR,
+    checksum: Annotated[
+        ChecksumForm, typer.Option(help="By what readers notice that an object has changed.")
+    ] = ChecksumForm.LAST_MODIFIED,
     locations: Annotated[
         LocationForm,
         typer.Option(help="References relative to a named container, or absolute URLs."),
@@ -180,7 +201,10 @@ def ingest(
                 concat_dim=concat_dim,
                 region=parse_region(region or []),
                 dry_run=dry_run,
+                format=format_,
+                record_size=record_size,
                 empty_chunks=empty_chunks.value,
+                checksum=checksum.value,
                 locations=locations.value,
                 memory=memory,
                 max_refs_per_commit=max_refs_per_commit,
@@ -248,6 +272,14 @@ def _print_report(
         say(f"Nothing new: the target stays as it is, in snapshot {report.snapshot_id}.")
         return
     named = ", ".join(report.sources)
+    if not report.snapshot_id and report.published:
+        say(
+            f"Ingested {named} into the reference store {report.target}: "
+            f"{count(report.references_written, 'reference')}, "
+            f"{count(report.list_requests, 'request')}, {report.elapsed_s:.1f} s."
+        )
+        say(f'\nOpen it:\n\nxarray.open_dataset({report.target!r}, engine="kerchunk")')
+        return
     if not report.published:
         say(
             f"Staged {named} for {report.target}, branch {report.branch}: "

@@ -1,9 +1,10 @@
-"""``refreeze list``: the chunks of one array, as a summary or as a table in a file."""
+"""``refreeze list``: the chunks of one array, as a summary or as a table in a file.
+
+The array is a Zarr store's, which is listed, or with ``--array`` one of a repository as well.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,6 @@ from refreeze.cli.console import (
     Quiet,
     RegionOption,
     SourceOption,
-    Terminated,
     Version,
     count,
     print_json,
@@ -30,14 +30,14 @@ from refreeze.cli.console import (
 from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, byte_count
 from refreeze.runtime.command import begin_result
 from refreeze.shown import shown
+from refreeze.verbs.tables import FORMATS, write_table
 
 if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream
     from refreeze.metadata.specs import ArraySpec
+    from refreeze.verbs.coverage import GridOfArray
 
 __all__ = ["list_chunks"]
-
-_FORMATS = (".parquet", ".arrow", ".csv")
 
 
 def list_chunks(
@@ -45,6 +45,11 @@ def list_chunks(
         str, typer.Argument(metavar="SOURCE", help="One Zarr array: a local path or a URL.")
     ],
     *,
+    array: Annotated[
+        str | None,
+        typer.Option(help="An array of SOURCE, which is a Zarr group or an Icechunk repository."),
+    ] = None,
+    branch: Annotated[str, typer.Option(help="Branch of a repository.")] = "main",
     region: RegionOption = None,
     output: Annotated[
         Path | None, typer.Option(help="Write a table: .parquet, .arrow (IPC file) or .csv.")
@@ -59,11 +64,13 @@ def list_chunks(
     version: Version = False,
 ) -> None:
     """List the stored chunks of one array, as a summary or as a table in a file."""
-    if output is not None and output.suffix not in _FORMATS:
+    if output is not None and output.suffix not in FORMATS:
         raise typer.BadParameter(
-            f"{output.name} ends in none of {', '.join(_FORMATS)}", param_hint="--output"
+            f"{output.name} ends in none of {', '.join(FORMATS)}", param_hint="--output"
         )
     options = store_options(source_option, "--source-option")
+
+    flat = output is not None and output.suffix != ".arrow"
 
     def job() -> None:
         from refreeze.metadata.region import parse_region
@@ -72,7 +79,19 @@ def list_chunks(
         from refreeze.stores.resolve import resolve_source
         from refreeze.verbs.list_chunks import open_stream
 
-        resolved = resolve_source(source, options)
+        if array is not None:
+            from refreeze.verbs.coverage import RepositoryPlace, repository_place
+
+            if (location := repository_place(source, options)) is not None:
+                if region:
+                    raise ValueError("--region is for Zarr stores, not for repositories")
+                stored = RepositoryPlace(location, [array], None, branch)
+                chosen = stored.only()
+                summary = _Summary(stored.chunks(chosen, flat=output is None or flat))
+                _finish(summary, chosen, stored.url, output, as_json=as_json, quiet=quiet)
+                return
+        place = source if array is None else f"{source.rstrip('/')}/{array.strip('/')}"
+        resolved = resolve_source(place, options)
         limit = byte_count("max_document", max_document, least=1)
         spec = interruptible(read_array, resolved, max_document=limit)
         stream = open_stream(
@@ -80,17 +99,28 @@ def list_chunks(
             spec,
             region=parse_region(region or []),
             paths=paths,
-            flat=output is not None and output.suffix != ".arrow",
+            flat=flat,
             concurrency=concurrency,
         )
-        summary = _Summary(stream)
-        if output is None:
-            summary.read()
-        else:
-            _write(summary, output)
-        _report(summary, spec, resolved.url, output, as_json=as_json, quiet=quiet)
+        _finish(_Summary(stream), spec, resolved.url, output, as_json=as_json, quiet=quiet)
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
+
+
+def _finish(
+    summary: _Summary,
+    spec: ArraySpec | GridOfArray,
+    url: str,
+    output: Path | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    if output is None:
+        summary.read()
+    else:
+        write_table(summary.stream.schema, summary, output)
+    _report(summary, spec, url, output, as_json=as_json, quiet=quiet)
 
 
 class _Summary:
@@ -101,64 +131,26 @@ class _Summary:
         self.bytes = 0
         self.smallest: int | None = None
         self.largest: int | None = None
-        self.failure: BaseException | None = None
-        """What the stream raised; a writer that reads it makes an error of its own of that."""
+        self.chunks = 0
 
     def read(self) -> None:
         for _ in self:
             pass
 
     def __iter__(self) -> Any:
-        try:
-            for batch in self.stream:
-                sizes = batch["size"].to_numpy()
-                self.bytes += int(sizes.sum())
-                smallest, largest = int(sizes.min()), int(sizes.max())
-                self.smallest = smallest if self.smallest is None else min(smallest, self.smallest)
-                self.largest = largest if self.largest is None else max(largest, self.largest)
-                yield batch
-        except (Exception, KeyboardInterrupt, Terminated) as error:
-            self.failure = error
-            raise
-
-
-def _write(summary: _Summary, output: Path) -> None:
-    """Write the table beside its place and move it there when it is whole."""
-    from arro3.core import RecordBatchReader
-    from arro3.io import write_csv, write_ipc, write_parquet
-
-    from refreeze.exceptions import TargetError
-
-    write: Any = {".parquet": write_parquet, ".arrow": write_ipc, ".csv": write_csv}[output.suffix]
-    unfinished = output.with_name(f".{output.name}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            batches = chain(summary, _header(summary))
-            write(RecordBatchReader.from_batches(summary.stream.schema, batches), file)
-        unfinished.replace(output)
-    except Exception as error:
-        if summary.failure is not None:
-            raise summary.failure from None
-        if not isinstance(error, OSError):
-            raise
-        raise TargetError(f"cannot write {output}: {error}", "choose another --output") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _header(summary: _Summary) -> Iterator[Any]:
-    """Give a batch without rows when there was none at all: with the first, CSV gets its header."""
-    from arro3.core import Table
-
-    if summary.largest is None:
-        yield from (
-            Table.from_batches([], schema=summary.stream.schema).combine_chunks().to_batches()
-        )
+        for batch in self.stream:
+            sizes = batch["size"].to_numpy()
+            self.bytes += int(sizes.sum())
+            self.chunks += len(sizes)
+            smallest, largest = int(sizes.min()), int(sizes.max())
+            self.smallest = smallest if self.smallest is None else min(smallest, self.smallest)
+            self.largest = largest if self.largest is None else max(largest, self.largest)
+            yield batch
 
 
 def _report(
     summary: _Summary,
-    spec: ArraySpec,
+    spec: ArraySpec | GridOfArray,
     url: str,
     output: Path | None,
     *,
@@ -181,7 +173,7 @@ def _report(
             "shape": list(spec.shape),
             "chunk_shape": list(spec.chunk_shape),
             "grid_shape": grid,
-            "chunks": stats.chunks,
+            "chunks": summary.chunks,
             "bytes": summary.bytes,
             "smallest": summary.smallest,
             "largest": summary.largest,
@@ -193,9 +185,9 @@ def _report(
         return
     shape = " x ".join(f"{extent:,}" for extent in grid) or "scalar"
     say(
-        f"{shown(url)}: {count(stats.chunks, 'chunk')} of a grid of {shape}, {summary.bytes:,} bytes"
+        f"{shown(url)}: {count(summary.chunks, 'chunk')} of a grid of {shape}, {summary.bytes:,} bytes"
     )
-    if stats.chunks:
+    if summary.chunks:
         say(f"Sizes from {summary.smallest:,} to {summary.largest:,} bytes.")
     say(f"{count(stats.list_requests, 'request')}, {count(stats.keys_listed, 'key')}.")
     if output is not None:

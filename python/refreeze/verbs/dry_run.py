@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from refreeze.metadata.specs import ArraySpec
 from refreeze.stores.buckets import is_bucket
-from refreeze.verbs.plan import ArrayPlan, Plan, addressed_names, array_plan, summed
+from refreeze.verbs.plan import (
+    ArrayPlan,
+    Plan,
+    addressed_names,
+    array_plan,
+    most_in_flight,
+    summed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +36,8 @@ _NOTHING = {
     "chunks_expected": 0,
     "strategy": "none",
     "list_requests": 0,
+    "usd_per_list": 0.0,
+    "most_in_flight": None,
     "refs_per_manifest": 0,
     "batches": 0,
     "manifests": 0,
@@ -68,6 +77,11 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
         estimate="sampled" if sampled else "dense",
         totals=totals,
         warnings=tuple(planned.warnings),
+        most_in_flight=(
+            most_in_flight([together for _, together, _ in figures], options.concurrency)
+            if is_remote
+            else None
+        ),
     )
 
 

@@ -56,7 +56,10 @@ def ingest(
     concat_dim: str | None = None,
     region: Region | None = None,
     dry_run: Literal[False] = False,
+    format: str = "icechunk",
+    record_size: int = 100_000,
     empty_chunks: str = "error",
+    checksum: str = "last-modified",
     locations: str = "relative",
     memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
@@ -91,7 +94,10 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     concat_dim: str | None = None,
     region: Region | None = None,
     dry_run: bool = False,
+    format: str = "icechunk",  # noqa: A002 the name of the option
+    record_size: int = 100_000,
     empty_chunks: str = "error",
+    checksum: str = "last-modified",
     locations: str = "relative",
     memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
@@ -158,9 +164,16 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         array, and ends on one or at the array's end; coordinates need not.
     dry_run
         Return the `Plan` of what would be listed, and write nothing.
+    format, record_size
+        ``"icechunk"``, or ``"kerchunk-parquet"``: a reference store that fsspec, Kerchunk and
+        VirtualiZarr read, with so many references in a file.
     empty_chunks
         ``"error"`` refuses an object of zero bytes under a chunk's key, ``"skip"`` treats it as a
         missing chunk.
+    checksum
+        By what readers notice that an object has changed: ``"last-modified"``, its time to the
+        second, ``"etag"``, or ``"none"`` for sources that never change and whose servers honour
+        neither.
     locations
         ``"relative"`` references name the container and the key within it (``vcc://``);
         ``"absolute"`` ones hold the whole URL, for readers that know no named containers.
@@ -257,17 +270,21 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     from refreeze.runtime.memory import return_large_blocks
     from refreeze.shown import shown
     from refreeze.stores.resolve import resolve_target
+    from refreeze.verbs.ingest_kerchunk import check_format, ingest_kerchunk
     from refreeze.verbs.nothing_new import report_of_nothing
 
     started = time.monotonic()
     check_texts({"branch": branch} | ({} if message is None else {"message": message}))
     check_mappings({"source_options": source_options, "target_options": target_options})
+    check_format(format, record_size)
     if progress is not None and not callable(progress):
         raise TypeError(f"progress is a function, not {progress!r}")
     if not branch.strip():
         raise ValueError("branch is empty")
     if empty_chunks not in {"error", "skip"}:
         raise ValueError(f"empty_chunks must be 'error' or 'skip', not {empty_chunks!r}")
+    if checksum not in {"last-modified", "etag", "none"}:
+        raise ValueError(f"checksum must be 'last-modified', 'etag' or 'none', not {checksum!r}")
     if locations not in {"relative", "absolute"}:
         raise ValueError(f"locations must be 'relative' or 'absolute', not {locations!r}")
     flags(
@@ -306,6 +323,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     options = IngestOptions(
         branch=branch,
         skip_empty_chunks=empty_chunks == "skip",
+        checksum=checksum,
         absolute_locations=locations == "absolute",
         memory=byte_count("memory", memory),
         references_per_manifest=(
@@ -326,7 +344,17 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     return_large_blocks()
     stores = read_stores(given, source_options, selection)
     # Asked for late: to look at some targets creates them.
-    location = cache(lambda: resolve_target(target, target_options))
+    location = cache(lambda: resolve_target(target, target_options, create=True))
+    if format != "icechunk" and not dry_run:
+        return ingest_kerchunk(
+            stores,
+            resolve_target(target, target_options),
+            selection,
+            request,
+            options,
+            record_size=record_size,
+            progress=progress,
+        )
     planned = planned_for(stores, location, request, branch)
     if dry_run:
         from refreeze.verbs.dry_run import plan_of

@@ -3,12 +3,12 @@
 use icechunk::format::SnapshotId;
 
 use super::decoded::Decoder;
-use crate::batch::EmptyChunks;
+use crate::batch::{ChecksumBy, EmptyChunks};
 use crate::commit::RunOptions;
 use crate::grid::chunk_box::ChunkBox;
 use crate::grid::piece::Piece;
 use crate::manifest::NativeChunk;
-use crate::plan::{Determinants, Fingerprint, LimitOptions};
+use crate::plan::{Determinants, Fingerprint, LimitOptions, PlanLimits};
 use crate::source::Source;
 use crate::target::TargetLocation;
 use crate::target::container::Locations;
@@ -126,6 +126,8 @@ pub struct IngestJob {
     pub plan: String,
     /// What to do with empty objects under chunk keys.
     pub empty_chunks: EmptyChunks,
+    /// By what readers notice that an object has changed.
+    pub checksum: ChecksumBy,
     /// How references name their objects.
     pub locations: Locations,
     /// How many references go where.
@@ -149,6 +151,19 @@ impl IngestJob {
         self.sources.iter().map(|source| source.url.as_str()).collect::<Vec<_>>().join(", ")
     }
 
+    /// Lists `ETag`s where references carry those, with room for them in memory.
+    pub(in crate::jobs) fn list_tags(&mut self) {
+        if self.checksum != ChecksumBy::ETag {
+            return;
+        }
+        for source in &mut self.sources {
+            source.source = source.source.clone().with_e_tags();
+        }
+        // A tag takes as much memory as two references.
+        let possible = PlanLimits::from(self.limits).references_per_commit / 3;
+        self.limits.references_per_commit = Some(possible.max(1));
+    }
+
     /// The nodes of the arrays, by position.
     pub(super) fn nodes(&self) -> Vec<ArrayNode> {
         self.arrays.iter().map(|array| array.node.clone()).collect()
@@ -163,6 +178,15 @@ impl IngestJob {
         prefixes.collect::<Vec<_>>().join(", ")
     }
 
+    /// Options beside those that have a name of their own in a fingerprint, which may not change
+    /// for what earlier versions have done.
+    fn request(&self) -> String {
+        match self.checksum {
+            ChecksumBy::LastModified => self.plan.clone(),
+            other => format!("{} checksum={}", self.plan, other.name()),
+        }
+    }
+
     /// What the same ingest is known by.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         let arrays: Vec<_> =
@@ -173,7 +197,7 @@ impl IngestJob {
             empty_chunks: self.empty_chunks.name(),
             locations: self.locations.name(),
             replaced: &self.replaced,
-            request: &self.plan,
+            request: &self.request(),
             groups: &self.groups,
             arrays: &arrays,
         })
@@ -186,6 +210,7 @@ impl IngestJob {
             mode: self.mode.name().to_owned(),
             empty_chunks: self.empty_chunks.name().to_owned(),
             locations: self.locations.name().to_owned(),
+            checksum: self.checksum.name().to_owned(),
             plan: self.plan.clone(),
         }
     }

@@ -12,13 +12,13 @@ mod job;
 mod native;
 mod nodes;
 mod outcome;
-mod prepare;
+pub(super) mod prepare;
 mod report;
 mod resume;
-mod schedule;
+pub(super) mod schedule;
 mod start;
-mod tally;
-mod worker;
+pub(super) mod tally;
+pub(super) mod worker;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,6 +85,7 @@ async fn run(
     } else {
         Target::open_or_create(&job.target, job.trust_target).await?
     };
+    job.list_tags();
     let containers = prepare::containers(target.stored_config().await?, &job)?;
     let begun = match start::look(&target, &job, &containers).await? {
         Start::Done(report) => return Ok(*report),
@@ -111,6 +112,7 @@ async fn carry_out(
         arrays: &job.arrays,
         splits: &splits,
         empty_chunks: job.empty_chunks,
+        checksum: job.checksum,
         locations: job.locations,
         replaces: job.mode.keeps_arrays(),
         limits: PlanLimits::from(job.limits),
@@ -263,6 +265,6 @@ enum Published {
     Nothing,
 }
 
-fn layouts(arrays: &[JobArray]) -> Vec<ArrayLayout> {
+pub(super) fn layouts(arrays: &[JobArray]) -> Vec<ArrayLayout> {
     arrays.iter().map(|array| array.node.layout.clone()).collect()
 }
