@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,15 +33,17 @@ from refreeze.cli.console import (
     show_warnings,
     store_options,
 )
-from refreeze.cli.plan import print_plan
+from refreeze.cli.plan_table import print_plan
 from refreeze.cli.progress import ProgressDisplay
 from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
 from refreeze.runtime.command import begin_result
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from refreeze.verbs.report import IngestReport
 
-__all__ = ["ingest"]
+__all__ = ["carry_out", "ingest"]
 
 
 class EmptyChunks(StrEnum):
@@ -167,49 +169,44 @@ def ingest(
     if len(paths) < 2:  # noqa: PLR2004 SOURCE and TARGET
         raise typer.BadParameter("give a SOURCE and a TARGET", param_hint="SOURCE TARGET")
     *sources, target = paths
-    source_options = store_options(source_option, "--source-option")
-    target_options = store_options(target_option, "--target-option")
+    carry_out(sources, target, locals())
+
+
+def carry_out(sources: list[str], target: str | None, given: Mapping[str, Any]) -> None:
+    """Run an ingest, or show what it would take; ``given`` are the options of the command."""
+    source_options = store_options(given["source_option"], "--source-option")
+    target_options = store_options(given["target_option"], "--target-option")
+    quiet, as_json, level = given["quiet"], given["as_json"], given["log_level"]
+    dry_run = given["dry_run"]
     display = ProgressDisplay(sys.stderr, quiet=quiet)
 
     def job() -> None:
         from refreeze.metadata.region import parse_region
+        from refreeze.planning.options import IngestArguments
         from refreeze.verbs.ingest import ingest as run
         from refreeze.verbs.plan import Plan
+        from refreeze.verbs.plan import plan as compute
 
+        renamed = {
+            "arrays": given["array"],
+            "skip_variables": given["skip"],
+            "loadable_variables": _loadable(given["load"]),
+            "region": parse_region(given["region"] or []),
+            "source_options": source_options,
+            "target_options": target_options,
+        }
+        options = {
+            name: renamed[name] if name in renamed else given[name]
+            for name in IngestArguments.__dataclass_fields__
+        }
+        options |= {name: value.value for name, value in options.items() if isinstance(value, Enum)}
+        source = sources[0] if len(sources) == 1 else sources
+        report: IngestReport | Plan
         with display:
-            report = run(
-                sources[0] if len(sources) == 1 else sources,
-                target,
-                group=group,
-                target_group=target_group,
-                arrays=array,
-                skip_variables=skip,
-                loadable_variables=_loadable(load),
-                branch=branch,
-                mode=mode,
-                append_dim=append_dim,
-                concat_dim=concat_dim,
-                region=parse_region(region or []),
-                dry_run=dry_run,
-                empty_chunks=empty_chunks.value,
-                checksum=checksum.value,
-                locations=locations.value,
-                memory=memory,
-                max_refs_per_commit=max_refs_per_commit,
-                refs_per_manifest=refs_per_manifest,
-                max_document=max_document,
-                concurrency=concurrency,
-                message=message,
-                no_publish=no_publish,
-                restart=restart,
-                expect_complete=expect_complete,
-                expect_count=expect_count,
-                unsafe_target=unsafe_target,
-                no_read_check=no_read_check,
-                source_options=source_options,
-                target_options=target_options,
-                progress=display,
-            )
+            if dry_run:
+                report = compute(source, target, **options)
+            else:
+                report = run(source, target, **options, dry_run=False, progress=display)
         begin_result()
         show_warnings(report.warnings, quiet=quiet)
         if as_json:
@@ -221,19 +218,22 @@ def ingest(
 
             _print_report(
                 report,
-                target_group,
+                given["target_group"],
                 said_by_url(sources[0], source_options),
-                said_by_url(target, target_options),
+                said_by_url(target or "", target_options),
             )
 
     run_job(
         job,
-        LogLevel.ERROR if quiet else log_level,
+        LogLevel.ERROR if quiet else level,
         as_json=as_json,
-        after_interruption=lambda: _AFTER.get(display.stage, _NOTHING_PUBLISHED),
+        after_interruption=lambda: (
+            _NOTHING_PLANNED if dry_run else _AFTER.get(display.stage, _NOTHING_PUBLISHED)
+        ),
     )
 
 
+_NOTHING_PLANNED = "nothing was changed; run the same command again"
 _NOTHING_PUBLISHED = "nothing was published; run the same command again to resume"
 _AFTER = {
     "publish": "it was being published; run the same command again to see whether it was",

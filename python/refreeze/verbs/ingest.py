@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from refreeze.metadata.chunk_codec import check_chunk
@@ -15,23 +14,15 @@ from refreeze.planning.options import (
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_DOCUMENT,
     DEFAULT_MEMORY,
-    IngestOptions,
-    byte_count,
-    check_mappings,
-    check_texts,
-    expected_count,
+    IngestArguments,
     flags,
-    refs_per_commit,
-    requests_in_flight,
-    selected,
 )
-from refreeze.planning.options import refs_per_manifest as per_manifest_of
 from refreeze.verbs.report import ArrayReport, IngestReport, peak_rss_bytes
 
 if TYPE_CHECKING:
     from refreeze.metadata.region import Region
     from refreeze.stores.resolve import Options
-    from refreeze.verbs.plan import Plan
+    from refreeze.verbs.plan_figures import Plan
 
 __all__ = ["ingest"]
 
@@ -258,85 +249,20 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     >>> refreeze.ingest("air.zarr", "air.icechunk", mode="append", append_dim="time")  # doctest: +SKIP
     >>> refreeze.ingest("2025.zarr", "air.icechunk", mode="append", concat_dim="time")  # doctest: +SKIP
     """
+    arguments = IngestArguments.of(locals())
+    started = time.monotonic()
     from refreeze import _refreeze
-    from refreeze.planning.dispatch import checked_request, planned_for, read_stores, several
+    from refreeze.planning.preparation import prepared
     from refreeze.runtime.memory import return_large_blocks
     from refreeze.shown import shown
-    from refreeze.stores.resolve import resolve_target
     from refreeze.verbs.nothing_new import report_of_nothing
 
-    started = time.monotonic()
-    check_texts({"branch": branch} | ({} if message is None else {"message": message}))
-    check_mappings({"source_options": source_options, "target_options": target_options})
+    flags({"dry_run": dry_run})
     if progress is not None and not callable(progress):
         raise TypeError(f"progress is a function, not {progress!r}")
-    if not branch.strip():
-        raise ValueError("branch is empty")
-    if empty_chunks not in {"error", "skip"}:
-        raise ValueError(f"empty_chunks must be 'error' or 'skip', not {empty_chunks!r}")
-    if checksum not in {"last-modified", "etag", "none"}:
-        raise ValueError(f"checksum must be 'last-modified', 'etag' or 'none', not {checksum!r}")
-    if locations not in {"relative", "absolute"}:
-        raise ValueError(f"locations must be 'relative' or 'absolute', not {locations!r}")
-    flags(
-        {
-            "dry_run": dry_run,
-            "no_publish": no_publish,
-            "restart": restart,
-            "expect_complete": expect_complete,
-            "unsafe_target": unsafe_target,
-            "no_read_check": no_read_check,
-        }
-    )
-    selection = selected(
-        group,
-        target_group,
-        arrays,
-        skip_variables,
-        loadable_variables,
-        max_document=max_document,
-    )
-    given = several(source)
-    selection = replace(
-        selection,
-        partial=len(given) > 1 and concat_dim is None,
-        # What has grown is exactly what an append must not overlook.
-        grown_along=(append_dim or concat_dim) if mode == "append" else None,
-    )
-    request = checked_request(
-        mode,
-        append_dim=append_dim,
-        concat_dim=concat_dim,
-        region=region,
-        sources=len(given),
-        selection=selection,
-    )
-    options = IngestOptions(
-        branch=branch,
-        skip_empty_chunks=empty_chunks == "skip",
-        checksum=checksum,
-        absolute_locations=locations == "absolute",
-        memory=byte_count("memory", memory),
-        references_per_manifest=(
-            None if refs_per_manifest is None else per_manifest_of(refs_per_manifest)
-        ),
-        references_per_commit=refs_per_commit(max_refs_per_commit),
-        concurrency=requests_in_flight(concurrency),
-        message=message,
-        publish=not no_publish,
-        restart=restart,
-        expect_complete=expect_complete,
-        expect_count=expected_count(expect_count),
-        read_check=not no_read_check,
-        unsafe_target=unsafe_target,
-        mode=mode,
-        plan=request.fingerprint,
-    )
     return_large_blocks()
-    stores = read_stores(given, source_options, selection)
-    # Asked for late: to look at some targets creates them.
-    location = cache(lambda: resolve_target(target, target_options))
-    planned = planned_for(stores, location, request, branch)
+    ready = prepared(source, target, arguments, figures_only=dry_run)
+    stores, location, planned, options = ready.stores, ready.location, ready.planned, ready.options
     if dry_run:
         from refreeze.verbs.dry_run import plan_of
 
