@@ -207,6 +207,25 @@ pub(crate) fn ingest(
     decoder: Py<PyAny>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
+    let job = job(py, sources, target, source_urls, groups, arrays, options, Some(decoder))?;
+    let on_progress = callback(progress);
+    let report =
+        run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await })?;
+    serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// What Python asks for, as the core takes it.
+#[expect(clippy::too_many_arguments, reason = "the parts of one Python call")]
+pub(crate) fn job(
+    py: Python<'_>,
+    sources: Vec<(Bound<'_, PyAny>, String)>,
+    target: &Bound<'_, PyAny>,
+    source_urls: Vec<String>,
+    groups: Vec<GroupSpec>,
+    arrays: Vec<ArraySpec>,
+    options: IngestOptions,
+    decoder: Option<Py<PyAny>>,
+) -> PyResult<IngestJob> {
     let groups = groups
         .into_iter()
         .map(|group| GroupNode {
@@ -226,7 +245,7 @@ pub(crate) fn ingest(
         .map(|((store, path), url)| Ok(JobSource { source: source(&store, &path)?, url }))
         .collect::<PyResult<Vec<_>>>()?;
     let base = options.base.as_deref().map(snapshot_id).transpose();
-    let job = IngestJob {
+    Ok(IngestJob {
         sources,
         target: self::target(target)?,
         branch: options.branch,
@@ -264,14 +283,10 @@ pub(crate) fn ingest(
             expect_count: options.expect_count,
             read_check: options.read_check,
         },
-        decoder: Some(self::decoder(decoder)),
+        decoder: decoder.map(self::decoder),
         restart: options.restart,
         trust_target: options.unsafe_target,
-    };
-    let on_progress = callback(progress);
-    let report =
-        run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await })?;
-    serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
+    })
 }
 
 fn mode(name: &str) -> PyResult<Mode> {
@@ -337,7 +352,7 @@ fn decoder(function: Py<PyAny>) -> Decoder {
 
 /// Calls `function` with a dictionary, not more often than [`PROGRESS_INTERVAL`] but for changes
 /// of stage. What it raises is reported as unraisable: progress must not end an ingest.
-fn callback(function: Option<Py<PyAny>>) -> OnProgress {
+pub(crate) fn callback(function: Option<Py<PyAny>>) -> OnProgress {
     let Some(function) = function else {
         return Box::new(|_: &Progress| {});
     };

@@ -693,7 +693,6 @@ def test_schemes_of_later_versions(capsys, source, target, url, named):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("verify", "a", "b", "--sample", "3"),
         ("sync", "a", "b"),
         ("ingest", "a", "b", "--sample", "3"),
     ],
