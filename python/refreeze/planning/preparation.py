@@ -105,7 +105,7 @@ def prepared(
     options = _options(given, request.fingerprint)
     stores = read_stores(sources, given.source_options, selection)
     # Asked for late: to look at some targets creates them.
-    location = cache(lambda: resolve_target(target, given.target_options))
+    location = cache(lambda: resolve_target(target, given.target_options, create=not figures_only))
     if figures_only and isinstance(target, str | os.PathLike):
         location()
     return Prepared(stores, location, planned_for(stores, location, request, given.branch), options)
