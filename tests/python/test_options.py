@@ -15,6 +15,7 @@ from scenarios import run
 
 NOT_OF_PLANS = {"dry_run", "progress"}
 CALLED_OTHERWISE = {
+    "format_": "format",
     "array": "arrays",
     "skip": "skip_variables",
     "load": "loadable_variables",

@@ -60,6 +60,8 @@ class IngestArguments:
     append_dim: str | None = None
     concat_dim: str | None = None
     region: Region | None = None
+    format: str = "icechunk"
+    record_size: int = 100_000
     empty_chunks: str = "error"
     checksum: str = "last-modified"
     locations: str = "relative"

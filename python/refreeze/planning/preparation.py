@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from refreeze.planning.dispatch import checked_request, planned_for, read_stores, several
@@ -29,7 +29,8 @@ from refreeze.stores.resolve import resolve_target
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from refreeze.planning.request import Planned
+    from refreeze.metadata.selection import Selection
+    from refreeze.planning.request import Planned, Request
     from refreeze.planning.source_slice import Store
 
 __all__ = ["Prepared", "prepared"]
@@ -50,8 +51,14 @@ class Prepared:
     """The sources, their metadata read."""
     location: Callable[[], Any]
     """Gives the target; to ask for some creates them."""
-    planned: Planned
+    selection: Selection
+    request: Request
     options: IngestOptions
+
+    @cached_property
+    def planned(self) -> Planned:
+        """What the mode makes of it; append and update read the target, and coordinates may be."""
+        return planned_for(self.stores, self.location, self.request, self.options.branch)
 
 
 def prepared(
@@ -108,7 +115,7 @@ def prepared(
     location = cache(lambda: resolve_target(target, given.target_options, create=not figures_only))
     if figures_only and isinstance(target, str | os.PathLike):
         location()
-    return Prepared(stores, location, planned_for(stores, location, request, given.branch), options)
+    return Prepared(stores, location, selection, request, options)
 
 
 def _check(given: IngestArguments) -> None:
