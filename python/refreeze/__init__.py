@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         StatusReport,
     )
     from refreeze.verbs.status import status
+    from refreeze.verbs.sync import SyncReport, sync
     from refreeze.verbs.verify import VerifyReport, verify
     from refreeze.virtualizarr.aligned_regions import regions
     from refreeze.virtualizarr.parser import ZarrParser
@@ -40,6 +41,7 @@ __all__ = [
     "PublishReport",
     "RunStatus",
     "StatusReport",
+    "SyncReport",
     "VerifyReport",
     "ZarrParser",
     "__version__",
@@ -50,6 +52,7 @@ __all__ = [
     "publish",
     "regions",
     "status",
+    "sync",
     "verify",
 ]
 
@@ -62,6 +65,7 @@ _PLACES = {
     "PublishReport": "refreeze.verbs.report",
     "RunStatus": "refreeze.verbs.report",
     "StatusReport": "refreeze.verbs.report",
+    "SyncReport": "refreeze.verbs.sync",
     "VerifyReport": "refreeze.verbs.verify",
     "ZarrParser": "refreeze.virtualizarr.parser",
     "__version__": "refreeze._refreeze",
@@ -71,6 +75,7 @@ _PLACES = {
     "publish": "refreeze.verbs.publish",
     "regions": "refreeze.virtualizarr.aligned_regions",
     "status": "refreeze.verbs.status",
+    "sync": "refreeze.verbs.sync",
     "verify": "refreeze.verbs.verify",
 }
 """The module of each public name. A test holds it to `__all__` and to what type checkers see."""

@@ -81,7 +81,7 @@ class Comparison:
 
 def verify(
     sources: Sequence[tuple[Any, str]],
-    target: LocalTarget | S3Target | RepositoryTarget,
+    target: BucketTarget | LocalTarget | RepositoryTarget,
     *,
     source_urls: Sequence[str],
     arrays: Sequence[ArraySpec],

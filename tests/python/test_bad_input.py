@@ -693,8 +693,8 @@ def test_schemes_of_later_versions(capsys, source, target, url, named):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("sync", "a", "b"),
-        ("ingest", "a", "b", "--sample", "3"),
+        ("ingest", "a", "b", "--copy"),
+        ("coverage", "a"),
     ],
     ids=lambda arguments: " ".join(arguments[:1] + arguments[3:]),
 )

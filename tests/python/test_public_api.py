@@ -121,6 +121,7 @@ def test_names():
         "PublishReport",
         "RunStatus",
         "StatusReport",
+        "SyncReport",
         "VerifyReport",
         "ZarrParser",
         "__version__",
@@ -131,6 +132,7 @@ def test_names():
         "publish",
         "regions",
         "status",
+        "sync",
         "verify",
     }
     for name in refreeze.__all__:

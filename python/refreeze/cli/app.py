@@ -19,6 +19,7 @@ from refreeze.cli.list_chunks import list_chunks
 from refreeze.cli.plan import plan
 from refreeze.cli.publish import publish
 from refreeze.cli.status import status
+from refreeze.cli.sync import sync
 from refreeze.cli.verify import verify
 
 __all__ = ["main"]
@@ -26,8 +27,8 @@ __all__ = ["main"]
 # Typer keeps its own copy of click in newer versions; both export the subclass.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-_LATER_VERBS = {"sync"}
-_LATER_OPTIONS: set[str] = set()
+_LATER_VERBS = {"copy", "coverage"}
+_LATER_OPTIONS = {"--copy", "--probe"}
 
 app = typer.Typer(
     name="refreeze",
@@ -50,6 +51,7 @@ _VERBS = (
     ("plan", plan, "s3://bucket/store.zarr --region time=0:240"),
     ("list", list_chunks, "s3://bucket/store.zarr/t2m --output t2m.parquet"),
     ("verify", verify, "s3://bucket/store.zarr ./store.icechunk --sample 100"),
+    ("sync", sync, "s3://bucket/store.zarr ./store.icechunk --new-arrays add"),
     ("status", status, "./store.icechunk"),
     ("publish", publish, "./store.icechunk --rebase"),
     ("demo", demo, "./refreeze-demo"),
