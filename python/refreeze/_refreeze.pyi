@@ -81,7 +81,7 @@ class Comparison:
 
 def verify(
     sources: Sequence[tuple[Any, str]],
-    target: BucketTarget | LocalTarget | RepositoryTarget,
+    target: LocalTarget | BucketTarget | RepositoryTarget,
     *,
     source_urls: Sequence[str],
     arrays: Sequence[ArraySpec],
@@ -205,6 +205,14 @@ def origins(
 def differences(was: bytes, now: bytes) -> tuple[str | None, list[str]]:
     """Compare two metadata documents of an array: what makes them incompatible, and what does not."""
 
+def relocate(
+    target: BucketTarget | LocalTarget | RepositoryTarget,
+    source: tuple[Any, str],
+    *,
+    prefix: str,
+    sample: int,
+    unsafe_target: bool,
+) -> str: ...
 def status(target: BucketTarget | LocalTarget | RepositoryTarget) -> str:
     """Return the ingests of a repository as JSON; see `refreeze.status`."""
 

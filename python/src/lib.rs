@@ -5,6 +5,7 @@
 
 mod contents;
 mod errors;
+mod handed_over;
 mod ingest;
 mod listing;
 mod reading;
@@ -23,7 +24,7 @@ mod _refreeze {
     #[pymodule_export]
     use super::contents::{differences, origins, target_chunks, target_nodes};
     #[pymodule_export]
-    use super::ingest::{ingest, publish, status};
+    use super::ingest::{ingest, publish, relocate, status};
     #[pymodule_export]
     use super::listing::{ChunkStream, estimate_arrays, list_chunks};
     #[pymodule_export]

@@ -18,6 +18,7 @@ from refreeze.cli.ingest import ingest
 from refreeze.cli.list_chunks import list_chunks
 from refreeze.cli.plan import plan
 from refreeze.cli.publish import publish
+from refreeze.cli.relocate import relocate
 from refreeze.cli.status import status
 from refreeze.cli.sync import sync
 from refreeze.cli.verify import verify
@@ -54,6 +55,7 @@ _VERBS = (
     ("sync", sync, "s3://bucket/store.zarr ./store.icechunk --new-arrays add"),
     ("status", status, "./store.icechunk"),
     ("publish", publish, "./store.icechunk --rebase"),
+    ("relocate", relocate, "./store.icechunk --from s3://old/store.zarr --to s3://new/store.zarr"),
     ("demo", demo, "./refreeze-demo"),
 )
 """Name, function and the arguments of an example, in the order in which help shows them."""

@@ -335,7 +335,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     return_large_blocks()
     stores = read_stores(given, source_options, selection)
     # Asked for late: to look at some targets creates them.
-    location = cache(lambda: resolve_target(target, target_options))
+    location = cache(lambda: resolve_target(target, target_options, create=True))
     planned = planned_for(stores, location, request, branch)
     if dry_run:
         from refreeze.verbs.dry_run import plan_of
