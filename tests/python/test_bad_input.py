@@ -676,7 +676,7 @@ def test_schemes_of_later_versions(capsys, source, target, url, named):
     "arguments",
     [
         ("ingest", "a", "b", "--copy"),
-        ("coverage", "a"),
+        ("copy", "a"),
     ],
     ids=lambda arguments: " ".join(arguments[:1] + arguments[3:]),
 )

@@ -13,6 +13,7 @@ from typing import NoReturn
 import typer
 
 from refreeze.cli.console import USAGE, Ended, Version, fail
+from refreeze.cli.coverage import coverage
 from refreeze.cli.demo import demo
 from refreeze.cli.ingest import ingest
 from refreeze.cli.list_chunks import list_chunks
@@ -28,7 +29,7 @@ __all__ = ["main"]
 # Typer keeps its own copy of click in newer versions; both export the subclass.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-_LATER_VERBS = {"copy", "coverage"}
+_LATER_VERBS = {"copy"}
 _LATER_OPTIONS = {"--copy", "--probe"}
 
 app = typer.Typer(
@@ -56,6 +57,7 @@ _VERBS = (
     ("status", status, "./store.icechunk"),
     ("publish", publish, "./store.icechunk --rebase"),
     ("relocate", relocate, "./store.icechunk --from s3://old/store.zarr --to s3://new/store.zarr"),
+    ("coverage", coverage, "./store.icechunk t2m --output t2m.png"),
     ("demo", demo, "./refreeze-demo"),
 )
 """Name, function and the arguments of an example, in the order in which help shows them."""
