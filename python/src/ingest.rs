@@ -26,6 +26,7 @@ use refreeze::zarr::metadata::{ArrayLayout, ArrayNode, GroupNode};
 
 use tokio::sync::oneshot;
 
+use crate::crew::crew;
 use crate::errors::to_python;
 use crate::runtime::run;
 use crate::stores::{prefixed, s3_builder, source, transport};
@@ -192,7 +193,7 @@ pub(crate) struct IngestOptions {
 /// Returns the report of the core as JSON.
 #[pyfunction]
 #[pyo3(signature = (
-    sources, target, *, source_urls, groups, arrays, options, decoder, progress
+    sources, target, *, source_urls, groups, arrays, options, decoder, progress, crew=None
 ))]
 #[expect(clippy::too_many_arguments, reason = "the parts of one Python call, most by keyword")]
 pub(crate) fn ingest(
@@ -205,6 +206,7 @@ pub(crate) fn ingest(
     options: IngestOptions,
     decoder: Py<PyAny>,
     progress: Option<Py<PyAny>>,
+    crew: Option<Py<PyAny>>,
 ) -> PyResult<String> {
     let groups = groups
         .into_iter()
@@ -224,6 +226,7 @@ pub(crate) fn ingest(
         .zip(source_urls)
         .map(|((store, path), url)| Ok(JobSource { source: source(&store, &path)?, url }))
         .collect::<PyResult<Vec<_>>>()?;
+    let (crew, raised) = self::crew(py, crew)?;
     let base = options.base.as_deref().map(snapshot_id).transpose();
     let job = IngestJob {
         sources,
@@ -259,12 +262,14 @@ pub(crate) fn ingest(
             read_check: options.read_check,
         },
         decoder: Some(self::decoder(decoder)),
+        crew,
         restart: options.restart,
         trust_target: options.unsafe_target,
     };
     let on_progress = callback(progress);
-    let report =
-        run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await })?;
+    let outcome = run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await });
+    // What workers raised has a class of its own.
+    let report = outcome.map_err(|error| raised.take().unwrap_or(error))?;
     serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 

@@ -4,6 +4,7 @@
 //! zarr-python made, results go out as JSON, errors as the classes of `refreeze.exceptions`.
 
 mod contents;
+mod crew;
 mod errors;
 mod ingest;
 mod listing;
@@ -21,6 +22,8 @@ mod _refreeze {
 
     #[pymodule_export]
     use super::contents::{differences, origins, target_chunks, target_nodes};
+    #[pymodule_export]
+    use super::crew::carry_out;
     #[pymodule_export]
     use super::ingest::{ingest, publish, status};
     #[pymodule_export]

@@ -24,6 +24,8 @@ pub use record::{
     ArrayAddition, Completed, RecordedArray, RunIdentity, RunOptions, RunRecord, completed, mode,
     new_run_id, record,
 };
+pub(crate) use record::{StoredPart, restored, stored};
+pub(crate) use runs::staging_branch;
 pub use replay::{Touched, is_below, replay};
 pub use rivals::{is_overtaken, published_instead};
 pub use runs::{
@@ -32,3 +34,4 @@ pub use runs::{
 };
 pub use snapshot::{MOST_CHUNKS_PER_COMMIT, commit_draft, commit_manifests, commit_nothing};
 pub use staging::Staging;
+pub use stored::manifest_ids;

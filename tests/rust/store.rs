@@ -56,6 +56,7 @@ impl Scenario {
 
     /// An ingest of `/air` by reference and `/time` by copy, one reference a commit.
     pub(crate) fn job(&self) -> IngestJob {
+            crew: None,
         IngestJob {
             sources: vec![JobSource {
                 source: Source::Local(LocalSource::new(self.source()).unwrap()),
