@@ -191,7 +191,7 @@ pub(crate) const SOURCE_ACCESS_HINT: &str = "check AWS_ACCESS_KEY_ID and AWS_SEC
 
 const TARGET_ACCESS_HINT: &str = "check the credentials and permissions for the target: AWS_ACCESS_KEY_ID and \
      AWS_SECRET_ACCESS_KEY, or --target-option access_key_id=… and secret_access_key=…; \
-     on local disk, the folder's permissions";
+     on Google Cloud and Azure, the GOOGLE_* and AZURE_* variables; on local disk, the folder's permissions";
 
 /// An error while `doing` something with the target.
 pub(crate) fn target_error(

@@ -5,7 +5,7 @@ from typing import Any, Self, final
 
 from refreeze.metadata.specs import ArraySpec, GroupSpec
 from refreeze.planning.options import IngestOptions
-from refreeze.stores.resolve import LocalTarget, RepositoryTarget, S3Target
+from refreeze.stores.resolve import BucketTarget, LocalTarget, RepositoryTarget
 from refreeze.verbs.report import ListStats
 
 __all__ = [
@@ -97,7 +97,7 @@ def read_objects(
 def list_folders(
     store: Any, path: str, folders: Sequence[tuple[str, Sequence[str]]], *, concurrency: int
 ) -> list[tuple[list[str], list[str]]]:
-    """List the names of folders and objects below paths of an S3Store.
+    """List the names of folders and objects below paths of a bucket.
 
     Each path comes with names of objects that are known to be there.
     """
@@ -124,7 +124,7 @@ def region_box(
 
 def ingest(
     sources: Sequence[tuple[Any, str]],
-    target: LocalTarget | S3Target | RepositoryTarget,
+    target: BucketTarget | LocalTarget | RepositoryTarget,
     *,
     source_urls: Sequence[str],
     groups: Sequence[GroupSpec],
@@ -140,7 +140,7 @@ def ingest(
     """
 
 def target_nodes(
-    target: LocalTarget | S3Target | RepositoryTarget, *, branch: str
+    target: BucketTarget | LocalTarget | RepositoryTarget, *, branch: str
 ) -> tuple[str, dict[str, bytes]]:
     """Return the snapshot at the tip of a branch, and the metadata documents of all its nodes.
 
@@ -148,7 +148,7 @@ def target_nodes(
     """
 
 def target_chunks(
-    target: LocalTarget | S3Target | RepositoryTarget, *, snapshot_id: str, path: str
+    target: BucketTarget | LocalTarget | RepositoryTarget, *, snapshot_id: str, path: str
 ) -> dict[tuple[int, ...], bytes]:
     """Return the native chunks of an array by coordinates.
 
@@ -156,7 +156,7 @@ def target_chunks(
     """
 
 def origins(
-    target: LocalTarget | S3Target | RepositoryTarget,
+    target: BucketTarget | LocalTarget | RepositoryTarget,
     *,
     snapshot_id: str,
     sources: Sequence[tuple[Any, str]],
@@ -174,11 +174,11 @@ def origins(
 def differences(was: bytes, now: bytes) -> tuple[str | None, list[str]]:
     """Compare two metadata documents of an array: what makes them incompatible, and what does not."""
 
-def status(target: LocalTarget | S3Target | RepositoryTarget) -> str:
+def status(target: BucketTarget | LocalTarget | RepositoryTarget) -> str:
     """Return the ingests of a repository as JSON; see `refreeze.status`."""
 
 def publish(
-    target: LocalTarget | S3Target | RepositoryTarget,
+    target: BucketTarget | LocalTarget | RepositoryTarget,
     *,
     run_id: str | None,
     rebase: bool,

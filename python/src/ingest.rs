@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
 use refreeze::ErrorKind;
-use refreeze::batch::EmptyChunks;
+use refreeze::batch::{ChecksumBy, EmptyChunks};
 use refreeze::commit::snapshot_id;
 use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::grid::piece::Piece;
@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 use crate::crew::crew;
 use crate::errors::to_python;
 use crate::runtime::run;
-use crate::stores::{prefixed, s3_builder, source, transport};
+use crate::stores::{bucket_builder, prefixed, source, transport};
 
 /// Shortest time between two calls of a progress callback.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -132,15 +132,15 @@ impl ArraySpec {
     }
 }
 
-/// `refreeze.stores.LocalTarget`, `.S3Target` or `.RepositoryTarget`, told apart by `kind`.
+/// `refreeze.stores.LocalTarget`, `.BucketTarget` or `.RepositoryTarget`, told apart by `kind`.
 pub(crate) fn target(spec: &Bound<'_, PyAny>) -> PyResult<TargetLocation> {
     let kind: String = spec.getattr("kind")?.extract()?;
     match kind.as_str() {
         "local" => Ok(TargetLocation::Local(spec.getattr("path")?.extract()?)),
-        "s3" => {
+        "bucket" => {
             let store = spec.getattr("store")?;
-            Ok(TargetLocation::S3 {
-                builder: Box::new(s3_builder(&store)?),
+            Ok(TargetLocation::Bucket {
+                builder: bucket_builder(&store)?,
                 transport: transport(&store)?,
                 prefix: prefixed(&store, &spec.getattr("path")?.extract::<String>()?)?,
                 url: spec.getattr("url")?.extract()?,
@@ -174,6 +174,7 @@ pub(crate) struct IngestOptions {
     replaced: Vec<String>,
     plan: String,
     skip_empty_chunks: bool,
+    checksum: String,
     absolute_locations: bool,
     memory: u64,
     references_per_manifest: Option<u32>,
@@ -242,6 +243,11 @@ pub(crate) fn ingest(
             EmptyChunks::Skip
         } else {
             EmptyChunks::Error
+        },
+        checksum: match options.checksum.as_str() {
+            "etag" => ChecksumBy::ETag,
+            "none" => ChecksumBy::None,
+            _ => ChecksumBy::LastModified,
         },
         locations: if options.absolute_locations {
             Locations::Absolute

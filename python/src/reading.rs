@@ -62,8 +62,8 @@ pub(crate) fn list_folders(
     folders: Vec<(String, Vec<String>)>,
     concurrency: usize,
 ) -> PyResult<Vec<Names>> {
-    let Source::S3(source) = source(store, path)? else {
-        return Err(PyTypeError::new_err("folders are listed of an S3Store only"));
+    let Source::Bucket(source) = source(store, path)? else {
+        return Err(PyTypeError::new_err("folders are listed of buckets only"));
     };
     let wanted: Vec<_> =
         folders.into_iter().map(|(path, known)| FolderRequest { path, known }).collect();

@@ -2,22 +2,27 @@
 //!
 //! A store is rebuilt from what it tells of itself (configuration, client options, retries,
 //! credential provider); connections are not shared. A store in memory cannot be rebuilt: it is
-//! listed by its own library, and so are those that the crate does not know yet.
+//! listed by its own library.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use object_store::RetryConfig;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider};
+use object_store::azure::{AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
+use object_store::gcp::{GcpCredentialProvider, GoogleCloudStorageBuilder, GoogleConfigKey};
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use pyo3_object_store::{PyClientOptions, PyS3Store};
+use pyo3_object_store::{PyAzureStore, PyClientOptions, PyGCSStore, PyS3Store};
 use refreeze::source::retry::RetryPolicy;
 use refreeze::source::transport::Transport;
 use refreeze::source::{
-    LocalSource, MemoryObject, MemorySource, ObjectInfo, S3Source, Source, checked,
+    BucketBuilder, BucketSource, LocalSource, MemoryObject, MemorySource, ObjectInfo, Source,
+    checked,
 };
 
 use crate::errors::to_python;
@@ -39,15 +44,13 @@ pub(crate) fn source(store: &Bound<'_, PyAny>, path: &str) -> PyResult<Source> {
         return Ok(opened.get().0.clone());
     }
     let result = match class_name(store)?.as_str() {
-        "S3Store" => s3(store, path)?.map(Source::S3),
+        "S3Store" | "GCSStore" | "AzureStore" => bucket(store, path)?.map(Source::Bucket),
         "LocalStore" => LocalSource::new(local_path(store, path)?).map(Source::Local),
-        // The crate has no source of its own for the last two yet: slower, but right.
-        "MemoryStore" | "GCSStore" | "AzureStore" => {
-            given(store, path).map(Source::Memory).map(Ok)?
-        }
+        "MemoryStore" => given(store, path).map(Source::Memory).map(Ok)?,
         other => {
             return Err(PyTypeError::new_err(format!(
-                "a source in {other} is not in this version; use an obstore S3Store or LocalStore"
+                "a source in {other} is not in this version; use an obstore S3Store, GCSStore, AzureStore or \
+                 LocalStore"
             )));
         }
     };
@@ -55,7 +58,7 @@ pub(crate) fn source(store: &Bound<'_, PyAny>, path: &str) -> PyResult<Source> {
 }
 
 /// A bucket; listings are as persistent as the store says, if it does.
-fn s3(store: &Bound<'_, PyAny>, path: &str) -> PyResult<refreeze::Result<S3Source>> {
+fn bucket(store: &Bound<'_, PyAny>, path: &str) -> PyResult<refreeze::Result<BucketSource>> {
     let mut list_retries = RetryPolicy::default();
     let config = store.getattr("retry_config")?;
     if !config.is_none() {
@@ -66,7 +69,7 @@ fn s3(store: &Bound<'_, PyAny>, path: &str) -> PyResult<refreeze::Result<S3Sourc
         list_retries.longest = config.backoff.max_backoff;
     }
     let prefix = prefixed(store, path)?;
-    let source = S3Source::over(transport(store)?, s3_builder(store)?, &prefix);
+    let source = BucketSource::over(transport(store)?, bucket_builder(store)?, &prefix);
     Ok(source.map(|source| source.with_list_retries(list_retries)))
 }
 
@@ -109,33 +112,63 @@ fn local_path(store: &Bound<'_, PyAny>, path: &str) -> PyResult<PathBuf> {
     Ok(if path.is_empty() { root } else { root.join(path) })
 }
 
-/// The settings of an obstore `S3Store`, environment first, as obstore itself applies them.
-pub(crate) fn s3_builder(store: &Bound<'_, PyAny>) -> PyResult<AmazonS3Builder> {
-    let mut builder = AmazonS3Builder::from_env();
-    let client_options = store.getattr("client_options")?;
-    if !client_options.is_none() {
-        builder = builder.with_client_options(client_options.extract::<PyClientOptions>()?.into());
+/// The settings of an obstore `S3Store`, `GCSStore` or `AzureStore`, environment first, as obstore
+/// itself applies them.
+pub(crate) fn bucket_builder(store: &Bound<'_, PyAny>) -> PyResult<BucketBuilder> {
+    let provided = !store.getattr("credential_provider")?.is_none();
+    let client = store.getattr("client_options")?;
+    let client = (!client.is_none()).then(|| client.extract::<PyClientOptions>()).transpose()?;
+    let retry = store.getattr("retry_config")?;
+    let retry = (!retry.is_none()).then(|| retries(&retry)).transpose()?;
+    let config = store.getattr("config")?.cast_into::<PyDict>()?;
+    // The three builders are alike, and have nothing in common that says so.
+    macro_rules! applied {
+        ($builder:expr, $key:ty, $prefix:literal, $credentials:expr) => {{
+            let mut builder = $builder;
+            if let Some(client) = client {
+                builder = builder.with_client_options(client.into());
+            }
+            if let Some(retry) = retry {
+                builder = builder.with_retry(retry);
+            }
+            for (key, value) in config {
+                let key: String = key.extract()?;
+                // obstore leaves the prefix away, also where object_store knows no name without it.
+                let parsed = key
+                    .parse::<$key>()
+                    .or_else(|_| format!(concat!($prefix, "{}"), key).parse())
+                    .map_err(|_| PyValueError::new_err(format!("unknown setting {key}")))?;
+                builder = builder.with_config(parsed, value.str()?.to_string());
+            }
+            if provided {
+                builder = builder.with_credentials(checked($credentials(store)?));
+            }
+            Box::new(builder)
+        }};
     }
-    let retry_config = store.getattr("retry_config")?;
-    if !retry_config.is_none() {
-        builder = builder.with_retry(retries(&retry_config)?);
-    }
-    for (key, value) in store.getattr("config")?.cast_into::<PyDict>()? {
-        let key: String = key.extract()?;
-        // obstore leaves `aws_` away, also where object_store knows no name without it.
-        let parsed = key
-            .parse::<AmazonS3ConfigKey>()
-            .or_else(|_| format!("aws_{key}").parse())
-            .map_err(|_| PyValueError::new_err(format!("unknown S3 setting {key}")))?;
-        builder = builder.with_config(parsed, value.str()?.to_string());
-    }
-    if !store.getattr("credential_provider")?.is_none() {
-        builder = builder.with_credentials(checked(credentials(store)?));
-    }
-    Ok(builder)
+    Ok(match class_name(store)?.as_str() {
+        "GCSStore" => BucketBuilder::Gcs(applied!(
+            GoogleCloudStorageBuilder::from_env(),
+            GoogleConfigKey,
+            "google_",
+            gcs_credentials
+        )),
+        "AzureStore" => BucketBuilder::Azure(applied!(
+            MicrosoftAzureBuilder::from_env(),
+            AzureConfigKey,
+            "azure_",
+            azure_credentials
+        )),
+        _ => BucketBuilder::S3(applied!(
+            AmazonS3Builder::from_env(),
+            AmazonS3ConfigKey,
+            "aws_",
+            s3_credentials
+        )),
+    })
 }
 
-/// How the server of an obstore `S3Store` is reached. Certificates that it trusts are the one setting
+/// How the server of an obstore store is reached. Certificates that it trusts are the one setting
 /// that its client options hold and do not tell.
 pub(crate) fn transport(store: &Bound<'_, PyAny>) -> PyResult<Transport> {
     let transport = Transport::default();
@@ -181,11 +214,26 @@ fn part<'py>(config: &Bound<'py, PyAny>, name: &str) -> PyResult<Option<Bound<'p
     Ok(config.cast::<PyDict>()?.get_item(name)?.filter(|value| !value.is_none()))
 }
 
-/// The store's credential provider, Python call-back included.
-fn credentials(store: &Bound<'_, PyAny>) -> PyResult<AwsCredentialProvider> {
+/// The store once more, made by this library: its credential provider comes with it, Python
+/// call-back included.
+fn rebuilt<'py, S: PyTypeInfo>(store: &Bound<'py, PyAny>) -> PyResult<Bound<'py, S>> {
     let (args, kwargs): (Bound<'_, PyTuple>, Bound<'_, PyDict>) =
         store.call_method0("__getnewargs_ex__")?.extract()?;
-    let rebuilt = store.py().get_type::<PyS3Store>().call(args, Some(&kwargs))?;
-    let rebuilt = rebuilt.cast::<PyS3Store>()?.get().clone();
-    Ok(std::sync::Arc::clone(rebuilt.into_inner().inner().credentials()))
+    let rebuilt = store.py().get_type::<S>().call(args, Some(&kwargs))?;
+    Ok(rebuilt.cast_into::<S>()?)
+}
+
+fn s3_credentials(store: &Bound<'_, PyAny>) -> PyResult<AwsCredentialProvider> {
+    let store = rebuilt::<PyS3Store>(store)?.get().clone().into_inner();
+    Ok(Arc::clone(store.inner().credentials()))
+}
+
+fn gcs_credentials(store: &Bound<'_, PyAny>) -> PyResult<GcpCredentialProvider> {
+    let store = rebuilt::<PyGCSStore>(store)?.get().clone().into_inner();
+    Ok(Arc::clone(store.inner().credentials()))
+}
+
+fn azure_credentials(store: &Bound<'_, PyAny>) -> PyResult<AzureCredentialProvider> {
+    let store = rebuilt::<PyAzureStore>(store)?.get().clone().into_inner();
+    Ok(Arc::clone(store.inner().credentials()))
 }

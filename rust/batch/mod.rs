@@ -7,15 +7,17 @@
 
 mod packed;
 mod split;
+mod tags;
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array as _, RecordBatch};
 
 pub(crate) use packed::Packed;
 pub(crate) use split::{SplitGrid, advance};
+pub(crate) use tags::Tags;
 
 use crate::grid::chunk_box::ChunkBox;
 use crate::grid::piece::Shift;
@@ -54,13 +56,39 @@ impl EmptyChunks {
     }
 }
 
+/// By what a reader of a reference notices that its object has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ChecksumBy {
+    /// The object's time, to the second.
+    #[default]
+    LastModified,
+    /// Its `ETag`.
+    ETag,
+    /// Nothing.
+    None,
+}
+
+impl ChecksumBy {
+    /// Its name in options and in what is stored.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LastModified => "last-modified",
+            Self::ETag => "etag",
+            Self::None => "none",
+        }
+    }
+}
+
 /// How listed chunks become references.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ChunkRules {
     /// What to do with empty objects.
     pub empty_chunks: EmptyChunks,
+    /// What references carry.
+    pub checksum: ChecksumBy,
     /// The store refuses reads that carry an object's own time, so that references need the next
-    /// second ([`Source::refuses_listed_times`](crate::source::Source::refuses_listed_times)).
+    /// second ([`Staleness::ByNextSecond`](crate::source::Staleness::ByNextSecond)).
     pub next_second: bool,
 }
 
@@ -71,7 +99,7 @@ pub struct ChunkReference {
     pub index: u64,
     /// Bytes of the object.
     pub size: u64,
-    /// Whole seconds since 1970-01-01 UTC, fractions rounded up.
+    /// Whole seconds since 1970-01-01 UTC, fractions rounded up; 0 for references without a time.
     pub last_modified: u32,
 }
 
@@ -100,6 +128,8 @@ pub struct ReferenceBatch {
     positions: HashMap<u64, usize>,
     current: Option<Current>,
     first: Option<ChunkReference>,
+    /// Where references carry those instead of times.
+    tags: Option<Tags>,
     references: u64,
     bytes: u64,
     /// References that the buckets have room for.
@@ -118,6 +148,7 @@ impl ReferenceBatch {
             positions: HashMap::new(),
             current: None,
             first: None,
+            tags: None,
             references: 0,
             bytes: 0,
             room: 0,
@@ -155,8 +186,17 @@ impl ReferenceBatch {
                 }
                 continue;
             }
-            let last_modified = whole_seconds(micros, rules.next_second)
-                .ok_or_else(|| time_out_of_range(array, coords))?;
+            let last_modified = match rules.checksum {
+                ChecksumBy::LastModified => whole_seconds(micros, rules.next_second)
+                    .ok_or_else(|| time_out_of_range(array, coords))?,
+                ChecksumBy::ETag => {
+                    let tag = columns.e_tags.is_valid(row).then(|| columns.e_tags.value(row));
+                    let tag = tag.filter(|tag| !tag.is_empty());
+                    let place = tag.and_then(|tag| self.tags.get_or_insert_default().push(tag));
+                    place.ok_or_else(|| no_tag(array, coords))?
+                }
+                ChecksumBy::None => 0,
+            };
             if !self.part.contains(&here) {
                 return Err(Error::new(
                     ErrorKind::Listing,
@@ -234,7 +274,8 @@ impl ReferenceBatch {
     pub fn held_bytes(&self) -> usize {
         // A hash table keeps an eighth of its slots free and a byte for each.
         let slot = size_of::<(u64, usize)>() + 1;
-        self.room * size_of::<Packed>()
+        self.tags.as_ref().map_or(0, Tags::held_bytes)
+            + self.room * size_of::<Packed>()
             + self.buckets.capacity() * size_of::<Bucket>()
             + self.positions.capacity() * 8 / 7 * slot
     }
@@ -306,12 +347,13 @@ impl ReferenceBatch {
         sorted
     }
 
-    /// The grid and the buckets, in row-major order.
-    pub(crate) fn into_buckets(mut self) -> (Arc<SplitGrid>, Vec<Bucket>) {
+    /// The grid, the buckets in row-major order, and the tags that references carry instead of
+    /// times.
+    pub(crate) fn into_buckets(mut self) -> (Arc<SplitGrid>, Vec<Bucket>, Option<Tags>) {
         // A chunk that was refused may have left one without any.
         self.buckets.retain(|bucket| !bucket.references.is_empty());
         self.buckets.sort_unstable_by_key(|bucket| bucket.number);
-        (self.grid, self.buckets)
+        (self.grid, self.buckets, self.tags)
     }
 }
 
@@ -326,6 +368,18 @@ fn time_out_of_range(array: &ArrayNode, coords: &[u32]) -> Error {
         ),
     )
     .with_hint("correct the object's time")
+}
+
+fn no_tag(array: &ArrayNode, coords: &[u32]) -> Error {
+    Error::new(
+        ErrorKind::Listing,
+        format!(
+            "chunk {} of array {} was listed without an ETag",
+            array.source_key(coords),
+            array.path
+        ),
+    )
+    .with_hint("this source tells of none: use --checksum last-modified (or none)")
 }
 
 fn too_large(array: &ArrayNode, coords: &[u32], size: u64) -> Error {

@@ -31,6 +31,11 @@ impl Packed {
         low_bits(self.0 >> SECONDS_BITS, SIZE_BITS)
     }
 
+    /// The place of its tag, where it has one instead of a time.
+    pub(crate) fn tag(self) -> u32 {
+        self.seconds()
+    }
+
     /// Whole seconds since 1970.
     pub(crate) fn seconds(self) -> u32 {
         u32::try_from(low_bits(self.0, SECONDS_BITS)).unwrap_or(u32::MAX)

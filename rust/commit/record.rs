@@ -57,9 +57,21 @@ pub struct RunOptions {
     pub empty_chunks: String,
     /// `relative` or `absolute`.
     pub locations: String,
+    /// `last-modified`, `etag` or `none`.
+    #[serde(skip_serializing_if = "is_usual", default = "usual_checksum")]
+    pub checksum: String,
     /// Others, as text.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub plan: String,
+}
+
+/// What references of earlier versions carry.
+fn usual_checksum() -> String {
+    "last-modified".to_owned()
+}
+
+fn is_usual(checksum: &str) -> bool {
+    checksum == usual_checksum()
 }
 
 /// The resolved plan of a run.

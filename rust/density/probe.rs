@@ -50,7 +50,7 @@ pub async fn probe(
         Lister::Pages(source) => {
             let (order, ranks) = ranked_region(array, region)?;
             let keys = ArrayKeys::new(&source.key(&array.source_path), order);
-            let (page_size, retry) = (source.capabilities().page_size, source.retries());
+            let (page_size, retry) = (source.capabilities().new_keys(), source.retries());
             let options = ScanOptions { page_size, retry, limit, ordered: false };
             sample(source, keys, ranks, requests, options).await
         }

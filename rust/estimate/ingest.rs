@@ -17,7 +17,7 @@ use crate::zarr::metadata::{ArrayLayout, ArrayNode};
 const MOST_BATCHES: u64 = 200;
 
 /// The expected cost of an ingest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct IngestEstimate {
     /// Of each array.
     pub arrays: Vec<ArrayEstimate>,

@@ -37,7 +37,7 @@ pub enum Strategy {
 }
 
 /// The expected cost of one array.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ArrayEstimate {
     /// Chunks that the region has room for.
     pub chunks_in_region: u64,
@@ -49,6 +49,10 @@ pub struct ArrayEstimate {
     pub strategy: Strategy,
     /// LIST requests (local: folders read) for as many chunks as are expected.
     pub list_requests: u64,
+    /// US dollars for one of them, by list price.
+    pub usd_per_list: f64,
+    /// How many the service is asked at most at a time, if it sets a bound.
+    pub most_in_flight: Option<usize>,
     /// Contiguous runs of keys in byte order.
     pub runs: u64,
     /// Whether requests and runs are counted rather than extrapolated.
@@ -78,6 +82,7 @@ pub fn estimate(
     let (order, ranks) = ranked_region(array, region)?;
     let keys = ArrayKeys::new(&array.source_path, order);
     let lister = Lister::of(source);
+    let capabilities = lister.capabilities();
     let pages = summary(&keys, &ranks, lister.page_size().unwrap_or(PAGE_SIZE));
     let possible = region.chunks();
     let expected = density.map_or(possible, |density| density.chunks_expected.min(possible));
@@ -107,6 +112,8 @@ pub fn estimate(
         sampled: density.is_some(),
         strategy,
         list_requests,
+        usd_per_list: capabilities.map_or(0.0, |known| known.price / 1_000.0),
+        most_in_flight: capabilities.and_then(|known| known.most_in_flight),
         runs: pages.runs,
         exact: pages.exact,
         refs_per_manifest: whole.map(|(length, extent)| u64::from(*length).min(*extent)).product(),

@@ -11,7 +11,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use super::limit::ConcurrencyLimit;
 use super::paging::fetch::{Fetcher, page_error};
 use super::stats::SharedStats;
-use crate::source::S3Source;
+use crate::source::BucketSource;
 use crate::source::page::PageSource as _;
 use crate::source::page::{PAGE_SIZE, Page, PageError, PageErrorKind, PageRequest};
 use crate::{Error, ErrorKind, Result};
@@ -44,7 +44,7 @@ pub struct Folder {
 /// [`ErrorKind::Access`], [`ErrorKind::Listing`] and [`ErrorKind::SourceNotFound`] (no such bucket);
 /// all name the folder.
 pub async fn list_folders(
-    source: &S3Source,
+    source: &BucketSource,
     folders: Vec<FolderRequest>,
     limit: &Arc<ConcurrencyLimit>,
 ) -> Result<Vec<Folder>> {
@@ -61,7 +61,7 @@ pub async fn list_folders(
         .await
 }
 
-async fn one(fetcher: &Fetcher, source: &S3Source, request: FolderRequest) -> Result<Folder> {
+async fn one(fetcher: &Fetcher, source: &BucketSource, request: FolderRequest) -> Result<Folder> {
     let key = source.key(&request.path);
     let prefix = if key.is_empty() { key } else { format!("{key}/") };
     let mut failures = 0;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::source::page::{PageSource, StartAfter};
+use crate::source::page::{PageCapabilities, PageSource, StartAfter};
 use crate::source::{LocalSource, MemorySource, Source};
 
 /// How chunks are found in a store.
@@ -22,9 +22,18 @@ impl Lister {
     #[must_use]
     pub fn of(source: &Source) -> Self {
         match source {
-            Source::S3(source) => Self::Pages(Arc::new(source.clone())),
+            Source::Bucket(source) => Self::Pages(Arc::new(source.clone())),
             Source::Local(source) => Self::Walk(source.clone()),
             Source::Memory(source) => Self::Given(source.clone()),
+        }
+    }
+
+    /// What the service's listings can do; `None` where nothing is asked for page by page.
+    #[must_use]
+    pub fn capabilities(&self) -> Option<PageCapabilities> {
+        match self {
+            Self::Pages(pages) => Some(pages.capabilities()),
+            Self::Walk(_) | Self::Given(_) => None,
         }
     }
 
@@ -37,9 +46,6 @@ impl Lister {
     /// Keys in one page, which is one request; `None` where nothing is asked for page by page.
     #[must_use]
     pub fn page_size(&self) -> Option<u32> {
-        match self {
-            Self::Pages(pages) => Some(pages.capabilities().page_size.max(1)),
-            Self::Walk(_) | Self::Given(_) => None,
-        }
+        self.capabilities().map(|known| known.new_keys())
     }
 }

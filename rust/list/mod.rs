@@ -112,7 +112,9 @@ pub fn list_chunks(
     let layout = RecordLayout::new(array.layout.ndim(), encoding, options.paths, options.flat)?;
     let schema = Arc::clone(layout.schema());
     let dangling_links = options.dangling_links;
-    let wanted = Wanted { array: array.clone(), region, layout: Arc::new(layout), dangling_links };
+    let e_tags = !matches!(source, Source::Local(source) if !source.lists_e_tags());
+    let layout = Arc::new(layout);
+    let wanted = Wanted { array: array.clone(), region, layout, dangling_links, e_tags };
     let stats = SharedStats::default();
     let batches = match Lister::of(source) {
         _ if array.layout.ndim() == 0 => scalar(source.clone(), wanted, Arc::clone(&stats)),
@@ -143,7 +145,8 @@ fn scalar(
         };
         let mut records = wanted.records();
         if let Some(info) = &found {
-            records.push(&[], info.size, info.last_modified, info.e_tag.as_deref());
+            let e_tag = info.e_tag.as_deref().filter(|_| wanted.e_tags);
+            records.push(&[], info.size, info.last_modified, e_tag);
         }
         update(&stats, |stats| {
             stats.keys_listed += u64::from(found.is_some());
@@ -180,7 +183,7 @@ fn paged(
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let (order, region) = ranked_region(&wanted.array, &wanted.region)?;
     let keys = ArrayKeys::new(&source.key(&wanted.array.source_path), order);
-    let page_size = source.capabilities().page_size;
+    let page_size = source.capabilities().new_keys();
     let options = ScanOptions { page_size, retry: source.retries(), limit, ordered };
     let pages = scan(source, keys, region, options);
     let records = Arc::clone(&wanted.layout);

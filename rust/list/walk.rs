@@ -222,7 +222,8 @@ impl Walk<'_> {
             Meaning::Chunk(coords) => match LocalSource::info(&entry.path()) {
                 Ok(Some(info)) => {
                     update(self.stats, |stats| stats.keys_listed += 1);
-                    records.push(&coords, info.size, info.last_modified, None);
+                    let e_tag = info.e_tag.as_deref().filter(|_| self.wanted.e_tags);
+                    records.push(&coords, info.size, info.last_modified, e_tag);
                 }
                 Ok(None) => {}
                 Err(error) => return Err(Stopped::Failed(error)),

@@ -22,6 +22,8 @@ pub(super) struct Wanted {
     pub(super) region: ChunkBox,
     pub(super) layout: Arc<RecordLayout>,
     pub(super) dangling_links: DanglingLinks,
+    /// Files have none of their own.
+    pub(super) e_tags: bool,
 }
 
 impl Wanted {

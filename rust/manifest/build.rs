@@ -6,7 +6,7 @@ use icechunk::format::flatbuffers::generated;
 use icechunk::format::manifest::ManifestExtents;
 use icechunk::format::{ManifestId, NodeId, Path};
 
-use crate::batch::{Packed, SplitGrid};
+use crate::batch::{Packed, SplitGrid, Tags};
 use crate::error::target_error;
 use crate::format::files::{FileId, Files};
 use crate::format::flat::{FlatStart, Layout, fits, small};
@@ -132,9 +132,11 @@ pub(super) fn manifest(
     origin: &[Range<u32>],
     references: &[Packed],
     locations: &ArrayLocations,
+    tags: Option<&Tags>,
 ) -> Result<Built, Problem> {
     let id = ManifestId::random();
-    let (start, layout) = beginning(&id, node_id, references.len());
+    let (start, layout) = beginning(&id, node_id, references.len(), tags.is_some());
+    let tag_length = |reference: &Packed| tags.map(|tags| tags.get(reference.tag()).len());
     let ndim = grid.ndim();
     let mut coords = vec![0; ndim];
     let mut extents: Option<Vec<Range<u32>>> = None;
@@ -159,7 +161,7 @@ pub(super) fn manifest(
             }
         }
         offsets.push(small(end - (start.len() + 4 * number)));
-        end += reference_size(ndim, locations.length(&coords));
+        end += reference_size(ndim, locations.length(&coords), tag_length(reference));
     }
     if !fits(end) {
         return Err(Problem::TooLarge);
@@ -183,15 +185,26 @@ pub(super) fn manifest(
         piece.extend_from_slice(&small(usize::from(TABLE) - 4).to_le_bytes());
         piece.extend_from_slice(&reference.size().to_le_bytes());
         piece.extend_from_slice(&small(location_place(ndim) - 16).to_le_bytes());
-        piece.extend_from_slice(&reference.seconds().to_le_bytes());
+        let length = locations.length(&coords);
+        let time = match tags {
+            None => reference.seconds(),
+            // From where it is stored to the tag, behind the location.
+            Some(_) => small(tag_place(ndim, length) - 20),
+        };
+        piece.extend_from_slice(&time.to_le_bytes());
         piece.extend_from_slice(&small(ndim).to_le_bytes());
         for coord in &coords {
             piece.extend_from_slice(&coord.to_le_bytes());
         }
-        let length = locations.length(&coords);
         piece.extend_from_slice(&small(length).to_le_bytes());
         locations.write(&coords, piece);
-        let size = reference_size(ndim, length);
+        if let Some(tags) = tags {
+            let tag = tags.get(reference.tag());
+            piece.resize(before + tag_place(ndim, length), 0);
+            piece.extend_from_slice(&small(tag.len()).to_le_bytes());
+            piece.extend_from_slice(tag.as_bytes());
+        }
+        let size = reference_size(ndim, length, tag_length(reference));
         debug_assert!(piece.len() - before < size);
         piece.resize(before + size, 0);
         position += size;
@@ -202,7 +215,12 @@ pub(super) fn manifest(
 }
 
 /// Everything before the offsets of `references` references, and the layout of one.
-fn beginning(id: &ManifestId, node_id: &NodeId, references: usize) -> (Vec<u8>, Layout) {
+fn beginning(
+    id: &ManifestId,
+    node_id: &NodeId,
+    references: usize,
+    tagged: bool,
+) -> (Vec<u8>, Layout) {
     use generated::{ArrayManifest, ChunkRef, Manifest};
     let (mut start, root) = FlatStart::new();
     let manifest = start.layout(
@@ -220,7 +238,14 @@ fn beginning(id: &ManifestId, node_id: &NodeId, references: usize) -> (Vec<u8>, 
             (ChunkRef::VT_INDEX, 4),
             (ChunkRef::VT_LENGTH, 8),
             (ChunkRef::VT_LOCATION, 16),
-            (ChunkRef::VT_CHECKSUM_LAST_MODIFIED, 20),
+            (
+                if tagged {
+                    ChunkRef::VT_CHECKSUM_ETAG
+                } else {
+                    ChunkRef::VT_CHECKSUM_LAST_MODIFIED
+                },
+                20,
+            ),
         ],
     );
     start.table(root, manifest);
@@ -242,10 +267,20 @@ fn location_place(ndim: usize) -> usize {
     usize::from(TABLE) + 4 + 4 * ndim
 }
 
-/// Bytes of a reference whose location has `length` bytes, their number before them and a zero at
-/// their end. Tables with a number of 64 bits begin at multiples of 8, and so do all of them.
-fn reference_size(ndim: usize, length: usize) -> usize {
-    (location_place(ndim) + 4 + length + 1).next_multiple_of(8)
+/// From a reference's beginning to its tag, behind a location of `length` bytes.
+fn tag_place(ndim: usize, length: usize) -> usize {
+    (location_place(ndim) + 4 + length + 1).next_multiple_of(4)
+}
+
+/// Bytes of a reference whose location has `length` bytes, and its tag, if it has one, `tag`; both
+/// with their number before them and a zero at their end. Tables with a number of 64 bits begin at
+/// multiples of 8, and so do all of them.
+fn reference_size(ndim: usize, length: usize, tag: Option<usize>) -> usize {
+    let end = match tag {
+        None => location_place(ndim) + 4 + length + 1,
+        Some(tag) => tag_place(ndim, length) + 4 + tag + 1,
+    };
+    end.next_multiple_of(8)
 }
 
 #[cfg(test)]
@@ -257,7 +292,7 @@ mod tests {
     use crate::testing::{layout, sparse_batch};
 
     fn boxes(batch: ReferenceBatch, most: usize) -> Vec<(usize, Vec<Range<u32>>)> {
-        let (grid, buckets) = batch.into_buckets();
+        let (grid, buckets, _) = batch.into_buckets();
         let mut boxes = Vec::new();
         for mut bucket in buckets {
             bucket.references.sort_unstable();

@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_dense_bucket_is_one_run() {
-        let (grid, mut buckets) = sparse_batch(&layout(&[40, 5]), &[], u64::MAX).into_buckets();
+        let (grid, mut buckets, _) = sparse_batch(&layout(&[40, 5]), &[], u64::MAX).into_buckets();
         let references = &mut buckets[0].references;
         references.sort_unstable();
         let runs = ChunkRuns::new(&grid, &grid.ranges(0), references);
@@ -186,7 +186,7 @@ mod tests {
             let batch = sparse_batch(&layout(&shape), &split[..shape.len()], seed);
             let expected: Vec<_> =
                 batch.clone().into_sorted().iter().map(|chunk| chunk.index).collect();
-            let (grid, buckets) = batch.into_buckets();
+            let (grid, buckets, _) = batch.into_buckets();
             let mut chunks = CommittedChunks::new(grid.grid_shape());
             for mut bucket in buckets {
                 bucket.references.sort_unstable();

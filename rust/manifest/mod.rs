@@ -35,7 +35,7 @@ pub use rewrite::Changes;
 use rewrite::{Rewritten, rewrite};
 pub use written::{NewManifests, WrittenManifest};
 
-use crate::batch::{Bucket, ReferenceBatch, SplitGrid};
+use crate::batch::{Bucket, ReferenceBatch, SplitGrid, Tags};
 use crate::error::{TargetContext as _, target_error};
 use crate::format::files::{FileId, Files, without_cache};
 use crate::format::node_path;
@@ -114,13 +114,13 @@ impl ManifestWriter {
             let path = node_path(&path)?;
             let (node_id, standing) = array_node(&snapshot, &path)?;
             let (first, part) = (batch.first(), batch.part().clone());
-            let (grid, mut buckets) = batch.into_buckets();
+            let (grid, mut buckets, tags) = batch.into_buckets();
             if let Some(first) = first {
                 self.validate(path.as_str(), &locations, &grid.grid_coords(first.index))?;
             }
             let position = new.len();
             let chunks = CommittedChunks::new(grid.grid_shape());
-            let work = Arc::new(Work { place: Place { path, node_id, grid }, locations });
+            let work = Arc::new(Work { place: Place { path, node_id, grid }, locations, tags });
             new.push(NewManifests {
                 path: work.place.path.clone(),
                 node_id: work.place.node_id.clone(),
@@ -335,6 +335,7 @@ struct Place {
 struct Work {
     place: Place,
     locations: ArrayLocations,
+    tags: Option<Tags>,
 }
 
 impl Work {
@@ -347,7 +348,8 @@ impl Work {
         let runs = ChunkRuns::new(grid, &origin, &references);
         let mut made = Vec::new();
         for piece in pieces(grid, &origin, &references) {
-            let built = manifest(files, node_id, grid, &origin, piece, &self.locations)
+            let tags = self.tags.as_ref();
+            let built = manifest(files, node_id, grid, &origin, piece, &self.locations, tags)
                 .map_err(|problem| problem.describe(path))?;
             made.push((built, u32::try_from(piece.len()).unwrap_or(u32::MAX)));
         }

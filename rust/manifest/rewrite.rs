@@ -12,6 +12,7 @@ use icechunk::format::manifest::{
     VirtualChunkLocation, VirtualChunkRef,
 };
 use icechunk::format::{ChunkIndices, ManifestId};
+use icechunk::storage::ETag;
 use serde::{Deserialize, Serialize};
 
 use super::build::{Built, cut_by};
@@ -221,9 +222,12 @@ fn chunk_info(work: &Work, reference: &Packed, coords: &[u32]) -> Result<ChunkIn
             location,
             offset: 0,
             length: reference.size(),
-            // Icechunk reads the time 0 as none.
-            checksum: (reference.seconds() > 0)
-                .then(|| Checksum::LastModified(SecondsSinceEpoch(reference.seconds()))),
+            checksum: match &work.tags {
+                Some(tags) => Some(Checksum::ETag(ETag(tags.get(reference.tag()).to_owned()))),
+                // Icechunk reads the time 0 as none.
+                None => (reference.seconds() > 0)
+                    .then(|| Checksum::LastModified(SecondsSinceEpoch(reference.seconds()))),
+            },
         }),
     })
 }

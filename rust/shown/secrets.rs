@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{LazyLock, PoisonError, RwLock};
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::Regex;
 
@@ -47,23 +46,25 @@ pub fn remember(secret: &str) {
     add(&mut known, secret);
 }
 
-/// Takes note of all secrets among the settings of a bucket.
-pub(crate) fn remember_settings(builder: &AmazonS3Builder) {
-    let values = |names: &[&str]| -> Vec<String> {
-        let keys = names.iter().filter_map(|name| name.parse::<AmazonS3ConfigKey>().ok());
-        keys.filter_map(|key| builder.get_config_value(&key)).collect()
-    };
-    for value in values(&[
-        "aws_access_key_id",
-        "aws_secret_access_key",
-        "aws_session_token",
-        "aws_sse_customer_key_base64",
-    ]) {
-        remember(&value);
+/// Takes note of the secrets that a setting is made of: the signature of a shared access signature,
+/// and of a document in JSON, such as a service account's key, each text in it.
+pub(crate) fn remember_parts(setting: &str) {
+    if setting.trim_start().starts_with('{') {
+        let document: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(setting).unwrap_or_default();
+        for (name, value) in document {
+            let secret = name.contains("key") || name.contains("secret") || name.contains("token");
+            if let Some(value) = value.as_str().filter(|_| secret && name != "token_uri") {
+                remember(value);
+                value.lines().filter(|line| !line.starts_with("-----")).for_each(remember);
+            }
+        }
+        return;
     }
-    for value in values(&["aws_endpoint", "aws_endpoint_url_s3", "proxy_url"]) {
-        if let Some(password) = url::Url::parse(&value).ok().as_ref().and_then(url::Url::password) {
-            remember(password);
+    for pair in setting.trim_start_matches('?').split('&') {
+        if let Some(signature) = pair.strip_prefix("sig=") {
+            remember(signature);
+            remember(&percent_encoding::percent_decode_str(signature).decode_utf8_lossy());
         }
     }
 }
@@ -213,6 +214,14 @@ mod tests {
             let shown = redact(&format!("you sent ({spelling})!")).into_owned();
             assert_eq!(shown, "you sent (***)!", "{spelling}");
         }
+    }
+
+    #[test]
+    fn parts_of_a_setting_are_secrets_too() {
+        remember_parts("?sv=2024&sig=q1w2e3r4%2Fsignature");
+        remember_parts(r#"{"type": "x", "private_key": "-----BEGIN-----\nAbCdEfGh1234\n"}"#);
+        let shown = redact("q1w2e3r4/signature and AbCdEfGh1234 but 2024");
+        assert_eq!(shown, "*** and *** but 2024");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! How an array's folders are walked is the lister's business.
 
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -19,9 +20,20 @@ use crate::{Error, ErrorKind, Result};
 pub struct LocalSource {
     root: PathBuf,
     url_prefix: String,
+    e_tags: bool,
 }
 
 impl LocalSource {
+    /// The same source, whose listings tell of the `ETag`s that Icechunk's client makes of files.
+    #[must_use]
+    pub fn with_e_tags(self) -> Self {
+        Self { e_tags: true, ..self }
+    }
+
+    pub(crate) const fn lists_e_tags(&self) -> bool {
+        self.e_tags
+    }
+
     /// The folder at `root`, an absolute path.
     ///
     /// # Errors
@@ -37,7 +49,7 @@ impl LocalSource {
             )
         })?;
         let url_prefix = format!("file://{}/", text.trim_end_matches('/'));
-        Ok(Self { root, url_prefix })
+        Ok(Self { root, url_prefix, e_tags: false })
     }
 
     pub(super) fn url_prefix(&self) -> String {
@@ -61,7 +73,7 @@ impl LocalSource {
                 Ok(Some(ObjectInfo {
                     size: metadata.len(),
                     last_modified: microseconds_rounded_up(modified),
-                    e_tag: None,
+                    e_tag: Some(e_tag(&metadata, modified)),
                 }))
             }
             Ok(_) => Ok(None),
@@ -93,6 +105,17 @@ impl LocalSource {
         });
         read.await.map_err(|error| Error::new(ErrorKind::Listing, chain(&error)))?
     }
+}
+
+/// What `object_store`, with which Icechunk reads files, takes for the `ETag` of a file; in quotes
+/// once more, because Icechunk takes a pair away before it asks, and here they count.
+fn e_tag(metadata: &Metadata, modified: SystemTime) -> String {
+    #[cfg(unix)]
+    let inode = std::os::unix::fs::MetadataExt::ino(metadata);
+    #[cfg(not(unix))]
+    let inode = 0;
+    let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("\"\"{inode:x}-{:x}-{:x}\"\"", since.as_micros(), metadata.len())
 }
 
 /// The error for what is neither a file nor a folder.

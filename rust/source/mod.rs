@@ -4,30 +4,42 @@
 //! which is a folder or a key prefix; nothing here knows about arrays or chunks.
 
 mod body;
-pub(crate) mod credentials;
+mod bucket;
+mod builder;
+mod client;
+mod credentials;
 mod echo;
+mod listing;
 mod local;
 mod memory;
 mod object;
 pub mod page;
 mod page_error;
 pub mod retry;
-mod s3;
 mod s3_settings;
+mod service;
+mod settings;
+mod staleness;
 pub mod transport;
 pub mod xml;
 
 use icechunk::ObjectStoreConfig;
 use icechunk::config::Credentials;
 
-pub use credentials::checked;
+pub use bucket::BucketSource;
+pub use builder::BucketBuilder;
+pub(crate) use builder::unusable;
+pub(crate) use client::credentials_to_write;
+pub use credentials::{Secrets, checked};
 pub use local::LocalSource;
 pub(crate) use local::{is_absent, no_file, unreadable};
 pub use memory::{MemoryObject, MemorySource};
 pub use object::{Accept, AcceptFn, Expected};
 pub(crate) use object::{digest_of_tag, md5};
-pub use s3::S3Source;
 pub use s3_settings::S3Settings;
+pub use service::Service;
+pub use settings::{AzureSettings, GcsSettings, Settings};
+pub use staleness::Staleness;
 
 use crate::{Error, ErrorKind, Result};
 
@@ -45,8 +57,8 @@ pub struct ObjectInfo {
 /// A Zarr store (or a part of one) that can be listed and read.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// A prefix of an S3-compatible bucket.
-    S3(S3Source),
+    /// A prefix of a bucket.
+    Bucket(BucketSource),
     /// A folder of a local file system.
     Local(LocalSource),
     /// What another library told of its store in memory; can be listed, not referenced.
@@ -58,7 +70,7 @@ impl Source {
     #[must_use]
     pub fn url_prefix(&self) -> String {
         match self {
-            Self::S3(source) => source.url_prefix(),
+            Self::Bucket(source) => source.url_prefix(),
             Self::Local(source) => source.url_prefix(),
             Self::Memory(_) => "memory:///".to_owned(),
         }
@@ -71,7 +83,7 @@ impl Source {
     /// [`ErrorKind::Access`] or [`ErrorKind::Listing`].
     pub async fn head(&self, key: &str) -> Result<Option<ObjectInfo>> {
         match self {
-            Self::S3(source) => source.head(key).await,
+            Self::Bucket(source) => source.head(key).await,
             Self::Local(source) => LocalSource::info(&source.path(key)),
             Self::Memory(source) => Ok(source.head(key)),
         }
@@ -85,7 +97,7 @@ impl Source {
     /// there.
     pub async fn touch(&self, key: &str) -> Result<()> {
         match self {
-            Self::S3(source) => source.touch(key).await,
+            Self::Bucket(source) => source.touch(key).await,
             // Nobody is sent elsewhere.
             Self::Local(_) | Self::Memory(_) => Ok(()),
         }
@@ -96,21 +108,33 @@ impl Source {
     #[must_use]
     pub fn is_read_by_icechunk(&self) -> bool {
         match self {
-            Self::S3(source) => source.is_plain(),
+            Self::Bucket(source) => source.is_plain(),
             Self::Local(_) | Self::Memory(_) => true,
         }
     }
 
-    /// Whether the store refuses a read that carries the object's own time; asked of one object
-    /// and its listed time (µs since 1970 UTC).
+    /// How the store tells that an object has changed since it was listed; asked of one object and
+    /// its listed time (µs since 1970 UTC), or with `tag` of its tag.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Access`] or [`ErrorKind::Listing`].
-    pub async fn refuses_listed_times(&self, key: &str, last_modified: i64) -> Result<bool> {
+    pub async fn staleness(&self, key: &str, last_modified: i64, tag: bool) -> Result<Staleness> {
         match self {
-            Self::S3(source) => source.refuses_listed_times(key, last_modified).await,
-            Self::Local(_) | Self::Memory(_) => Ok(false),
+            Self::Bucket(source) => source.staleness(key, last_modified, tag).await,
+            // Files are judged by the reader itself.
+            Self::Local(_) | Self::Memory(_) if tag => Ok(Staleness::ByTag),
+            Self::Local(_) | Self::Memory(_) => Ok(Staleness::ByTime),
+        }
+    }
+
+    /// The same source, whose listings tell of the `ETag`s that reads give.
+    #[must_use]
+    pub fn with_e_tags(self) -> Self {
+        match self {
+            Self::Bucket(source) => Self::Bucket(source.with_e_tags()),
+            Self::Local(source) => Self::Local(source.with_e_tags()),
+            Self::Memory(source) => Self::Memory(source),
         }
     }
 
@@ -118,7 +142,7 @@ impl Source {
     #[must_use]
     pub fn container_store(&self) -> ObjectStoreConfig {
         match self {
-            Self::S3(source) => source.container_store(),
+            Self::Bucket(source) => source.container_store(),
             Self::Local(source) => source.container_store(),
             Self::Memory(_) => ObjectStoreConfig::InMemory,
         }
@@ -132,7 +156,7 @@ impl Source {
     /// memory, which Icechunk cannot refer to.
     pub async fn container_credentials(&self) -> Result<Option<Credentials>> {
         match self {
-            Self::S3(source) => source.container_credentials().await,
+            Self::Bucket(source) => source.container_credentials().await,
             Self::Local(_) => Ok(Some(Credentials::LocalFileSystemAccess)),
             Self::Memory(_) => Err(not_in_memory()),
         }

@@ -13,8 +13,8 @@ use md5::{Digest as _, Md5};
 
 use super::Source;
 use super::body::{Failure, too_large};
+use super::bucket::BucketSource;
 use super::page::{PageError, PageErrorKind, PageSource as _};
-use super::s3::S3Source;
 use crate::{Error, ErrorKind, Result};
 
 /// Reads of an object whose bytes are wrong, before that is an error.
@@ -63,7 +63,7 @@ impl Source {
     pub async fn read(&self, key: &str, expected: &Expected) -> Result<Option<Bytes>> {
         let limit = expected.limit.unwrap_or(u64::MAX);
         let bytes = match self {
-            Self::S3(source) => return read_s3(source, key, expected).await,
+            Self::Bucket(source) => return read_from_bucket(source, key, expected).await,
             Self::Local(source) => source.read(key, limit).await?,
             Self::Memory(_) => return Err(super::not_in_memory()),
         };
@@ -81,7 +81,11 @@ impl Source {
     }
 }
 
-async fn read_s3(source: &S3Source, key: &str, expected: &Expected) -> Result<Option<Bytes>> {
+async fn read_from_bucket(
+    source: &BucketSource,
+    key: &str,
+    expected: &Expected,
+) -> Result<Option<Bytes>> {
     let limit = expected.size.or(expected.limit).unwrap_or(u64::MAX);
     let retry = source.retries();
     let (mut failures, mut wrong_bytes) = (0, 0);
@@ -146,7 +150,7 @@ async fn read_s3(source: &S3Source, key: &str, expected: &Expected) -> Result<Op
     }
 }
 
-fn shown(source: &S3Source, key: &str) -> String {
+fn shown(source: &BucketSource, key: &str) -> String {
     format!("{}{key}", source.url_prefix())
 }
 
@@ -182,7 +186,7 @@ async fn checked(
 ///
 /// Told by another object; where none is named, which is so for metadata, by whether the bytes are
 /// whole. Without an answer the tags are what they look like.
-async fn made_up(source: &S3Source, bytes: &Bytes, expected: &Expected) -> bool {
+async fn made_up(source: &BucketSource, bytes: &Bytes, expected: &Expected) -> bool {
     let Some(beside) = &expected.beside else {
         return is_whole(bytes);
     };

@@ -181,7 +181,7 @@ pub enum Prefixes {
 }
 
 /// What a service's listings can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PageCapabilities {
     /// From where on it lists.
     pub start_after: StartAfter,
@@ -189,6 +189,22 @@ pub struct PageCapabilities {
     pub prefixes: Prefixes,
     /// Keys that it gives at most in one page.
     pub page_size: u32,
+    /// Whether that is only what is asked for: how many come is learned from the answers.
+    pub page_size_is_learned: bool,
+    /// Pages that are asked for at most at a time, however many may be in flight.
+    pub most_in_flight: Option<usize>,
+    /// US dollars for a thousand requests, by list price.
+    pub price: f64,
+}
+
+impl PageCapabilities {
+    /// Keys beyond a start that one request brings: a service that includes the start gives one
+    /// key less.
+    #[must_use]
+    pub fn new_keys(&self) -> u32 {
+        let start = u32::from(self.start_after == StartAfter::Inclusive);
+        self.page_size.saturating_sub(start).max(1)
+    }
 }
 
 impl Default for PageCapabilities {
@@ -198,6 +214,9 @@ impl Default for PageCapabilities {
             start_after: StartAfter::default(),
             prefixes: Prefixes::default(),
             page_size: PAGE_SIZE,
+            page_size_is_learned: false,
+            most_in_flight: None,
+            price: 0.005,
         }
     }
 }
@@ -214,6 +233,9 @@ pub trait PageSource: Send + Sync {
     fn capabilities(&self) -> PageCapabilities {
         PageCapabilities::default()
     }
+
+    /// Takes note that its keys do not come in byte order, whatever it says of itself.
+    fn note_disorder(&self) {}
 
     /// The whole key of something relative to the root of the source.
     fn key(&self, relative: &str) -> String {
@@ -235,6 +257,12 @@ pub struct PageBuilder {
 }
 
 impl PageBuilder {
+    /// Makes room for so many objects and bytes of text.
+    pub fn reserve(&mut self, objects: usize, text: usize) {
+        self.entries.reserve(objects);
+        self.buf.reserve(text);
+    }
+
     /// Adds an object; `last_modified` in microseconds since 1970 UTC, `e_tag` empty for none.
     ///
     /// False, with nothing added, when the page's text would exceed 4 GiB.

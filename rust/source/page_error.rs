@@ -28,11 +28,19 @@ pub struct PageError {
     pub kind: PageErrorKind,
     /// What is wrong, without credentials and without a trailing period.
     pub message: String,
+    /// What to do about a refusal, where that depends on the service.
+    pub hint: Option<&'static str>,
 }
 
 impl PageError {
     /// An error of `kind`.
     pub fn new(kind: PageErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), hint: None }
+    }
+
+    /// The same error with what to do about it.
+    #[must_use]
+    pub fn with_hint(self, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..self }
     }
 }

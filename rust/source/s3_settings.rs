@@ -24,6 +24,8 @@ pub struct S3Settings {
     pub virtual_hosted_style: bool,
     /// The requester pays for requests.
     pub requester_pays: bool,
+    /// A directory bucket of S3 Express.
+    pub express: bool,
 }
 
 impl S3Settings {
@@ -42,6 +44,7 @@ impl S3Settings {
             allow_http: flag(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)),
             virtual_hosted_style: flag(AmazonS3ConfigKey::VirtualHostedStyleRequest),
             requester_pays: flag(AmazonS3ConfigKey::RequestPayer),
+            express: flag(AmazonS3ConfigKey::S3Express),
         }
     }
 
@@ -94,7 +97,7 @@ fn is_on(value: &str) -> bool {
 }
 
 /// An endpoint as it may be shown and stored: without a user name and password.
-fn without_user_info(endpoint: &str) -> String {
+pub(super) fn without_user_info(endpoint: &str) -> String {
     match url::Url::parse(endpoint) {
         Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
             // Only URLs without a host refuse this, and those have no user information.

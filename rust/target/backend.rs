@@ -1,7 +1,7 @@
 //! Icechunk storage in a bucket, over a client that obeys every setting.
 //!
-//! Icechunk's own backend for S3 knows half a dozen of them and drops the rest: encryption,
-//! checksums, who pays, the style of addresses. This one is built from settings as
+//! Icechunk's own backends know half a dozen of them and drop the rest: encryption, checksums, who
+//! pays, the style of addresses. This one is built from settings as
 //! `object_store` resolves them. Where they come from is not known here.
 //!
 //! Icechunk makes storage of a backend only by reading a serialised one. What is serialised is a
@@ -17,13 +17,13 @@ use icechunk::Storage;
 use icechunk::storage::{
     ObjectStorage, ObjectStoreBackend, Role, Settings, StorageError, StorageErrorKind, StorageInfo,
 };
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{chain, target_error};
+use crate::Result;
+use crate::error::target_error;
 use crate::source::transport::Transport;
-use crate::{Error, ErrorKind, Result};
+use crate::source::{BucketBuilder, Service, unusable};
 
 /// How long a request may be repeated, as in Icechunk's own backend.
 const RETRY_TIMEOUT: Duration = Duration::from_mins(5);
@@ -32,19 +32,25 @@ const RETRY_TIMEOUT: Duration = Duration::from_mins(5);
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Access`] when they do not make a client.
+/// [`ErrorKind::Access`](crate::ErrorKind::Access) when they do not make a client.
 pub(super) fn storage(
-    builder: AmazonS3Builder,
+    builder: BucketBuilder,
     transport: Transport,
     prefix: &str,
 ) -> Result<Arc<dyn Storage + Send + Sync>> {
-    let bucket = builder.get_config_value(&AmazonS3ConfigKey::Bucket).unwrap_or_default();
-    let builder =
-        builder.with_conditional_put(S3ConditionalPut::ETagMatch).with_http_connector(transport);
+    let service = builder.service();
+    let bucket = builder.bucket();
+    let builder = builder.for_writing(transport);
     // What is wrong with the settings shows before Icechunk asks for a client.
-    builder.clone().build().map_err(|error| unusable(&chain(&error)))?;
-    let ticket =
-        Ticket { number: NEXT.fetch_add(1, Ordering::Relaxed), bucket, prefix: prefix.to_owned() };
+    builder.clone().build().map_err(|error| unusable(service, "target", &error))?;
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let service = match service {
+        Service::S3 => "S3",
+        Service::Gcs => "GCS",
+        Service::Azure => "Azure",
+    };
+    let prefix = prefix.to_owned();
+    let ticket = Ticket { number, service: service.to_owned(), bucket, prefix };
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     waiting.insert(ticket.number, builder);
     drop(waiting);
@@ -56,23 +62,19 @@ pub(super) fn storage(
     Ok(Arc::new(storage))
 }
 
-fn unusable(why: &str) -> Error {
-    Error::new(ErrorKind::Access, format!("cannot use the S3 settings: {why}"))
-        .with_hint("check the AWS_* environment variables and --target-option")
-}
-
 /// The name of this backend in Icechunk's registry; it is repeated below.
 const NAME: &str = "refreeze_s3";
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Settings between the making of a ticket and its reading.
-static WAITING: LazyLock<Mutex<HashMap<u64, AmazonS3Builder>>> = LazyLock::new(Mutex::default);
+static WAITING: LazyLock<Mutex<HashMap<u64, BucketBuilder>>> = LazyLock::new(Mutex::default);
 
 /// A backend as it is written: without settings.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Ticket {
     number: u64,
+    service: String,
     bucket: String,
     prefix: String,
 }
@@ -83,7 +85,7 @@ struct Bucket {
     #[serde(flatten)]
     ticket: Ticket,
     #[serde(skip)]
-    builder: Option<AmazonS3Builder>,
+    builder: Option<BucketBuilder>,
 }
 
 impl From<Ticket> for Bucket {
@@ -132,7 +134,7 @@ impl ObjectStoreBackend for Bucket {
         let client = client.map_err(|error| {
             StorageError::capture(StorageErrorKind::ObjectStore(Box::new(error)))
         })?;
-        Ok(Arc::new(client))
+        Ok(client)
     }
 
     fn prefix(&self) -> String {
@@ -150,7 +152,12 @@ impl ObjectStoreBackend for Bucket {
     fn storage_info(&self) -> StorageInfo {
         let fields =
             vec![("bucket", self.ticket.bucket.clone()), ("prefix", self.ticket.prefix.clone())];
-        StorageInfo { backend_type: "S3", fields }
+        let backend_type = match self.ticket.service.as_str() {
+            "GCS" => "GCS",
+            "Azure" => "Azure",
+            _ => "S3",
+        };
+        StorageInfo { backend_type, fields }
     }
 
     fn default_settings(&self) -> Settings {
@@ -160,13 +167,16 @@ impl ObjectStoreBackend for Bucket {
 
 #[cfg(test)]
 mod tests {
+    use object_store::aws::AmazonS3Builder;
+
     use super::*;
 
-    fn builder() -> AmazonS3Builder {
-        AmazonS3Builder::new()
+    fn builder() -> BucketBuilder {
+        let builder = AmazonS3Builder::new()
             .with_bucket_name("bucket")
             .with_access_key_id("id-that-is-secret")
-            .with_secret_access_key("key-that-is-secret")
+            .with_secret_access_key("key-that-is-secret");
+        BucketBuilder::S3(Box::new(builder))
     }
 
     #[tokio::test]

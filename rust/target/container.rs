@@ -6,6 +6,7 @@
 //! source is used as it is, because a new one beneath it would take over its references.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use icechunk::ObjectStoreConfig;
 use icechunk::config::RepositoryConfig;
@@ -75,20 +76,20 @@ impl SourceContainer {
             .max_by_key(|container| container.url_prefix().len());
         if let Some(container) = covering {
             if !same_store(&container.store, &store) {
-                return Err(Error::new(
-                    ErrorKind::Mismatch,
-                    format!(
-                        "the repository's virtual chunk container {} covers {url} but points to \
-                         another store (endpoint)",
-                        container.url_prefix()
-                    ),
-                )
-                .with_hint("use the container's endpoint, or another target repository"));
+                return Err(elsewhere(container, &url, &store, "covers"));
             }
             let root = encoded(url.get(with_slash(container.url_prefix()).len()..));
             return Ok(Self { container: container.clone(), root, configured: true });
         }
         let prefix = plain_prefix(&url);
+        // Its references would be looked for there.
+        let below = |container: &&VirtualChunkContainer| {
+            with_slash(container.url_prefix()).starts_with(prefix)
+                && !same_store(&container.store, &store)
+        };
+        if let Some(container) = configured().find(below) {
+            return Err(elsewhere(container, &url, &store, "lies in"));
+        }
         let name = container_name(prefix);
         for container in configured() {
             if container.name() == Some(name.as_str()) {
@@ -260,6 +261,65 @@ impl ArrayLocations {
     }
 }
 
+/// The error for a configured container of another account or endpoint.
+fn elsewhere(
+    container: &VirtualChunkContainer,
+    url: &str,
+    store: &ObjectStoreConfig,
+    lies: &str,
+) -> Error {
+    Error::new(
+        ErrorKind::Mismatch,
+        format!(
+            "the repository's virtual chunk container {} {lies} {url} but points to another store \
+             (endpoint): {}, not {}",
+            container.url_prefix(),
+            place(&container.store),
+            place(store)
+        ),
+    )
+    .with_hint("use the container's account and endpoint, or another target repository")
+}
+
+/// Where a store is, beside what its URLs say.
+fn place(store: &ObjectStoreConfig) -> String {
+    use ObjectStoreConfig::{Azure, Gcs, S3, S3Compatible, Tigris};
+    match store {
+        S3(options) | S3Compatible(options) | Tigris(options) => {
+            options.endpoint_url.clone().unwrap_or_else(|| "AWS".to_owned())
+        }
+        Gcs(options) => {
+            gcs_url(options).map_or_else(|| "Google Cloud Storage".to_owned(), str::to_owned)
+        }
+        Azure(options) => {
+            let (account, endpoint) = azure_place(options);
+            let endpoint = endpoint.map(|url| format!(" at {url}")).unwrap_or_default();
+            format!("account {}{endpoint}", account.unwrap_or("(none)"))
+        }
+        _ => "another kind of store".to_owned(),
+    }
+}
+
+fn setting<'a>(options: &'a HashMap<String, String>, names: &[&str]) -> Option<&'a str> {
+    let value = names.iter().find_map(|name| options.get(*name))?;
+    Some(value.trim_end_matches('/')).filter(|value| !value.is_empty())
+}
+
+fn gcs_url(options: &HashMap<String, String>) -> Option<&str> {
+    setting(options, &["google_base_url", "base_url"])
+        .filter(|url| *url != "https://storage.googleapis.com")
+}
+
+/// Account and endpoint of an Azure store, as others may have written them.
+fn azure_place(options: &HashMap<String, String>) -> (Option<&str>, Option<&str>) {
+    let account = setting(options, &["account"]);
+    let endpoint = setting(options, &["azure_storage_endpoint", "azure_endpoint", "endpoint"]);
+    let usual = |endpoint: &&str| {
+        account.is_none_or(|name| *endpoint != format!("https://{name}.blob.core.windows.net"))
+    };
+    (account, endpoint.filter(usual))
+}
+
 fn encoded(text: Option<&str>) -> String {
     utf8_percent_encode(text.unwrap_or_default(), LOCATION).to_string()
 }
@@ -296,7 +356,7 @@ fn container_name(prefix: &str) -> String {
 
 /// Whether two settings lead to the same bytes; how a reader signs or retries does not matter.
 fn same_store(one: &ObjectStoreConfig, other: &ObjectStoreConfig) -> bool {
-    use ObjectStoreConfig::{LocalFileSystem, S3, S3Compatible};
+    use ObjectStoreConfig::{Azure, Gcs, LocalFileSystem, S3, S3Compatible};
     match (one, other) {
         (LocalFileSystem(_), LocalFileSystem(_)) => true,
         (S3(one) | S3Compatible(one), S3(other) | S3Compatible(other)) => {
@@ -305,6 +365,8 @@ fn same_store(one: &ObjectStoreConfig, other: &ObjectStoreConfig) -> bool {
             };
             endpoint(&one.endpoint_url) == endpoint(&other.endpoint_url)
         }
+        (Gcs(one), Gcs(other)) => gcs_url(one) == gcs_url(other),
+        (Azure(one), Azure(other)) => azure_place(one) == azure_place(other),
         _ => false,
     }
 }

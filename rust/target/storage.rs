@@ -9,27 +9,26 @@ use std::time::Duration;
 
 use icechunk::Storage;
 use icechunk::storage::new_local_filesystem_storage;
-use object_store::aws::AmazonS3Builder;
 
 use super::backend;
 use crate::error::target_error;
-use crate::source::credentials::check;
 use crate::source::transport::Transport;
+use crate::source::{BucketBuilder, credentials_to_write};
 use crate::{Error, ErrorKind, Result};
 
 /// Where a repository is or will be.
 pub enum TargetLocation {
     /// A folder, given by its absolute path.
     Local(PathBuf),
-    /// A prefix of an S3-compatible bucket.
-    S3 {
+    /// A prefix of a bucket.
+    Bucket {
         /// Bucket, environment, options and credentials applied.
-        builder: Box<AmazonS3Builder>,
+        builder: BucketBuilder,
         /// How the server is reached.
         transport: Transport,
         /// Without slashes at its ends.
         prefix: String,
-        /// `s3://bucket/prefix`, for messages.
+        /// such as `s3://bucket/prefix`, for messages.
         url: String,
     },
     /// Storage that the caller made.
@@ -60,7 +59,7 @@ impl TargetLocation {
     pub fn url(&self) -> std::borrow::Cow<'_, str> {
         match self {
             Self::Local(path) => path.to_string_lossy(),
-            Self::S3 { url, .. } | Self::Storage { url, .. } => url.into(),
+            Self::Bucket { url, .. } | Self::Storage { url, .. } => url.into(),
         }
     }
 
@@ -113,7 +112,7 @@ impl TargetLocation {
     fn folder(&self) -> Option<PathBuf> {
         match self {
             Self::Local(path) => Some(path.clone()),
-            Self::S3 { .. } => None,
+            Self::Bucket { .. } => None,
             Self::Storage { storage, .. } => {
                 let info = storage.storage_info();
                 let path = info.fields.into_iter().find(|(name, _)| *name == "path");
@@ -139,9 +138,10 @@ impl TargetLocation {
             Self::Local(path) => new_local_filesystem_storage(path)
                 .await
                 .map_err(|error| target_error("open the target", &error.kind)),
-            Self::S3 { builder, transport, prefix, .. } => {
-                check(builder)?;
-                backend::storage(builder.as_ref().clone(), transport.clone(), prefix)
+            Self::Bucket { builder, transport, prefix, .. } => {
+                builder.check()?;
+                credentials_to_write(builder, transport).await?;
+                backend::storage(builder.clone(), transport.clone(), prefix)
             }
         }
     }

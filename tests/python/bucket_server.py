@@ -10,7 +10,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import formatdate
+from email.utils import format_datetime, parsedate_to_datetime
 from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -162,7 +162,14 @@ class Handler(BaseHTTPRequestHandler):
         if body is None:
             self.answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
             return
-        headers = {"ETag": tag(body), "Last_Modified": formatdate(usegmt=True)}
+        modified = datetime.fromisoformat(self.bucket.times.get(self.key, LONG_AGO))
+        headers = {
+            "ETag": tag(body),
+            "Last_Modified": format_datetime(modified, usegmt=True),
+        }
+        if self.is_stale(modified, tag(body)):
+            self.answer(412, **headers)
+            return
         wanted = self.headers.get("Range")
         if wanted is None:
             self.answer(200, body, **headers)
@@ -172,6 +179,18 @@ class Handler(BaseHTTPRequestHandler):
         stop = min(int(last) + 1 if first and last else len(body), len(body))
         part = f"bytes {start}-{stop - 1}/{len(body)}"
         self.answer(206, body[start:stop], Content_Range=part, **headers)
+
+    def is_stale(self, modified, now):
+        """Whether a condition of a read does not hold."""
+        conditions = {
+            name: self.headers.get(name)
+            for name in ("If-Unmodified-Since", "If-Match")
+            if name not in self.bucket.ignored
+        }
+        since, match = conditions.get("If-Unmodified-Since"), conditions.get("If-Match")
+        if match is not None:
+            return match.strip('"') != now.strip('"')
+        return since is not None and modified > parsedate_to_datetime(since)
 
     do_HEAD = do_GET  # noqa: N815 as above
 

@@ -6,6 +6,7 @@ is built by `make test`.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -63,6 +64,22 @@ class Endpoint:
             "allow_http": "true",
         }
 
+    @property
+    def google(self) -> dict[str, str]:
+        """Settings that reach it as Google Cloud Storage: `gs://bucket`."""
+        return {"base_url": self.url, "skip_signature": "true", "allow_http": "true"}
+
+    @property
+    def azure(self) -> dict[str, str]:
+        """Settings that reach it as Azure, signed with a key: `az://bucket`."""
+        key = base64.b64encode(b"the endpoint does not look at it").decode()
+        return {
+            "endpoint": self.url,
+            "account_name": "account",
+            "account_key": key,
+            "allow_http": "true",
+        }
+
     def stats(self) -> dict[str, int]:
         """Return the counters."""
         counters: dict[str, int] = self._ask("stats")
@@ -80,6 +97,10 @@ class Endpoint:
     def set(self, **settings: Any) -> None:
         """Change settings from the next request on."""
         self._ask("settings", json.dumps(settings).encode())
+
+    def serve(self, array: dict[str, Any]) -> None:
+        """Serve an array in the place of the one with the same keys."""
+        self._ask("array", json.dumps(array).encode())
 
     def fail(self, **faults: Any) -> None:
         """Misbehave like this, and no longer otherwise; counters start anew."""

@@ -15,7 +15,9 @@ use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::list::limit::ConcurrencyLimit;
 use refreeze::list::{ChunkColumns, ListOptions, list_chunks};
 use refreeze::source::retry::RetryPolicy;
-use refreeze::source::{LocalSource, MemoryObject, MemorySource, ObjectInfo, S3Source, Source};
+use refreeze::source::{
+    BucketBuilder, BucketSource, LocalSource, MemoryObject, MemorySource, ObjectInfo, Source,
+};
 use refreeze::zarr::key::ChunkKeyEncoding;
 use refreeze::zarr::metadata::{ArrayLayout, ArrayNode};
 use refreeze_endpoint::{ArrayConfig, Config, Encoding, Endpoint, Pattern, Separator};
@@ -45,7 +47,11 @@ fn s3(endpoint: &Endpoint) -> Source {
         .with_skip_signature(true)
         .with_allow_http(true);
     let retry = RetryPolicy { attempts: 2, ..RetryPolicy::default() };
-    Source::S3(S3Source::new(builder, "").unwrap().with_list_retries(retry))
+    Source::Bucket(
+        BucketSource::new(BucketBuilder::S3(Box::new(builder)), "")
+            .unwrap()
+            .with_list_retries(retry),
+    )
 }
 
 #[tokio::test]

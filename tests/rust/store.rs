@@ -12,7 +12,7 @@ use icechunk::format::{ByteRange, ChunkIndices};
 use icechunk::repository::VersionInfo;
 use icechunk::session::{Session, get_chunk};
 use icechunk::storage::new_local_filesystem_storage;
-use refreeze::batch::EmptyChunks;
+use refreeze::batch::{ChecksumBy, EmptyChunks};
 use refreeze::jobs::ingest::{Finish, IngestJob, JobArray, JobSource, Mode};
 use refreeze::plan::LimitOptions;
 use refreeze::source::{LocalSource, Source};
@@ -78,6 +78,7 @@ impl Scenario {
                 JobArray::whole(array("time", 6, 6, true)),
             ],
             empty_chunks: EmptyChunks::Error,
+            checksum: ChecksumBy::default(),
             locations: Locations::Relative,
             limits: LimitOptions {
                 references_per_manifest: Some(2),

@@ -5,14 +5,14 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use crate::asked::{Dialect, Page};
 use crate::faults::{Strike, mix};
 use crate::http::{Request, head};
-use crate::list::{self, ListRequest, Page};
-use crate::objects::error;
+use crate::list;
+use crate::objects;
 use crate::server::{Reply, Settings, Shared};
 use crate::start::From;
 use crate::stats::{Counters, LoggedList};
-use crate::xml::{escape, url_encode};
 
 /// Room before a page's entries for the heads of response and document.
 const HEADROOM: usize = 4096;
@@ -22,9 +22,17 @@ impl Shared {
     pub(crate) async fn answer_list(
         &self,
         settings: &Settings,
+        dialect: Dialect,
         request: &Request,
         out: &mut Vec<u8>,
     ) -> Reply {
+        let error = |status: u16, code: &str, out: &mut Vec<u8>| match dialect {
+            Dialect::GoogleJson if !settings.faults.no_json => {
+                let body = format!("{{\"error\":{{\"code\":{status},\"message\":\"{code}\"}}}}");
+                objects::text(status, &body, "", out);
+            }
+            _ => objects::error(status, code, out),
+        };
         let counters = &self.counters;
         counters.list.fetch_add(1, Relaxed);
         let in_flight = counters.in_flight.fetch_add(1, Relaxed) + 1;
@@ -59,13 +67,15 @@ impl Shared {
             Some((500, "InternalError"))
         } else if strike.error_body {
             Some((200, "InternalError"))
-        } else if request.query_text("list-type").as_deref() != Some("2") {
+        } else if dialect == Dialect::GoogleJson && settings.faults.no_json {
+            Some((404, "NoSuchBucket"))
+        } else if !dialect.understands(request) {
             Some((400, "InvalidArgument"))
         } else {
             None
         };
         let from = match whole {
-            None => self.write_page(settings, request, strike, out),
+            None => self.write_page(settings, dialect, request, strike, out),
             Some((status, code)) => {
                 error(status, code, out);
                 Some(0)
@@ -86,20 +96,13 @@ impl Shared {
     fn write_page(
         &self,
         settings: &Settings,
+        dialect: Dialect,
         request: &Request,
         strike: Strike,
         out: &mut Vec<u8>,
     ) -> Option<usize> {
         let faults = &settings.faults;
-        let wanted = request.query_text("max-keys").and_then(|text| text.parse().ok());
-        let mut list = ListRequest {
-            prefix: request.query("prefix").unwrap_or_default().to_vec(),
-            delimiter: request.query("delimiter").unwrap_or_default().to_vec(),
-            start_after: request.query("start-after").map(<[u8]>::to_vec),
-            token: request.query_text("continuation-token"),
-            max_keys: wanted.unwrap_or(1000).min(settings.page_size),
-            url_encoded: request.query("encoding-type") == Some(b"url"),
-        };
+        let mut list = dialect.request(request, settings.page_size);
         out.resize(HEADROOM, 0);
         let bucket = self.bucket.read().unwrap_or_else(PoisonError::into_inner);
         let page = match list::begin(&bucket, &list, faults).ok()? {
@@ -135,8 +138,8 @@ impl Shared {
                 count: Some(page.count),
             });
         }
-        let opening = document_head(&self.name, &list, &page);
-        out.extend_from_slice(b"</ListBucketResult>");
+        let opening = dialect.head(&self.name, &list, &page);
+        dialect.end(&page, out);
         let mut length = out.len() - HEADROOM + opening.len();
         if strike.truncate_xml {
             let cut = length / 2;
@@ -144,7 +147,7 @@ impl Shared {
             length = out.len() - HEADROOM + opening.len();
         }
         self.counters.list_bytes.fetch_add(length as u64, Relaxed);
-        let mut top = head(200, "application/xml", length as u64, "").into_bytes();
+        let mut top = head(200, dialect.content_type(), length as u64, "").into_bytes();
         top.extend_from_slice(&opening);
         if let Some(from) = HEADROOM.checked_sub(top.len()) {
             out[from..HEADROOM].copy_from_slice(&top);
@@ -154,44 +157,6 @@ impl Shared {
             Some(0)
         }
     }
-}
-
-/// The document up to the first entry.
-fn document_head(name: &str, list: &ListRequest, page: &Page) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512);
-    out.extend_from_slice(
-        b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">",
-    );
-    let mut element = |name: &str, text: &[u8], url: bool| {
-        out.extend_from_slice(format!("<{name}>").as_bytes());
-        if url {
-            url_encode(text, &mut out);
-        } else {
-            escape(text, &mut out);
-        }
-        out.extend_from_slice(format!("</{name}>").as_bytes());
-    };
-    element("Name", name.as_bytes(), false);
-    element("Prefix", &list.prefix, list.url_encoded);
-    if !list.delimiter.is_empty() {
-        element("Delimiter", &list.delimiter, list.url_encoded);
-    }
-    if let Some(start_after) = &list.start_after {
-        element("StartAfter", start_after, list.url_encoded);
-    }
-    if let Some(token) = &list.token {
-        element("ContinuationToken", token.as_bytes(), false);
-    }
-    if let Some(token) = &page.next_token {
-        element("NextContinuationToken", token.as_bytes(), false);
-    }
-    if list.url_encoded {
-        element("EncodingType", b"url", false);
-    }
-    element("KeyCount", page.count.to_string().as_bytes(), false);
-    element("MaxKeys", list.max_keys.to_string().as_bytes(), false);
-    element("IsTruncated", page.truncated.to_string().as_bytes(), false);
-    out
 }
 
 /// Counts a LIST request out again, however its answer ends.

@@ -1,6 +1,7 @@
 //! The XML of a page's entries. Remembers where each entry begins so that faults can reorder them.
 
 use crate::array::etag_low;
+use crate::asked::Dialect;
 use crate::cursor::write_decimal;
 use crate::faults::{Faults, Order, mix};
 use crate::source::Source;
@@ -13,6 +14,9 @@ pub(crate) struct Writer<'a> {
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) starts: Vec<usize>,
     pub(crate) url_encoded: bool,
+    pub(crate) dialect: Dialect,
+    /// Common prefixes as JSON texts, where they stand apart from the entries.
+    pub(crate) folders: Vec<String>,
     /// The last entry, when it may be the page's last one.
     pub(crate) last: From,
 }
@@ -54,8 +58,55 @@ impl Writer<'_> {
         }
     }
 
-    /// One `Contents` element; `plain` keys need no escaping.
+    /// One common prefix.
+    pub(crate) fn folder(&mut self, common: &[u8]) {
+        self.start();
+        let (open, close): (&[u8], &[u8]) = match self.dialect {
+            Dialect::S3 => (b"<CommonPrefixes><Prefix>", b"</Prefix></CommonPrefixes>"),
+            Dialect::Azure => (b"<BlobPrefix><Name>", b"</Name></BlobPrefix>"),
+            Dialect::GoogleJson => {
+                return self.folders.push(json(common));
+            }
+        };
+        self.out.extend_from_slice(open);
+        self.text(common);
+        self.out.extend_from_slice(close);
+    }
+
+    /// One object; `plain` keys need no escaping.
     pub(crate) fn entry(
+        &mut self,
+        key: &[u8],
+        modified: &str,
+        etag: Option<&[u8]>,
+        size: u64,
+        plain: bool,
+    ) {
+        match self.dialect {
+            Dialect::S3 => self.contents(key, modified, etag, size, plain),
+            Dialect::GoogleJson => {
+                let name =
+                    if plain { String::from_utf8_lossy(key).into_owned() } else { json(key) };
+                let quote = if plain { "\"" } else { "" };
+                let item = format!(
+                    "{{\"name\":{quote}{name}{quote},\"size\":\"{size}\",\"timeCreated\":\"{modified}\"}},"
+                );
+                self.out.extend_from_slice(item.as_bytes());
+            }
+            Dialect::Azure => {
+                self.out.extend_from_slice(b"<Blob><Name>");
+                self.text(key);
+                let etag = String::from_utf8_lossy(etag.unwrap_or_default()).into_owned();
+                let date = time::http_date(time::parse_rfc3339(modified).unwrap_or_default());
+                let properties = format!(
+                    "</Name><Properties><Creation-Time>{date}</Creation-Time><Last-Modified>{date}</Last-Modified><Etag>{etag}</Etag><Content-Length>{size}</Content-Length><Content-Type>application/octet-stream</Content-Type><Content-Encoding /><Content-Language /><Content-CRC64 /><Content-MD5 /><Cache-Control /><Content-Disposition /><BlobType>BlockBlob</BlobType><AccessTier>Hot</AccessTier><AccessTierInferred>true</AccessTierInferred><LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState><ServerEncrypted>true</ServerEncrypted></Properties><OrMetadata /></Blob>"
+                );
+                self.out.extend_from_slice(properties.as_bytes());
+            }
+        }
+    }
+
+    fn contents(
         &mut self,
         key: &[u8],
         modified: &str,
@@ -109,4 +160,9 @@ impl Writer<'_> {
             self.out.extend_from_slice(&entries[range]);
         }
     }
+}
+
+/// A JSON text.
+fn json(text: &[u8]) -> String {
+    serde_json::Value::from(String::from_utf8_lossy(text)).to_string()
 }

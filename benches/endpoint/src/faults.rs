@@ -17,6 +17,8 @@ pub struct Faults {
     pub order: Order,
     /// `prefix` is ignored: listings run on into whatever follows.
     pub ignore_prefix: bool,
+    /// There is no JSON API.
+    pub no_json: bool,
     /// `max-keys` is ignored.
     pub ignore_max_keys: bool,
     /// A continuation token in the request is given back as the next one.

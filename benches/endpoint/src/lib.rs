@@ -22,9 +22,11 @@
 
 mod answer;
 mod array;
+mod asked;
 mod bucket;
 mod config;
 mod cursor;
+mod dialect;
 mod entries;
 mod error;
 mod faults;

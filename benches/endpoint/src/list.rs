@@ -1,36 +1,12 @@
 //! Builds one page of `ListObjectsV2`: where it begins, where it ends, and its token. Misbehaviour
 //! of contents is applied here; how the page travels is `server`'s business.
 
+use crate::asked::{Dialect, ListRequest, Page};
 use crate::bucket::Bucket;
 use crate::entries::Writer;
 use crate::faults::{Faults, StartAfter, Strike};
 use crate::merge::Merge;
 use crate::start::From;
-
-/// The parameters of a LIST request that matter here.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ListRequest {
-    /// Keys must begin with this.
-    pub prefix: Vec<u8>,
-    /// Groups keys by the part up to its next occurrence after the prefix.
-    pub delimiter: Vec<u8>,
-    /// Exclusive start.
-    pub start_after: Option<Vec<u8>>,
-    /// Where an earlier page ended.
-    pub token: Option<String>,
-    /// Most entries wanted, already capped.
-    pub max_keys: usize,
-    /// `encoding-type=url`
-    pub url_encoded: bool,
-}
-
-/// What a page turned out to be; its entries are in the buffer.
-#[derive(Debug, Default)]
-pub(crate) struct Page {
-    pub count: usize,
-    pub truncated: bool,
-    pub next_token: Option<String>,
-}
 
 /// Where the listing asked for begins, misbehaviour of `start-after` included.
 /// `None` means that the answer is an empty page.
@@ -51,9 +27,15 @@ pub(crate) fn begin(
     Ok(match faults.start_after {
         StartAfter::Ignored => Some(From::Start),
         StartAfter::IgnoredUnlessExists if bucket.find(&key).is_none() => Some(From::Start),
-        StartAfter::Honoured | StartAfter::IgnoredUnlessExists => Some(From::After(key)),
+        StartAfter::Honoured | StartAfter::IgnoredUnlessExists
+            if request.dialect == Dialect::S3 =>
+        {
+            Some(From::After(key))
+        }
         StartAfter::Empty => None,
-        StartAfter::Inclusive => Some(From::Inclusive(key)),
+        StartAfter::Honoured | StartAfter::IgnoredUnlessExists | StartAfter::Inclusive => {
+            Some(From::Inclusive(key))
+        }
     })
 }
 
@@ -67,7 +49,7 @@ pub(crate) fn page(
     out: &mut Vec<u8>,
 ) -> Page {
     if strike.empty_truncated {
-        return Page { count: 0, truncated: true, next_token: Some(from.token()) };
+        return Page { truncated: true, next_token: Some(from.token()), ..Page::default() };
     }
     let max_keys = if strike.short_page {
         request.max_keys.min(faults.short_page_keys)
@@ -80,6 +62,8 @@ pub(crate) fn page(
         out,
         starts: Vec::with_capacity(max_keys.min(1024)),
         url_encoded: request.url_encoded,
+        dialect: request.dialect,
+        folders: Vec::new(),
         last: From::Start,
     };
     let prefix: &[u8] = if faults.ignore_prefix { b"" } else { &request.prefix };
@@ -99,6 +83,7 @@ pub(crate) fn page(
         count: writer.starts.len(),
         truncated: more && !strike.short_page,
         next_token: None,
+        folders: Vec::new(),
     };
     if page.truncated && !faults.omit_token {
         page.next_token = Some(match &request.token {
@@ -112,5 +97,6 @@ pub(crate) fn page(
         page.count += 1;
     }
     writer.reorder(faults);
+    page.folders = writer.folders;
     page
 }

@@ -150,10 +150,7 @@ impl<'a> Merge<'a> {
         let key = self.sources[i].key().unwrap_or_default().to_vec();
         if let Some(at) = memchr::memmem::find(&key[skip..], delimiter) {
             let common = &key[..skip + at + delimiter.len()];
-            writer.start();
-            writer.out.extend_from_slice(b"<CommonPrefixes><Prefix>");
-            writer.text(common);
-            writer.out.extend_from_slice(b"</Prefix></CommonPrefixes>");
+            writer.folder(common);
             writer.last = From::PastPrefix(common.to_vec());
             self.seek(&after_prefix(common), false);
         } else {

@@ -152,8 +152,13 @@ pub(crate) fn put(
         etag: request.header("if-match").map(str::to_owned),
         generation: generation.filter(|g| *g != 0),
     };
-    let source = request.header("x-amz-copy-source").map(|s| percent_decode(s.as_bytes(), false));
+    let source = copy_source(&request);
     if !bucket.allows(key, &condition) {
+        // Azure has a word of its own for what is there already.
+        let azure = request.header("x-ms-blob-type").is_some();
+        if condition.absent && azure {
+            return error(409, "BlobAlreadyExists", out);
+        }
         return error(412, "PreconditionFailed", out);
     }
     let metadata = metadata(&request);
@@ -166,6 +171,15 @@ pub(crate) fn put(
     };
     let expected = request.header("x-amz-copy-source-if-match");
     copy(bucket, key, &source, expected, metadata, out);
+}
+
+/// Where to copy from, as `/bucket/key`.
+fn copy_source(request: &Request) -> Option<Vec<u8>> {
+    let path = ["x-amz-copy-source", "x-goog-copy-source"]
+        .iter()
+        .find_map(|name| request.header(name))
+        .or_else(|| request.header("x-ms-copy-source")?.splitn(4, '/').nth(3))?;
+    Some(percent_decode(path.as_bytes(), false))
 }
 
 /// Copies `source` (`/bucket/key`), metadata included unless there is new metadata.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::asked::Dialect;
 use crate::bucket::Bucket;
 use crate::config::{ArrayConfig, Config};
 use crate::error::Error;
@@ -222,8 +223,10 @@ impl Shared {
         let slash = memchr::memchr(b'/', path).unwrap_or(path.len());
         let key = path.get(slash + 1..).unwrap_or_default().to_vec();
         let known = &path[..slash] == self.name.as_bytes();
-        if known && key.is_empty() && request.method == "GET" {
-            return self.answer_list(&settings, &request, out).await;
+        if let Some((dialect, bucket)) = Dialect::of(&request)
+            && bucket == self.name.as_bytes()
+        {
+            return self.answer_list(&settings, dialect, &request, out).await;
         }
         self.counters.count(&request.method);
         if settings.object_latency_ms > 0 {

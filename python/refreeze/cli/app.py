@@ -26,7 +26,7 @@ __all__ = ["main"]
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 _LATER_VERBS = {"verify", "sync"}
-_LATER_OPTIONS = {"--checksum", "--sample"}
+_LATER_OPTIONS = {"--sample"}
 
 app = typer.Typer(
     name="refreeze",

@@ -51,6 +51,14 @@ class EmptyChunks(StrEnum):
     SKIP = "skip"
 
 
+class ChecksumForm(StrEnum):
+    """By what readers notice that an object has changed."""
+
+    LAST_MODIFIED = "last-modified"
+    ETAG = "etag"
+    NONE = "none"
+
+
 class LocationForm(StrEnum):
     """How references name their objects."""
 
@@ -107,6 +115,9 @@ def ingest(
     empty_chunks: Annotated[
         EmptyChunks, typer.Option(help="Objects of zero bytes under chunk keys.")
     ] = EmptyChunks.ERROR,
+    checksum: Annotated[
+        ChecksumForm, typer.Option(help="By what readers notice that an object has changed.")
+    ] = ChecksumForm.LAST_MODIFIED,
     locations: Annotated[
         LocationForm,
         typer.Option(help="References relative to a named container, or absolute URLs."),
@@ -181,6 +192,7 @@ def ingest(
                 region=parse_region(region or []),
                 dry_run=dry_run,
                 empty_chunks=empty_chunks.value,
+                checksum=checksum.value,
                 locations=locations.value,
                 memory=memory,
                 max_refs_per_commit=max_refs_per_commit,
@@ -205,7 +217,14 @@ def ingest(
         elif isinstance(report, Plan):
             print_plan(report)
         else:
-            _print_report(report, target_group, source_options, target_options)
+            from refreeze.stores.buckets import said_by_url
+
+            _print_report(
+                report,
+                target_group,
+                said_by_url(sources[0], source_options),
+                said_by_url(target, target_options),
+            )
 
     run_job(
         job,

@@ -130,9 +130,11 @@ def print_plan(planned: Plan) -> None:
     # A pipe has no width: nothing is cut there.
     Console(soft_wrap=True, width=None if sys.stdout.isatty() else 1_000).print(table)
     totals = planned.totals
+    at_a_time = planned.most_in_flight
+    in_flight = f", {at_a_time} at a time" if at_a_time else ""
     say(
         f"\n{_ASSUMPTIONS[planned.estimate].format(count(totals.chunks_in_region, 'chunk'))} "
-        f"{count(totals.list_requests, 'LIST request')} (${totals.list_cost_usd:.4f}), "
+        f"{count(totals.list_requests, 'LIST request')} (${totals.list_cost_usd:.4f}{in_flight}), "
         f"{count(totals.commits, 'commit')}, {count(totals.manifests, 'manifest')} "
         f"of {totals.manifest_bytes:,} bytes together, about {totals.estimated_s:,.1f} s and "
         f"{totals.peak_memory_bytes / 1e6:,.0f} MB of memory."

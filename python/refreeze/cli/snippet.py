@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from refreeze.stores.cloud_settings import public_settings
 from refreeze.stores.resolve import shown_url
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from refreeze.stores.resolve import Options
     from refreeze.verbs.report import IngestReport
 
@@ -49,9 +52,22 @@ ds = xr.open_zarr(session.store{group_argument}, consolidated=False)
 
 
 def _storage(target: str, options: Options | None) -> str:
-    if not target.startswith("s3://"):
+    scheme, separator, rest = target.partition("://")
+    if not separator:
         return f"icechunk.local_filesystem_storage({target!r})"
-    bucket, _, prefix = target.removeprefix("s3://").partition("/")
+    bucket, _, prefix = rest.partition("/")
+    if scheme in {"gs", "az"}:
+        settings = public_settings(scheme, options)
+        who = f"{'anonymous' if _is_on(settings, 'skip_signature') else 'from_env'}=True"
+        kept = {name: settings[name] for name in _KEPT[scheme] if name in settings}
+        config = f", config={kept!r}" if kept else ""
+        if scheme == "gs":
+            return f"icechunk.gcs_storage(bucket={bucket!r}, prefix={prefix!r}, {who}{config})"
+        account = settings.get("account_name", "devstoreaccount1")
+        return (
+            f"icechunk.azure_storage(account={account!r}, container={bucket!r}, "
+            f"prefix={prefix!r}, {who}{config})"
+        )
     arguments = [f"bucket={bucket!r}", f"prefix={prefix!r}"]
     region = _setting(options, "region", "AWS_REGION", "AWS_DEFAULT_REGION")
     arguments.append(f"region={region or 'us-east-1'!r}")
@@ -67,15 +83,28 @@ def _storage(target: str, options: Options | None) -> str:
     return f"icechunk.s3_storage({', '.join(arguments)})"
 
 
+_KEPT = {"gs": ("base_url", "allow_http"), "az": ("endpoint", "use_fabric_endpoint", "allow_http")}
+"""Settings that lead to a store and are no secrets."""
+
+
 def _credentials(container: str, options: Options | None) -> str:
-    if not container.startswith("s3://"):
+    scheme, separator, _ = container.partition("://")
+    makers = {"s3": "s3_credentials", "gs": "gcs_credentials", "az": "azure_credentials"}
+    if not separator or scheme not in makers:
         return "icechunk.credentials.LocalFileSystemAccess"
-    how = "anonymous=True" if _is_anonymous(options) else "from_env=True"
-    return f"icechunk.s3_credentials({how})"
+    if scheme == "s3":
+        anonymous = _is_anonymous(options)
+    else:
+        anonymous = _is_on(public_settings(scheme, options), "skip_signature")
+    return f"icechunk.{makers[scheme]}({'anonymous' if anonymous else 'from_env'}=True)"
+
+
+def _is_on(settings: Mapping[str, str], name: str) -> bool:
+    return settings.get(name, "").lower() not in {"", "0", "false", "off", "no", "n"}
 
 
 def _is_anonymous(options: Options | None) -> bool:
-    return str(_setting(options, "skip_signature", "AWS_SKIP_SIGNATURE")).lower() == "true"
+    return _is_on({"": _setting(options, "skip_signature", "AWS_SKIP_SIGNATURE") or ""}, "")
 
 
 def _setting(options: Options | None, name: str, *variables: str) -> str | None:

@@ -45,6 +45,7 @@ class IngestOptions:
 
     branch: str = "main"
     skip_empty_chunks: bool = False
+    checksum: str = "last-modified"
     absolute_locations: bool = False
     memory: int = 192 << 20
     references_per_manifest: int | None = None

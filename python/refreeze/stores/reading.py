@@ -65,7 +65,10 @@ class Reader:
         self._source = source
         # The kinds of which the core knows how to prove what they say, and the others.
         readers: dict[str, type[_LocalFolder | _Bucket]]
-        readers = {"LocalStore": _LocalFolder, "S3Store": _Bucket}
+        readers = {
+            "LocalStore": _LocalFolder,
+            **dict.fromkeys(("S3Store", "GCSStore", "AzureStore"), _Bucket),
+        }
         self._store = readers.get(type(source.store).__name__, _ObjectStore)(source)
         self._found: dict[str, list[str]] = {}
 

@@ -16,16 +16,18 @@ from urllib.parse import unquote, urlsplit
 
 from refreeze.exceptions import AccessError, RefreezeError, SourceNotFoundError, TargetError
 from refreeze.shown import cleaned, one_line, remember
-from refreeze.stores.s3_settings import s3_settings
+from refreeze.stores.buckets import BUCKET_SCHEMES, bucket_of_url, open_bucket
 
 if TYPE_CHECKING:
     import icechunk
 
+    from refreeze.stores.buckets import Bucket
+
 __all__ = [
+    "BucketTarget",
     "LocalTarget",
     "NotInThisVersionError",
     "RepositoryTarget",
-    "S3Target",
     "Source",
     "resolve_source",
     "resolve_target",
@@ -36,7 +38,7 @@ __all__ = [
 
 Options = Mapping[str, Any]
 
-_LATER_SCHEMES = {"gs", "gcs", "az", "azure", "abfs", "abfss", "adl", "http", "https"}
+_LATER_SCHEMES = {"http", "https"}
 
 _SIGNATURES = re.compile(
     r"(?i)(?:^|[&;])(?:x-amz-(?:signature|security-token|credential)"
@@ -82,15 +84,15 @@ class LocalTarget:
 
 
 @dataclass(frozen=True)
-class S3Target:
-    """A repository under a prefix of a bucket; ``store`` is an obstore ``S3Store``."""
+class BucketTarget:
+    """A repository under a prefix of a bucket; ``store`` is obstore's."""
 
     url: str
     store: Any = field(repr=False)
     path: str
     notes: tuple[str, ...] = ()
     """What readers of the repository have to know of the store's settings, for warnings."""
-    kind: str = "s3"
+    kind: str = "bucket"
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def resolve_source(source: Any, options: Options | None = None) -> Source:
     ----------
     source
         URL or local path; ``(registry, url)`` with an obspec registry; or ``(store, path)`` with
-        an obstore ``S3Store`` or ``LocalStore``.
+        an obstore ``S3Store``, ``GCSStore``, ``AzureStore`` or ``LocalStore``.
     options
         object_store settings (``endpoint``, ``region``, ``skip_signature`` …) that take
         precedence over the environment. Only for URLs.
@@ -148,11 +150,10 @@ def store_source(store: Any, path: str) -> Source:
 
 
 def _source_from_url(url: str, options: Options | None) -> Source:
-    scheme, rest = _split(url)
-    if scheme == "s3":
-        bucket, path = _bucket_and_path(url, rest)
-        store, notes = _s3_store(bucket, options, "source")
-        return Source(f"s3://{bucket}/{path}", store, path, notes)
+    if bucket := _bucket(url):
+        store, notes = open_bucket(bucket, options, "source")
+        return Source(bucket.url, store, bucket.path, notes)
+    scheme = _scheme(url)
     from obstore.store import LocalStore
 
     if options:
@@ -187,15 +188,14 @@ def resolve_target(target: Any, options: Options | None = None) -> Any:
 
     Returns
     -------
-    LocalTarget, S3Target or RepositoryTarget
+    LocalTarget, BucketTarget or RepositoryTarget
     """
     if isinstance(target, str | os.PathLike):
         url = os.fspath(target)
-        scheme, rest = _split(url)
-        if scheme == "s3":
-            bucket, path = _bucket_and_path(url, rest)
-            store, notes = _s3_store(bucket, options, "target")
-            return S3Target(f"s3://{bucket}/{path}", store, path, notes)
+        if bucket := _bucket(url):
+            store, notes = open_bucket(bucket, options, "target")
+            return BucketTarget(bucket.url, store, bucket.path, notes)
+        scheme = _scheme(url)
         if options:
             raise ValueError(
                 f"target options are for object stores; {shown_url(url)} is a local path"
@@ -274,17 +274,18 @@ def _icechunk_error(url: str, error: Exception) -> RefreezeError:
     return TargetError(f"cannot open the target {url}: {text}")
 
 
-def _split(url: str) -> tuple[str, str]:
-    """Split a URL into scheme and rest; a local path has no scheme."""
-    scheme, separator, rest = url.partition("://")
+def _scheme(url: str) -> str:
+    """Return the scheme of a URL that is none of an object store; a local path has none."""
+    scheme, separator, _ = url.partition("://")
     if not separator:
-        return "", url
+        return ""
     scheme = scheme.lower()
     if scheme in _LATER_SCHEMES:
         raise NotInThisVersionError(f"{scheme}:// is not in this version")
-    if scheme not in {"s3", "file"}:
-        raise ValueError(f"unknown scheme {scheme}:// (known: s3://, file://, local paths)")
-    return scheme, rest
+    if scheme != "file":
+        known = ", ".join(f"{name}://" for name in (*BUCKET_SCHEMES, "file"))
+        raise ValueError(f"unknown scheme {scheme}:// (known: {known}, local paths)")
+    return scheme
 
 
 def _local_path(url: str, scheme: str) -> str:
@@ -300,50 +301,28 @@ def _local_path(url: str, scheme: str) -> str:
     return unquote(parts.path)
 
 
-def _bucket_and_path(url: str, rest: str) -> tuple[str, str]:
-    bucket, _, path = rest.partition("/")
+def _bucket(url: str) -> Bucket | None:
+    """Return the bucket of a URL, if it is one of an object store."""
     shown_url(url)  # what is secret in it is known from here on
-    if "@" in bucket:
-        raise ValueError(
-            "credentials do not belong into a URL; use AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or the options access_key_id and secret_access_key"
-        )
-    if not bucket:
-        raise ValueError(f"{url} names no bucket")
-    if _SIGNATURES.search(path.partition("?")[2]):
+    bucket = bucket_of_url(url)
+    signed = _SIGNATURES.search(url.partition("?")[2])
+    if bucket and signed and "sas_key" not in bucket.settings:
         raise ValueError(
             f"{shown_url(url)}: a signed URL is good for one object; give the store's URL, and "
             "credentials as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
-    return bucket, path.strip("/")
-
-
-def _s3_store(bucket: str, options: Options | None, side: str) -> tuple[Any, tuple[str, ...]]:
-    """Return the store of a bucket, and what readers have to know of its settings."""
-    from obstore.exceptions import BaseError
-    from obstore.store import S3Store
-
-    settings = s3_settings(bucket, options, side)
-    client: Any = settings.client or None
-    try:
-        return S3Store(bucket, config=settings.config, client_options=client), settings.notes  # type: ignore[arg-type]  # names are checked
-    except (BaseError, ValueError) as error:
-        message = one_line(error)
-        if "onfig" in message and "key" in message.lower():
-            raise ValueError(f"{side} option: {message}") from None
-        raise AccessError(
-            f"the S3 settings of the {side} do not make a client: {message}",
-            f"check the AWS_* environment variables and --{side}-option",
-        ) from None
+    return bucket
 
 
 def _store_url(store: Any, path: str) -> str:
     prefix = str(getattr(store, "prefix", None) or "")
     whole = "/".join(part for part in (prefix.rstrip("/"), path) if part)
-    if type(store).__name__ == "S3Store":
+    kinds = {"S3Store": "s3", "GCSStore": "gs", "AzureStore": "az"}
+    if scheme := kinds.get(type(store).__name__):
         config = store.config
-        bucket = config.get("bucket") or config.get("aws_bucket") or ""
-        return f"s3://{bucket}/{whole.lstrip('/')}"
+        names = ("bucket", "aws_bucket", "google_bucket", "container_name", "azure_container_name")
+        bucket = next((config[name] for name in names if config.get(name)), "")
+        return f"{scheme}://{bucket}/{whole.lstrip('/')}"
     return whole or "/"
 
 

@@ -15,7 +15,17 @@ from urllib.parse import unquote, urlsplit
 from refreeze.exceptions import AccessError
 from refreeze.shown import remember
 
-__all__ = ["CLIENT_SETTINGS", "SECRET_SETTINGS", "SETTINGS", "S3Settings", "s3_settings"]
+__all__ = [
+    "CLIENT_SETTINGS",
+    "SECRET_SETTINGS",
+    "SETTINGS",
+    "S3Settings",
+    "check_endpoint",
+    "check_value",
+    "password_in",
+    "s3_settings",
+    "text_of",
+]
 
 CLIENT_SETTINGS = frozenset(
     {
@@ -151,12 +161,12 @@ def s3_settings(bucket: str, options: Mapping[str, Any] | None, side: str) -> S3
     AccessError
         A value that no request can carry, such as a key with a line break.
     """
-    given = {_name(key): _text(value) for key, value in (options or {}).items()}
+    given = {_name(key): text_of(value) for key, value in (options or {}).items()}
     environment = _environment()
     # Before anything can go wrong: what goes wrong may be told with the values.
     for known in (environment, given):
         remember(known[name] for name in SECRET_SETTINGS if name in known)
-        remember(_password(known[name]) for name in ("endpoint", "proxy_url") if name in known)
+        remember(password_in(known[name]) for name in ("endpoint", "proxy_url") if name in known)
     for key in options or {}:
         _check_name(key, side)
     for name, value in given.items():
@@ -165,9 +175,9 @@ def s3_settings(bucket: str, options: Mapping[str, Any] | None, side: str) -> S3
         _check_use("AWS_CONDITIONAL_PUT", "conditional_put", environment["conditional_put"], side)
     for name, value in (environment | given).items():
         where = f"{side} option {name}" if name in given else f"AWS_{name.upper()}"
-        _check_value(where, name, value)
+        check_value(where, name, value)
         if "endpoint" in name:
-            _check_endpoint(where, value)
+            check_endpoint(where, value)
 
     config = {name: value for name, value in given.items() if name not in CLIENT_SETTINGS}
     if "endpoint" in given and "endpoint_url_s3" not in given and "endpoint_url_s3" in environment:
@@ -190,7 +200,8 @@ def _name(key: str) -> str:
     return _SYNONYMS.get(name, name)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Return a setting's value as object_store takes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -200,7 +211,8 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in found.items() if name in SETTINGS | CLIENT_SETTINGS}
 
 
-def _password(url: str) -> str:
+def password_in(url: str) -> str:
+    """Return the password in a URL, if there is one."""
     try:
         return unquote(urlsplit(url).password or "")
     except ValueError:
@@ -233,7 +245,8 @@ def _check_use(where: str, name: str, value: str, side: str) -> None:
         raise ValueError(f"{where}: nothing is copied within a repository; leave it out")
 
 
-def _check_value(where: str, name: str, value: str) -> None:
+def check_value(where: str, name: str, value: str) -> None:
+    """Refuse what no request can carry."""
     certificate = name == "proxy_ca_certificate"
     if not certificate and (
         value != value.strip() or not all(" " <= letter <= "~" for letter in value)
@@ -245,7 +258,7 @@ def _check_value(where: str, name: str, value: str) -> None:
         )
 
 
-def _check_endpoint(where: str, endpoint: str) -> None:
+def check_endpoint(where: str, endpoint: str) -> None:
     """Refuse endpoints that are no URLs, or hold credentials, which object_store would repeat."""
     try:
         parts = urlsplit(endpoint)

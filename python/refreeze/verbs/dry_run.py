@@ -10,7 +10,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from refreeze.metadata.specs import ArraySpec
-from refreeze.verbs.plan import ArrayPlan, Plan, addressed_names, array_plan, summed
+from refreeze.stores.buckets import is_bucket
+from refreeze.verbs.plan import (
+    ArrayPlan,
+    Plan,
+    addressed_names,
+    array_plan,
+    most_in_flight,
+    summed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +36,8 @@ _NOTHING = {
     "chunks_expected": 0,
     "strategy": "none",
     "list_requests": 0,
+    "usd_per_list": 0.0,
+    "most_in_flight": None,
     "refs_per_manifest": 0,
     "batches": 0,
     "manifests": 0,
@@ -58,7 +68,7 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
         if array.chunks is not None:
             together["manifests"] = 1
         figures.append((_array_plan(array, together), together, array.loaded))
-    is_remote = any(store.url.startswith("s3://") for store in stores)
+    is_remote = any(is_bucket(store.url) for store in stores)
     commits = max(commits, 1) if arrays else 0
     totals = summed(figures, commits, options.concurrency, options.memory, is_remote=is_remote)
     sampled = any(together["sampled"] for _, together, _ in figures)
@@ -67,6 +77,11 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
         estimate="sampled" if sampled else "dense",
         totals=totals,
         warnings=tuple(planned.warnings),
+        most_in_flight=(
+            most_in_flight([together for _, together, _ in figures], options.concurrency)
+            if is_remote
+            else None
+        ),
     )
 
 

@@ -57,6 +57,7 @@ def ingest(
     region: Region | None = None,
     dry_run: Literal[False] = False,
     empty_chunks: str = "error",
+    checksum: str = "last-modified",
     locations: str = "relative",
     memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
@@ -92,6 +93,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     region: Region | None = None,
     dry_run: bool = False,
     empty_chunks: str = "error",
+    checksum: str = "last-modified",
     locations: str = "relative",
     memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
@@ -161,6 +163,10 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     empty_chunks
         ``"error"`` refuses an object of zero bytes under a chunk's key, ``"skip"`` treats it as a
         missing chunk.
+    checksum
+        By what readers notice that an object has changed: ``"last-modified"``, its time to the
+        second, ``"etag"``, or ``"none"`` for sources that never change and whose servers honour
+        neither.
     locations
         ``"relative"`` references name the container and the key within it (``vcc://``);
         ``"absolute"`` ones hold the whole URL, for readers that know no named containers.
@@ -268,6 +274,8 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         raise ValueError("branch is empty")
     if empty_chunks not in {"error", "skip"}:
         raise ValueError(f"empty_chunks must be 'error' or 'skip', not {empty_chunks!r}")
+    if checksum not in {"last-modified", "etag", "none"}:
+        raise ValueError(f"checksum must be 'last-modified', 'etag' or 'none', not {checksum!r}")
     if locations not in {"relative", "absolute"}:
         raise ValueError(f"locations must be 'relative' or 'absolute', not {locations!r}")
     flags(
@@ -306,6 +314,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     options = IngestOptions(
         branch=branch,
         skip_empty_chunks=empty_chunks == "skip",
+        checksum=checksum,
         absolute_locations=locations == "absolute",
         memory=byte_count("memory", memory),
         references_per_manifest=(

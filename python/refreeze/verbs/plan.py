@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["ArrayPlan", "Plan", "Totals", "addressed_names", "array_plan", "plan", "summed"]
 
 # What the estimates are made of. None of them is a promise; the report of an ingest has the facts.
-_USD_PER_LIST = 0.005 / 1000
 _SECONDS_PER_LIST = 0.1
 _SECONDS_PER_REFERENCE = 1e-6
 _BYTES_PER_REFERENCE = 12.5
@@ -70,7 +69,8 @@ class Totals:
     chunks_in_region: int
     list_requests: int
     list_cost_usd: float
-    """At 0.005 US dollars for 1,000 LIST requests of S3; 0 on a local file system."""
+    """By list price: 0.005 US dollars for 1,000 LIST requests of S3 and Google Cloud Storage, 0.0055
+    of Azure; 0 on a local file system."""
     estimated_s: float
     commits: int
     manifests: int
@@ -89,10 +89,14 @@ class Plan:
     is large, and the figures are for every chunk."""
     totals: Totals
     warnings: tuple[str, ...]
+    most_in_flight: int | None = None
+    """LIST requests at a time; None on a local file system. For people: not in `to_dict`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain data, ready for `json.dumps`."""
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        del plain["most_in_flight"]
+        return plain
 
 
 def plan(
@@ -147,6 +151,7 @@ def plan(
     """
     from refreeze.metadata.selection import read_metadata
     from refreeze.runtime.interruption import interruptible
+    from refreeze.stores.buckets import is_bucket
     from refreeze.stores.resolve import resolve_source, resolve_target
 
     check_mappings({"source_options": source_options, "target_options": target_options})
@@ -187,11 +192,19 @@ def plan(
         (array, estimate, spec.loaded)
         for array, spec, estimate in zip(planned, metadata.arrays, estimates, strict=True)
     ]
-    is_remote = resolved.url.startswith("s3://")
+    is_remote = is_bucket(resolved.url)
     totals = summed(figures, estimated["commits"], in_flight, bound, is_remote=is_remote)
     how = "sampled" if any(estimate["sampled"] for estimate in estimates) else "dense"
     noted = (*metadata.warnings, *resolved.notes)
-    return Plan(planned, how, totals, tuple(shown(warning) for warning in noted))
+    warnings = tuple(shown(warning) for warning in noted)
+    at_a_time = most_in_flight(estimates, in_flight) if is_remote else None
+    return Plan(planned, how, totals, warnings, at_a_time)
+
+
+def most_in_flight(estimates: Sequence[Mapping[str, Any]], in_flight: int) -> int:
+    """Return how many LIST requests are made at a time, by user and service."""
+    bounds = [estimate["most_in_flight"] for estimate in estimates]
+    return min([in_flight, *(bound for bound in bounds if bound is not None)])
 
 
 def summed(
@@ -209,7 +222,9 @@ def summed(
     return Totals(
         chunks_in_region=sum(array.chunks_in_region for array, _, _ in figures),
         list_requests=requests,
-        list_cost_usd=round(requests * _USD_PER_LIST, 6) if is_remote else 0.0,
+        list_cost_usd=round(
+            sum(array.list_requests * estimate["usd_per_list"] for array, estimate, _ in figures), 6
+        ),
         estimated_s=round(seconds * is_remote + referenced * _SECONDS_PER_REFERENCE, 2),
         commits=commits,
         # Copied chunks are named in manifests too.

@@ -58,6 +58,7 @@ fn run_record() -> RunRecord {
         mode: "overwrite".to_owned(),
         empty_chunks: "error".to_owned(),
         locations: "relative".to_owned(),
+        checksum: "last-modified".to_owned(),
         plan: "{}".to_owned(),
     };
     let (base, groups) = (Some("1CECHNKREP0F1RSTCMT0".to_owned()), vec!["/part".to_owned()]);

@@ -4,7 +4,7 @@ use icechunk::format::SnapshotId;
 
 use super::crew::Crew;
 use super::decoded::Decoder;
-use crate::batch::EmptyChunks;
+use crate::batch::{ChecksumBy, EmptyChunks};
 use crate::commit::RunOptions;
 use crate::grid::chunk_box::ChunkBox;
 use crate::grid::piece::Piece;
@@ -127,6 +127,8 @@ pub struct IngestJob {
     pub plan: String,
     /// What to do with empty objects under chunk keys.
     pub empty_chunks: EmptyChunks,
+    /// By what readers notice that an object has changed.
+    pub checksum: ChecksumBy,
     /// How references name their objects.
     pub locations: Locations,
     /// How many references go where.
@@ -166,6 +168,15 @@ impl IngestJob {
         prefixes.collect::<Vec<_>>().join(", ")
     }
 
+    /// Options beside those that have a name of their own in a fingerprint, which may not change
+    /// for what earlier versions have done.
+    fn request(&self) -> String {
+        match self.checksum {
+            ChecksumBy::LastModified => self.plan.clone(),
+            other => format!("{} checksum={}", self.plan, other.name()),
+        }
+    }
+
     /// What the same ingest is known by.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         let arrays: Vec<_> =
@@ -176,7 +187,7 @@ impl IngestJob {
             empty_chunks: self.empty_chunks.name(),
             locations: self.locations.name(),
             replaced: &self.replaced,
-            request: &self.plan,
+            request: &self.request(),
             groups: &self.groups,
             arrays: &arrays,
         })
@@ -189,6 +200,7 @@ impl IngestJob {
             mode: self.mode.name().to_owned(),
             empty_chunks: self.empty_chunks.name().to_owned(),
             locations: self.locations.name().to_owned(),
+            checksum: self.checksum.name().to_owned(),
             plan: self.plan.clone(),
         }
     }

@@ -39,6 +39,7 @@ use start::{Begun, Start};
 use tally::Tally;
 use worker::{Work, Worker};
 
+use crate::batch::ChecksumBy;
 use crate::commit::{PublishedRun, Staging};
 use crate::plan::PlanLimits;
 use crate::progress::OnProgress;
@@ -88,6 +89,14 @@ async fn run(
     } else {
         Target::open_or_create(&job.target, job.trust_target).await?
     };
+    if job.checksum == ChecksumBy::ETag {
+        for source in &mut job.sources {
+            source.source = source.source.clone().with_e_tags();
+        }
+        // A tag takes as much memory as two references.
+        let possible = PlanLimits::from(job.limits).references_per_commit / 3;
+        job.limits.references_per_commit = Some(possible.max(1));
+    }
     let containers = prepare::containers(target.stored_config().await?, &job)?;
     let begun = match start::look(&target, &job, &containers).await? {
         Start::Done(report) => return Ok(*report),
@@ -115,6 +124,7 @@ async fn complete_run(
         arrays: &job.arrays,
         splits: &splits,
         empty_chunks: job.empty_chunks,
+        checksum: job.checksum,
         locations: job.locations,
         replaces: job.mode.keeps_arrays(),
         limits: PlanLimits::from(job.limits),

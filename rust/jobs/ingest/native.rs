@@ -94,7 +94,7 @@ async fn copy_all(
     let from = array.pieces.first().and_then(|piece| job.sources.get(piece.source));
     let Some(JobSource { source, .. }) = from else { return Ok((0, None)) };
     // Copies carry no times.
-    let rules = ChunkRules { empty_chunks: job.empty_chunks, next_second: false };
+    let rules = ChunkRules { empty_chunks: job.empty_chunks, ..ChunkRules::default() };
     let region = ChunkBox::whole(&node.layout);
     let mut chunks = ReferenceBatch::new(&node.layout, region.clone(), &[]);
     let Listing { batches, stats, .. } = list_chunks(source, node, region, listing_options(job))?;

@@ -254,12 +254,13 @@ pub(super) fn reshaped(mut arrays: Vec<JobArray>, nodes: Vec<ArrayNode>) -> Vec<
 }
 
 fn other_options(then: &RunOptions, now: &RunOptions) -> Option<String> {
-    let RunOptions { source, mode, empty_chunks, locations, plan } = then;
+    let RunOptions { source, mode, empty_chunks, locations, checksum, plan } = then;
     [
         ("the source", source, &now.source),
         ("--mode", mode, &now.mode),
         ("--empty-chunks", empty_chunks, &now.empty_chunks),
         ("--locations", locations, &now.locations),
+        ("--checksum", checksum, &now.checksum),
         ("the region or dimension", plan, &now.plan),
     ]
     .into_iter()

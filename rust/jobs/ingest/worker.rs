@@ -18,8 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
 use super::{JobArray, JobSource};
-use crate::Result;
-use crate::batch::{ChunkRules, EmptyChunks, ReferenceBatch};
+use crate::batch::{ChecksumBy, ChunkRules, EmptyChunks, ReferenceBatch};
 use crate::commit::ArrayAddition;
 use crate::grid::piece::{Piece, piece_of};
 use crate::list::limit::ConcurrencyLimit;
@@ -28,8 +27,9 @@ use crate::list::{
 };
 use crate::manifest::{ArrayReferences, ManifestWriter, NewManifests};
 use crate::plan::{Part, PlanLimits};
-use crate::source::Source;
+use crate::source::{Source, Staleness};
 use crate::target::container::{Locations, SourceContainer};
+use crate::{Error, ErrorKind, Result};
 
 /// Parts listed at a time, when they are small. Each keeps pages of its own that wait, so that
 /// large ones, which have requests enough, are listed two at a time.
@@ -48,6 +48,7 @@ pub(super) struct Work<'a> {
     /// Chunks along each dimension of an array's manifests, by position.
     pub(super) splits: &'a [Vec<u32>],
     pub(super) empty_chunks: EmptyChunks,
+    pub(super) checksum: ChecksumBy,
     pub(super) locations: Locations,
     /// Whether there may be references already, which what is found takes the place of.
     pub(super) replaces: bool,
@@ -291,14 +292,47 @@ impl<'a> Worker<'a> {
         }
         let array = &piece.array;
         let columns = ChunkColumns::of(records)?;
-        let coords = columns.coords.get(..array.layout.ndim()).unwrap_or_default();
+        // Of an object without bytes none can be read.
+        let row = columns.sizes.iter().position(|size| *size > 0).unwrap_or_default();
+        let ndim = array.layout.ndim();
+        let coords = columns.coords.get(row * ndim..(row + 1) * ndim).unwrap_or_default();
         let source = self.work.sources.get(piece.source);
-        let next_second = match (columns.last_modified.first(), source) {
-            (Some(time), Some(JobSource { source, .. })) => {
-                source.refuses_listed_times(&array.source_key(coords), *time).await?
+        let key = array.source_key(coords);
+        let staleness = match (columns.last_modified.get(row), source) {
+            (Some(time), Some(JobSource { source, .. })) if columns.sizes.get(row) != Some(&0) => {
+                match self.work.checksum {
+                    ChecksumBy::LastModified => source.staleness(&key, *time, false).await?,
+                    ChecksumBy::ETag => source.staleness(&key, *time, true).await?,
+                    ChecksumBy::None => Staleness::ByTime,
+                }
             }
-            _ => false,
+            _ => Staleness::ByTime,
         };
+        let next_second = staleness == Staleness::ByNextSecond;
+        let unnoticed = match (self.work.checksum, staleness) {
+            (ChecksumBy::LastModified, Staleness::ByTag) => {
+                Some("it honours If-Match: use --checksum etag --restart")
+            }
+            (_, Staleness::Ignored) => Some(
+                "if the source never changes, use --checksum none --restart; else copy it elsewhere",
+            ),
+            _ => None,
+        };
+        if let (Some(what), Some(JobSource { source, .. })) = (unnoticed, source) {
+            let condition = match self.work.checksum {
+                ChecksumBy::ETag => "If-Match",
+                _ => "If-Unmodified-Since",
+            };
+            let place = format!("{}{key}", source.url_prefix());
+            return Err(Error::new(
+                ErrorKind::Listing,
+                format!(
+                    "the source's server ignores {condition} ({place}): readers would get \
+                     other bytes in silence when an object changes"
+                ),
+            )
+            .with_hint(what));
+        }
         if next_second {
             self.warnings.push(
                 "the source's server refuses reads that carry an object's own time \
@@ -306,7 +340,8 @@ impl<'a> Worker<'a> {
                     .to_owned(),
             );
         }
-        let rules = ChunkRules { empty_chunks: self.work.empty_chunks, next_second };
+        let (empty_chunks, checksum) = (self.work.empty_chunks, self.work.checksum);
+        let rules = ChunkRules { empty_chunks, checksum, next_second };
         self.rules.insert(piece.source, rules);
         Ok(rules)
     }

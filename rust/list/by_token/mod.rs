@@ -20,7 +20,7 @@ use super::paging::fetch::{Fetcher, page_error};
 use super::paging::inspect::{Distrust, Inspected, check_order, check_prefix, decode, shown};
 use super::paging::seen::Seen;
 use super::paging::{Context, MOST_EMPTY_PAGES, ScanPage};
-use crate::source::page::{Page, PageRequest, Prefixes};
+use crate::source::page::{Page, PageRequest, Prefixes, StartAfter};
 use crate::{Error, ErrorKind, Result};
 
 /// What to do about a server that cannot be believed.
@@ -90,7 +90,11 @@ pub(super) async fn list(
 fn leading_coordinates(context: &Context) -> bool {
     let leading = context.region.leading();
     let folders = context.keys.below(leading.start).ends_with('/');
-    if context.capabilities.prefixes == Prefixes::Folders && !folders {
+    let capabilities = &context.capabilities;
+    // A service that lists in no order, or in one of its own, may know no other prefixes.
+    let only_folders =
+        capabilities.prefixes == Prefixes::Folders || capabilities.start_after == StartAfter::None;
+    if only_folders && !folders {
         return false;
     }
     let coordinates = leading.end.saturating_sub(leading.start);

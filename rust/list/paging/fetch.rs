@@ -27,22 +27,11 @@ impl Fetcher {
     /// asked for one key more, which is taken off and tells whether the start was honoured
     /// ([`Page::found_start`]).
     pub(crate) async fn page(&self, request: PageRequest<'_>) -> Result<Page, PageError> {
-        let capabilities = self.source.capabilities();
-        let (StartAfter::Inclusive, Some(start)) = (capabilities.start_after, request.start_after)
-        else {
-            return self.persistently(request).await;
-        };
-        let max_keys = request.max_keys.saturating_add(1).min(capabilities.page_size.max(1));
-        let page = self.persistently(PageRequest { max_keys, ..request }).await?;
-        Ok(page.after(start))
-    }
-
-    async fn persistently(&self, request: PageRequest<'_>) -> Result<Page, PageError> {
         let mut failures = 0;
         loop {
             let permit = self.limit.acquire().await;
             self.stats().list_requests += 1;
-            let error = match self.source.page(request).await {
+            let error = match self.once(request).await {
                 Ok(page) => {
                     permit.answered();
                     self.stats().keys_listed += page.len() as u64;
@@ -61,11 +50,23 @@ impl Fetcher {
                     1 => error.message,
                     _ => format!("{} (after {failures} attempts)", error.message),
                 };
-                return Err(PageError { kind: error.kind, message });
+                return Err(PageError { message, ..error });
             };
             self.stats().retries += 1;
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// One request; what the service can do may have been learned from the one before.
+    async fn once(&self, request: PageRequest<'_>) -> Result<Page, PageError> {
+        let capabilities = self.source.capabilities();
+        let (StartAfter::Inclusive, Some(start)) = (capabilities.start_after, request.start_after)
+        else {
+            return self.source.page(request).await;
+        };
+        let max_keys = request.max_keys.saturating_add(1).min(capabilities.page_size.max(1));
+        let page = self.source.page(PageRequest { max_keys, ..request }).await?;
+        Ok(page.after(start))
     }
 
     pub(crate) fn stats(&self) -> MutexGuard<'_, ListStats> {
@@ -78,7 +79,7 @@ pub(crate) fn page_error(prefix: &str, error: &PageError) -> Error {
     let text = format!("cannot list '{prefix}': {}", error.message);
     match error.kind {
         PageErrorKind::AccessDenied => {
-            Error::new(ErrorKind::Access, text).with_hint(SOURCE_ACCESS_HINT)
+            Error::new(ErrorKind::Access, text).with_hint(error.hint.unwrap_or(SOURCE_ACCESS_HINT))
         }
         PageErrorKind::NotFound => Error::new(ErrorKind::SourceNotFound, text)
             .with_hint("check the bucket's name and the endpoint"),

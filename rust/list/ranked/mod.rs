@@ -134,13 +134,17 @@ async fn run(
         fetcher.stats().warnings.push(by_token::warning(&context, &distrust));
         return by_token::list(&context, fetcher, &Cover::default(), None, pages).await;
     }
+    let most = context.capabilities.most_in_flight.unwrap_or(usize::MAX);
     let mut scanner = Scanner::new(
         context.keys.clone(),
         Arc::clone(&context.region),
         context.page_size,
-        fetcher.limit.most(),
+        fetcher.limit.most().min(most),
         context.ordered,
     );
+    if context.capabilities.page_size_is_learned {
+        scanner = scanner.learning(context.capabilities.start_after == StartAfter::Inclusive);
+    }
     let mut turn = Turn::new(context.ordered);
     let ended = segmented(&context, fetcher, &mut scanner, &mut turn, pages).await?;
     fetcher.stats().warnings.append(&mut scanner.warnings);
@@ -153,6 +157,16 @@ async fn run(
         )
         .with_hint(by_token::HINT));
     }
+    if let Distrust::Unordered { .. } = distrust {
+        fetcher.source.note_disorder();
+    }
+    let context = Context {
+        capabilities: fetcher.source.capabilities(),
+        keys: context.keys.clone(),
+        region: Arc::clone(&context.region),
+        page_size: context.page_size,
+        ordered: context.ordered,
+    };
     fetcher.stats().warnings.push(by_token::warning(&context, &distrust));
     let (dropped, delivered) = turn.give_up();
     fetcher.stats().chunks -= dropped;
@@ -170,7 +184,8 @@ async fn segmented(
 ) -> Result<Result<(), Distrust>> {
     let mut requests = JoinSet::new();
     loop {
-        while requests.len() < fetcher.limit.allowed() {
+        let most = context.capabilities.most_in_flight.unwrap_or(usize::MAX);
+        while requests.len() < fetcher.limit.allowed().min(most) {
             match scanner.next_job(turn.waiting()) {
                 Ok(Some(job)) => requests.spawn(send(Arc::clone(context), fetcher.clone(), job)),
                 Ok(None) => break,

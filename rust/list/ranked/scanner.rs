@@ -117,6 +117,8 @@ pub(super) struct Scanner {
     /// The chunks are wanted in the order of their keys.
     ordered: bool,
     most_in_flight: usize,
+    /// Keys that a full page of this service holds are learned, those beyond the start.
+    learns: Option<u64>,
     /// How often "not truncated" was untrue: when too often, only an empty page ends a chain.
     flags_refuted: u32,
     refuted: u32,
@@ -146,11 +148,19 @@ impl Scanner {
             in_flight: 0,
             ordered,
             most_in_flight: most_segments.max(1),
+            learns: None,
             flags_refuted: 0,
             refuted: 0,
             evidence: Evidence::default(),
             warnings: Vec::new(),
         }
+    }
+
+    /// The same for a service whose pages may hold less than they are asked for; one key of each is
+    /// the start, where it `includes` that.
+    pub(super) fn learning(mut self, includes: bool) -> Self {
+        self.learns = Some(u64::from(includes));
+        self
     }
 
     /// Whether every rank of the region is answered for.
@@ -228,6 +238,14 @@ impl Scanner {
     ) -> Result<Option<(Range<u64>, Inspected)>, Distrust> {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.witnesses.note(&inspected.page, job.after.as_deref());
+        if let Some(start) = self.learns
+            && job.max_keys >= self.page_size
+            && inspected.page.truncated
+        {
+            let found = u64::from(inspected.page.found_start == Some(true));
+            let keys = inspected.page.len() as u64 + found;
+            self.segments.note_length(keys.saturating_sub(start));
+        }
         let taken = match job.purpose {
             Purpose::Segment(id) if inspected.page.is_empty() => {
                 self.empty_page(id, job, &inspected)?;

@@ -58,7 +58,11 @@ impl Segment {
 #[derive(Debug)]
 pub(super) struct Segments {
     region: Arc<RankRegion>,
+    /// Keys that a page is expected to hold, and that it is asked for.
     page_size: u64,
+    asked: u64,
+    /// Whether the first is known from a page, where the service does not tell.
+    learned: bool,
     list: Vec<Segment>,
     next_id: u64,
     /// The most segments to cut at once.
@@ -80,6 +84,8 @@ impl Segments {
         let mut segments = Self {
             region,
             page_size,
+            asked: page_size,
+            learned: false,
             list: Vec::new(),
             next_id: 0,
             most: most.max(1) as u64,
@@ -134,9 +140,9 @@ impl Segments {
     pub(super) fn wanted(&self, id: u64) -> Option<(u64, u32)> {
         let segment = self.get(id)?;
         let start = self.region.next(segment.position)?;
-        let reach = reach(self.page_size, segment.pace.density);
+        let reach = reach(self.asked, segment.pace.density);
         let end = self.region.end_before(start.saturating_add(reach).min(segment.end))?;
-        let wanted = end.saturating_sub(start).clamp(1, self.page_size);
+        let wanted = end.saturating_sub(start).clamp(1, self.asked);
         Some((start, u32::try_from(wanted).unwrap_or(u32::MAX)))
     }
 
@@ -175,6 +181,14 @@ impl Segments {
         if page.end > self.furthest.end {
             self.furthest = start..page.end;
         }
+    }
+
+    /// Takes note of how many keys a page held that was asked for as many as can be, and is not the
+    /// last.
+    pub(super) fn note_length(&mut self, keys: u64) {
+        let known = if self.learned { self.page_size } else { 1 };
+        self.page_size = keys.clamp(known, self.asked);
+        self.learned = true;
     }
 
     /// Counts a page that held nothing.

@@ -20,9 +20,13 @@ use object_store::client::{
     HttpResponseBody, HttpService, ReqwestConnector,
 };
 
+use super::blobs;
 use super::buffers::Buffers;
 use super::document::{Refusal, scan};
+use super::json;
+use super::signer::AzureSigner;
 use super::stock;
+use crate::source::page::Page;
 
 /// Default limit of a page's body. 1,000 keys of 1,024 bytes, each byte escaped, are 6 MB.
 pub const MAX_BODY: usize = 64 << 20;
@@ -50,6 +54,16 @@ impl FromStr for PageParser {
     }
 }
 
+/// In which form a service's listings come.
+#[derive(Debug, Clone, Default)]
+pub enum Dialect {
+    /// As those of S3, or in JSON where the [`Probe`] says so.
+    #[default]
+    S3,
+    /// As those of Azure.
+    Azure(Arc<AzureSigner>),
+}
+
 /// The name of a parser that there is not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown page parser {0:?}: use \"scan\" or \"xml\"")]
@@ -63,9 +77,30 @@ pub struct Probe {
     throttled: AtomicU64,
     stock_pages: AtomicU64,
     status: AtomicU64,
+    json: bool,
+    json_absent: AtomicBool,
+    hierarchical: AtomicBool,
 }
 
 impl Probe {
+    /// For a request that goes to Google's JSON API instead of its XML API.
+    #[must_use]
+    pub fn json() -> Self {
+        Self { json: true, ..Self::default() }
+    }
+
+    /// Whether the answer came from a server that has no JSON API.
+    #[must_use]
+    pub fn json_absent(&self) -> bool {
+        self.json_absent.load(Ordering::Relaxed)
+    }
+
+    /// Whether the page showed that folders are listed as such, in an order of their own.
+    #[must_use]
+    pub fn hierarchical(&self) -> bool {
+        self.hierarchical.load(Ordering::Relaxed)
+    }
+
     /// Requests sent, each retry of `object_store` included.
     #[must_use]
     pub fn requests(&self) -> u64 {
@@ -134,6 +169,7 @@ impl Answer {
 pub struct PageConnector<C = ReqwestConnector> {
     inner: C,
     parser: PageParser,
+    dialect: Dialect,
     max_body: usize,
 }
 
@@ -149,7 +185,14 @@ impl<C> PageConnector<C> {
     /// Over another transport.
     #[must_use]
     pub fn over(inner: C, parser: PageParser) -> Self {
-        Self { inner, parser, max_body: MAX_BODY }
+        Self { inner, parser, dialect: Dialect::default(), max_body: MAX_BODY }
+    }
+
+    /// For a service whose listings come in another form than S3's.
+    #[must_use]
+    pub fn with_dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
     }
 
     /// Pages of more than this many bytes are errors that are not retried; default [`MAX_BODY`].
@@ -165,6 +208,7 @@ impl<C: HttpConnector> HttpConnector for PageConnector<C> {
         Ok(HttpClient::new(PageService {
             inner: self.inner.connect(options)?,
             parser: self.parser,
+            dialect: self.dialect.clone(),
             max_body: self.max_body,
             buffers: Buffers::default(),
         }))
@@ -174,6 +218,7 @@ impl<C: HttpConnector> HttpConnector for PageConnector<C> {
 struct PageService {
     inner: HttpClient,
     parser: PageParser,
+    dialect: Dialect,
     max_body: usize,
     buffers: Buffers,
 }
@@ -186,7 +231,7 @@ impl fmt::Debug for PageService {
 
 #[async_trait]
 impl HttpService for PageService {
-    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         if let Some(answer) = request.extensions().get::<Arc<Answer>>().cloned() {
             let response = self.inner.execute(request).await?;
             answer.note(&response);
@@ -196,6 +241,14 @@ impl HttpService for PageService {
         let Some(probe) = probe.filter(|_| request.method() == Method::GET) else {
             return self.inner.execute(request).await;
         };
+        if probe.json
+            && let Some(uri) = json::request(request.uri())
+        {
+            *request.uri_mut() = uri;
+        }
+        if let Dialect::Azure(signer) = &self.dialect {
+            signer.raise(&mut request).await?;
+        }
         Probe::count(&probe.requests);
         let response = self.inner.execute(request).await?;
         probe.status.store(u64::from(response.status().as_u16()), Ordering::Relaxed);
@@ -204,6 +257,13 @@ impl HttpService for PageService {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 Probe::count(&probe.throttled);
                 Ok(response)
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::REQUEST_TIMEOUT => Ok(response),
+            status
+                if probe.json
+                    && (status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED) =>
+            {
+                self.refused_json(response, &probe).await
             }
             _ => Ok(response),
         }
@@ -216,15 +276,22 @@ impl PageService {
     async fn page(&self, response: HttpResponse, probe: &Probe) -> Result<HttpResponse, HttpError> {
         let (mut parts, body) = response.into_parts();
         let body = read(body, self.max_body, &self.buffers).await?;
+        if probe.json {
+            let page = json_page(&body, probe)?;
+            self.buffers.give(body.into());
+            let stub = stub(page.next_token.as_deref());
+            return Ok(answered(parts, page, stub));
+        }
+        if matches!(self.dialect, Dialect::Azure(_)) {
+            return self.blobs(parts, body, probe);
+        }
         let (refusal, body) = match self.parser {
             PageParser::Scan => match scan(body) {
                 Ok(page) => {
                     let (page, body) = page.compacted();
                     self.buffers.give(body);
                     let stub = stub(page.next_token.as_deref());
-                    parts.extensions.insert(Arc::new(page));
-                    parts.headers.remove(header::CONTENT_LENGTH);
-                    return Ok(HttpResponse::from_parts(parts, stub.into()));
+                    return Ok(answered(parts, page, stub));
                 }
                 Err(refused) => refused,
             },
@@ -263,6 +330,71 @@ impl PageService {
             }
         }
     }
+}
+
+impl PageService {
+    /// An answer of Azure, as [`page`](Self::page).
+    fn blobs(
+        &self,
+        mut parts: http::response::Parts,
+        body: Vec<u8>,
+        probe: &Probe,
+    ) -> Result<HttpResponse, HttpError> {
+        let body = if self.parser == PageParser::Scan {
+            match blobs::scan(body) {
+                Ok(blobs) => {
+                    probe.hierarchical.fetch_or(blobs.hierarchical, Ordering::Relaxed);
+                    let (page, body) = blobs.page.compacted();
+                    self.buffers.give(body);
+                    let stub = blobs_stub(page.next_token.as_deref());
+                    return Ok(answered(parts, page, stub));
+                }
+                Err((Refusal::Unusual(_), body)) => body,
+                Err((refusal, _)) => {
+                    return Err(HttpError::new(HttpErrorKind::Interrupted, refusal));
+                }
+            }
+        } else {
+            body
+        };
+        if !blobs::looks_whole(&body) {
+            return Err(HttpError::new(HttpErrorKind::Interrupted, Refusal::Incomplete));
+        }
+        Probe::count(&probe.stock_pages);
+        parts.extensions.insert(stock::Notes::default());
+        Ok(HttpResponse::from_parts(parts, body.into()))
+    }
+
+    /// A refusal of a request to the JSON API: of one that is not there, if it is not in JSON.
+    async fn refused_json(
+        &self,
+        response: HttpResponse,
+        probe: &Probe,
+    ) -> Result<HttpResponse, HttpError> {
+        let (parts, body) = response.into_parts();
+        let body = read(body, self.max_body, &self.buffers).await?;
+        probe.json_absent.fetch_or(!json::is_json(&body), Ordering::Relaxed);
+        Ok(HttpResponse::from_parts(parts, body.into()))
+    }
+}
+
+/// A page of the JSON API.
+fn json_page(body: &[u8], probe: &Probe) -> Result<Page, HttpError> {
+    if !json::is_json(body) {
+        probe.json_absent.store(true, Ordering::Relaxed);
+        return Err(HttpError::new(HttpErrorKind::Decode, Refusal::NotAListing));
+    }
+    json::read(body).map_err(|refusal| match refusal {
+        Refusal::Incomplete => HttpError::new(HttpErrorKind::Interrupted, refusal),
+        refusal => HttpError::new(HttpErrorKind::Decode, refusal),
+    })
+}
+
+/// The response with its page in the extensions, and a stub for a body.
+fn answered(mut parts: http::response::Parts, page: Page, stub: String) -> HttpResponse {
+    parts.extensions.insert(Arc::new(page));
+    parts.headers.remove(header::CONTENT_LENGTH);
+    HttpResponse::from_parts(parts, stub.into())
 }
 
 /// For the stock path: whether the body is a listing at all, which the stock parser does not ask.
@@ -329,4 +461,12 @@ fn stub(next_token: Option<&str>) -> String {
             )
         }
     }
+}
+
+/// As [`stub`], for Azure.
+fn blobs_stub(marker: Option<&str>) -> String {
+    let marker = marker.unwrap_or_default().replace('&', "&amp;").replace('<', "&lt;");
+    format!(
+        "<EnumerationResults><Blobs></Blobs><NextMarker>{marker}</NextMarker></EnumerationResults>"
+    )
 }

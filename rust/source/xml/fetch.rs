@@ -17,7 +17,7 @@ use crate::source::page::{Page, PageRequest};
 /// end early, error documents under status 200, and documents that are no listing.
 ///
 /// [`PageConnector`]: super::connector::PageConnector
-pub async fn list_page<S: PaginatedListStore>(
+pub async fn list_page<S: PaginatedListStore + ?Sized>(
     store: &S,
     request: PageRequest<'_>,
     probe: &Arc<Probe>,
@@ -30,6 +30,10 @@ pub async fn list_page<S: PaginatedListStore>(
         ..PaginatedListOptions::default()
     };
     options.extensions.insert(Arc::clone(probe));
+    if options.page_token.is_some() {
+        // Where it began is of no use beside a token, and some services refuse both.
+        options.offset = None;
+    }
     let prefix = Some(request.prefix).filter(|prefix| !prefix.is_empty());
     let mut listed = store.list_paginated(prefix, options).await?;
     let extensions = &mut listed.result.extensions;

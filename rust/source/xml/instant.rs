@@ -39,6 +39,24 @@ pub(crate) fn parse(text: &[u8]) -> Option<i64> {
     Some(seconds * 1_000_000 + micros)
 }
 
+/// Microseconds since 1970-01-01T00:00:00Z of a date as in HTTP's headers, such as
+/// `Mon, 06 May 2024 07:08:09 GMT`; `None` for any other form and for dates that do not exist.
+pub(super) fn parse_http(text: &[u8]) -> Option<i64> {
+    const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+    let text: &[u8; 29] = text.try_into().ok()?;
+    if !text.ends_with(b" GMT") || text[3..5] != *b", " || text[16] != b' ' {
+        return None;
+    }
+    let at = MONTHS.chunks_exact(3).position(|month| month == &text[8..11])?;
+    let mut rfc3339 = *b"YYYY-MM-DDTHH:MM:SSZ";
+    rfc3339[..4].copy_from_slice(&text[12..16]);
+    let month = u8::try_from(at + 1).ok()?;
+    rfc3339[5..7].copy_from_slice(&[b'0' + month / 10, b'0' + month % 10]);
+    rfc3339[8..10].copy_from_slice(&text[5..7]);
+    rfc3339[11..19].copy_from_slice(&text[17..25]);
+    parse(&rfc3339)
+}
+
 fn digits(text: &[u8]) -> Option<i64> {
     text.iter().try_fold(0, |value, &byte| {
         byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0'))
@@ -65,7 +83,15 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{parse, parse_http};
+
+    #[test]
+    fn dates_of_headers() {
+        assert_eq!(parse_http(b"Thu, 29 Feb 2024 23:59:58 GMT"), Some(1_709_251_198_000_000));
+        for text in ["Thu, 30 Feb 2024 23:59:58 GMT", "Thu, 29 Fex 2024 23:59:58 GMT", "GMT", ""] {
+            assert_eq!(parse_http(text.as_bytes()), None, "{text}");
+        }
+    }
 
     #[test]
     fn dates_that_exist() {

@@ -157,11 +157,18 @@ impl<'a> Lexer<'a> {
         let end = inner.iter().position(|&b| !NAME[usize::from(b)]);
         let end = end.ok_or(Refusal::Incomplete)?;
         let (name, after) = inner.split_at(end);
-        let empty = after.starts_with(b"/>");
-        if name.is_empty() || !(empty || after.starts_with(b">")) {
+        let (empty, length) = match after {
+            [b'>', ..] => (false, 1),
+            [b'/', b'>', ..] => (true, 2),
+            // As .NET writes it.
+            [b' ', b'/', b'>', ..] => (true, 3),
+            [b'/' | b' '] | [b' ', b'/'] => return Err(Refusal::Incomplete),
+            _ => (false, 0),
+        };
+        if name.is_empty() || length == 0 {
             return unusual("a comment, CDATA, attribute or namespace prefix");
         }
-        self.at += 1 + end + 1 + usize::from(empty);
+        self.at += 1 + end + length;
         Ok((name, empty))
     }
 

@@ -1,10 +1,11 @@
-//! Pages of S3 listings (and of services that answer alike), read without a tree or a string for
-//! each key.
+//! Pages of listings, of S3 and what answers alike, Azure, and Google's JSON API, read without a tree
+//! or a string for each key.
 //!
 //! [`connector`] gets between the network and `object_store`, which goes on doing credentials,
-//! signatures and endpoints; [`document`] reads the bodies; `stock` is the way through
+//! signatures and endpoints; [`document`], `blobs` and `json` read the bodies; `stock` is the way through
 //! `object_store`'s own parser for whatever is unusual; [`fetch`] is one request, one page.
 
+mod blobs;
 mod buffers;
 pub mod connector;
 pub mod document;
@@ -12,6 +13,8 @@ pub mod fetch;
 
 mod entity;
 mod instant;
+mod json;
 mod lexer;
 mod refusal;
+pub(super) mod signer;
 mod stock;

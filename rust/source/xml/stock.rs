@@ -11,7 +11,7 @@ use super::entity;
 use crate::source::page::{Page, PageEntry};
 
 /// What the body says beyond what the stock parser gives; travels with the response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Notes {
     /// `IsTruncated` is true.
     truncated: bool,

@@ -1,0 +1,335 @@
+//! Reads the body of a List Blobs response of Azure in place, as [`document`](super::document)
+//! reads those of S3. What is written otherwise than Azure writes it is [`Refusal::Unusual`].
+//!
+//! Form of the document: <https://learn.microsoft.com/rest/api/storageservices/list-blobs>.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::entity;
+use super::instant;
+use super::lexer::{Lexer, Step, Text, unusual};
+use super::refusal::Refusal;
+use crate::source::page::{Page, PageEntry};
+
+const KNOWN_IN_DOCUMENT: &[&[u8]] = &[b"Blobs", b"NextMarker"];
+const KNOWN_IN_BLOBS: &[&[u8]] = &[b"Blob", b"BlobPrefix"];
+const KNOWN_IN_BLOB: &[&[u8]] = &[b"Name", b"Properties"];
+const KNOWN_IN_PROPERTIES: &[&[u8]] =
+    &[b"Last-Modified", b"Etag", b"Content-Length", b"ResourceType"];
+
+/// A page, and whether the account keeps folders as such: it then lists them among the blobs, and
+/// not in the order of keys.
+#[derive(Debug)]
+pub(super) struct Blobs {
+    pub(super) page: Page,
+    pub(super) hierarchical: bool,
+}
+
+/// Reads a page. The body becomes the page's buffer; when it is refused it comes back unchanged.
+///
+/// # Errors
+/// The body, with the reason. Bodies of 2 GiB and more are [`Refusal::Unusual`].
+pub(super) fn scan(body: Vec<u8>) -> Result<Blobs, (Refusal, Vec<u8>)> {
+    if i32::try_from(body.len()).is_err() {
+        return Err((Refusal::Unusual("2 GiB or more"), body));
+    }
+    let mut scanner = Scanner {
+        xml: Lexer::new(&body),
+        entries: Vec::with_capacity(body.len() / 600 + 1),
+        folders: Vec::new(),
+        encoded: Vec::new(),
+        date: (b"", 0),
+        marker: None,
+        hierarchical: false,
+    };
+    if let Err(refusal) = scanner.document() {
+        return Err((refusal, body));
+    }
+    let Scanner { xml, mut entries, mut folders, encoded, marker, hierarchical, .. } = scanner;
+    let side = xml.side;
+    let mut buf = body;
+    buf.extend_from_slice(&side);
+    for name in encoded {
+        let range = match name {
+            Encoded::Entry(at) => entries.get_mut(at).map(|entry| &mut entry.key),
+            Encoded::Folder(at) => folders.get_mut(at),
+        };
+        let Some(range) = range else { continue };
+        let text = buf.get(range.start as usize..range.end as usize).unwrap_or_default();
+        if let Some(decoded) = entity::percent_decode(text) {
+            let start = offset(buf.len());
+            buf.extend_from_slice(&decoded);
+            *range = start..offset(buf.len());
+        }
+    }
+    let token = marker.filter(|marker| !marker.is_empty());
+    let truncated = token.is_some();
+    let buf = Bytes::from(buf);
+    let page = Page { buf, entries, folders, truncated, next_token: token, ..Page::default() };
+    Ok(Blobs { page, hierarchical })
+}
+
+/// Whether a body is a whole listing, as far as its ends show it.
+pub(super) fn looks_whole(body: &[u8]) -> bool {
+    memchr::memmem::find(body, b"<EnumerationResults").is_some()
+        && body.trim_ascii_end().ends_with(b"</EnumerationResults>")
+}
+
+/// Offsets fit: bodies are below 2 GiB, and what is unescaped or decoded is never longer.
+fn offset(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// A name that is percent-encoded, by its place.
+enum Encoded {
+    Entry(usize),
+    Folder(usize),
+}
+
+struct Scanner<'a> {
+    xml: Lexer<'a>,
+    entries: Vec<PageEntry>,
+    folders: Vec<Range<u32>>,
+    encoded: Vec<Encoded>,
+    /// The last date read: listings repeat them.
+    date: (&'a [u8], i64),
+    marker: Option<String>,
+    hierarchical: bool,
+}
+
+impl<'a> Scanner<'a> {
+    fn document(&mut self) -> Step<()> {
+        let _ = self.xml.eat(b"\xef\xbb\xbf");
+        self.xml.prolog()?;
+        match self.xml.rest() {
+            [] => return Err(Refusal::Incomplete),
+            [b'<', b'!' | b'?', ..] => return unusual("before the document"),
+            [b'<', ..] => {}
+            _ => return Err(Refusal::NotAListing),
+        }
+        let tag = self.xml.tag()?;
+        let name = tag.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+        if name != b"EnumerationResults" || tag.ends_with(b"/") {
+            return Err(Refusal::NotAListing);
+        }
+        while !self.xml.eat(b"</EnumerationResults>") {
+            if self.xml.eat(b"<Blobs>") {
+                self.blobs()?;
+            } else if self.xml.eat(b"<Blobs />")
+                || self.xml.eat(b"<Blobs/>")
+                || self.xml.eat(b"<NextMarker />")
+                || self.xml.eat(b"<NextMarker/>")
+            {
+                // Nothing is in it.
+            } else if self.xml.eat(b"<NextMarker>") {
+                let text = self.xml.leaf(b"</NextMarker>")?;
+                let marker = match &text {
+                    Text::Plain(text) => text.to_vec(),
+                    Text::Escaped(range) => {
+                        self.xml.side.get(range.clone()).unwrap_or_default().to_vec()
+                    }
+                };
+                let Ok(marker) = String::from_utf8(marker) else {
+                    return unusual("a marker that is not UTF-8");
+                };
+                self.marker = Some(marker);
+            } else {
+                self.xml.ignored(b"</EnumerationResults>", KNOWN_IN_DOCUMENT)?;
+            }
+        }
+        self.xml.skip_space();
+        if self.xml.rest().is_empty() { Ok(()) } else { unusual("something after the document") }
+    }
+
+    fn blobs(&mut self) -> Step<()> {
+        while !self.xml.eat(b"</Blobs>") {
+            if self.xml.eat(b"<Blob>") {
+                self.blob()?;
+            } else if self.xml.eat(b"<BlobPrefix>") {
+                self.prefix()?;
+            } else {
+                self.xml.ignored(b"</Blobs>", KNOWN_IN_BLOBS)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A name after its opening tag or before it; whether it is percent-encoded.
+    fn name(&mut self) -> Step<Option<(Range<u32>, bool)>> {
+        let encoded = if self.xml.eat(b"<Name>") {
+            false
+        } else if self.xml.eat(b"<Name Encoded=\"true\">") {
+            true
+        } else {
+            return Ok(None);
+        };
+        let text = self.xml.leaf(b"</Name>")?;
+        Ok(Some((self.kept(&text), encoded)))
+    }
+
+    fn prefix(&mut self) -> Step<()> {
+        while !self.xml.eat(b"</BlobPrefix>") {
+            if let Some((name, encoded)) = self.name()? {
+                if encoded {
+                    self.encoded.push(Encoded::Folder(self.folders.len()));
+                }
+                self.folders.push(name);
+            } else {
+                self.xml.ignored(b"</BlobPrefix>", &[b"Name"])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One `Blob` element after its opening tag.
+    fn blob(&mut self) -> Step<()> {
+        let mut name = None;
+        let mut properties = Properties::default();
+        while !self.xml.eat(b"</Blob>") {
+            if let Some(found) = self.name()? {
+                name = Some(found);
+            } else if self.xml.eat(b"<Properties>") {
+                properties = self.properties()?;
+            } else {
+                self.xml.ignored(b"</Blob>", KNOWN_IN_BLOB)?;
+            }
+        }
+        if properties.folder {
+            self.hierarchical = true;
+            return Ok(());
+        }
+        let Properties { size: Some(size), last_modified: Some(last_modified), e_tag, .. } =
+            properties
+        else {
+            return unusual("a blob without size or date");
+        };
+        let Some((key, encoded)) = name else { return unusual("a blob without a name") };
+        if encoded {
+            self.encoded.push(Encoded::Entry(self.entries.len()));
+        }
+        self.entries.push(PageEntry { key, size, last_modified, e_tag });
+        Ok(())
+    }
+
+    fn properties(&mut self) -> Step<Properties> {
+        let mut found = Properties::default();
+        while !self.xml.eat(b"</Properties>") {
+            if self.xml.eat(b"<Last-Modified>") {
+                found.last_modified = Some(self.date()?);
+            } else if self.xml.eat(b"<Etag>") {
+                let text = self.xml.leaf(b"</Etag>")?;
+                found.e_tag = self.kept(&text);
+            } else if self.xml.eat(b"<Content-Length>") {
+                let Text::Plain(text) = self.xml.leaf(b"</Content-Length>")? else {
+                    return unusual("an escaped size");
+                };
+                let size = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+                let Some(size) = size else { return unusual("a size that is not a plain number") };
+                found.size = Some(size);
+            } else if self.xml.eat(b"<ResourceType>") {
+                let kind = self.xml.leaf(b"</ResourceType>")?;
+                found.folder = matches!(kind, Text::Plain(b"directory"));
+            } else {
+                self.xml.ignored(b"</Properties>", KNOWN_IN_PROPERTIES)?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn date(&mut self) -> Step<i64> {
+        let Text::Plain(text) = self.xml.leaf(b"</Last-Modified>")? else {
+            return unusual("an escaped date");
+        };
+        if text == self.date.0 && !text.is_empty() {
+            return Ok(self.date.1);
+        }
+        let Some(micros) = instant::parse_http(text) else {
+            return unusual("a date in another form");
+        };
+        self.date = (text, micros);
+        Ok(micros)
+    }
+
+    /// Where a text will be found in the page's buffer.
+    fn kept(&self, text: &Text<'a>) -> Range<u32> {
+        match text {
+            Text::Plain(text) => {
+                let start = text.as_ptr() as usize - self.xml.body.as_ptr() as usize;
+                offset(start)..offset(start + text.len())
+            }
+            Text::Escaped(range) => {
+                offset(self.xml.body.len() + range.start)..offset(self.xml.body.len() + range.end)
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Properties {
+    size: Option<u64>,
+    last_modified: Option<i64>,
+    e_tag: Range<u32>,
+    folder: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?>\
+        <EnumerationResults ServiceEndpoint=\"http://h/acc\" ContainerName=\"c\">\
+        <Prefix>a/</Prefix><MaxResults>2</MaxResults><StartFrom>a/1</StartFrom>";
+
+    fn blob(name: &str, kind: &str) -> String {
+        format!(
+            "<Blob>{name}<Properties><Creation-Time>x</Creation-Time>\
+             <Last-Modified>Mon, 06 May 2024 07:08:09 GMT</Last-Modified><Etag>0x8D</Etag>{kind}\
+             <Content-Length>17</Content-Length><Content-Encoding />\
+             <LeaseStatus>unlocked</LeaseStatus></Properties><OrMetadata /></Blob>"
+        )
+    }
+
+    fn scanned(blobs: &str, end: &str) -> Blobs {
+        let text = format!("{HEAD}<Blobs>{blobs}</Blobs>{end}</EnumerationResults>");
+        scan(text.into_bytes()).map_err(|(refusal, _)| refusal).unwrap()
+    }
+
+    #[test]
+    fn a_page_is_read_as_azure_writes_it() {
+        let names = [
+            blob("<Name>a/1&amp;2</Name>", ""),
+            blob("<Name Encoded=\"true\">a/%EF%BF%BE</Name>", "<ResourceType>file</ResourceType>"),
+        ];
+        let folder = "<BlobPrefix><Name>a/c/</Name></BlobPrefix>";
+        let found = scanned(&format!("{}{folder}", names.concat()), "<NextMarker>2!m</NextMarker>");
+        let page = found.page;
+        assert_eq!(page.keys().collect::<Vec<_>>(), [b"a/1&2".as_slice(), "a/\u{fffe}".as_bytes()]);
+        assert_eq!(page.folders().collect::<Vec<_>>(), [b"a/c/"]);
+        assert_eq!((page.e_tag(0), page.entries[0].size), (b"0x8D".as_slice(), 17));
+        assert_eq!(page.entries[0].last_modified, 1_714_979_289_000_000);
+        assert_eq!((page.truncated, page.next_token.as_deref()), (true, Some("2!m")));
+        assert!(!found.hierarchical);
+    }
+
+    #[test]
+    fn folders_of_a_hierarchical_namespace_are_no_blobs() {
+        let folder = blob("<Name>a/c</Name>", "<ResourceType>directory</ResourceType>");
+        let found = scanned(&(folder + &blob("<Name>a/c/0</Name>", "")), "<NextMarker />");
+        assert!(found.hierarchical && !found.page.truncated);
+        assert_eq!(found.page.keys().collect::<Vec<_>>(), [b"a/c/0"]);
+    }
+
+    #[test]
+    fn what_is_no_whole_listing_is_refused() {
+        let text = format!("{HEAD}<Blobs>{}", blob("<Name>a/1</Name>", ""));
+        for end in [HEAD.len(), text.len() - 9, text.len()] {
+            let body = text.as_bytes()[..end].to_vec();
+            assert_eq!(scan(body).unwrap_err().0, Refusal::Incomplete, "{end}");
+        }
+        for other in ["<html></html>", "what", "<EnumerationResults/>"] {
+            assert_eq!(scan(other.into()).unwrap_err().0, Refusal::NotAListing, "{other}");
+        }
+    }
+}
