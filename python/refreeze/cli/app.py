@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import typer
 
+from refreeze.cli.batch_queue import commit, work
 from refreeze.cli.console import USAGE, Ended, Version, fail
 from refreeze.cli.demo import demo
 from refreeze.cli.ingest import ingest
@@ -50,6 +51,8 @@ _VERBS = (
     ("list", list_chunks, "s3://bucket/store.zarr/t2m --output t2m.parquet"),
     ("status", status, "./store.icechunk"),
     ("publish", publish, "./store.icechunk --rebase"),
+    ("work", work, "run.json --part 0/8"),
+    ("commit", commit, "run.json"),
     ("demo", demo, "./refreeze-demo"),
 )
 """Name, function and the arguments of an example, in the order in which help shows them."""

@@ -41,7 +41,7 @@ from refreeze.runtime.command import begin_result
 if TYPE_CHECKING:
     from refreeze.verbs.report import IngestReport
 
-__all__ = ["ingest"]
+__all__ = ["ingest", "print_report"]
 
 
 class EmptyChunks(StrEnum):
@@ -152,6 +152,19 @@ def ingest(
     no_read_check: Annotated[
         bool, typer.Option("--no-read-check", help="Do not read a reference before publishing.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes that list and write.")
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option("--dask", metavar="ADDRESS", help="Let a Dask cluster list and write."),
+    ] = None,
+    scheduler_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The same, by its scheduler file.")
+    ] = None,
+    wait_for_workers: Annotated[
+        float, typer.Option(help="Seconds to wait for a first worker of the cluster.")
+    ] = 60,
     source_option: SourceOption = None,
     target_option: TargetOption = None,
     as_json: Json = False,
@@ -172,11 +185,12 @@ def ingest(
     display = ProgressDisplay(sys.stderr, quiet=quiet)
 
     def job() -> None:
+        from refreeze.distributed.dask_crew import cluster
         from refreeze.metadata.region import parse_region
         from refreeze.verbs.ingest import ingest as run
         from refreeze.verbs.plan import Plan
 
-        with display:
+        with display, cluster(dask, scheduler_file) as client:
             report = run(
                 sources[0] if len(sources) == 1 else sources,
                 target,
@@ -206,6 +220,9 @@ def ingest(
                 expect_count=expect_count,
                 unsafe_target=unsafe_target,
                 no_read_check=no_read_check,
+                client=client,
+                workers=workers,
+                wait_for_workers=wait_for_workers,
                 source_options=source_options,
                 target_options=target_options,
                 progress=display,
@@ -219,7 +236,7 @@ def ingest(
         else:
             from refreeze.stores.buckets import said_by_url
 
-            _print_report(
+            print_report(
                 report,
                 target_group,
                 said_by_url(sources[0], source_options),
@@ -248,12 +265,13 @@ def _loadable(names: list[str] | None) -> list[str] | None:
     return [name for name in names if name != "none"]
 
 
-def _print_report(
+def print_report(
     report: IngestReport,
     target_group: str | None,
     source_options: dict[str, str],
     target_options: dict[str, str],
 ) -> None:
+    """Print what has become of an ingest, for people."""
     from refreeze.cli.snippet import opening_lines
 
     if not report.run_id:

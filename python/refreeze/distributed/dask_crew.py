@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from refreeze.distributed.crew import NOTHING_LOST, POLL, Places, carry_out_unit
 from refreeze.exceptions import RefreezeError
 
-__all__ = ["DaskCrew", "client_of"]
+__all__ = ["DaskCrew", "client_of", "cluster"]
 
 _log = logging.getLogger("refreeze")
 
@@ -35,6 +37,18 @@ def client_of(address: str | None, scheduler_file: str | None) -> Any:
             f"no Dask scheduler answers at {scheduler_file or address}: {error}",
             "check the address; nothing was begun",
         ) from error
+
+
+@contextmanager
+def cluster(address: str | None, scheduler_file: str | None) -> Iterator[Any]:
+    """Give a client of a cluster, and close it; none when no cluster is named."""
+    if address is None and scheduler_file is None:
+        yield None
+        return
+    if address is not None and scheduler_file is not None:
+        raise ValueError("give one of --dask and --scheduler-file")
+    with client_of(address, scheduler_file) as client:
+        yield client
 
 
 def _carry_out(

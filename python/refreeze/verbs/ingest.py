@@ -73,6 +73,10 @@ def ingest(
     no_read_check: bool = False,
     source_options: Options | None = None,
     target_options: Options | None = None,
+    executor: Any = None,
+    client: Any = None,
+    workers: int | None = None,
+    wait_for_workers: float = 60,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> IngestReport: ...
 @overload
@@ -109,6 +113,10 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     no_read_check: bool = False,
     source_options: Options | None = None,
     target_options: Options | None = None,
+    executor: Any = None,
+    client: Any = None,
+    workers: int | None = None,
+    wait_for_workers: float = 60,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> IngestReport | Plan:
     """Ingest Zarr stores, groups or arrays into an Icechunk repository without copying chunks.
@@ -202,6 +210,15 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     source_options, target_options
         Settings of the object stores (``endpoint``, ``region``, ``skip_signature``, …), which
         take precedence over the environment.
+    executor
+        An executor of `concurrent.futures` (threads, spawned processes, a cluster's) whose workers
+        list and write; this process commits what they give back.
+    client
+        The same with a ``distributed.Client`` of a Dask cluster.
+    workers
+        The same with so many processes on this machine.
+    wait_for_workers
+        Seconds to wait for the first worker of an empty cluster.
     progress
         Called with a dictionary of figures, at most ten times a second. The same figures go to
         the logger ``refreeze`` at level INFO with every commit, in the record's attribute
@@ -259,6 +276,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     >>> refreeze.ingest("2025.zarr", "air.icechunk", mode="append", concat_dim="time")  # doctest: +SKIP
     """
     from refreeze import _refreeze
+    from refreeze.distributed.choice import crew_of, places_of
     from refreeze.planning.dispatch import checked_request, planned_for, read_stores, several
     from refreeze.runtime.memory import return_large_blocks
     from refreeze.shown import shown
@@ -332,6 +350,11 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         mode=mode,
         plan=request.fingerprint,
     )
+    crew = crew_of(executor, client, workers, wait_for_workers)
+    if crew is not None and crew.kind == "workers":
+        crew.places = places_of(
+            given, target, source_options, target_options, options.memory, options.concurrency
+        )
     return_large_blocks()
     stores = read_stores(given, source_options, selection)
     # Asked for late: to look at some targets creates them.
@@ -345,18 +368,25 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         return report_of_nothing(
             planned, stores, location().url, options, elapsed=time.monotonic() - started
         )
-    report = json.loads(
-        _refreeze.ingest(
-            [(store.source.store, store.source.path) for store in stores],
-            location(),
-            source_urls=[store.url for store in stores],
-            groups=planned.groups,
-            arrays=planned.arrays,
-            options=replace(options, base=planned.base, replaced=planned.replaced),
-            decoder=check_chunk,
-            progress=CommitLog(progress),
+    try:
+        report = json.loads(
+            _refreeze.ingest(
+                [(store.source.store, store.source.path) for store in stores],
+                location(),
+                source_urls=[store.url for store in stores],
+                groups=planned.groups,
+                arrays=planned.arrays,
+                options=replace(options, base=planned.base, replaced=planned.replaced),
+                decoder=check_chunk,
+                progress=CommitLog(progress),
+                crew=crew,
+            )
         )
-    )
+    finally:
+        if crew is not None and crew.kind == "workers":
+            crew.close()
+    if crew is not None and "work_plan" in report:
+        crew.document = report.pop("work_plan")
     noted = getattr(location(), "notes", ())
     report["warnings"] = tuple(
         shown(warning) for warning in (*planned.warnings, *noted, *report["warnings"])

@@ -91,6 +91,7 @@ async fn filled(
         arrays: &arrays,
         splits: &splits,
         empty_chunks: plan.empty_chunks(),
+        checksum: plan.checksum(),
         locations: plan.locations(),
         replaces: plan.replaces,
         limits,

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::worker::Staged;
 use super::super::{IngestJob, JobArray};
-use crate::batch::EmptyChunks;
+use crate::batch::{ChecksumBy, EmptyChunks};
 use crate::commit::{StoredPart, restored, stored};
 use crate::grid::chunk_box::ChunkBox;
 use crate::grid::piece::Piece;
@@ -28,8 +28,9 @@ pub(in super::super) struct WorkPlan {
     format: u32,
     refreeze: String,
     pub(super) run_id: String,
-    pub(super) empty_chunks: String,
-    pub(super) locations: String,
+    empty_chunks: String,
+    checksum: String,
+    locations: String,
     /// Whether there may be references already.
     pub(super) replaces: bool,
     pub(super) references_per_commit: u64,
@@ -97,6 +98,7 @@ impl WorkPlan {
             refreeze: VERSION.to_owned(),
             run_id: run_id.to_owned(),
             empty_chunks: job.empty_chunks.name().to_owned(),
+            checksum: job.checksum.name().to_owned(),
             locations: job.locations.name().to_owned(),
             replaces: job.mode.keeps_arrays(),
             references_per_commit: limits.references_per_commit,
@@ -113,6 +115,12 @@ impl WorkPlan {
     pub(super) fn empty_chunks(&self) -> EmptyChunks {
         let skip = self.empty_chunks == EmptyChunks::Skip.name();
         if skip { EmptyChunks::Skip } else { EmptyChunks::Error }
+    }
+
+    pub(super) fn checksum(&self) -> ChecksumBy {
+        let all = [ChecksumBy::LastModified, ChecksumBy::ETag, ChecksumBy::None];
+        let named = all.into_iter().find(|checksum| checksum.name() == self.checksum);
+        named.unwrap_or_default()
     }
 
     pub(super) fn locations(&self) -> Locations {
