@@ -273,7 +273,8 @@ pub(crate) fn ingest(
         trust_target: options.unsafe_target,
     };
     let on_progress = callback(progress);
-    let outcome = run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await });
+    let outcome =
+        run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await });
     // What workers raised has a class of its own.
     let report = outcome.map_err(|error| raised.take().unwrap_or(error))?;
     serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))

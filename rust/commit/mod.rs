@@ -25,9 +25,9 @@ pub use record::{
     new_run_id, record,
 };
 pub(crate) use record::{StoredPart, restored, stored};
-pub(crate) use runs::staging_branch;
 pub use replay::{Touched, is_below, replay};
 pub use rivals::{is_overtaken, published_instead};
+pub(crate) use runs::staging_branch;
 pub use runs::{
     LostRun, PublishedRun, STAGING_PREFIX, StagedRun, find_published, history, lost_runs,
     missing_examples, published_runs, staged_runs,

@@ -24,9 +24,13 @@ def store_of(folder: Path, chunks: int = 40) -> Path:
     """A store with a dense array, a sparse one and a coordinate."""
     path = folder / "source.zarr"
     root = zarr.open_group(path, mode="w")
-    air = root.create_array("air", shape=(chunks, 4), chunks=(1, 2), dtype="i4", dimension_names=["time", "x"])
+    air = root.create_array(
+        "air", shape=(chunks, 4), chunks=(1, 2), dtype="i4", dimension_names=["time", "x"]
+    )
     air[:] = np.arange(chunks * 4).reshape(chunks, 4) + 1
-    sparse = root.create_array("sparse", shape=(chunks,), chunks=(1,), dtype="i4", dimension_names=["time"])
+    sparse = root.create_array(
+        "sparse", shape=(chunks,), chunks=(1,), dtype="i4", dimension_names=["time"]
+    )
     sparse[3] = 7
     sparse[chunks - 1] = 9
     time = root.create_array("x", shape=(4,), chunks=(4,), dtype="i4", dimension_names=["x"])
@@ -71,8 +75,12 @@ def test_parts_in_any_order_and_again_make_what_one_process_makes(
     assert len(plan.units) > 8
     for part in ("2/3", "0/3", "2/3", "1/3"):
         work(run, part)
-    assert [s.message for s in icechunk.Repository.open(
-        icechunk.local_filesystem_storage(str(target))).ancestry(branch="main")] == ["Repository initialized"]
+    assert [
+        s.message
+        for s in icechunk.Repository.open(icechunk.local_filesystem_storage(str(target))).ancestry(
+            branch="main"
+        )
+    ] == ["Repository initialized"]
     done = commit(run)
     assert done.published
     assert references(target) == references(reference)

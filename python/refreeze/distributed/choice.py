@@ -11,9 +11,7 @@ from refreeze.work import Secrets, allowed_settings
 __all__ = ["crew_of", "places_of"]
 
 
-def crew_of(
-    executor: Any, client: Any, workers: int | None, wait_for_workers: float
-) -> Any:
+def crew_of(executor: Any, client: Any, workers: int | None, wait_for_workers: float) -> Any:
     """Return the crew for these options, of which at most one may be given; None for one process."""
     if sum(option is not None for option in (executor, client, workers)) > 1:
         raise ValueError("give one of executor, client and workers")

@@ -51,9 +51,7 @@ def cluster(address: str | None, scheduler_file: str | None) -> Iterator[Any]:
         yield client
 
 
-def _carry_out(
-    plan: str, unit: str, secrets: Any, memory: int, concurrency: int
-) -> bytes:
+def _carry_out(plan: str, unit: str, secrets: Any, memory: int, concurrency: int) -> bytes:
     """Carry out a unit with this worker's share of its memory."""
     from distributed import get_worker
 
@@ -71,7 +69,9 @@ class DaskCrew:
         if not hasattr(client, "scheduler_info") or not hasattr(client, "submit"):
             raise TypeError(f"client is a distributed.Client, not {client!r}")
         if getattr(client, "asynchronous", False):
-            raise TypeError("client is asynchronous; use distributed.Client(..., asynchronous=False)")
+            raise TypeError(
+                "client is asynchronous; use distributed.Client(..., asynchronous=False)"
+            )
         self._client = client
         self._wait = wait_for_workers
         self.places: Places | None = None

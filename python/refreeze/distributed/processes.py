@@ -9,9 +9,9 @@ import os
 import threading
 import time
 from collections import Counter
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 
-from refreeze.distributed.crew import NOTHING_LOST, ExecutorCrew
+from refreeze.distributed.crew import NOTHING_LOST, POLL, ExecutorCrew
 from refreeze.exceptions import RefreezeError
 
 __all__ = ["ProcessCrew"]
@@ -68,10 +68,10 @@ class ProcessCrew(ExecutorCrew):
 
     def arrived(self) -> list[str]:
         """Return what has arrived; a unit whose worker has died is tried again."""
-        done = [future for future in self._running if future.done()]
+        done, _ = wait(self._running, timeout=POLL, return_when=FIRST_COMPLETED)
         dead = [future for future in done if isinstance(future.exception(), BrokenExecutor)]
         if not dead:
-            return super().arrived() if not done else self._take(done)
+            return self._take(list(done))
         results = self._take([future for future in done if future not in dead])
         units = [self._running.pop(future) for future in dead]
         self._replace()

@@ -210,8 +210,16 @@ async fn fill<'a>(
     let outcome = match &job.crew {
         None => list_and_commit(work, &mut schedule, staging, tally, repository).await,
         Some(crew) => {
-            return have_done(crew, work, job, &mut schedule, staging, tally, (repository, together))
-                .await;
+            return have_done(
+                crew,
+                work,
+                job,
+                &mut schedule,
+                staging,
+                tally,
+                (repository, together),
+            )
+            .await;
         }
     };
     if let Err(error) = &outcome

@@ -249,9 +249,8 @@ impl<'a> Schedule<'a> {
         if parts.iter().all(|part| self.back.contains(part)) {
             self.back.retain(|part| !parts.contains(part));
         } else {
-            let (first, end) = batches.filter(|(first, end)| {
-                self.next <= *first && first < end && *end <= self.total
-            })?;
+            let (first, end) = batches
+                .filter(|(first, end)| self.next <= *first && first < end && *end <= self.total)?;
             for batch in self.next..first {
                 let between = self.plan.parts(batch);
                 self.back.extend(between);

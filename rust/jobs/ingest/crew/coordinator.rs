@@ -13,7 +13,7 @@ use super::super::schedule::Schedule;
 use super::super::worker::{Event, Staged};
 use super::documents::{Unit, UnitResult, WorkPlan};
 use super::results::Results;
-use super::{Workers, UNITS_EACH};
+use super::{UNITS_EACH, Workers};
 use crate::commit::manifest_ids;
 use crate::plan::Part;
 use crate::{Error, ErrorKind, Result};
@@ -189,9 +189,7 @@ pub(in super::super) async fn collect(
     }
     let missing: Vec<_> = missing
         .into_iter()
-        .map(|(array, region)| {
-            format!("{} {region}", paths.get(array).map_or("", String::as_str))
-        })
+        .map(|(array, region)| format!("{} {region}", paths.get(array).map_or("", String::as_str)))
         .collect();
     let named: Vec<_> = missing.iter().take(NAMED).map(String::as_str).collect();
     let more = missing.len().saturating_sub(NAMED);

@@ -91,7 +91,12 @@ pub(in super::super) struct UnitResult {
 }
 
 impl WorkPlan {
-    pub(in super::super) fn new(run_id: &str, job: &IngestJob, splits: &[Vec<u32>], limits: PlanLimits) -> Self {
+    pub(in super::super) fn new(
+        run_id: &str,
+        job: &IngestJob,
+        splits: &[Vec<u32>],
+        limits: PlanLimits,
+    ) -> Self {
         let planned = job.arrays.iter().zip(splits);
         Self {
             format: FORMAT,

@@ -61,7 +61,12 @@ const UNITS_EACH: u64 = 8;
 
 impl Crew {
     /// Expected references of a unit, when there are `expected` in all.
-    pub(super) async fn references_per_unit(&self, expected: u64, least: u64, most: u64) -> Result<u64> {
+    pub(super) async fn references_per_unit(
+        &self,
+        expected: u64,
+        least: u64,
+        most: u64,
+    ) -> Result<u64> {
         let workers = match self {
             Self::Workers(workers) => {
                 let workers = Arc::clone(workers);
