@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         StatusReport,
     )
     from refreeze.verbs.status import status
+    from refreeze.verbs.verify import VerifyReport, verify
     from refreeze.virtualizarr.aligned_regions import regions
     from refreeze.virtualizarr.parser import ZarrParser
 
@@ -39,6 +40,7 @@ __all__ = [
     "PublishReport",
     "RunStatus",
     "StatusReport",
+    "VerifyReport",
     "ZarrParser",
     "__version__",
     "exceptions",
@@ -48,6 +50,7 @@ __all__ = [
     "publish",
     "regions",
     "status",
+    "verify",
 ]
 
 _PLACES = {
@@ -59,6 +62,7 @@ _PLACES = {
     "PublishReport": "refreeze.verbs.report",
     "RunStatus": "refreeze.verbs.report",
     "StatusReport": "refreeze.verbs.report",
+    "VerifyReport": "refreeze.verbs.verify",
     "ZarrParser": "refreeze.virtualizarr.parser",
     "__version__": "refreeze._refreeze",
     "ingest": "refreeze.verbs.ingest",
@@ -67,6 +71,7 @@ _PLACES = {
     "publish": "refreeze.verbs.publish",
     "regions": "refreeze.virtualizarr.aligned_regions",
     "status": "refreeze.verbs.status",
+    "verify": "refreeze.verbs.verify",
 }
 """The module of each public name. A test holds it to `__all__` and to what type checkers see."""
 

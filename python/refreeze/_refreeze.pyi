@@ -10,6 +10,7 @@ from refreeze.verbs.report import ListStats
 
 __all__ = [
     "ChunkStream",
+    "Comparison",
     "OpenedSource",
     "__version__",
     "differences",
@@ -31,6 +32,7 @@ __all__ = [
     "stop_calls",
     "target_chunks",
     "target_nodes",
+    "verify",
 ]
 
 __version__: str
@@ -63,6 +65,35 @@ class OpenedSource:
     """A source that several listings share, and its connections with it.
 
     It can be given to `list_chunks` in the place of the store that it was opened in.
+    """
+
+@final
+class Comparison:
+    """The differences between sources and a repository, as record batches, and then a report."""
+
+    @property
+    def schema(self) -> Any:
+        """Columns ``array``, ``coordinates``, ``kind``, ``source`` and ``target``, all text."""
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def report(self) -> str:
+        """Return the report of the core as JSON, after the last record batch."""
+
+def verify(
+    sources: Sequence[tuple[Any, str]],
+    target: LocalTarget | BucketTarget | RepositoryTarget,
+    *,
+    source_urls: Sequence[str],
+    arrays: Sequence[ArraySpec],
+    compared: Sequence[Sequence[tuple[int, int]]],
+    options: IngestOptions,
+    snapshot_id: str,
+    sample: int,
+    progress: Callable[[dict[str, Any]], object] | None,
+) -> Comparison:
+    """Begin to compare a listing of sources with a snapshot; see `refreeze.verify`.
+
+    ``compared`` has, for each array, the chunk coordinates whose references are looked at.
     """
 
 def open_source(store: Any, path: str) -> OpenedSource:
@@ -144,7 +175,7 @@ def carry_out(
     plan: str,
     unit: str,
     sources: Sequence[tuple[Any, str]],
-    target: LocalTarget | S3Target | RepositoryTarget,
+    target: LocalTarget | BucketTarget | RepositoryTarget,
     *,
     source_urls: Sequence[str],
     memory: int,

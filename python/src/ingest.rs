@@ -209,6 +209,29 @@ pub(crate) fn ingest(
     progress: Option<Py<PyAny>>,
     crew: Option<Py<PyAny>>,
 ) -> PyResult<String> {
+    let (crew, raised) = self::crew(py, crew)?;
+    let job = job(py, sources, target, source_urls, groups, arrays, options, Some(decoder))?;
+    let job = IngestJob { crew, ..job };
+    let on_progress = callback(progress);
+    let outcome =
+        run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await });
+    // What workers raised has a class of its own.
+    let report = outcome.map_err(|error| raised.take().unwrap_or(error))?;
+    serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// What Python asks for, as the core takes it.
+#[expect(clippy::too_many_arguments, reason = "the parts of one Python call")]
+pub(crate) fn job(
+    py: Python<'_>,
+    sources: Vec<(Bound<'_, PyAny>, String)>,
+    target: &Bound<'_, PyAny>,
+    source_urls: Vec<String>,
+    groups: Vec<GroupSpec>,
+    arrays: Vec<ArraySpec>,
+    options: IngestOptions,
+    decoder: Option<Py<PyAny>>,
+) -> PyResult<IngestJob> {
     let groups = groups
         .into_iter()
         .map(|group| GroupNode {
@@ -227,9 +250,8 @@ pub(crate) fn ingest(
         .zip(source_urls)
         .map(|((store, path), url)| Ok(JobSource { source: source(&store, &path)?, url }))
         .collect::<PyResult<Vec<_>>>()?;
-    let (crew, raised) = self::crew(py, crew)?;
     let base = options.base.as_deref().map(snapshot_id).transpose();
-    let job = IngestJob {
+    Ok(IngestJob {
         sources,
         target: self::target(target)?,
         branch: options.branch,
@@ -267,17 +289,11 @@ pub(crate) fn ingest(
             expect_count: options.expect_count,
             read_check: options.read_check,
         },
-        decoder: Some(self::decoder(decoder)),
-        crew,
+        decoder: decoder.map(self::decoder),
+        crew: None,
         restart: options.restart,
         trust_target: options.unsafe_target,
-    };
-    let on_progress = callback(progress);
-    let outcome =
-        run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await });
-    // What workers raised has a class of its own.
-    let report = outcome.map_err(|error| raised.take().unwrap_or(error))?;
-    serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
+    })
 }
 
 fn mode(name: &str) -> PyResult<Mode> {
@@ -343,7 +359,7 @@ fn decoder(function: Py<PyAny>) -> Decoder {
 
 /// Calls `function` with a dictionary, not more often than [`PROGRESS_INTERVAL`] but for changes
 /// of stage. What it raises is reported as unraisable: progress must not end an ingest.
-fn callback(function: Option<Py<PyAny>>) -> OnProgress {
+pub(crate) fn callback(function: Option<Py<PyAny>>) -> OnProgress {
     let Some(function) = function else {
         return Box::new(|_: &Progress| {});
     };

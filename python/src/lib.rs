@@ -13,6 +13,7 @@ mod region;
 mod runtime;
 mod shown;
 mod stores;
+mod verify;
 
 use pyo3::prelude::*;
 
@@ -38,6 +39,8 @@ mod _refreeze {
     use super::shown::{error_line, redact, remember_secrets, shown_text};
     #[pymodule_export]
     use super::stores::{OpenedSource, open_source};
+    #[pymodule_export]
+    use super::verify::{Comparison, verify};
 
     /// The runtime's threads end while they can still call Python.
     #[pymodule_init]

@@ -107,7 +107,7 @@ impl SplitGrid {
     /// The row-major index of a chunk in its bucket, which begins where `ranges` do.
     ///
     /// Indices count whole steps, also where a bucket is cut short by the grid.
-    pub(super) fn index(&self, ranges: &[Range<u32>], coords: &[u32]) -> u64 {
+    pub(crate) fn index(&self, ranges: &[Range<u32>], coords: &[u32]) -> u64 {
         self.axes.iter().zip(ranges).zip(coords).fold(0, |index, ((axis, range), coord)| {
             index * u64::from(axis.step) + u64::from(coord - range.start)
         })

@@ -3,6 +3,7 @@
 pub mod ingest;
 mod publish;
 mod status;
+pub mod verify;
 
 pub use publish::{PublishJob, PublishReport, publish};
 pub use status::{RunStatus, status};

@@ -14,7 +14,7 @@ use md5::{Digest as _, Md5};
 use super::Source;
 use super::body::{Failure, too_large};
 use super::bucket::BucketSource;
-use super::page::{PageError, PageErrorKind, PageSource as _};
+use super::page::{PageErrorKind, PageSource as _};
 use crate::{Error, ErrorKind, Result};
 
 /// Reads of an object whose bytes are wrong, before that is an error.
@@ -119,14 +119,14 @@ async fn read_from_bucket(
                 if wrong_bytes >= READS_OF_WRONG_BYTES {
                     return Err(damaged(&shown(source, key), &what));
                 }
-                PageError::new(PageErrorKind::Transient, what)
+                None
             }
             Ok(None) if expected.size.is_some() => {
                 wrong_bytes += 1;
                 if wrong_bytes >= READS_OF_WRONG_BYTES {
                     return Err(gone(&shown(source, key)));
                 }
-                PageError::new(PageErrorKind::Transient, "it was listed and is gone")
+                None
             }
             Ok(None) => return Ok(None),
             Err(Failure::TooLarge(size)) if expected.size.is_none() => {
@@ -138,13 +138,21 @@ async fn read_from_bucket(
                 if wrong_bytes >= READS_OF_WRONG_BYTES {
                     return Err(damaged(&shown(source, key), &what));
                 }
-                PageError::new(PageErrorKind::Transient, what)
+                None
             }
-            Err(Failure::Page(error)) => error,
+            Err(Failure::Page(error)) => Some(error),
         };
-        failures += 1;
-        let Some(wait) = retry.wait(error.kind, failures) else {
-            return Err(source.unreadable(key, &error));
+        // Bytes that are wrong are read again however few attempts a request has: whether they are
+        // is seen only then.
+        let wait = match error {
+            None => retry.wait(PageErrorKind::Transient, wrong_bytes).unwrap_or(retry.first),
+            Some(error) => {
+                failures += 1;
+                match retry.wait(error.kind, failures) {
+                    Some(wait) => wait,
+                    None => return Err(source.unreadable(key, &error)),
+                }
+            }
         };
         tokio::time::sleep(wait).await;
     }

@@ -4,6 +4,7 @@
 //! added to.
 
 mod backend;
+mod checksums;
 mod config;
 pub mod container;
 mod contents;
@@ -22,6 +23,7 @@ use icechunk::Storage;
 use icechunk::config::RepositoryConfig;
 use icechunk::repository::{DetectedSpecVersion, RepositoryErrorKind};
 
+pub use checksums::checksum_of;
 pub use config::{Additions, effective_split};
 pub use contents::{branch_nodes, native_chunks};
 pub use storage::TargetLocation;

@@ -5,6 +5,7 @@
 //! stand; it stays when the commits that told of it have expired.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -79,9 +80,10 @@ pub async fn origin(
     manifests.sort_by_key(|manifest| Reverse(end(manifest)));
     let asked = Asked { question, config: repository.config() };
     let mut elsewhere = None;
+    let mut votes = Votes::default();
     for manifest in manifests {
         let last = end(manifest).zip(axis);
-        match asked.look(&assets, &node.id, manifest, last).await? {
+        match asked.look(&assets, &node.id, manifest, last, &mut votes).await? {
             Some(Seen::Origin(origin)) => return Ok(origin),
             Some(Seen::Elsewhere(location)) => elsewhere = elsewhere.or(Some(location)),
             None => continue,
@@ -90,7 +92,12 @@ pub async fn origin(
             break;
         }
     }
+    let has_native = votes.native > 0;
+    if let Some(shift) = votes.most() {
+        return Ok(Origin::Shift(shift));
+    }
     match elsewhere {
+        None if has_native => Ok(Origin::Native),
         Some(location) => Err(asked.other_source(&location)),
         None => Ok(Origin::Empty),
     }
@@ -103,6 +110,35 @@ enum Seen {
     Elsewhere(String),
 }
 
+/// References of the source that are asked when any will do: one of them may be wrong.
+const ASKED: u64 = 64;
+
+/// Which shift how many references tell.
+#[derive(Debug, Default)]
+struct Votes {
+    counts: HashMap<Vec<i64>, u64>,
+    asked: u64,
+    /// Native chunks that were met.
+    native: u64,
+}
+
+impl Votes {
+    fn count(&mut self, shift: Vec<i64>) {
+        *self.counts.entry(shift).or_default() += 1;
+        self.asked += 1;
+    }
+
+    /// The shift that most tell; of those that equally many do, the smallest.
+    fn most(self) -> Option<Vec<i64>> {
+        let smallness =
+            |shift: &[i64]| Reverse(shift.iter().map(|by| by.unsigned_abs()).sum::<u64>());
+        self.counts
+            .into_iter()
+            .max_by_key(|(shift, count)| (*count, smallness(shift), Reverse(shift.clone())))
+            .map(|(shift, _)| shift)
+    }
+}
+
 struct Asked<'a> {
     question: Question<'a>,
     config: &'a RepositoryConfig,
@@ -110,13 +146,14 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     /// Looks at the references of a manifest: with `last`, at one whose coordinate along an axis
-    /// is the last before an end; otherwise until one is of the source.
+    /// is the last before an end; otherwise at as many of the source as are asked.
     async fn look(
         &self,
         assets: &AssetManager,
         node: &NodeId,
         manifest: &ManifestRef,
         last: Option<(u32, usize)>,
+        votes: &mut Votes,
     ) -> Result<Option<Seen>> {
         let path = &self.question.array.path;
         let reading = || format!("read a manifest of array {path}");
@@ -133,13 +170,26 @@ impl Asked<'_> {
                 continue;
             }
             let ChunkPayload::Virtual(reference) = payload else {
-                return Ok(Some(Seen::Origin(Origin::Native)));
+                votes.native += 1;
+                if last.is_some() || (votes.native >= ASKED && votes.asked == 0) {
+                    return Ok(Some(Seen::Origin(Origin::Native)));
+                }
+                continue;
             };
-            let location = self.absolute(reference.location.url());
+            let location = absolute_url(self.config, reference.location.url());
             if let Some(there) = self.coords_in_source(&location) {
                 let shift = there.iter().zip(&coords);
                 let shift = shift.map(|(there, here)| i64::from(*there) - i64::from(*here));
-                return Ok(Some(Seen::Origin(Origin::Shift(shift.collect()))));
+                if last.is_some() {
+                    return Ok(Some(Seen::Origin(Origin::Shift(shift.collect()))));
+                }
+                votes.count(shift.collect());
+                if votes.asked >= ASKED {
+                    return Ok(std::mem::take(votes)
+                        .most()
+                        .map(|most| Seen::Origin(Origin::Shift(most))));
+                }
+                continue;
             }
             if last.is_some() {
                 return Ok(Some(Seen::Elsewhere(location)));
@@ -149,24 +199,12 @@ impl Asked<'_> {
         Ok(elsewhere.map(Seen::Elsewhere))
     }
 
-    /// A location as a URL, not percent-encoded.
-    fn absolute(&self, location: &str) -> String {
-        let named = location.strip_prefix("vcc://").and_then(|rest| rest.split_once('/'));
-        let absolute = named.and_then(|(name, rest)| {
-            let container =
-                self.config.virtual_chunk_containers().find(|c| c.name() == Some(name))?;
-            Some(format!("{}/{rest}", container.url_prefix().trim_end_matches('/')))
-        });
-        let absolute = absolute.unwrap_or_else(|| location.to_owned());
-        percent_decode_str(&absolute).decode_utf8_lossy().into_owned()
-    }
-
     /// The coordinates of a location's chunk in the source, if it lies there.
     fn coords_in_source(&self, location: &str) -> Option<Vec<u32>> {
         let array = self.question.array;
         let ndim = array.layout.ndim();
-        let (folder, key) = self.split(location)?;
-        if !self.is_folder(folder) {
+        let (folder, key) = folder_and_key(array, location)?;
+        if !is_folder_of(self.question.source, array, folder) {
             return None;
         }
         // The source may have been longer than it is now.
@@ -175,35 +213,9 @@ impl Asked<'_> {
         array.layout.encoding().decode(key.as_bytes(), &wide, &mut coords).then_some(coords)
     }
 
-    /// The array's folder, with the slash at its end, and the chunk's key in it.
-    fn split<'l>(&self, location: &'l str) -> Option<(&'l str, &'l str)> {
-        let layout = &self.question.array.layout;
-        let example = layout.encoding().encode(&vec![0; layout.ndim()]);
-        let mut at = location.len();
-        for _ in 0..=example.matches('/').count() {
-            at = location.get(..at)?.rfind('/')?;
-        }
-        Some(location.split_at(at + 1))
-    }
-
-    /// Whether the array lies in a folder in the source, by another spelling maybe.
-    fn is_folder(&self, folder: &str) -> bool {
-        let array = self.question.array;
-        let here = format!("{}{}", self.question.source.url_prefix(), array.source_prefix());
-        if folder == here {
-            return true;
-        }
-        let real = |url: &str| {
-            let path = url.strip_prefix("file://").map(PathBuf::from)?;
-            std::fs::canonicalize(path).ok()
-        };
-        matches!(self.question.source, Source::Local(_))
-            && real(folder).is_some_and(|folder| Some(folder) == real(&here))
-    }
-
     fn other_source(&self, location: &str) -> Error {
         let array = self.question.array;
-        let folder = self.split(location).map_or(location, |(folder, _)| folder);
+        let folder = folder_and_key(array, location).map_or(location, |(folder, _)| folder);
         let root = folder.strip_suffix(&array.source_prefix()).unwrap_or(folder);
         Error::new(
             ErrorKind::Mismatch,
@@ -216,6 +228,46 @@ impl Asked<'_> {
         )
         .with_hint("give the source that it came from; --concat-dim goes on with another one")
     }
+}
+
+/// A reference's location as a URL, not percent-encoded; `config` knows the containers.
+#[must_use]
+pub fn absolute_url(config: &RepositoryConfig, location: &str) -> String {
+    let named = location.strip_prefix("vcc://").and_then(|rest| rest.split_once('/'));
+    let absolute = named.and_then(|(name, rest)| {
+        let container = config.virtual_chunk_containers().find(|c| c.name() == Some(name))?;
+        Some(format!("{}/{rest}", container.url_prefix().trim_end_matches('/')))
+    });
+    let absolute = absolute.unwrap_or_else(|| location.to_owned());
+    percent_decode_str(&absolute).decode_utf8_lossy().into_owned()
+}
+
+/// Takes the URL of a chunk apart: the array's folder, with the slash at its end, and the chunk's
+/// key in it.
+#[must_use]
+pub fn folder_and_key<'l>(array: &ArrayNode, location: &'l str) -> Option<(&'l str, &'l str)> {
+    let layout = &array.layout;
+    let example = layout.encoding().encode(&vec![0; layout.ndim()]);
+    let mut at = location.len();
+    for _ in 0..=example.matches('/').count() {
+        at = location.get(..at)?.rfind('/')?;
+    }
+    Some(location.split_at(at + 1))
+}
+
+/// Whether a folder's URL is that of an array in a source, by another spelling maybe.
+#[must_use]
+pub fn is_folder_of(source: &Source, array: &ArrayNode, folder: &str) -> bool {
+    let here = format!("{}{}", source.url_prefix(), array.source_prefix());
+    if folder == here {
+        return true;
+    }
+    let real = |url: &str| {
+        let path = url.strip_prefix("file://").map(PathBuf::from)?;
+        std::fs::canonicalize(path).ok()
+    };
+    matches!(source, Source::Local(_))
+        && real(folder).is_some_and(|folder| Some(folder) == real(&here))
 }
 
 #[cfg(test)]
@@ -240,6 +292,16 @@ mod tests {
     }
 
     #[test]
+    fn most_references_tell_the_shift() {
+        let mut votes = Votes::default();
+        assert_eq!(Votes::default().most(), None);
+        for shift in [[-5], [7], [-5], [0]] {
+            votes.count(shift.to_vec());
+        }
+        assert_eq!(votes.most(), Some(vec![-5]));
+    }
+
+    #[test]
     fn coordinates_are_read_from_locations() {
         for (encoding, key) in [
             (("default", "/"), "c/12/3"),
@@ -248,7 +310,8 @@ mod tests {
             (("v2", "."), "12.3"),
         ] {
             asked_of(encoding, |asked| {
-                let url = asked.absolute(&format!("file:///data/my%20air.zarr/g/x/{key}"));
+                let url =
+                    absolute_url(asked.config, &format!("file:///data/my%20air.zarr/g/x/{key}"));
                 assert_eq!(asked.coords_in_source(&url), Some(vec![12, 3]));
                 let other = format!("file:///data/other/g/x/{key}");
                 assert_eq!(asked.coords_in_source(&other), None);

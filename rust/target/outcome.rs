@@ -180,7 +180,10 @@ mod tests {
         assert!(matches!(failure, Failure::Undone(_)));
         assert_eq!(tried.get(), 1);
         let told = failure.doing(|| "write".to_owned());
-        assert_eq!((told.kind(), told.message()), (ErrorKind::Target, "cannot write: lost"));
+        assert_eq!(
+            (told.kind(), told.message()),
+            (ErrorKind::Target, "cannot write: unexpected error: lost")
+        );
     }
 
     #[test]

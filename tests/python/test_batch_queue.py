@@ -21,7 +21,7 @@ SMALL = {"max_refs_per_commit": 10, "refs_per_manifest": 5}
 
 
 def store_of(folder: Path, chunks: int = 40) -> Path:
-    """A store with a dense array, a sparse one and a coordinate."""
+    """Write a store with a dense array, a sparse one and a coordinate."""
     path = folder / "source.zarr"
     root = zarr.open_group(path, mode="w")
     air = root.create_array(
@@ -39,14 +39,14 @@ def store_of(folder: Path, chunks: int = 40) -> Path:
 
 
 def references(target: Path, branch: str = "main") -> dict[str, set[str]]:
-    """The references of each array, by location."""
+    """Return all references, by location."""
     repo = icechunk.Repository.open(icechunk.local_filesystem_storage(str(target)))
     session = repo.readonly_session(branch)
     return {"all": set(session.all_virtual_chunk_locations())}
 
 
 def log_chunks(target: Path) -> int:
-    """Chunks in the transaction logs of the whole history."""
+    """Count chunks in the transaction logs of the whole history."""
     repo = icechunk.Repository.open(icechunk.local_filesystem_storage(str(target)))
     snapshots = [snapshot.id for snapshot in repo.ancestry(branch="main")]
     diff = repo.diff(from_snapshot_id=snapshots[-1], to_snapshot_id=snapshots[0])
@@ -181,7 +181,14 @@ def test_no_secret_is_in_plan_or_results() -> None:
     from refreeze.distributed.choice import places_of
 
     options = {"secret_access_key": "hushhush", "region": "eu", "endpoint": "http://u:hushhush@h"}
-    places = places_of(["s3://b/x"], "s3://b/t", options, options, 1 << 28, 8)
+    places = places_of(
+        ["s3://b/x"],
+        "s3://b/t",
+        source_options=options,
+        target_options=options,
+        memory=1 << 28,
+        concurrency=8,
+    )
     core = json.dumps({"run_id": "r", "refreeze": refreeze.__version__})
     text = places.plan(core).to_json()
     assert "hushhush" not in text + repr(places)
@@ -190,7 +197,7 @@ def test_no_secret_is_in_plan_or_results() -> None:
 
 
 def test_the_commands(tmp_path: Path, source: Path) -> None:
-    """plan --output, work and commit, with their exit codes."""
+    """Plan --output, work and commit, with their exit codes."""
     target, run = str(tmp_path / "t.icechunk"), str(tmp_path / "run.json")
 
     def refreeze_command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -73,7 +73,7 @@ def test_json_of_an_error(source, target, capsys):
     outcome = cli(capsys, "ingest", "--json", "--nope")
     assert outcome.code == 2
     assert outcome.document["error"]["type"] == "UsageError"
-    outcome = cli(capsys, "verify", "a", "b", "--json")
+    outcome = cli(capsys, "sync", "a", "b", "--json")
     assert "not in this version" in outcome.document["error"]["message"]
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_batch_queue import SMALL, log_chunks, references, store_of
 
 import refreeze
 from refreeze.distributed.processes import ProcessCrew
 from refreeze.exceptions import RefreezeError
+from test_batch_queue import SMALL, log_chunks, references, store_of
 
 
 @pytest.fixture

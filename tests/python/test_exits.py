@@ -20,10 +20,13 @@ COMMANDS = int(os.environ.get("REFREEZE_EXITS", "8"))
 LIBRARY = """
 import sys
 import refreeze
-from refreeze.metadata.zarr_reader import read_box
+from refreeze.metadata.selection import Selection, read_metadata
+from refreeze.metadata.values import read_box
 from refreeze.stores.resolve import resolve_source
 refreeze.plan(sys.argv[1])
-assert read_box(resolve_source(sys.argv[1] + "/air", {}), ((0, 8),)).tolist() == list(range(8))
+source = resolve_source(sys.argv[1], {})
+(air,) = read_metadata(source, Selection(arrays=("air",))).arrays
+assert read_box(source, air, ((0, 8),)).tolist() == list(range(8))
 """
 """What planning a concatenation reads, in a process whose interpreter is torn down."""
 

@@ -610,7 +610,7 @@ def _local(folder, shape, chunks, *keys, separator="/"):
 
 
 def test_links_are_followed(tmp_path):
-    """Of folders and files, as reads follow them; what leads nowhere is no chunk."""
+    """Of folders and files, as reads follow them; one that leads nowhere is an error."""
     store = _local(tmp_path / "a", [4, 2], [1, 1], "c/0/0")
     (tmp_path / "else").mkdir()
     (tmp_path / "else/1").write_bytes(b"123")
@@ -618,11 +618,13 @@ def test_links_are_followed(tmp_path):
     (chunks / "1").symlink_to(tmp_path / "else")
     (chunks / "2").mkdir()
     (chunks / "2/0").symlink_to(tmp_path / "else/1")
-    (chunks / "2/1").symlink_to(tmp_path / "gone")
     (chunks / "3").symlink_to(chunks)  # leads back
     found = rows(pa.table(refreeze.list_chunks(store, "a", paths=True)))
     assert [(coords, size) for coords, size, _ in found] == [((0, 0), 1), ((1, 1), 3), ((2, 0), 3)]
     assert [path for _, _, path in found] == ["a/c/0/0", "a/c/1/1", "a/c/2/0"]
+    (chunks / "2/1").symlink_to(tmp_path / "gone")
+    with pytest.raises(pa.ArrowInvalid, match="a/c/2/1 is a symbolic link that leads nowhere"):
+        pa.table(refreeze.list_chunks(store, "a"))
 
 
 def test_odd_file_names(tmp_path):

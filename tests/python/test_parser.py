@@ -143,10 +143,9 @@ def test_a_real_s3_server(s3_bucket):
     assert next(refreeze.regions(url, registry, dim="time", max_refs=6)) == {"time": slice(0, 4)}
 
 
-@pytest.mark.parametrize("name", ["GCSStore", "AzureStore"])
-def test_stores_that_the_core_does_not_know(name):
+def test_stores_that_the_core_does_not_know():
     """They are listed by obstore itself; here one in memory passes for them."""
-    store = type(name, (MemoryStore,), {"__module__": "obstore.store"})()
+    store = type("OtherStore", (MemoryStore,), {"__module__": "obstore.store"})()
     group = zarr.open_group(zarr.storage.ObjectStore(store), mode="w")
     add_array(group, "air", np.arange(1, 13.0), (2,), ("time",), fill_value=0)
     registry = ObjectStoreRegistry({"gs://bucket": store})

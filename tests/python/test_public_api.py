@@ -121,6 +121,7 @@ def test_names():
         "PublishReport",
         "RunStatus",
         "StatusReport",
+        "VerifyReport",
         "ZarrParser",
         "__version__",
         "exceptions",
@@ -130,6 +131,7 @@ def test_names():
         "publish",
         "regions",
         "status",
+        "verify",
     }
     for name in refreeze.__all__:
         assert getattr(refreeze, name) is not None

@@ -88,7 +88,8 @@ def assert_interrupted_or_done(number, code, out, err):
     assert code == expected, (code, err)
     assert err.startswith(f"error: {word}: "), err
     assert err.count("\n") == 1, err
-    assert out == ""
+    # Help is printed piece by piece, by the library that makes it.
+    assert out == "" or out.startswith("Usage: ")
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "list"])
@@ -122,7 +123,8 @@ def test_while_something_is_imported(commands, tmp_path, verb):
         assert_interrupted_or_done(number, process.returncode, *said)
         codes.append(process.returncode)
     # Late instants may find the result being printed.
-    assert max(codes) > 128
+    # To print help is all of its work: that is finished.
+    assert verb == "help" or max(codes) > 128
 
 
 @contextmanager

@@ -20,14 +20,15 @@ from refreeze.cli.list_chunks import list_chunks
 from refreeze.cli.plan import plan
 from refreeze.cli.publish import publish
 from refreeze.cli.status import status
+from refreeze.cli.verify import verify
 
 __all__ = ["main"]
 
 # Typer keeps its own copy of click in newer versions; both export the subclass.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-_LATER_VERBS = {"verify", "sync"}
-_LATER_OPTIONS = {"--sample"}
+_LATER_VERBS = {"sync"}
+_LATER_OPTIONS: set[str] = set()
 
 app = typer.Typer(
     name="refreeze",
@@ -49,6 +50,7 @@ _VERBS = (
     ("ingest", ingest, "s3://bucket/store.zarr ./store.icechunk --group model/output"),
     ("plan", plan, "s3://bucket/store.zarr --region time=0:240"),
     ("list", list_chunks, "s3://bucket/store.zarr/t2m --output t2m.parquet"),
+    ("verify", verify, "s3://bucket/store.zarr ./store.icechunk --sample 100"),
     ("status", status, "./store.icechunk"),
     ("publish", publish, "./store.icechunk --rebase"),
     ("work", work, "run.json --part 0/8"),

@@ -1,5 +1,6 @@
-"""``refreeze work`` and ``refreeze commit``: an ingest by batch jobs, from the plan that ``refreeze plan
---output`` has written.
+"""``refreeze work`` and ``refreeze commit``: an ingest by batch jobs.
+
+Both read the plan that ``refreeze plan --output`` has written.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +16,6 @@ from refreeze.cli.console import (
     Quiet,
     RegionOption,
     SourceOption,
-    Terminated,
     Version,
     count,
     print_json,
@@ -30,14 +27,13 @@ from refreeze.cli.console import (
 from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, byte_count
 from refreeze.runtime.command import begin_result
 from refreeze.shown import shown
+from refreeze.verbs.tables import FORMATS, write_table
 
 if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream
     from refreeze.metadata.specs import ArraySpec
 
 __all__ = ["list_chunks"]
-
-_FORMATS = (".parquet", ".arrow", ".csv")
 
 
 def list_chunks(
@@ -59,9 +55,9 @@ def list_chunks(
     version: Version = False,
 ) -> None:
     """List the stored chunks of one array, as a summary or as a table in a file."""
-    if output is not None and output.suffix not in _FORMATS:
+    if output is not None and output.suffix not in FORMATS:
         raise typer.BadParameter(
-            f"{output.name} ends in none of {', '.join(_FORMATS)}", param_hint="--output"
+            f"{output.name} ends in none of {', '.join(FORMATS)}", param_hint="--output"
         )
     options = store_options(source_option, "--source-option")
 
@@ -87,7 +83,7 @@ def list_chunks(
         if output is None:
             summary.read()
         else:
-            _write(summary, output)
+            write_table(stream.schema, summary, output)
         _report(summary, spec, resolved.url, output, as_json=as_json, quiet=quiet)
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
@@ -101,59 +97,19 @@ class _Summary:
         self.bytes = 0
         self.smallest: int | None = None
         self.largest: int | None = None
-        self.failure: BaseException | None = None
-        """What the stream raised; a writer that reads it makes an error of its own of that."""
 
     def read(self) -> None:
         for _ in self:
             pass
 
     def __iter__(self) -> Any:
-        try:
-            for batch in self.stream:
-                sizes = batch["size"].to_numpy()
-                self.bytes += int(sizes.sum())
-                smallest, largest = int(sizes.min()), int(sizes.max())
-                self.smallest = smallest if self.smallest is None else min(smallest, self.smallest)
-                self.largest = largest if self.largest is None else max(largest, self.largest)
-                yield batch
-        except (Exception, KeyboardInterrupt, Terminated) as error:
-            self.failure = error
-            raise
-
-
-def _write(summary: _Summary, output: Path) -> None:
-    """Write the table beside its place and move it there when it is whole."""
-    from arro3.core import RecordBatchReader
-    from arro3.io import write_csv, write_ipc, write_parquet
-
-    from refreeze.exceptions import TargetError
-
-    write: Any = {".parquet": write_parquet, ".arrow": write_ipc, ".csv": write_csv}[output.suffix]
-    unfinished = output.with_name(f".{output.name}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            batches = chain(summary, _header(summary))
-            write(RecordBatchReader.from_batches(summary.stream.schema, batches), file)
-        unfinished.replace(output)
-    except Exception as error:
-        if summary.failure is not None:
-            raise summary.failure from None
-        if not isinstance(error, OSError):
-            raise
-        raise TargetError(f"cannot write {output}: {error}", "choose another --output") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _header(summary: _Summary) -> Iterator[Any]:
-    """Give a batch without rows when there was none at all: with the first, CSV gets its header."""
-    from arro3.core import Table
-
-    if summary.largest is None:
-        yield from (
-            Table.from_batches([], schema=summary.stream.schema).combine_chunks().to_batches()
-        )
+        for batch in self.stream:
+            sizes = batch["size"].to_numpy()
+            self.bytes += int(sizes.sum())
+            smallest, largest = int(sizes.min()), int(sizes.max())
+            self.smallest = smallest if self.smallest is None else min(smallest, self.smallest)
+            self.largest = largest if self.largest is None else max(largest, self.largest)
+            yield batch
 
 
 def _report(

@@ -39,6 +39,7 @@ def crew_of(executor: Any, client: Any, workers: int | None, wait_for_workers: f
 def places_of(
     sources: list[Any],
     target: Any,
+    *,
     source_options: Any,
     target_options: Any,
     memory: int,

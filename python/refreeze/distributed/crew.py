@@ -100,9 +100,10 @@ class ExecutorCrew:
     def arrived(self) -> list[str]:
         """Return the results that have arrived; waits for a moment when there are none."""
         done, _ = wait(self._running, timeout=POLL, return_when=FIRST_COMPLETED)
-        return [self._result(future, self._running.pop(future)) for future in done]
+        return [self._take_one(future) for future in done]
 
-    def _result(self, future: Future[bytes], unit: str) -> str:
+    def _take_one(self, future: Future[bytes]) -> str:
+        del self._running[future]
         try:
             return future.result().decode()
         except BrokenExecutor as error:

@@ -1,5 +1,6 @@
-"""``--workers N``: processes on this machine, spawned, replaced when they die, and gone soon after
-their coordinator.
+"""``--workers N``: spawned processes on this machine.
+
+They are replaced when they die, and gone soon after their coordinator.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class ProcessCrew(ExecutorCrew):
         return results
 
     def _take(self, done: list[Future[bytes]]) -> list[str]:
-        return [self._result(future, self._running.pop(future)) for future in done]
+        return [self._take_one(future) for future in done]
 
     def _replace(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)

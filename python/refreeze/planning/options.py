@@ -23,6 +23,7 @@ __all__ = [
     "refs_per_commit",
     "refs_per_manifest",
     "requests_in_flight",
+    "sample_size",
     "selected",
 ]
 
@@ -90,8 +91,9 @@ def selected(
     loadable_variables: Iterable[str] | None,
     *,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
+    partial: bool = False,
 ) -> Selection:
-    """Return the selection that these options make."""
+    """Return the selection that these options make; see `refreeze.metadata.selection.Selection`."""
     from refreeze.metadata.selection import Selection
 
     optional = {"group": group, "target_group": target_group}
@@ -105,6 +107,7 @@ def selected(
             None if loadable_variables is None else names("loadable_variables", loadable_variables)
         ),
         max_document=byte_count("max_document", max_document, least=1),
+        partial=partial,
     )
 
 
@@ -167,6 +170,15 @@ def refs_per_manifest(value: int | None) -> int:
 def requests_in_flight(value: int | None) -> int:
     """Return ``concurrency`` or its default."""
     return _positive("concurrency", value, DEFAULT_CONCURRENCY)
+
+
+def sample_size(value: int) -> int:
+    """Return ``sample``, checked; 0 is none."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"sample is a number, not {value!r}")
+    if value < 0:
+        raise ValueError(f"sample must be at least 0, not {value}")
+    return value
 
 
 def _positive(option: str, value: int | None, default: int) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 3
 
-__all__ = ["Standing", "Target", "check_region_of", "located"]
+__all__ = ["Standing", "Target", "check_region_of", "located", "siblings_offset"]
 
 
 class Target:
@@ -252,7 +252,7 @@ def located(
         if own is not None:
             standing.append(Standing(part, target, native, own))
             continue
-        offset, is_known = _siblings_offset(part, parts, offsets)
+        offset, is_known = siblings_offset(part, parts, offsets)
         # The coordinate of a region is carried by native chunks when it begins within one.
         sizes = zip(offset, part.spec.chunk_shape, strict=True)
         misaligned = any(start % max(chunk, 1) for start, chunk in sizes)
@@ -295,7 +295,7 @@ def _offset(part: Cut, shift: tuple[int, ...] | None) -> tuple[int, ...] | None:
     )
 
 
-def _siblings_offset(
+def siblings_offset(
     part: Cut, parts: Sequence[Cut], offsets: Sequence[tuple[int, ...] | None]
 ) -> tuple[tuple[int, ...], bool]:
     """Return the offset along each dimension that the arrays with references have, if they do.

@@ -125,6 +125,9 @@ def working_thread() -> int | None:
 
 def _work(main: "Callable[[], object]") -> int:
     try:
+        if "--help" in sys.argv:
+            # All that it does is to print.
+            begin_result()
         try:
             main()
             code = 0
@@ -171,10 +174,17 @@ def _on_signal(number: int, _frame: object) -> None:
     terminal = "\r\x1b[K\x1b[?25h" if os.isatty(2) else ""
     _write(2, f"{terminal}error: {word}: {hint}\n")
     if "--json" in sys.argv and not _command.printing:
-        import json
-
-        _write(1, json.dumps({"error": {"type": kind, "message": word, "hint": hint}}) + "\n")
+        # The module json may be half imported by the other thread.
+        said = {"type": kind, "message": word, "hint": hint}
+        members = ", ".join(f'"{name}": {_json_text(text)}' for name, text in said.items())
+        _write(1, f'{{"error": {{{members}}}}}\n')
     os._exit(128 + _command.signal)
+
+
+def _json_text(text: str) -> str:
+    """Return a text as JSON has it; without the module that does."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c >= " " else f"\\u{ord(c):04x}" for c in escaped) + '"'
 
 
 def _write(descriptor: int, text: str) -> None:

@@ -1,5 +1,6 @@
-"""An ingest through files, for batch queues: begun by one command, done in parts by any number of
-others, and committed by a last one.
+"""An ingest through files, for batch queues.
+
+It is begun by one command, done in parts by any number of others, and committed by a last one.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def ingest(
 ) -> IngestReport: ...
 @overload
 def ingest(source: Any, target: Any, *, dry_run: bool, **options: Any) -> IngestReport | Plan: ...
-def ingest(  # type: ignore[misc]  # only the second form names the options
+def ingest(  # type: ignore[misc]  # noqa: C901  # only the second form names the options
     source: Any,
     target: Any,
     *,
@@ -353,7 +353,12 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     crew = crew_of(executor, client, workers, wait_for_workers)
     if crew is not None and crew.kind == "workers":
         crew.places = places_of(
-            given, target, source_options, target_options, options.memory, options.concurrency
+            given,
+            target,
+            source_options=source_options,
+            target_options=target_options,
+            memory=options.memory,
+            concurrency=options.concurrency,
         )
     return_large_blocks()
     stores = read_stores(given, source_options, selection)

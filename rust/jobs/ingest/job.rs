@@ -9,7 +9,7 @@ use crate::commit::RunOptions;
 use crate::grid::chunk_box::ChunkBox;
 use crate::grid::piece::Piece;
 use crate::manifest::NativeChunk;
-use crate::plan::{Determinants, Fingerprint, LimitOptions};
+use crate::plan::{Determinants, Fingerprint, LimitOptions, PlanLimits};
 use crate::source::Source;
 use crate::target::TargetLocation;
 use crate::target::container::Locations;
@@ -152,6 +152,19 @@ impl IngestJob {
     #[must_use]
     pub fn source_urls(&self) -> String {
         self.sources.iter().map(|source| source.url.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Lists `ETag`s where references carry those, with room for them in memory.
+    pub(in crate::jobs) fn list_tags(&mut self) {
+        if self.checksum != ChecksumBy::ETag {
+            return;
+        }
+        for source in &mut self.sources {
+            source.source = source.source.clone().with_e_tags();
+        }
+        // A tag takes as much memory as two references.
+        let possible = PlanLimits::from(self.limits).references_per_commit / 3;
+        self.limits.references_per_commit = Some(possible.max(1));
     }
 
     /// The nodes of the arrays, by position.

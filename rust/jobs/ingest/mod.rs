@@ -13,13 +13,13 @@ mod job;
 mod native;
 mod nodes;
 mod outcome;
-mod prepare;
+pub(super) mod prepare;
 mod report;
 mod resume;
-mod schedule;
+pub(super) mod schedule;
 mod start;
-mod tally;
-mod worker;
+pub(super) mod tally;
+pub(super) mod worker;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,7 +39,6 @@ use start::{Begun, Start};
 use tally::Tally;
 use worker::{Work, Worker};
 
-use crate::batch::ChecksumBy;
 use crate::commit::{PublishedRun, Staging};
 use crate::plan::PlanLimits;
 use crate::progress::OnProgress;
@@ -89,14 +88,7 @@ async fn run(
     } else {
         Target::open_or_create(&job.target, job.trust_target).await?
     };
-    if job.checksum == ChecksumBy::ETag {
-        for source in &mut job.sources {
-            source.source = source.source.clone().with_e_tags();
-        }
-        // A tag takes as much memory as two references.
-        let possible = PlanLimits::from(job.limits).references_per_commit / 3;
-        job.limits.references_per_commit = Some(possible.max(1));
-    }
+    job.list_tags();
     let containers = prepare::containers(target.stored_config().await?, &job)?;
     let begun = match start::look(&target, &job, &containers).await? {
         Start::Done(report) => return Ok(*report),
@@ -372,6 +364,6 @@ enum Published {
     Nothing,
 }
 
-fn layouts(arrays: &[JobArray]) -> Vec<ArrayLayout> {
+pub(super) fn layouts(arrays: &[JobArray]) -> Vec<ArrayLayout> {
     arrays.iter().map(|array| array.node.layout.clone()).collect()
 }

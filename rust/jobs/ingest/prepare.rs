@@ -17,14 +17,14 @@ use crate::{Error, ErrorKind, Result};
 
 /// How many chunks each array is expected to have where it is listed.
 #[derive(Debug, Clone)]
-pub(super) struct Survey {
+pub(in crate::jobs) struct Survey {
     chunks: Vec<u64>,
-    pub(super) list_requests: u64,
+    pub(in crate::jobs) list_requests: u64,
 }
 
 impl Survey {
     /// Every chunk is expected.
-    pub(super) fn dense(arrays: &[JobArray]) -> Self {
+    pub(in crate::jobs) fn dense(arrays: &[JobArray]) -> Self {
         let chunks = arrays.iter().map(|array| chunks_of(&array.pieces)).collect();
         Self { chunks, list_requests: 0 }
     }
@@ -35,7 +35,7 @@ impl Survey {
     }
 
     /// What the queue works with.
-    pub(super) fn expectations(&self, arrays: &[JobArray]) -> Vec<Expectation> {
+    pub(in crate::jobs) fn expectations(&self, arrays: &[JobArray]) -> Vec<Expectation> {
         let known = arrays.iter().zip(&self.chunks);
         known
             .map(|(array, expected)| Expectation::new(chunks_of(&array.pieces), *expected))
@@ -44,7 +44,7 @@ impl Survey {
 }
 
 /// Looks at the arrays that have room for more than one commit.
-pub(super) async fn expectations(
+pub(in crate::jobs) async fn expectations(
     job: &IngestJob,
     limits: PlanLimits,
     limit: &Arc<ConcurrencyLimit>,
@@ -77,7 +77,7 @@ pub(super) async fn expectations(
 }
 
 /// The virtual chunk container of each source, by position.
-pub(super) fn containers(
+pub(in crate::jobs) fn containers(
     stored: Option<RepositoryConfig>,
     job: &IngestJob,
 ) -> Result<Vec<SourceContainer>> {
@@ -109,7 +109,7 @@ pub(super) fn containers_of(
 }
 
 /// What the repository's configuration lacks for this ingest.
-pub(super) fn additions(
+pub(in crate::jobs) fn additions(
     containers: &[SourceContainer],
     job: &IngestJob,
     survey: &Survey,
@@ -131,7 +131,7 @@ pub(super) fn additions(
 }
 
 /// The batches of the referenced arrays.
-pub(super) fn batches(
+pub(in crate::jobs) fn batches(
     arrays: &[JobArray],
     splits: &[Vec<u32>],
     survey: &Survey,

@@ -16,7 +16,7 @@ const MOST_PARTS: usize = 10_000;
 
 /// How many chunks a part of an array is expected to hold.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Expectation {
+pub(in crate::jobs) struct Expectation {
     /// Chunks that a part seen before had room for, and those that it held.
     seen: (u64, u64),
     /// Whether no more than a guess.
@@ -50,14 +50,14 @@ impl Expectation {
 
 /// What is to be listed, and in which order.
 #[derive(Clone, Copy)]
-pub(super) struct Plan<'a> {
-    pub(super) batches: &'a Batches,
+pub(in crate::jobs) struct Plan<'a> {
+    pub(in crate::jobs) batches: &'a Batches,
     /// Of all arrays, by position.
-    pub(super) layouts: &'a [ArrayLayout],
+    pub(in crate::jobs) layouts: &'a [ArrayLayout],
     /// Of all arrays: batches are listed as far as a piece holds them.
-    pub(super) pieces: &'a [&'a [Piece]],
+    pub(in crate::jobs) pieces: &'a [&'a [Piece]],
     /// Chunks along each dimension of an array's manifests.
-    pub(super) splits: &'a [Vec<u32>],
+    pub(in crate::jobs) splits: &'a [Vec<u32>],
 }
 
 impl Plan<'_> {
@@ -89,7 +89,7 @@ impl Plan<'_> {
 }
 
 /// The parts that are still to be listed.
-pub(super) struct Schedule<'a> {
+pub(in crate::jobs) struct Schedule<'a> {
     plan: Plan<'a>,
     limits: PlanLimits,
     /// Of each array.
@@ -108,7 +108,7 @@ pub(super) type Loan = (u64, Option<(u64, u64)>, Vec<Part>);
 
 impl<'a> Schedule<'a> {
     /// Everything from batch `next` on, and before it `rest`.
-    pub(super) fn new(
+    pub(in crate::jobs) fn new(
         plan: Plan<'a>,
         limits: PlanLimits,
         expectations: Vec<Expectation>,

@@ -10,14 +10,14 @@ use crate::progress::{OnProgress, Progress};
 use crate::zarr::metadata::ArrayNode;
 
 /// Running figures; arrays are known by their position.
-pub(super) struct Tally<'a> {
+pub(in crate::jobs) struct Tally<'a> {
     pub(super) reports: Vec<ArrayReport>,
-    pub(super) list_requests: u64,
-    pub(super) keys_listed: u64,
+    pub(in crate::jobs) list_requests: u64,
+    pub(in crate::jobs) keys_listed: u64,
     /// How references differ from those of before.
     pub(super) changes: Changes,
     pub(super) bytes_referenced: u64,
-    pub(super) warnings: Vec<String>,
+    pub(in crate::jobs) warnings: Vec<String>,
     /// Row-major index of one committed chunk of each array that has any.
     pub(super) samples: Vec<Option<u64>>,
     /// Coordinates of a missing chunk of each array that misses any.
@@ -32,7 +32,7 @@ pub(super) struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    pub(super) fn new(
+    pub(in crate::jobs) fn new(
         arrays: &[JobArray],
         warnings: Vec<String>,
         on_progress: &'a OnProgress,
@@ -60,23 +60,23 @@ impl<'a> Tally<'a> {
     }
 
     /// A new stage has begun.
-    pub(super) fn begin(&mut self, stage: &'static str) {
+    pub(in crate::jobs) fn begin(&mut self, stage: &'static str) {
         self.progress.stage = stage;
         (self.on_progress)(&self.progress);
     }
 
-    pub(super) fn warn(&mut self, warning: String) {
+    pub(in crate::jobs) fn warn(&mut self, warning: String) {
         self.warnings.push(warning);
     }
 
     /// Requests were made besides the listing proper.
-    pub(super) fn requested(&mut self, list_requests: u64) {
+    pub(in crate::jobs) fn requested(&mut self, list_requests: u64) {
         self.list_requests += list_requests;
         self.progress.list_requests = self.list_requests;
     }
 
     /// Chunks of an array were found, at the cost in `stats`.
-    pub(super) fn found(&mut self, position: usize, chunks: u64, stats: &ListStats) {
+    pub(in crate::jobs) fn found(&mut self, position: usize, chunks: u64, stats: &ListStats) {
         self.list_requests += stats.list_requests;
         self.keys_listed += stats.keys_listed;
         if let Some(report) = self.reports.get(position) {
@@ -96,7 +96,7 @@ impl<'a> Tally<'a> {
     }
 
     /// A listing of an array that had found `chunks` was given up.
-    pub(super) fn dropped(&mut self, position: usize, chunks: u64) {
+    pub(in crate::jobs) fn dropped(&mut self, position: usize, chunks: u64) {
         if let Some(live) = self.live.get_mut(position) {
             *live = live.saturating_sub(chunks);
         }
@@ -104,7 +104,7 @@ impl<'a> Tally<'a> {
     }
 
     /// A part of an array has been listed completely.
-    pub(super) fn complete(&mut self, position: usize, chunks: u64, stats: &ListStats) {
+    pub(in crate::jobs) fn complete(&mut self, position: usize, chunks: u64, stats: &ListStats) {
         if let Some(listing) = self.listings.get_mut(position) {
             listing.add(stats);
         }
@@ -162,7 +162,7 @@ impl<'a> Tally<'a> {
     }
 
     /// The figures with all warnings.
-    pub(super) fn finish(mut self, arrays: &[JobArray]) -> Self {
+    pub(in crate::jobs) fn finish(mut self, arrays: &[JobArray]) -> Self {
         for (array, stats) in arrays.iter().map(|array| &array.node).zip(&self.listings) {
             self.warnings.extend(foreign_warning(array, stats));
             self.warnings.extend(dangling_warning(array, stats));

@@ -40,21 +40,21 @@ const BUSY_PAGES: u64 = 64;
 
 /// What is to be listed, and how.
 #[derive(Clone)]
-pub(super) struct Work<'a> {
-    pub(super) sources: &'a [JobSource],
+pub(in crate::jobs) struct Work<'a> {
+    pub(in crate::jobs) sources: &'a [JobSource],
     /// Of each source, by position.
-    pub(super) containers: &'a [SourceContainer],
-    pub(super) arrays: &'a [JobArray],
+    pub(in crate::jobs) containers: &'a [SourceContainer],
+    pub(in crate::jobs) arrays: &'a [JobArray],
     /// Chunks along each dimension of an array's manifests, by position.
-    pub(super) splits: &'a [Vec<u32>],
-    pub(super) empty_chunks: EmptyChunks,
-    pub(super) checksum: ChecksumBy,
-    pub(super) locations: Locations,
+    pub(in crate::jobs) splits: &'a [Vec<u32>],
+    pub(in crate::jobs) empty_chunks: EmptyChunks,
+    pub(in crate::jobs) checksum: ChecksumBy,
+    pub(in crate::jobs) locations: Locations,
     /// Whether there may be references already, which what is found takes the place of.
-    pub(super) replaces: bool,
-    pub(super) limits: PlanLimits,
+    pub(in crate::jobs) replaces: bool,
+    pub(in crate::jobs) limits: PlanLimits,
     /// Requests in flight, over all arrays.
-    pub(super) in_flight: Arc<ConcurrencyLimit>,
+    pub(in crate::jobs) in_flight: Arc<ConcurrencyLimit>,
 }
 
 impl<'a> Work<'a> {
@@ -67,7 +67,7 @@ impl<'a> Work<'a> {
 
 /// What is to be told as it happens; the rest comes with what is staged.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Event<'a> {
+pub(in crate::jobs) enum Event<'a> {
     /// Chunks of an array were found, at this cost.
     Found { array: usize, chunks: u64, stats: &'a ListStats },
     /// The listing of a part that had found so many chunks was given up.
@@ -109,11 +109,11 @@ impl Staged {
 }
 
 /// A part whose listing is running or complete.
-struct Listed<'a> {
-    part: Part,
-    piece: &'a Piece,
-    batch: ReferenceBatch,
-    stats: ListStats,
+pub(in crate::jobs) struct Listed<'a> {
+    pub(in crate::jobs) part: Part,
+    pub(in crate::jobs) piece: &'a Piece,
+    pub(in crate::jobs) batch: ReferenceBatch,
+    pub(in crate::jobs) stats: ListStats,
 }
 
 /// Parts listed together: those that are complete, and those that were given up with the number of
@@ -125,7 +125,7 @@ struct Outcome<'a> {
 }
 
 /// Lists parts and writes their manifests; commits nothing.
-pub(super) struct Worker<'a> {
+pub(in crate::jobs) struct Worker<'a> {
     work: &'a Work<'a>,
     writer: ManifestWriter,
     /// Of each source; known when its first chunk is: it is asked about the times it lists.
@@ -135,7 +135,11 @@ pub(super) struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     /// A worker that writes manifests of the arrays in `snapshot`.
-    pub(super) fn new(work: &'a Work<'a>, repository: &Repository, snapshot: &SnapshotId) -> Self {
+    pub(in crate::jobs) fn new(
+        work: &'a Work<'a>,
+        repository: &Repository,
+        snapshot: &SnapshotId,
+    ) -> Self {
         let limits = work.limits;
         let in_the_making = limits
             .references_per_manifest
@@ -152,6 +156,20 @@ impl<'a> Worker<'a> {
         schedule: &mut Schedule<'_>,
         tell: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<Option<Staged>> {
+        let ready = self.gather(schedule, tell).await?;
+        if ready.is_empty() {
+            return Ok(None);
+        }
+        let parts = self.write(parent, ready, tell).await?;
+        Ok(Some(Staged { parts, warnings: self.take_warnings() }))
+    }
+
+    /// Lists parts until a commit is full or the schedule has no more; none when nothing was left.
+    pub(in crate::jobs) async fn gather(
+        &mut self,
+        schedule: &mut Schedule<'_>,
+        tell: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Vec<Listed<'a>>> {
         let mut ready: Vec<Listed<'a>> = Vec::new();
         let mut references = 0;
         loop {
@@ -174,11 +192,12 @@ impl<'a> Worker<'a> {
                 }
             }
         }
-        if ready.is_empty() {
-            return Ok(None);
-        }
-        let parts = self.write(parent, ready, tell).await?;
-        Ok(Some(Staged { parts, warnings: std::mem::take(&mut self.warnings) }))
+        Ok(ready)
+    }
+
+    /// What a user should know of what was listed since the last time.
+    pub(in crate::jobs) fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// Lists parts, several at a time, until all are complete or they hold more than `room` chunks;

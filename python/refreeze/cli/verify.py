@@ -1,0 +1,150 @@
+"""``refreeze verify``: whether a repository says of its sources what they are now."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refreeze.cli.console import (
+    Array,
+    Concurrency,
+    Ended,
+    Group,
+    Json,
+    Level,
+    LogLevel,
+    MaxDocument,
+    Quiet,
+    RegionOption,
+    Skip,
+    SourceOption,
+    TargetOption,
+    Version,
+    count,
+    print_json,
+    run_job,
+    say,
+    show_warnings,
+    store_options,
+)
+from refreeze.cli.progress import ProgressDisplay
+from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
+from refreeze.runtime.command import begin_result
+from refreeze.shown import shown
+
+if TYPE_CHECKING:
+    from refreeze.verbs.verify import VerifyReport
+
+__all__ = ["verify"]
+
+_DIFFERENT = 1
+
+
+def verify(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE... TARGET",
+            help="As for ingest: the sources that TARGET was made of, or some of them.",
+        ),
+    ],
+    *,
+    group: Group = None,
+    target_group: Annotated[
+        str | None, typer.Option(help="Group of the target that the arrays are in.")
+    ] = None,
+    array: Array = None,
+    skip: Skip = None,
+    branch: Annotated[str, typer.Option(help="Branch to compare with.")] = "main",
+    region: RegionOption = None,
+    sample: Annotated[
+        int, typer.Option(metavar="N", help="Also read N random references both ways.")
+    ] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Write every difference: .parquet, .arrow (IPC file) or .csv."),
+    ] = None,
+    memory: Annotated[
+        str, typer.Option(help="Bound on all memory that grows with the work.")
+    ] = DEFAULT_MEMORY,
+    max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
+    concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    source_option: SourceOption = None,
+    target_option: TargetOption = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    log_level: Level = LogLevel.WARNING,
+    version: Version = False,
+) -> None:
+    """List sources afresh and compare them with a repository, reference by reference.
+
+    Metadata and copied coordinates are compared too. Nothing is written to the target. Exits with
+    1 when anything differs.
+    """
+    if len(paths) < 2:  # noqa: PLR2004 SOURCE and TARGET
+        raise typer.BadParameter("give a SOURCE and a TARGET", param_hint="SOURCE TARGET")
+    *sources, target = paths
+    source_options = store_options(source_option, "--source-option")
+    target_options = store_options(target_option, "--target-option")
+    display = ProgressDisplay(sys.stderr, quiet=quiet)
+
+    def job() -> None:
+        from refreeze.metadata.region import parse_region
+        from refreeze.verbs.verify import verify as run
+
+        with display:
+            report = run(
+                sources[0] if len(sources) == 1 else sources,
+                target,
+                group=group,
+                target_group=target_group,
+                arrays=array,
+                skip_variables=skip,
+                branch=branch,
+                region=parse_region(region or []),
+                sample=sample,
+                output=output,
+                memory=memory,
+                max_document=max_document,
+                concurrency=concurrency,
+                source_options=source_options,
+                target_options=target_options,
+                progress=display,
+            )
+        begin_result()
+        show_warnings(report.warnings, quiet=quiet)
+        if as_json:
+            print_json(report.to_dict())
+        else:
+            _print_report(report)
+        if not report.equal:
+            raise Ended(_DIFFERENT)
+
+    run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
+
+
+def _print_report(report: VerifyReport) -> None:
+    checked = count(report.checked, "chunk")
+    read = f", {count(report.sampled, 'reference')} read both ways" if report.sampled else ""
+    if report.equal:
+        say(f"Equal: {checked} compared{read}, {report.elapsed_s:.1f} s.")
+        return
+    say(f"Different: {checked} compared{read}, {report.elapsed_s:.1f} s.")
+    for kind, number in report.kinds.items():
+        say(f"  {kind}: {number:,}")
+        for example in [one for one in report.examples if one["kind"] == kind][:3]:
+            at = "" if example["coordinates"] is None else f" {example['coordinates']}"
+            sides = ", ".join(
+                f"{side} {shown(json.dumps(example[side]))}"
+                for side in ("source", "target")
+                if example[side] is not None
+            )
+            say(f"    {shown(example['array'])}{at}: {sides}")
+    if report.output is not None:
+        say(f"All of them are in {report.output}.")
+    elif report.stale or report.changed:
+        say("refreeze sync makes the repository equal to its source again.")

@@ -1,0 +1,298 @@
+"""`verify`: a fresh listing of sources compared with what a repository says of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refreeze.metadata.region import bounds_of
+from refreeze.planning.options import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_MAX_DOCUMENT,
+    DEFAULT_MEMORY,
+    IngestOptions,
+    byte_count,
+    check_mappings,
+    check_texts,
+    requests_in_flight,
+    sample_size,
+    selected,
+)
+from refreeze.verbs.report import peak_rss_bytes
+from refreeze.verbs.tables import check_format, write_table
+
+if TYPE_CHECKING:
+    import os
+
+    from refreeze.metadata.region import Region
+    from refreeze.planning.verify import ToCompare
+    from refreeze.stores.resolve import Options
+
+__all__ = ["VerifyReport", "verify"]
+
+_EXAMPLES = 5
+"""Differences of each kind that a report shows."""
+_OF_REFERENCES = ("location", "length", "last_modified", "e_tag")
+_OF_SAMPLES = ("bytes", "unreadable")
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """The result of `refreeze.verify`. Times in seconds."""
+
+    equal: bool
+    """Whether nothing differs."""
+    checked: int
+    """Chunks compared: those with a reference, those with an object, and copied ones."""
+    missing_in_target: int
+    """Chunks of the source without a reference."""
+    missing_in_source: int
+    """References to chunks that the source does not have."""
+    changed: int
+    """References to another object, or to one of another length or time; copied chunks of other
+    values."""
+    sampled: int
+    """References read both ways."""
+    sample_mismatches: int
+    """Of those, the ones that have other bytes, or cannot be read."""
+    stale: int
+    """Of those, the ones whose object has changed since it was referenced, so that Icechunk refuses
+    to read it: `refreeze.sync` mends that."""
+    metadata_differences: int
+    """Fields and attributes that differ, and arrays and groups that one side does not have."""
+    kinds: dict[str, int]
+    """Differences by kind."""
+    examples: tuple[dict[str, Any], ...]
+    """Some of each kind: array, coordinates, kind, and what source and target say."""
+    source: str
+    sources: tuple[str, ...]
+    target: str
+    branch: str
+    snapshot_id: str
+    """What was compared with."""
+    list_requests: int
+    keys_listed: int
+    elapsed_s: float
+    peak_rss_bytes: int
+    output: str | None
+    """The file that holds every difference."""
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, ready for `json.dumps`."""
+        lists = ("examples", "sources", "warnings")
+        return asdict(self) | {name: list(getattr(self, name)) for name in lists}
+
+
+def verify(
+    source: Any,
+    target: Any,
+    *,
+    group: str | None = None,
+    target_group: str | None = None,
+    arrays: Iterable[str] | None = None,
+    skip_variables: Iterable[str] | None = None,
+    loadable_variables: Iterable[str] | None = None,
+    branch: str = "main",
+    region: Region | None = None,
+    sample: int = 0,
+    output: str | os.PathLike[str] | None = None,
+    memory: str | int = DEFAULT_MEMORY,
+    max_document: str | int = DEFAULT_MAX_DOCUMENT,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    source_options: Options | None = None,
+    target_options: Options | None = None,
+    progress: Callable[[dict[str, Any]], object] | None = None,
+) -> VerifyReport:
+    """List sources afresh and compare them with a repository, reference by reference.
+
+    Compared are, for every chunk, whether there is an object and a reference, that the reference is
+    to this source's object for this chunk, its length and its last-modified time; for every array
+    shape, data type, codecs, chunks, fill value, dimension names and attributes; and the values of
+    copied arrays. Nothing is ever written to the target.
+
+    Parameters
+    ----------
+    source
+        As for `refreeze.ingest`; of several sources (that follow each other, or were merged) all
+        those that are to be compared. References to others are left alone.
+    target
+        The repository, as for `refreeze.ingest`.
+    group, target_group, arrays, skip_variables, loadable_variables, branch
+        As for `refreeze.ingest`. Arrays of the target that are in no source are differences,
+        unless they are not selected or lead to other sources.
+    region
+        Slices by dimension name, in elements of the source: only these are compared.
+    sample
+        Also read so many random references, spread over arrays and manifests, from the source and
+        through Icechunk, and compare their bytes.
+    output
+        A file for every difference: ``.parquet``, ``.csv`` or ``.arrow``. Columns: ``array``,
+        ``coordinates``, ``kind``, ``source``, ``target``, all but the first and third as JSON.
+    memory
+        Bound on everything that grows with the work, as for `refreeze.ingest`.
+    max_document, concurrency, source_options, target_options, progress
+        As for `refreeze.ingest`.
+
+    Returns
+    -------
+    VerifyReport
+        Counts by kind, and examples.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is of a wrong type or value.
+    refreeze.exceptions.RegionError
+        A region that does not align, is empty, or names a dimension that no array has.
+    refreeze.exceptions.SourceNotFoundError
+        Nothing is at the source, or a selected group or array is not in it.
+    refreeze.exceptions.TargetNotFoundError
+        There is no repository, no such branch, or none of the arrays in it.
+    refreeze.exceptions.MismatchError
+        The target was ingested from another source.
+    refreeze.exceptions.ListingError
+        A listing that failed or cannot be trusted.
+    refreeze.exceptions.TargetError
+        The target cannot be read, or ``output`` cannot be written.
+    refreeze.exceptions.AccessError
+        Credentials or permissions were refused.
+
+    Examples
+    --------
+    >>> refreeze.verify("air.zarr", "air.icechunk", sample=100).equal  # doctest: +SKIP
+    True
+    """
+    from refreeze import _refreeze
+    from refreeze.planning.dispatch import read_stores, several
+    from refreeze.planning.target_arrays import Target
+    from refreeze.planning.verify import planned_verify
+    from refreeze.runtime.memory import return_large_blocks
+    from refreeze.stores.resolve import resolve_target
+
+    started = time.monotonic()
+    check_texts({"branch": branch})
+    check_mappings({"source_options": source_options, "target_options": target_options})
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress is a function, not {progress!r}")
+    file = None if output is None else Path(output)
+    if file is not None:
+        check_format(file)
+    bounds = bounds_of(region)
+    given = several(source)
+    selection = selected(
+        group,
+        target_group,
+        arrays,
+        skip_variables,
+        loadable_variables,
+        max_document=max_document,
+        partial=len(given) > 1,
+    )
+    options = IngestOptions(
+        branch=branch,
+        mode="update",
+        skip_empty_chunks=True,
+        memory=byte_count("memory", memory),
+        concurrency=requests_in_flight(concurrency),
+    )
+    wanted = sample_size(sample)
+    return_large_blocks()
+    stores = read_stores(given, source_options, selection)
+    location = resolve_target(target, target_options)
+    standing = Target(location, branch)
+    plan = planned_verify(stores, standing, bounds, selection)
+    comparison = _refreeze.verify(
+        [(store.source.store, store.source.path) for store in stores],
+        location,
+        source_urls=[store.url for store in stores],
+        arrays=plan.arrays,
+        compared=plan.compared,
+        options=options,
+        snapshot_id=standing.snapshot_id,
+        sample=wanted,
+        progress=progress,
+    )
+    rows = _Rows(comparison, plan)
+    if file is None:
+        for _ in rows:
+            pass
+    else:
+        write_table(comparison.schema, rows, file)
+    kinds, examples = _counted(rows.found, plan)
+    return VerifyReport(
+        equal=not kinds,
+        checked=rows.found["checked"] + plan.checked,
+        missing_in_target=kinds["missing_in_target"],
+        missing_in_source=kinds["missing_in_source"],
+        changed=sum(kinds[kind] for kind in (*_OF_REFERENCES, "values")),
+        sampled=rows.found["sampled"],
+        sample_mismatches=sum(kinds[kind] for kind in _OF_SAMPLES),
+        stale=kinds["stale"],
+        metadata_differences=sum(one.kind != "values" for one in plan.differences),
+        kinds=dict(sorted(kinds.items())),
+        examples=tuple(examples),
+        source=stores[0].url,
+        sources=tuple(store.url for store in stores),
+        target=location.url,
+        branch=branch,
+        snapshot_id=standing.snapshot_id,
+        list_requests=rows.found["list_requests"],
+        keys_listed=rows.found["keys_listed"],
+        elapsed_s=round(time.monotonic() - started, 3),
+        peak_rss_bytes=peak_rss_bytes(),
+        output=None if file is None else str(file),
+        warnings=tuple(dict.fromkeys((*plan.warnings, *rows.found["warnings"]))),
+    )
+
+
+class _Rows:
+    """The differences that the core finds, and then those of metadata and copied chunks."""
+
+    def __init__(self, comparison: Any, plan: ToCompare) -> None:
+        self._comparison = comparison
+        self._plan = plan
+        self.found: dict[str, Any] = {}
+        """The report of the core."""
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self._comparison
+        self.found = json.loads(self._comparison.report())
+        counted = self.found["arrays"]
+        self._plan.settle(
+            {one["path"]: one["elsewhere"] for one in counted},
+            {one["path"]: one["kinds"].get("missing_in_source", 0) for one in counted},
+        )
+        if self._plan.differences:
+            found = [one.to_dict() for one in self._plan.differences]
+            yield _batch(found).with_schema(self._comparison.schema)
+
+
+def _batch(differences: list[dict[str, Any]]) -> Any:
+    from arro3.core import Array, DataType, RecordBatch
+
+    def text(name: str) -> Any:
+        values = [one[name] for one in differences]
+        if name in {"coordinates", "source", "target"}:
+            values = [None if value is None else json.dumps(value) for value in values]
+        return Array(values, DataType.string())
+
+    columns = {name: text(name) for name in ("array", "coordinates", "kind", "source", "target")}
+    return RecordBatch.from_pydict(columns)
+
+
+def _counted(found: dict[str, Any], plan: ToCompare) -> tuple[Counter[str], list[dict[str, Any]]]:
+    kinds: Counter[str] = Counter()
+    for array in found["arrays"]:
+        kinds.update(array["kinds"])
+    examples = list(found["examples"])
+    for one in plan.differences:
+        kinds[one.kind] += 1
+        if kinds[one.kind] <= _EXAMPLES:
+            examples.append(one.to_dict())
+    return kinds, examples
