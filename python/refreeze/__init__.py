@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from refreeze.verbs.list_chunks import list_chunks
     from refreeze.verbs.plan import Plan, plan
     from refreeze.verbs.publish import publish
+    from refreeze.verbs.relocate import relocate
     from refreeze.verbs.report import (
         ArrayReport,
+        Container,
         IngestReport,
         ListStats,
         PublishReport,
+        RelocateReport,
         RunStatus,
         StatusReport,
     )
@@ -34,10 +37,12 @@ if TYPE_CHECKING:
 __all__ = [
     "ArrayReport",
     "ChunkStream",
+    "Container",
     "IngestReport",
     "ListStats",
     "Plan",
     "PublishReport",
+    "RelocateReport",
     "RunStatus",
     "StatusReport",
     "VerifyReport",
@@ -49,6 +54,7 @@ __all__ = [
     "plan",
     "publish",
     "regions",
+    "relocate",
     "status",
     "verify",
 ]
@@ -56,10 +62,12 @@ __all__ = [
 _PLACES = {
     "ArrayReport": "refreeze.verbs.report",
     "ChunkStream": "refreeze._refreeze",
+    "Container": "refreeze.verbs.report",
     "IngestReport": "refreeze.verbs.report",
     "ListStats": "refreeze.verbs.report",
     "Plan": "refreeze.verbs.plan",
     "PublishReport": "refreeze.verbs.report",
+    "RelocateReport": "refreeze.verbs.report",
     "RunStatus": "refreeze.verbs.report",
     "StatusReport": "refreeze.verbs.report",
     "VerifyReport": "refreeze.verbs.verify",
@@ -70,6 +78,7 @@ _PLACES = {
     "plan": "refreeze.verbs.plan",
     "publish": "refreeze.verbs.publish",
     "regions": "refreeze.virtualizarr.aligned_regions",
+    "relocate": "refreeze.verbs.relocate",
     "status": "refreeze.verbs.status",
     "verify": "refreeze.verbs.verify",
 }

@@ -218,6 +218,14 @@ def origins(
 def differences(was: bytes, now: bytes) -> tuple[str | None, list[str]]:
     """Compare two metadata documents of an array: what makes them incompatible, and what does not."""
 
+def relocate(
+    target: BucketTarget | LocalTarget | RepositoryTarget,
+    source: tuple[Any, str],
+    *,
+    prefix: str,
+    sample: int,
+    unsafe_target: bool,
+) -> str: ...
 def status(target: BucketTarget | LocalTarget | RepositoryTarget) -> str:
     """Return the ingests of a repository as JSON; see `refreeze.status`."""
 

@@ -1,17 +1,11 @@
-//! Workers that Python knows (executors, clusters), as the core calls them, and the task that they
-//! run.
+//! Workers that Python knows (executors, clusters), as the core calls them; their task is not here.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use refreeze::ErrorKind;
-use refreeze::jobs::ingest::{Crew, JobSource, Workers, carry_out as run_unit};
-use refreeze::plan::LimitOptions;
-
-use crate::ingest::{interruptible, target};
-use crate::runtime::run;
-use crate::stores::source;
+use refreeze::jobs::ingest::{Crew, Workers};
 
 /// What a call of Python has raised, for whoever called the core.
 #[derive(Clone, Default)]
@@ -83,29 +77,4 @@ pub(crate) fn crew(py: Python<'_>, crew: Option<Py<PyAny>>) -> PyResult<(Option<
         other => return Err(PyValueError::new_err(format!("unknown kind of crew {other}"))),
     };
     Ok((Some(crew), raised))
-}
-
-/// Does one unit of a plan; see `refreeze.work.carry_out`. Documents are JSON.
-#[pyfunction]
-#[pyo3(signature = (plan, unit, sources, target, *, source_urls, memory, concurrency))]
-pub(crate) fn carry_out(
-    py: Python<'_>,
-    plan: String,
-    unit: String,
-    sources: Vec<(Bound<'_, PyAny>, String)>,
-    target: &Bound<'_, PyAny>,
-    source_urls: Vec<String>,
-    memory: u64,
-    concurrency: usize,
-) -> PyResult<String> {
-    let location = self::target(target)?;
-    let sources = sources
-        .into_iter()
-        .zip(source_urls)
-        .map(|((store, path), url)| Ok(JobSource { source: source(&store, &path)?, url }))
-        .collect::<PyResult<Vec<_>>>()?;
-    let limits = LimitOptions { memory, concurrency, ..LimitOptions::default() };
-    run(py, |stopped| async move {
-        interruptible(run_unit(&plan, &unit, &sources, &location, limits), stopped).await
-    })
 }

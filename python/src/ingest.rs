@@ -13,10 +13,10 @@ use refreeze::batch::{ChecksumBy, EmptyChunks};
 use refreeze::commit::snapshot_id;
 use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::grid::piece::Piece;
-use refreeze::jobs::PublishJob;
 use refreeze::jobs::ingest::{
     Decoder, Finish, IngestJob, JobArray, JobSource, Mode, ingest as run_ingest,
 };
+use refreeze::jobs::{PublishJob, RelocateJob};
 use refreeze::plan::LimitOptions;
 use refreeze::progress::{OnProgress, Progress};
 use refreeze::target::TargetLocation;
@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 
 use crate::crew::crew;
 use crate::errors::to_python;
+use crate::handed_over;
 use crate::runtime::run;
 use crate::stores::{bucket_builder, prefixed, source, transport};
 
@@ -147,18 +148,15 @@ pub(crate) fn target(spec: &Bound<'_, PyAny>) -> PyResult<TargetLocation> {
             })
         }
         "repository" => {
-            let bytes: PyBackedBytes = spec.getattr("state")?.extract()?;
-            let repository = icechunk::Repository::from_bytes(&bytes).map_err(|error| {
+            let state: PyBackedBytes = spec.getattr("state")?.extract()?;
+            let url: String = spec.getattr("url")?.extract()?;
+            let storage = handed_over::storage(&state).map_err(|why| {
                 PyTypeError::new_err(format!(
-                    "this icechunk repository or storage cannot be taken over ({}); give its URL \
-                     and options instead",
-                    error.kind
+                    "this icechunk storage cannot be taken over ({why}); give the target's URL and \
+                     options instead: refreeze.ingest(source, {url:?}, target_options={{…}})"
                 ))
             })?;
-            Ok(TargetLocation::Storage {
-                storage: Arc::clone(repository.storage()),
-                url: spec.getattr("url")?.extract()?,
-            })
+            Ok(TargetLocation::Storage { storage, url, fresh: spec.getattr("fresh")?.extract()? })
         }
         other => Err(PyValueError::new_err(format!("unknown kind of target {other}"))),
     }
@@ -327,6 +325,29 @@ pub(crate) fn publish(
         PublishJob { target: self::target(target)?, run_id, rebase, trust_target: unsafe_target };
     // One compare-and-set decides: an interruption that comes later would only hide the result.
     let report = run(py, |_stopped| async move { refreeze::jobs::publish(job).await })?;
+    serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// Moves a virtual chunk container; see `refreeze.relocate`.
+#[pyfunction]
+#[pyo3(signature = (target, source, *, prefix, sample, unsafe_target))]
+pub(crate) fn relocate(
+    py: Python<'_>,
+    target: &Bound<'_, PyAny>,
+    source: (Bound<'_, PyAny>, String),
+    prefix: String,
+    sample: usize,
+    unsafe_target: bool,
+) -> PyResult<String> {
+    let (store, path) = source;
+    let job = RelocateJob {
+        target: self::target(target)?,
+        from: prefix,
+        to: self::source(&store, &path)?,
+        sample,
+        trust_target: unsafe_target,
+    };
+    let report = run(py, |stopped| interruptible(refreeze::jobs::relocate(job), stopped))?;
     serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 

@@ -6,6 +6,7 @@
 mod contents;
 mod crew;
 mod errors;
+mod handed_over;
 mod ingest;
 mod listing;
 mod reading;
@@ -14,6 +15,7 @@ mod runtime;
 mod shown;
 mod stores;
 mod verify;
+mod work;
 
 use pyo3::prelude::*;
 
@@ -24,9 +26,7 @@ mod _refreeze {
     #[pymodule_export]
     use super::contents::{differences, origins, target_chunks, target_nodes};
     #[pymodule_export]
-    use super::crew::carry_out;
-    #[pymodule_export]
-    use super::ingest::{ingest, publish, status};
+    use super::ingest::{ingest, publish, relocate, status};
     #[pymodule_export]
     use super::listing::{ChunkStream, estimate_arrays, list_chunks};
     #[pymodule_export]
@@ -41,6 +41,8 @@ mod _refreeze {
     use super::stores::{OpenedSource, open_source};
     #[pymodule_export]
     use super::verify::{Comparison, verify};
+    #[pymodule_export]
+    use super::work::carry_out;
 
     /// The runtime's threads end while they can still call Python.
     #[pymodule_init]

@@ -2,8 +2,10 @@
 
 pub mod ingest;
 mod publish;
+mod relocate;
 mod status;
 pub mod verify;
 
 pub use publish::{PublishJob, PublishReport, publish};
-pub use status::{RunStatus, status};
+pub use relocate::{RelocateJob, RelocateReport, relocate};
+pub use status::{ContainerStatus, RunStatus, Status, status};

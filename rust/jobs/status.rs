@@ -30,13 +30,31 @@ pub struct RunStatus {
     pub locked: bool,
 }
 
-/// The unfinished and finished ingests of a repository, the last one first.
+/// What a repository knows of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Ingests, the last one first.
+    pub runs: Vec<RunStatus>,
+    /// Where virtual chunks are.
+    pub containers: Vec<ContainerStatus>,
+}
+
+/// A virtual chunk container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ContainerStatus {
+    /// What references call it; without one they hold whole URLs.
+    pub name: Option<String>,
+    /// Its prefix, as it is stored.
+    pub url_prefix: String,
+}
+
+/// The containers of a repository, and its unfinished and finished ingests of a repository, the last one first.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::TargetNotFound`](crate::ErrorKind::TargetNotFound) when there is no repository,
 /// [`ErrorKind::Target`](crate::ErrorKind::Target) when it cannot be read.
-pub async fn status(location: &TargetLocation) -> Result<Vec<RunStatus>> {
+pub async fn status(location: &TargetLocation) -> Result<Status> {
     let (target, locked) = Target::open_to_read(location).await?;
     let repository = target.repository();
     let published = published_runs(repository).await?;
@@ -97,5 +115,15 @@ pub async fn status(location: &TargetLocation) -> Result<Vec<RunStatus>> {
         });
     }
     all.sort_by(|one, other| other.last_commit_at.cmp(&one.last_commit_at));
-    Ok(all)
+    let config = target.stored_config().await?;
+    let mut containers: Vec<_> = config
+        .iter()
+        .flat_map(icechunk::config::RepositoryConfig::virtual_chunk_containers)
+        .map(|container| ContainerStatus {
+            name: container.name().map(str::to_owned),
+            url_prefix: container.url_prefix().to_owned(),
+        })
+        .collect();
+    containers.sort_by(|one, other| one.url_prefix.cmp(&other.url_prefix));
+    Ok(Status { runs: all, containers })
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::{StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
 };
@@ -50,6 +50,8 @@ fn redirected(response: &HttpResponse) -> Redirected {
 #[derive(Debug, Clone, Default)]
 pub struct Transport {
     root_certificates: Vec<Certificate>,
+    /// Sent with every request, besides what the settings say.
+    headers: HeaderMap,
 }
 
 impl Transport {
@@ -66,9 +68,28 @@ impl Transport {
         Ok(self)
     }
 
-    /// Whether it trusts what every client of the system trusts.
+    /// Sends further headers with every request; they are neither stored nor shown.
+    ///
+    /// # Errors
+    ///
+    /// The name of the first one that no request can carry.
+    pub fn with_headers<'a>(
+        mut self,
+        headers: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> std::result::Result<Self, String> {
+        for (name, value) in headers {
+            let unfit = || format!("no request can carry the header {name}");
+            let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unfit())?;
+            let mut value = HeaderValue::from_str(value).map_err(|_| unfit())?;
+            value.set_sensitive(true);
+            self.headers.insert(key, value);
+        }
+        Ok(self)
+    }
+
+    /// Whether it trusts what every client of the system trusts, and sends nothing of its own.
     pub(crate) fn is_plain(&self) -> bool {
-        self.root_certificates.is_empty()
+        self.root_certificates.is_empty() && self.headers.is_empty()
     }
 }
 
@@ -93,9 +114,9 @@ impl Transport {
                 settings.text(ClientConfigKey::UserAgent).unwrap_or_else(|| USER_AGENT.to_owned()),
             )
             .https_only(!settings.flag(ClientConfigKey::AllowHttp)?);
-        if let Some(headers) = settings.0.get_default_headers() {
-            builder = builder.default_headers(headers.clone());
-        }
+        let mut headers = settings.0.get_default_headers().cloned().unwrap_or_default();
+        headers.extend(self.headers.clone());
+        builder = builder.default_headers(headers);
         if let Some(url) = settings.text(ClientConfigKey::ProxyUrl) {
             let mut proxy = Proxy::all(url).map_err(unusable)?;
             if let Some(pem) = settings.text(ClientConfigKey::ProxyCaCertificate) {

@@ -35,14 +35,17 @@ const RETRY_TIMEOUT: Duration = Duration::from_mins(5);
 /// [`ErrorKind::Access`](crate::ErrorKind::Access) when they do not make a client.
 pub(super) fn storage(
     builder: BucketBuilder,
-    transport: Transport,
+    transports: Transports,
     prefix: &str,
 ) -> Result<Arc<dyn Storage + Send + Sync>> {
     let service = builder.service();
     let bucket = builder.bucket();
-    let builder = builder.for_writing(transport);
+    let differ = transports.writing.is_some();
+    let writing = transports.writing.unwrap_or_else(|| transports.reading.clone());
+    let writing = builder.clone().for_writing(writing);
+    let clients = Clients { reading: builder.for_writing(transports.reading), writing, differ };
     // What is wrong with the settings shows before Icechunk asks for a client.
-    builder.clone().build().map_err(|error| unusable(service, "target", &error))?;
+    clients.writing.clone().build().map_err(|error| unusable(service, "target", &error))?;
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let service = match service {
         Service::S3 => "S3",
@@ -52,7 +55,7 @@ pub(super) fn storage(
     let prefix = prefix.to_owned();
     let ticket = Ticket { number, service: service.to_owned(), bucket, prefix };
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-    waiting.insert(ticket.number, builder);
+    waiting.insert(ticket.number, clients);
     drop(waiting);
     let mut backend =
         serde_json::to_value(&ticket).map_err(|error| target_error("open the target", &error))?;
@@ -62,13 +65,35 @@ pub(super) fn storage(
     Ok(Arc::new(storage))
 }
 
+/// How a server is reached.
+#[derive(Debug, Clone)]
+pub(super) struct Transports {
+    /// For everything, unless something else is said of writing.
+    pub reading: Transport,
+    /// For writing, where that takes other headers.
+    pub writing: Option<Transport>,
+}
+
+impl From<Transport> for Transports {
+    fn from(reading: Transport) -> Self {
+        Self { reading, writing: None }
+    }
+}
+
+/// The settings of a bucket by what is done there.
+struct Clients {
+    reading: BucketBuilder,
+    writing: BucketBuilder,
+    differ: bool,
+}
+
 /// The name of this backend in Icechunk's registry; it is repeated below.
 const NAME: &str = "refreeze_s3";
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Settings between the making of a ticket and its reading.
-static WAITING: LazyLock<Mutex<HashMap<u64, BucketBuilder>>> = LazyLock::new(Mutex::default);
+static WAITING: LazyLock<Mutex<HashMap<u64, Clients>>> = LazyLock::new(Mutex::default);
 
 /// A backend as it is written: without settings.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -85,13 +110,13 @@ struct Bucket {
     #[serde(flatten)]
     ticket: Ticket,
     #[serde(skip)]
-    builder: Option<BucketBuilder>,
+    clients: Option<Clients>,
 }
 
 impl From<Ticket> for Bucket {
     fn from(ticket: Ticket) -> Self {
         let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-        Self { builder: waiting.remove(&ticket.number), ticket }
+        Self { clients: waiting.remove(&ticket.number), ticket }
     }
 }
 
@@ -113,9 +138,9 @@ impl ObjectStoreBackend for Bucket {
     fn mk_object_store(
         &self,
         settings: &Settings,
-        _role: Role,
+        role: Role,
     ) -> std::result::Result<Arc<dyn ObjectStore>, StorageError> {
-        let Some(builder) = &self.builder else {
+        let Some(clients) = &self.clients else {
             let why = "this storage was written by another process; name the target by its URL";
             return Err(StorageError::capture(StorageErrorKind::ObjectStore(why.into())));
         };
@@ -130,11 +155,19 @@ impl ObjectStoreBackend for Bucket {
             max_retries: usize::from(retries.max_tries().get()).saturating_sub(1),
             retry_timeout: RETRY_TIMEOUT,
         };
+        let builder = match role {
+            Role::Read => &clients.reading,
+            Role::Write => &clients.writing,
+        };
         let client = builder.clone().with_retry(retry).build();
         let client = client.map_err(|error| {
             StorageError::capture(StorageErrorKind::ObjectStore(Box::new(error)))
         })?;
         Ok(client)
+    }
+
+    fn read_write_headers_differ(&self) -> bool {
+        self.clients.as_ref().is_some_and(|clients| clients.differ)
     }
 
     fn prefix(&self) -> String {
@@ -181,7 +214,7 @@ mod tests {
 
     #[tokio::test]
     async fn neither_written_nor_shown_storage_holds_a_secret() {
-        let storage = storage(builder(), Transport::default(), "a/b").unwrap();
+        let storage = storage(builder(), Transport::default().into(), "a/b").unwrap();
         let written = serde_json::to_string(&storage).unwrap();
         assert!(written.contains("refreeze_s3") && written.contains("a/b"), "{written}");
         for text in [written.clone(), format!("{storage:?}"), storage.to_string()] {
@@ -197,7 +230,7 @@ mod tests {
 
     #[test]
     fn nothing_waits_for_a_backend_that_has_been_made() {
-        let _storage = storage(builder(), Transport::default(), "x").unwrap();
+        let _storage = storage(builder(), Transport::default().into(), "x").unwrap();
         let number = NEXT.load(Ordering::Relaxed) - 1;
         let waiting = WAITING.lock().unwrap();
         assert!(!waiting.contains_key(&number));

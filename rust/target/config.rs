@@ -177,7 +177,7 @@ fn split_conditions(splits: &[SplitRule]) -> Vec<(ManifestSplitCondition, Vec<Ma
         .collect()
 }
 
-fn format_error(error: icechunk::format::IcechunkFormatError) -> RepositoryError {
+pub(super) fn format_error(error: icechunk::format::IcechunkFormatError) -> RepositoryError {
     RepositoryError::capture(RepositoryErrorKind::FormatError(error.kind))
 }
 

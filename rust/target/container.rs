@@ -324,13 +324,13 @@ fn encoded(text: Option<&str>) -> String {
     utf8_percent_encode(text.unwrap_or_default(), LOCATION).to_string()
 }
 
-fn with_slash(prefix: &str) -> String {
+pub(super) fn with_slash(prefix: &str) -> String {
     if prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") }
 }
 
 /// The longest leading part of `url` that Icechunk can match: it compares decoded locations with
 /// the prefix as text, so a folder whose name a URL writes differently cannot be part of it.
-fn plain_prefix(url: &str) -> &str {
+pub(super) fn plain_prefix(url: &str) -> &str {
     let start = url.find("://").map_or(0, |at| at + 3);
     let plain = |c: char| c.is_alphanumeric() || "-_.~/=+@,:!".contains(c);
     match url.get(start..).and_then(|path| path.find(|c| !plain(c))) {
@@ -355,7 +355,7 @@ fn container_name(prefix: &str) -> String {
 }
 
 /// Whether two settings lead to the same bytes; how a reader signs or retries does not matter.
-fn same_store(one: &ObjectStoreConfig, other: &ObjectStoreConfig) -> bool {
+pub(super) fn same_store(one: &ObjectStoreConfig, other: &ObjectStoreConfig) -> bool {
     use ObjectStoreConfig::{Azure, Gcs, LocalFileSystem, S3, S3Compatible};
     match (one, other) {
         (LocalFileSystem(_), LocalFileSystem(_)) => true,

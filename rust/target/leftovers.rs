@@ -20,6 +20,26 @@ const TOO_MANY: usize = 100;
 /// No probe takes as long as that.
 const PROBES_END: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
 
+/// Removes a repository that was created a moment ago and has no commits.
+pub(super) async fn remove_new_repository(
+    storage: &Arc<dyn Storage + Send + Sync>,
+    url: &str,
+) -> Result<()> {
+    let failed = |error: icechunk::storage::StorageError| {
+        target_error(&format!("remove the new repository at {url}"), &error.kind)
+    };
+    let settings = storage.default_settings().await.map_err(failed)?;
+    let context = StorageContext::unattributed(&settings);
+    let objects = storage.list_objects(&context, "").await.map_err(failed)?;
+    let objects: Vec<_> = objects.take(TOO_MANY).try_collect().await.map_err(failed)?;
+    if objects.len() < TOO_MANY {
+        let keys = objects.into_iter().map(|object| (object.id, object.size_bytes));
+        let keys = futures::stream::iter(keys).boxed();
+        storage.delete_objects(&context, "", keys).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// Whether there is nothing but the beginnings of a repository; what old probes have left is deleted.
 pub(super) async fn only_of_a_creation(
     storage: &Arc<dyn Storage + Send + Sync>,

@@ -8,7 +8,9 @@ mod checksums;
 mod config;
 pub mod container;
 mod contents;
+pub mod handed_over;
 mod leftovers;
+pub mod moved;
 pub mod origin;
 pub(crate) mod outcome;
 mod payload;
@@ -56,7 +58,10 @@ impl Target {
         let lock = location.lock(trusted).await?;
         let storage = location.storage().await?;
         let created = if is_there(&storage, &url).await? {
-            false
+            if !trusted && location.is_fresh() {
+                probe_after_creation(&storage, &url).await?;
+            }
+            location.is_fresh()
         } else {
             if !trusted && location.is_remote() {
                 probe::conditional_writes(&storage, &url).await?;
@@ -139,6 +144,14 @@ impl Target {
         self.repository = open(Arc::clone(self.repository.storage()), &self.url).await?;
         Ok(())
     }
+}
+
+/// Tries conditional writes where another library has just created the repository, which is
+/// removed again where they are not honoured.
+async fn probe_after_creation(storage: &Arc<dyn Storage + Send + Sync>, url: &str) -> Result<()> {
+    let Err(error) = probe::conditional_writes(storage, url).await else { return Ok(()) };
+    leftovers::remove_new_repository(storage, url).await?;
+    Err(error)
 }
 
 /// The storage of a location that holds a repository.

@@ -37,6 +37,9 @@ pub enum TargetLocation {
         storage: Arc<dyn Storage + Send + Sync>,
         /// For messages.
         url: String,
+        /// Whether the repository was created a moment ago, by a library that does not try whether
+        /// conditional writes are honoured.
+        fresh: bool,
     },
 }
 
@@ -127,6 +130,12 @@ impl TargetLocation {
         self.folder().is_none()
     }
 
+    /// Whether another library has just created the repository on a server, without trying whether
+    /// conditional writes are honoured.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.is_remote() && matches!(self, Self::Storage { fresh: true, .. })
+    }
+
     /// Whether there can be a repository: a folder that is not there has none.
     pub(super) fn may_exist(&self) -> bool {
         self.folder().is_none_or(|path| path.exists())
@@ -141,7 +150,7 @@ impl TargetLocation {
             Self::Bucket { builder, transport, prefix, .. } => {
                 builder.check()?;
                 credentials_to_write(builder, transport).await?;
-                backend::storage(builder.clone(), transport.clone(), prefix)
+                backend::storage(builder.clone(), transport.clone().into(), prefix)
             }
         }
     }

@@ -571,24 +571,6 @@ def test_a_folder_whose_name_speaks_of_memory(source, tmp_path):
     assert "/air" in nodes(icechunk.Repository.open(storage))
 
 
-def test_storage_that_cannot_cross(s3_bucket, source):
-    """`icechunk.s3_storage` is a TypeError that says what to use, and creates nothing."""
-    server, bucket = s3_bucket
-    storage = icechunk.s3_storage(
-        bucket=bucket,
-        prefix="repo",
-        region=server.region,
-        endpoint_url=server.endpoint,
-        allow_http=True,
-        force_path_style=True,
-        access_key_id=server.access_key_id,
-        secret_access_key=server.secret_access_key,
-    )
-    with pytest.raises(TypeError, match="URL and options"):
-        refreeze.ingest(source, storage)
-    assert obstore.list(server.store(bucket)).collect() == []
-
-
 # -- create onto what is there --------------------------------------------------------------------
 
 

@@ -31,6 +31,7 @@ def said(capsys, tmp_path):
         text = text.replace(str(tmp_path), "FOLDER")
         text = re.sub(r"\b[0-9A-HJKMNP-TV-Z]{20}\b", "SNAPSHOT", text)
         text = re.sub(r"\b[0-9a-hjkmnp-tv-z]{20}\b", "RUN", text)
+        text = re.sub(r"(container \S+)-[0-9a-f]{8}\b", r"\1-DIGEST", text)
         text = re.sub(r"\d\d\d\d-\d\d-\d\dT\d\d:\d\d:\d\d", "TIME", text)
         text = re.sub(r"zarr-[0-9a-z]+(?=[\"/'])", "CONTAINER", text)
         text = re.sub(r"[\d.]+ s\b", "N s", text)

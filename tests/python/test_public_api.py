@@ -115,10 +115,12 @@ def test_names():
     assert set(refreeze.__all__) == {
         "ArrayReport",
         "ChunkStream",
+        "Container",
         "IngestReport",
         "ListStats",
         "Plan",
         "PublishReport",
+        "RelocateReport",
         "RunStatus",
         "StatusReport",
         "VerifyReport",
@@ -130,6 +132,7 @@ def test_names():
         "plan",
         "publish",
         "regions",
+        "relocate",
         "status",
         "verify",
     }

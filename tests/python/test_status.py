@@ -47,6 +47,8 @@ def test_the_document(tmp_path, capsys, source, target):
     assert ended.err == ""
     document = ended.document
     runs = document["runs"]
+    places = [container["url_prefix"] for container in document.pop("containers")]
+    assert sorted(places) == sorted(f"file://{place}/" for place in (source, tmp_path / "air.zarr"))
     times = [datetime.fromisoformat(run.pop("last_commit_at")) for run in runs]
     assert times == sorted(times, reverse=True)
     assert all(began < time < datetime.now(UTC) for time in times)
@@ -89,10 +91,13 @@ def test_the_text(capsys, source, target):
     unfinished_run = kill_after(9, source, target, **SMALL_COMMITS)
     ended = cli(capsys, "status", target)
     assert ended.code == 0
-    unfinished, published = ended.out.splitlines()
+    unfinished, published, *containers = ended.out.splitlines()
     for word in (unfinished_run.run_id, "unfinished", "8/26 batches", "branch main", str(source)):
         assert word in unfinished
     assert "published" in published
+    # What relocate takes as --from.
+    (container,) = containers
+    assert container.endswith(f"file://{source}/")
 
 
 def test_no_runs(capsys, target):

@@ -19,6 +19,7 @@ from refreeze.cli.ingest import ingest
 from refreeze.cli.list_chunks import list_chunks
 from refreeze.cli.plan import plan
 from refreeze.cli.publish import publish
+from refreeze.cli.relocate import relocate
 from refreeze.cli.status import status
 from refreeze.cli.verify import verify
 
@@ -55,6 +56,7 @@ _VERBS = (
     ("publish", publish, "./store.icechunk --rebase"),
     ("work", work, "run.json --part 0/8"),
     ("commit", commit, "run.json"),
+    ("relocate", relocate, "./store.icechunk --from s3://old/store.zarr --to s3://new/store.zarr"),
     ("demo", demo, "./refreeze-demo"),
 )
 """Name, function and the arguments of an example, in the order in which help shows them."""

@@ -52,5 +52,7 @@ def status(
             say(
                 f"{run.run_id}  {run.state}{locked}  {done}  {run.last_commit_at[:19]}  {run.source}"
             )
+        for container in report.containers:
+            say(f"container {container.name or '(no name)'}  {container.url_prefix}")
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from refreeze.exceptions import AccessError, RefreezeError, SourceNotFoundError, TargetError
-from refreeze.shown import cleaned, one_line, remember
+from refreeze.exceptions import SourceNotFoundError, TargetError
+from refreeze.shown import remember
 from refreeze.stores.buckets import BUCKET_SCHEMES, bucket_of_url, open_bucket
 
 if TYPE_CHECKING:
-    import icechunk
-
     from refreeze.stores.buckets import Bucket
 
 __all__ = [
@@ -29,6 +27,7 @@ __all__ = [
     "NotInThisVersionError",
     "RepositoryTarget",
     "Source",
+    "container_prefix",
     "resolve_source",
     "resolve_target",
     "shown_url",
@@ -101,6 +100,8 @@ class RepositoryTarget:
 
     url: str
     state: bytes = field(repr=False)
+    fresh: bool = False
+    """Whether the repository was created just now, without a look at conditional writes."""
     kind: str = "repository"
 
 
@@ -176,7 +177,14 @@ def _checked(source: Source, root: Path | None = None) -> Source:
     return source
 
 
-def resolve_target(target: Any, options: Options | None = None) -> Any:
+def container_prefix(prefix: str) -> str:
+    """Return a container's prefix as a repository stores it: a local path is a URL there."""
+    if "://" in prefix:
+        return prefix
+    return f"file://{Path(_local_path(prefix, '')).absolute()}/"
+
+
+def resolve_target(target: Any, options: Options | None = None, *, create: bool = False) -> Any:
     """Find the place of a repository.
 
     Parameters
@@ -185,6 +193,8 @@ def resolve_target(target: Any, options: Options | None = None) -> Any:
         URL or local path, ``icechunk.Storage`` or ``icechunk.Repository``.
     options
         object_store settings that take precedence over the environment. Only for URLs.
+    create
+        Create a repository in an ``icechunk.Storage`` that holds none.
 
     Returns
     -------
@@ -209,69 +219,16 @@ def resolve_target(target: Any, options: Options | None = None) -> Any:
     import icechunk
 
     if isinstance(target, icechunk.Storage | icechunk.Repository):
-        return _icechunk_target(target)
+        from refreeze.stores.icechunk_storage import LocalFolder, take_over
+
+        taken = take_over(target, create=create)
+        if isinstance(taken, LocalFolder):
+            return LocalTarget(taken.path)
+        return RepositoryTarget(taken.url, taken.state, taken.fresh)
     raise TypeError(
         "target must be a URL, a path, an icechunk.Storage or an icechunk.Repository, "
         f"not {type(target).__name__}"
     )
-
-
-def _icechunk_target(target: icechunk.Storage | icechunk.Repository) -> Any:
-    """Take over storage by what it says of itself, or else by a repository's serialised state."""
-    import icechunk
-
-    storage = target if isinstance(target, icechunk.Storage) else target.storage
-    # One line a field, after a line with the class: `type: S3`, `bucket: …`, `prefix: …`.
-    lines = [line.partition(": ") for line in str(storage).strip().splitlines()]
-    told = {key: value for key, _, value in lines}
-    kind = told.get("type", "")
-    if kind == "in-memory":
-        raise TypeError(
-            "a repository in memory cannot be handed to another library; use a folder or a bucket"
-        )
-    if kind == "local filesystem":
-        # As a folder it is locked like one that is named by its path.
-        return LocalTarget(str(Path(told["path"]).absolute()))
-    if kind == "S3 (native)":
-        raise TypeError(
-            "icechunk.s3_storage cannot be handed to another library; give the target's URL and "
-            "options, or use icechunk.Storage.new_s3_object_store"
-        )
-    if "bucket" in told:
-        url = (
-            f"{'s3' if kind == 'S3' else kind.lower()}://{told['bucket']}/{told.get('prefix', '')}"
-        )
-    else:
-        url = f"icechunk storage ({kind})"
-    try:
-        repository = (
-            icechunk.Repository.open_or_create(target)
-            if isinstance(target, icechunk.Storage)
-            else target
-        )
-        # The wrapper class is Python; its compiled half knows how to serialise itself.
-        state = repository._repository.as_bytes()  # noqa: SLF001
-    except icechunk.IcechunkError as error:
-        raise _icechunk_error(url, error) from error
-    return RepositoryTarget(url, state)
-
-
-def _icechunk_error(url: str, error: Exception) -> RefreezeError:
-    """Sort an error of the icechunk package, whose causes are in its text alone."""
-    whole = str(error)
-    text = one_line(error)
-    cleaned(error)
-    refusals = ("PermissionDenied", "Unauthenticated", "403", "401", "lacked the necessary privil")
-    if any(refusal in whole for refusal in refusals):
-        return AccessError(
-            f"cannot open the target {url}: {text}", "check the credentials of the icechunk.Storage"
-        )
-    if "not clean" in text or "not empty" in text:
-        return TargetError(
-            f"{url} is not empty and is not an Icechunk repository",
-            "use an empty or new folder (or prefix) as the target",
-        )
-    return TargetError(f"cannot open the target {url}: {text}")
 
 
 def _scheme(url: str) -> str:

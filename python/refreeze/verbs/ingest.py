@@ -363,7 +363,7 @@ def ingest(  # type: ignore[misc]  # noqa: C901  # only the second form names th
     return_large_blocks()
     stores = read_stores(given, source_options, selection)
     # Asked for late: to look at some targets creates them.
-    location = cache(lambda: resolve_target(target, target_options))
+    location = cache(lambda: resolve_target(target, target_options, create=True))
     planned = planned_for(stores, location, request, branch)
     if dry_run:
         from refreeze.verbs.dry_run import plan_of

@@ -203,7 +203,7 @@ def plan(
 
 def most_in_flight(estimates: Sequence[Mapping[str, Any]], in_flight: int) -> int:
     """Return how many LIST requests are made at a time, by user and service."""
-    bounds = [estimate["most_in_flight"] for estimate in estimates]
+    bounds: list[int | None] = [estimate["most_in_flight"] for estimate in estimates]
     return min([in_flight, *(bound for bound in bounds if bound is not None)])
 
 

@@ -125,14 +125,57 @@ class RunStatus:
 
 
 @dataclass(frozen=True)
+class Container:
+    """A virtual chunk container of a repository."""
+
+    name: str | None
+    """What references call it; without one they hold whole URLs."""
+    url_prefix: str
+    """Its prefix, as it is stored."""
+
+
+@dataclass(frozen=True)
 class StatusReport:
     """The result of `refreeze.status`: the last ingest first."""
 
     runs: tuple[RunStatus, ...]
+    containers: tuple[Container, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for `json.dumps`."""
-        return {"runs": [asdict(run) for run in self.runs]}
+        report: dict[str, Any] = {"runs": [asdict(run) for run in self.runs]}
+        if self.containers:
+            report["containers"] = [asdict(container) for container in self.containers]
+        return report
+
+
+@dataclass(frozen=True)
+class RelocateReport:
+    """The result of `refreeze.relocate`."""
+
+    target: str
+    container: str
+    """Its name."""
+    from_prefix: str
+    """Its prefix until now."""
+    to_prefix: str
+    """Its prefix from now on."""
+    references: int
+    """How many name the container, in the tips of branches and in tags."""
+    sampled: int
+    """How many of them were read at the new place."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, ready for `json.dumps`."""
+        report = asdict(self)
+        return {
+            "target": report["target"],
+            "container": report["container"],
+            "from": report["from_prefix"],
+            "to": report["to_prefix"],
+            "references": report["references"],
+            "sampled": report["sampled"],
+        }
 
 
 @dataclass(frozen=True)

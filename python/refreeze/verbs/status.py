@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from refreeze.planning.options import check_mappings
-from refreeze.verbs.report import RunStatus, StatusReport
+from refreeze.verbs.report import Container, RunStatus, StatusReport
 
 if TYPE_CHECKING:
     from refreeze.stores.resolve import Options
@@ -15,7 +15,7 @@ __all__ = ["status"]
 
 
 def status(target: Any, *, target_options: Options | None = None) -> StatusReport:
-    """Tell which ingests a repository knows of: unfinished, staged and published ones.
+    """Tell which ingests and virtual chunk containers a repository knows of.
 
     Read from branches and commit properties alone; published runs whose snapshots have expired
     are not known any more. An unfinished run whose first commit has expired has lost its plan:
@@ -46,5 +46,8 @@ def status(target: Any, *, target_options: Options | None = None) -> StatusRepor
     from refreeze.stores.resolve import resolve_target
 
     check_mappings({"target_options": target_options})
-    runs = json.loads(_refreeze.status(resolve_target(target, target_options)))
-    return StatusReport(runs=tuple(RunStatus(**run) for run in runs))
+    found = json.loads(_refreeze.status(resolve_target(target, target_options)))
+    return StatusReport(
+        runs=tuple(RunStatus(**run) for run in found["runs"]),
+        containers=tuple(Container(**container) for container in found["containers"]),
+    )
