@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from refreeze import exceptions
     from refreeze._refreeze import ChunkStream, __version__
+    from refreeze.verbs.coverage import coverage
+    from refreeze.verbs.coverage_report import ArrayCoverage, Coverage, MissingRange
     from refreeze.verbs.ingest import ingest
     from refreeze.verbs.list_chunks import list_chunks
     from refreeze.verbs.plan import Plan, plan
@@ -35,11 +37,14 @@ if TYPE_CHECKING:
     from refreeze.virtualizarr.parser import ZarrParser
 
 __all__ = [
+    "ArrayCoverage",
     "ArrayReport",
     "ChunkStream",
     "Container",
+    "Coverage",
     "IngestReport",
     "ListStats",
+    "MissingRange",
     "Plan",
     "PublishReport",
     "RelocateReport",
@@ -48,6 +53,7 @@ __all__ = [
     "VerifyReport",
     "ZarrParser",
     "__version__",
+    "coverage",
     "exceptions",
     "ingest",
     "list_chunks",
@@ -60,11 +66,14 @@ __all__ = [
 ]
 
 _PLACES = {
+    "ArrayCoverage": "refreeze.verbs.coverage_report",
     "ArrayReport": "refreeze.verbs.report",
     "ChunkStream": "refreeze._refreeze",
     "Container": "refreeze.verbs.report",
+    "Coverage": "refreeze.verbs.coverage_report",
     "IngestReport": "refreeze.verbs.report",
     "ListStats": "refreeze.verbs.report",
+    "MissingRange": "refreeze.verbs.coverage_report",
     "Plan": "refreeze.verbs.plan",
     "PublishReport": "refreeze.verbs.report",
     "RelocateReport": "refreeze.verbs.report",
@@ -73,6 +82,7 @@ _PLACES = {
     "VerifyReport": "refreeze.verbs.verify",
     "ZarrParser": "refreeze.virtualizarr.parser",
     "__version__": "refreeze._refreeze",
+    "coverage": "refreeze.verbs.coverage",
     "ingest": "refreeze.verbs.ingest",
     "list_chunks": "refreeze.verbs.list_chunks",
     "plan": "refreeze.verbs.plan",

@@ -30,6 +30,7 @@ __all__ = [
     "shut_down",
     "status",
     "stop_calls",
+    "stored_chunks",
     "target_chunks",
     "target_nodes",
     "verify",
@@ -197,6 +198,18 @@ def target_chunks(
     """Return the native chunks of an array by coordinates.
 
     Raises `MismatchError` when it has virtual ones.
+    """
+
+def stored_chunks(
+    target: LocalTarget | BucketTarget | RepositoryTarget,
+    *,
+    snapshot_id: str,
+    path: str,
+    flat: bool,
+) -> ChunkStream:
+    """Stream the chunks of an array from its manifests: coordinates, size, kind, location.
+
+    ``kind`` is ``native`` or ``virtual``; ``last_modified`` and ``e_tag`` are what references carry.
     """
 
 def origins(

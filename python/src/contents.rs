@@ -6,10 +6,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 use refreeze::commit::snapshot_id as parse_id;
 use refreeze::target::origin::{Origin, Question, origin};
-use refreeze::target::{Target, branch_nodes, native_chunks};
+use refreeze::target::{Target, branch_nodes, native_chunks, stored_chunks as read_stored_chunks};
 use refreeze::zarr::compatibility::{Shapes, compare};
 
 use crate::ingest::{ArraySpec, interruptible, target as location};
+use crate::listing::ChunkStream;
 use crate::runtime::run;
 use crate::stores::source;
 
@@ -52,6 +53,25 @@ pub(crate) fn target_chunks<'py>(
         found.set_item(PyTuple::new(py, coords)?, PyBytes::new(py, &bytes))?;
     }
     Ok(found)
+}
+
+/// The chunks of an array in a snapshot, streamed from its manifests.
+#[pyfunction]
+#[pyo3(signature = (target, *, snapshot_id, path, flat))]
+pub(crate) fn stored_chunks(
+    py: Python<'_>,
+    target: &Bound<'_, PyAny>,
+    snapshot_id: String,
+    path: String,
+    flat: bool,
+) -> PyResult<ChunkStream> {
+    let location = location(target)?;
+    let look = async move {
+        let (target, _) = Target::open_to_read(&location).await?;
+        read_stored_chunks(target.repository(), &parse_id(&snapshot_id)?, &path, flat).await
+    };
+    let found = run(py, |stopped| interruptible(look, stopped))?;
+    Ok(ChunkStream::of(found.schema, found.batches))
 }
 
 /// What arrays in a snapshot are made of, and where their chunks are in their sources.

@@ -21,28 +21,29 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Where the storage stands among the fields of a serialised repository.
-const FIELDS: usize = 9;
+/// The first byte of a serialised repository: an array of nine fields.
+const NINE_FIELDS: u8 = 0x99;
+
+/// By position: version, configuration, its version, settings, storage, and what it is used with.
+type Fields = (
+    IgnoredAny,
+    IgnoredAny,
+    IgnoredAny,
+    IgnoredAny,
+    Value,
+    IgnoredAny,
+    IgnoredAny,
+    IgnoredAny,
+    IgnoredAny,
+);
 
 /// The storage in the serialised form of an `icechunk.Repository`, or why there is none.
 pub(crate) fn storage(state: &[u8]) -> Result<Arc<dyn Storage + Send + Sync>, String> {
-    let unknown = |_| "its layout is unknown".to_owned();
-    if state.first() != Some(&(0x90 | FIELDS as u8)) {
-        return Err("its layout is unknown".to_owned());
+    let unknown = || "its layout is unknown".to_owned();
+    if state.first() != Some(&NINE_FIELDS) {
+        return Err(unknown());
     }
-    // By position: version, configuration, its version, settings, storage, …
-    type Fields = (
-        IgnoredAny,
-        IgnoredAny,
-        IgnoredAny,
-        IgnoredAny,
-        Value,
-        IgnoredAny,
-        IgnoredAny,
-        IgnoredAny,
-        IgnoredAny,
-    );
-    let fields: Fields = rmp_serde::from_slice(state).map_err(unknown)?;
+    let fields: Fields = rmp_serde::from_slice(state).map_err(|_| unknown())?;
     handed_over::storage(&fields.4)
 }
 

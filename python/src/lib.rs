@@ -24,7 +24,7 @@ mod _refreeze {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::contents::{differences, origins, target_chunks, target_nodes};
+    use super::contents::{differences, origins, stored_chunks, target_chunks, target_nodes};
     #[pymodule_export]
     use super::ingest::{ingest, publish, relocate, status};
     #[pymodule_export]

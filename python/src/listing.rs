@@ -174,6 +174,14 @@ impl ChunkStream {
 }
 
 impl ChunkStream {
+    /// A stream that is not a listing: its statistics stay at zero.
+    pub(crate) fn of(
+        schema: SchemaRef,
+        batches: BoxStream<'static, refreeze::Result<RecordBatch>>,
+    ) -> Self {
+        Self { schema, stats: SharedStats::default(), batches: Mutex::new(Some(batches)) }
+    }
+
     fn take(&self) -> Option<BoxStream<'static, refreeze::Result<RecordBatch>>> {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -219,6 +219,12 @@ fn part<'py>(config: &Bound<'py, PyAny>, name: &str) -> PyResult<Option<Bound<'p
 fn rebuilt<'py, S: PyTypeInfo>(store: &Bound<'py, PyAny>) -> PyResult<Bound<'py, S>> {
     let (args, kwargs): (Bound<'_, PyTuple>, Bound<'_, PyDict>) =
         store.call_method0("__getnewargs_ex__")?.extract()?;
+    if let Some(provider) = part(&kwargs, "credential_provider")? {
+        // It will be called where no event loop of Python runs.
+        let providers = store.py().import("refreeze.stores.providers")?;
+        let provider = providers.call_method1("callable_anywhere", (provider,))?;
+        kwargs.set_item("credential_provider", provider)?;
+    }
     let rebuilt = store.py().get_type::<S>().call(args, Some(&kwargs))?;
     Ok(rebuilt.cast_into::<S>()?)
 }

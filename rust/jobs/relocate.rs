@@ -77,7 +77,7 @@ pub async fn relocate(job: RelocateJob) -> Result<RelocateReport> {
              moves",
             found.absolute
         );
-        return Err(Error::new(ErrorKind::Mismatch, what).with_hint(&overwrite(to, target.url())));
+        return Err(Error::new(ErrorKind::Mismatch, what).with_hint(overwrite(to, target.url())));
     }
     for (key, reference) in &found.sample {
         let there = job.to.head(key).await?;

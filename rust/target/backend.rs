@@ -41,9 +41,12 @@ pub(super) fn storage(
     let service = builder.service();
     let bucket = builder.bucket();
     let differ = transports.writing.is_some();
-    let writing = transports.writing.unwrap_or_else(|| transports.reading.clone());
-    let writing = builder.clone().for_writing(writing);
-    let clients = Clients { reading: builder.for_writing(transports.reading), writing, differ };
+    let to_write = transports.writing.unwrap_or_else(|| transports.reading.clone());
+    let clients = Clients {
+        writing: builder.clone().for_writing(to_write),
+        reading: builder.for_writing(transports.reading),
+        differ,
+    };
     // What is wrong with the settings shows before Icechunk asks for a client.
     clients.writing.clone().build().map_err(|error| unusable(service, "target", &error))?;
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -37,7 +37,7 @@ const MARGIN: TimeDelta = TimeDelta::seconds(60);
 /// cannot obey.
 pub fn storage(written: &Value) -> Result<Arc<dyn Storage + Send + Sync>, String> {
     match written["type"].as_str() {
-        Some("S3Storage") => bucket(NativeS3::deserialize(written).map_err(unknown)?),
+        Some("S3Storage") => bucket(&NativeS3::deserialize(written).map_err(unknown)?),
         Some("ObjectStorage") => object_storage(written),
         Some(other) => Err(format!("it is of the kind {other}")),
         None => Err("its layout is unknown".to_owned()),
@@ -49,7 +49,7 @@ fn object_storage(written: &Value) -> Result<Arc<dyn Storage + Send + Sync>, Str
     match backend["object_store_provider_type"].as_str() {
         Some("s3_object_store_provider") => {
             let backend = ObjectStoreS3::deserialize(backend).map_err(unknown)?;
-            bucket(NativeS3 {
+            bucket(&NativeS3 {
                 _kind: IgnoredAny,
                 config: backend.config.unwrap_or_default(),
                 credentials: backend.credentials.unwrap_or_default(),
@@ -79,7 +79,6 @@ fn object_storage(written: &Value) -> Result<Arc<dyn Storage + Send + Sync>, Str
 }
 
 /// No more of it: what could not be read may be a secret.
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn unknown(_: serde_json::Error) -> String {
     "its layout is unknown".to_owned()
 }
@@ -116,14 +115,14 @@ struct ObjectStoreS3 {
     extra_write_headers: Vec<(String, String)>,
 }
 
-fn bucket(written: NativeS3) -> Result<Arc<dyn Storage + Send + Sync>, String> {
+fn bucket(written: &NativeS3) -> Result<Arc<dyn Storage + Send + Sync>, String> {
     if !written.can_write {
         return Err("it can only be read (a consistent Tigris storage needs a region)".to_owned());
     }
     if written.key_layout != STANDARD || written.prefix.starts_with('/') {
         return Err("its keys begin with a slash".to_owned());
     }
-    let builder = builder(&written)?;
+    let builder = builder(written)?;
     let builder = BucketBuilder::S3(Box::new(builder));
     builder.check().map_err(|error| error.message().to_owned())?;
     let transport = |headers: &[(String, String)]| {
@@ -222,9 +221,12 @@ fn refreshed(fetcher: Arc<dyn S3CredentialsFetcher>) -> AwsCredentialProvider {
     checked(Arc::new(Refreshed { fetcher, last: Mutex::new(None) }))
 }
 
+/// Credentials, and when they end, if they do.
+type Given = (Arc<AwsCredential>, Option<DateTime<Utc>>);
+
 struct Refreshed {
     fetcher: Arc<dyn S3CredentialsFetcher>,
-    last: Mutex<Option<(Arc<AwsCredential>, Option<DateTime<Utc>>)>>,
+    last: Mutex<Option<Given>>,
 }
 
 impl fmt::Debug for Refreshed {

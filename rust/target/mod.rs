@@ -16,6 +16,7 @@ pub(crate) mod outcome;
 mod payload;
 mod probe;
 mod storage;
+mod stored_chunks;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use checksums::checksum_of;
 pub use config::{Additions, effective_split};
 pub use contents::{branch_nodes, native_chunks};
 pub use storage::TargetLocation;
+pub use stored_chunks::{StoredChunks, stored_chunks};
 
 use crate::error::TargetContext as _;
 use crate::{Error, ErrorKind, Result};

@@ -45,7 +45,7 @@ impl Move {
                 format!("give one of the stored prefixes as --from: {}", there.join(", "))
             };
             let what = format!("the repository has no virtual chunk container {from}");
-            return Err(Error::new(ErrorKind::Mismatch, what).with_hint(&hint));
+            return Err(Error::new(ErrorKind::Mismatch, what).with_hint(hint));
         };
         let Some(name) = old.name().map(str::to_owned) else {
             let what = format!(

@@ -676,7 +676,6 @@ def test_schemes_of_later_versions(capsys, source, target, url, named):
     "arguments",
     [
         ("sync", "a", "b"),
-        ("ingest", "a", "b", "--sample", "3"),
     ],
     ids=lambda arguments: " ".join(arguments[:1] + arguments[3:]),
 )

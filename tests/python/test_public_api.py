@@ -113,11 +113,14 @@ def test_names():
     """What `dir()` shows is what is promised, and all of it is there."""
     assert dir(refreeze) == sorted(refreeze.__all__)
     assert set(refreeze.__all__) == {
+        "ArrayCoverage",
         "ArrayReport",
         "ChunkStream",
         "Container",
+        "Coverage",
         "IngestReport",
         "ListStats",
+        "MissingRange",
         "Plan",
         "PublishReport",
         "RelocateReport",
@@ -126,6 +129,7 @@ def test_names():
         "VerifyReport",
         "ZarrParser",
         "__version__",
+        "coverage",
         "exceptions",
         "ingest",
         "list_chunks",

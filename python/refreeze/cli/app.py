@@ -14,6 +14,7 @@ import typer
 
 from refreeze.cli.batch_queue import commit, work
 from refreeze.cli.console import USAGE, Ended, Version, fail
+from refreeze.cli.coverage import coverage
 from refreeze.cli.demo import demo
 from refreeze.cli.ingest import ingest
 from refreeze.cli.list_chunks import list_chunks
@@ -57,6 +58,7 @@ _VERBS = (
     ("work", work, "run.json --part 0/8"),
     ("commit", commit, "run.json"),
     ("relocate", relocate, "./store.icechunk --from s3://old/store.zarr --to s3://new/store.zarr"),
+    ("coverage", coverage, "./store.icechunk t2m --output t2m.png"),
     ("demo", demo, "./refreeze-demo"),
 )
 """Name, function and the arguments of an example, in the order in which help shows them."""

@@ -112,6 +112,16 @@ def ingest(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be listed, as plan does.")
     ] = False,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="icechunk, or kerchunk-parquet: a reference store for fsspec and Kerchunk.",
+        ),
+    ] = "icechunk",
+    record_size: Annotated[
+        int, typer.Option(help="References in a file of a Kerchunk reference store.")
+    ] = 100_000,
     empty_chunks: Annotated[
         EmptyChunks, typer.Option(help="Objects of zero bytes under chunk keys.")
     ] = EmptyChunks.ERROR,
@@ -205,6 +215,8 @@ def ingest(
                 concat_dim=concat_dim,
                 region=parse_region(region or []),
                 dry_run=dry_run,
+                format=format_,
+                record_size=record_size,
                 empty_chunks=empty_chunks.value,
                 checksum=checksum.value,
                 locations=locations.value,
@@ -278,6 +290,14 @@ def print_report(
         say(f"Nothing new: the target stays as it is, in snapshot {report.snapshot_id}.")
         return
     named = ", ".join(report.sources)
+    if not report.snapshot_id and report.published:
+        say(
+            f"Ingested {named} into the reference store {report.target}: "
+            f"{count(report.references_written, 'reference')}, "
+            f"{count(report.list_requests, 'request')}, {report.elapsed_s:.1f} s."
+        )
+        say(f'\nOpen it:\n\nxarray.open_dataset({report.target!r}, engine="kerchunk")')
+        return
     if not report.published:
         say(
             f"Staged {named} for {report.target}, branch {report.branch}: "

@@ -1,4 +1,7 @@
-"""``refreeze list``: the chunks of one array, as a summary or as a table in a file."""
+"""``refreeze list``: the chunks of one array, as a summary or as a table in a file.
+
+The array is a Zarr store's, which is listed, or with ``--array`` one of a repository as well.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,7 @@ from refreeze.verbs.tables import FORMATS, write_table
 if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream
     from refreeze.metadata.specs import ArraySpec
+    from refreeze.verbs.coverage import GridOfArray
 
 __all__ = ["list_chunks"]
 
@@ -41,6 +45,11 @@ def list_chunks(
         str, typer.Argument(metavar="SOURCE", help="One Zarr array: a local path or a URL.")
     ],
     *,
+    array: Annotated[
+        str | None,
+        typer.Option(help="An array of SOURCE, which is a Zarr group or an Icechunk repository."),
+    ] = None,
+    branch: Annotated[str, typer.Option(help="Branch of a repository.")] = "main",
     region: RegionOption = None,
     output: Annotated[
         Path | None, typer.Option(help="Write a table: .parquet, .arrow (IPC file) or .csv.")
@@ -61,6 +70,8 @@ def list_chunks(
         )
     options = store_options(source_option, "--source-option")
 
+    flat = output is not None and output.suffix != ".arrow"
+
     def job() -> None:
         from refreeze.metadata.region import parse_region
         from refreeze.metadata.selection import read_array
@@ -68,7 +79,19 @@ def list_chunks(
         from refreeze.stores.resolve import resolve_source
         from refreeze.verbs.list_chunks import open_stream
 
-        resolved = resolve_source(source, options)
+        if array is not None:
+            from refreeze.verbs.coverage import RepositoryPlace, repository_place
+
+            if (location := repository_place(source, options)) is not None:
+                if region:
+                    raise ValueError("--region is for Zarr stores, not for repositories")
+                stored = RepositoryPlace(location, [array], None, branch)
+                chosen = stored.only()
+                summary = _Summary(stored.chunks(chosen, flat=output is None or flat))
+                _finish(summary, chosen, stored.url, output, as_json=as_json, quiet=quiet)
+                return
+        place = source if array is None else f"{source.rstrip('/')}/{array.strip('/')}"
+        resolved = resolve_source(place, options)
         limit = byte_count("max_document", max_document, least=1)
         spec = interruptible(read_array, resolved, max_document=limit)
         stream = open_stream(
@@ -76,17 +99,28 @@ def list_chunks(
             spec,
             region=parse_region(region or []),
             paths=paths,
-            flat=output is not None and output.suffix != ".arrow",
+            flat=flat,
             concurrency=concurrency,
         )
-        summary = _Summary(stream)
-        if output is None:
-            summary.read()
-        else:
-            write_table(stream.schema, summary, output)
-        _report(summary, spec, resolved.url, output, as_json=as_json, quiet=quiet)
+        _finish(_Summary(stream), spec, resolved.url, output, as_json=as_json, quiet=quiet)
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
+
+
+def _finish(
+    summary: _Summary,
+    spec: ArraySpec | GridOfArray,
+    url: str,
+    output: Path | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    if output is None:
+        summary.read()
+    else:
+        write_table(summary.stream.schema, summary, output)
+    _report(summary, spec, url, output, as_json=as_json, quiet=quiet)
 
 
 class _Summary:
@@ -97,6 +131,7 @@ class _Summary:
         self.bytes = 0
         self.smallest: int | None = None
         self.largest: int | None = None
+        self.chunks = 0
 
     def read(self) -> None:
         for _ in self:
@@ -106,6 +141,7 @@ class _Summary:
         for batch in self.stream:
             sizes = batch["size"].to_numpy()
             self.bytes += int(sizes.sum())
+            self.chunks += len(sizes)
             smallest, largest = int(sizes.min()), int(sizes.max())
             self.smallest = smallest if self.smallest is None else min(smallest, self.smallest)
             self.largest = largest if self.largest is None else max(largest, self.largest)
@@ -114,7 +150,7 @@ class _Summary:
 
 def _report(
     summary: _Summary,
-    spec: ArraySpec,
+    spec: ArraySpec | GridOfArray,
     url: str,
     output: Path | None,
     *,
@@ -137,7 +173,7 @@ def _report(
             "shape": list(spec.shape),
             "chunk_shape": list(spec.chunk_shape),
             "grid_shape": grid,
-            "chunks": stats.chunks,
+            "chunks": summary.chunks,
             "bytes": summary.bytes,
             "smallest": summary.smallest,
             "largest": summary.largest,
@@ -149,9 +185,9 @@ def _report(
         return
     shape = " x ".join(f"{extent:,}" for extent in grid) or "scalar"
     say(
-        f"{shown(url)}: {count(stats.chunks, 'chunk')} of a grid of {shape}, {summary.bytes:,} bytes"
+        f"{shown(url)}: {count(summary.chunks, 'chunk')} of a grid of {shape}, {summary.bytes:,} bytes"
     )
-    if stats.chunks:
+    if summary.chunks:
         say(f"Sizes from {summary.smallest:,} to {summary.largest:,} bytes.")
     say(f"{count(stats.list_requests, 'request')}, {count(stats.keys_listed, 'key')}.")
     if output is not None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from refreeze.cli.console import (
     Json,
     Level,
@@ -24,6 +28,13 @@ __all__ = ["status"]
 def status(
     target: Repository,
     *,
+    coverage: Annotated[
+        bool,
+        typer.Option(
+            "--coverage",
+            help="Show instead which chunks are written; one that is partly written counts.",
+        ),
+    ] = False,
     target_option: TargetOption = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -34,6 +45,9 @@ def status(
     options = store_options(target_option, "--target-option")
 
     def job() -> None:
+        if coverage:
+            _show_coverage(target, options, as_json=as_json, quiet=quiet)
+            return
         from refreeze.verbs.status import status as read
 
         report = read(target, target_options=options)
@@ -56,3 +70,16 @@ def status(
             say(f"container {container.name or '(no name)'}  {container.url_prefix}")
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
+
+
+def _show_coverage(target: str, options: dict[str, str], *, as_json: bool, quiet: bool) -> None:
+    from refreeze.cli.coverage import print_coverage
+    from refreeze.exceptions import TargetNotFoundError
+    from refreeze.verbs.coverage import coverage as look
+    from refreeze.verbs.coverage import repository_place
+
+    if repository_place(target, options) is None:
+        raise TargetNotFoundError(f"there is no Icechunk repository at {target}", "check the path")
+    print_coverage(look(target, target_options=options), as_json=as_json, quiet=quiet)
+    if not as_json:
+        say("A chunk counts as soon as a part of it is written.")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from refreeze.exceptions import SourceNotFoundError, TargetError
+from refreeze.exceptions import ListingError, SourceNotFoundError, TargetError
 from refreeze.shown import remember
 from refreeze.stores.buckets import BUCKET_SCHEMES, bucket_of_url, open_bucket
 
@@ -154,6 +154,7 @@ def _source_from_url(url: str, options: Options | None) -> Source:
     if bucket := _bucket(url):
         store, notes = open_bucket(bucket, options, "source")
         return Source(bucket.url, store, bucket.path, notes)
+    _check_web(url)
     scheme = _scheme(url)
     from obstore.store import LocalStore
 
@@ -228,6 +229,25 @@ def resolve_target(target: Any, options: Options | None = None, *, create: bool 
     raise TypeError(
         "target must be a URL, a path, an icechunk.Storage or an icechunk.Repository, "
         f"not {type(target).__name__}"
+    )
+
+
+def _check_web(url: str) -> None:
+    """Say how a web server that lists like an object store is used as one."""
+    if url.partition("://")[0].lower() not in _LATER_SCHEMES:
+        return
+    from refreeze.stores.web import as_bucket
+
+    shown = shown_url(url)
+    found = as_bucket(url)
+    if found is None:
+        return
+    place, endpoint = found
+    plain = " --source-option allow_http=true" if endpoint.startswith("http:") else ""
+    raise ListingError(
+        f"{shown} is an object store that answers listings, and is used as one when you say so",
+        f"give it as {place} --source-option endpoint={endpoint} "
+        f"--source-option skip_signature=true{plain}",
     )
 
 

@@ -56,6 +56,8 @@ def ingest(
     concat_dim: str | None = None,
     region: Region | None = None,
     dry_run: Literal[False] = False,
+    format: str = "icechunk",
+    record_size: int = 100_000,
     empty_chunks: str = "error",
     checksum: str = "last-modified",
     locations: str = "relative",
@@ -96,6 +98,8 @@ def ingest(  # type: ignore[misc]  # noqa: C901  # only the second form names th
     concat_dim: str | None = None,
     region: Region | None = None,
     dry_run: bool = False,
+    format: str = "icechunk",  # noqa: A002 the name of the option
+    record_size: int = 100_000,
     empty_chunks: str = "error",
     checksum: str = "last-modified",
     locations: str = "relative",
@@ -168,6 +172,9 @@ def ingest(  # type: ignore[misc]  # noqa: C901  # only the second form names th
         array, and ends on one or at the array's end; coordinates need not.
     dry_run
         Return the `Plan` of what would be listed, and write nothing.
+    format, record_size
+        ``"icechunk"``, or ``"kerchunk-parquet"``: a reference store that fsspec, Kerchunk and
+        VirtualiZarr read, with so many references in a file.
     empty_chunks
         ``"error"`` refuses an object of zero bytes under a chunk's key, ``"skip"`` treats it as a
         missing chunk.
@@ -281,11 +288,13 @@ def ingest(  # type: ignore[misc]  # noqa: C901  # only the second form names th
     from refreeze.runtime.memory import return_large_blocks
     from refreeze.shown import shown
     from refreeze.stores.resolve import resolve_target
+    from refreeze.verbs.ingest_kerchunk import check_format, ingest_kerchunk
     from refreeze.verbs.nothing_new import report_of_nothing
 
     started = time.monotonic()
     check_texts({"branch": branch} | ({} if message is None else {"message": message}))
     check_mappings({"source_options": source_options, "target_options": target_options})
+    check_format(format, record_size)
     if progress is not None and not callable(progress):
         raise TypeError(f"progress is a function, not {progress!r}")
     if not branch.strip():
@@ -364,6 +373,16 @@ def ingest(  # type: ignore[misc]  # noqa: C901  # only the second form names th
     stores = read_stores(given, source_options, selection)
     # Asked for late: to look at some targets creates them.
     location = cache(lambda: resolve_target(target, target_options, create=True))
+    if format != "icechunk" and not dry_run:
+        return ingest_kerchunk(
+            stores,
+            resolve_target(target, target_options),
+            selection,
+            request,
+            options,
+            record_size=record_size,
+            progress=progress,
+        )
     planned = planned_for(stores, location, request, branch)
     if dry_run:
         from refreeze.verbs.dry_run import plan_of

@@ -1,0 +1,57 @@
+"""HTTP servers as sources: which of them are object stores behind another name.
+
+A server that answers a listing of version 2 can be used as an S3 endpoint; that is asked with one
+request, without credentials, and said with the command that does it. Nothing is listed or read here.
+"""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from urllib.parse import quote, unquote, urlsplit
+
+__all__ = ["as_bucket"]
+
+_SECONDS = 5
+_ENOUGH = 4096
+
+
+class _Stays(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: who answers elsewhere is another server."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def as_bucket(url: str) -> tuple[str, str] | None:
+    """Ask whether an HTTP server lists like an object store.
+
+    Parameters
+    ----------
+    url
+        ``http://`` or ``https://``, of a place below a bucket.
+
+    Returns
+    -------
+    tuple of str, or None
+        The ``s3://`` form of the URL, and the endpoint; None where the server does not list.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        bucket, _, path = unquote(parts.path).strip("/").partition("/")
+    except ValueError:
+        return None
+    if not host or not bucket:
+        return None
+    endpoint = f"{parts.scheme.lower()}://{host}"
+    asked = f"{endpoint}/{quote(bucket)}?list-type=2&max-keys=1"
+    try:
+        opener = urllib.request.build_opener(_Stays)
+        with opener.open(asked, timeout=_SECONDS) as answer:
+            start = answer.read(_ENOUGH)
+    except (OSError, ValueError, urllib.error.HTTPError):
+        return None
+    if b"<ListBucketResult" not in start:
+        return None
+    return f"s3://{bucket}/{path}", endpoint

@@ -1,0 +1,104 @@
+"""Credential providers of obstore stores that are handed over: synchronous, asynchronous, failing."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+
+import numpy as np
+import pytest
+import zarr
+from obstore.store import S3Store
+
+import refreeze
+from bucket_server import Bucket, running
+from refreeze.exceptions import AccessError
+
+
+@pytest.fixture
+def bucket(tmp_path):
+    """Serve a bucket with one array."""
+    source = tmp_path / "source.zarr"
+    root = zarr.open_group(source, mode="w")
+    root.create_array("air", shape=(6, 4), chunks=(2, 2), dtype="i4")[:] = np.ones((6, 4))
+    with running(Bucket()) as bucket:
+        bucket.upload(source, "air.zarr")
+        yield bucket
+
+
+def store(bucket, provider):
+    """Return the bucket as a store with a credential provider."""
+    return S3Store(
+        "bucket",
+        endpoint=bucket.url,
+        region="x",
+        client_options={"allow_http": True},
+        credential_provider=provider,
+    )
+
+
+def given(number=0, lasts=None):
+    """Return what a provider gives."""
+    ends = None if lasts is None else dt.datetime.now(dt.UTC) + dt.timedelta(seconds=lasts)
+    return {
+        "access_key_id": f"id-of-call-{number}",
+        "secret_access_key": "key-0123456789",
+        "token": None,
+        "expires_at": ends,
+    }
+
+
+def test_an_asynchronous_provider(bucket, tmp_path):
+    """Regression: it failed for want of a running event loop; metadata and chunks are read with it."""
+    calls = []
+
+    async def provider():
+        await asyncio.sleep(0)
+        calls.append(asyncio.get_running_loop())
+        return given(len(calls))
+
+    report = refreeze.ingest((store(bucket, provider), "air.zarr"), str(tmp_path / "target"))
+    assert report.references_written == 6
+    assert calls
+    assert len(set(map(id, calls))) == 1
+    assert any("id-of-call" in request.headers["authorization"] for request in bucket.requests)
+
+
+def test_a_provider_within_an_event_loop(bucket):
+    """It is called from a program that runs a loop of its own, too."""
+
+    async def provider():
+        return given()
+
+    async def program():
+        return len(list(refreeze.list_chunks(store(bucket, provider), "air.zarr/air")))
+
+    assert asyncio.run(program()) == 1
+
+
+def test_credentials_that_end(bucket):
+    """Credentials about to end are asked for again."""
+    calls = []
+
+    async def provider():
+        calls.append(1)
+        return given(len(calls), lasts=1)
+
+    for _ in range(2):
+        list(refreeze.list_chunks(store(bucket, provider), "air.zarr/air"))
+    assert len(calls) > 1
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_provider_that_fails(bucket, asynchronous):
+    """Its error is shown."""
+
+    def fails():
+        raise RuntimeError("the vault is closed")
+
+    async def fails_later():
+        fails()
+
+    provider = fails_later if asynchronous else fails
+    with pytest.raises(AccessError, match="vault is closed"):
+        list(refreeze.list_chunks(store(bucket, provider), "air.zarr/air"))
