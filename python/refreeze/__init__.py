@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         StatusReport,
     )
     from refreeze.verbs.status import status
+    from refreeze.verbs.sync import SyncReport, sync
     from refreeze.verbs.verify import VerifyReport, verify
     from refreeze.virtualizarr.aligned_regions import regions
     from refreeze.virtualizarr.parser import ZarrParser
@@ -50,6 +51,7 @@ __all__ = [
     "RelocateReport",
     "RunStatus",
     "StatusReport",
+    "SyncReport",
     "VerifyReport",
     "ZarrParser",
     "__version__",
@@ -62,6 +64,7 @@ __all__ = [
     "regions",
     "relocate",
     "status",
+    "sync",
     "verify",
 ]
 
@@ -79,6 +82,7 @@ _PLACES = {
     "RelocateReport": "refreeze.verbs.report",
     "RunStatus": "refreeze.verbs.report",
     "StatusReport": "refreeze.verbs.report",
+    "SyncReport": "refreeze.verbs.sync",
     "VerifyReport": "refreeze.verbs.verify",
     "ZarrParser": "refreeze.virtualizarr.parser",
     "__version__": "refreeze._refreeze",
@@ -90,6 +94,7 @@ _PLACES = {
     "regions": "refreeze.virtualizarr.aligned_regions",
     "relocate": "refreeze.verbs.relocate",
     "status": "refreeze.verbs.status",
+    "sync": "refreeze.verbs.sync",
     "verify": "refreeze.verbs.verify",
 }
 """The module of each public name. A test holds it to `__all__` and to what type checkers see."""

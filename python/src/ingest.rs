@@ -170,6 +170,7 @@ pub(crate) struct IngestOptions {
     mode: String,
     base: Option<String>,
     replaced: Vec<String>,
+    added: Vec<String>,
     plan: String,
     skip_empty_chunks: bool,
     checksum: String,
@@ -256,6 +257,7 @@ pub(crate) fn job(
         mode: mode(&options.mode)?,
         base: base.map_err(|error| to_python(py, &error))?,
         replaced: options.replaced,
+        added: options.added,
         plan: options.plan,
         groups,
         arrays,
@@ -295,7 +297,7 @@ pub(crate) fn job(
 }
 
 fn mode(name: &str) -> PyResult<Mode> {
-    [Mode::Create, Mode::Append, Mode::Overwrite, Mode::Update]
+    [Mode::Create, Mode::Append, Mode::Overwrite, Mode::Update, Mode::Sync]
         .into_iter()
         .find(|mode| mode.name() == name)
         .ok_or_else(|| PyValueError::new_err(format!("unknown mode {name}")))

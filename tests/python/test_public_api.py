@@ -126,6 +126,7 @@ def test_names():
         "RelocateReport",
         "RunStatus",
         "StatusReport",
+        "SyncReport",
         "VerifyReport",
         "ZarrParser",
         "__version__",
@@ -138,6 +139,7 @@ def test_names():
         "regions",
         "relocate",
         "status",
+        "sync",
         "verify",
     }
     for name in refreeze.__all__:

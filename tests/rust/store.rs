@@ -67,6 +67,7 @@ impl Scenario {
             mode: Mode::Create,
             base: None,
             replaced: Vec::new(),
+            added: Vec::new(),
             plan: String::new(),
             groups: vec![GroupNode {
                 path: "/".to_owned(),

@@ -64,6 +64,8 @@ class IngestOptions:
     """Append and update: the snapshot from which the target was read."""
     replaced: tuple[str, ...] = ()
     """Overwrite: nodes that are removed first, if there; ``/`` is everything."""
+    added: tuple[str, ...] = ()
+    """Sync: arrays that are not there yet."""
     plan: str = ""
     """What else determines the result, for resuming."""
 

@@ -50,6 +50,8 @@ class Planned:
     base: str | None = None
     """Snapshot from which the target was read."""
     replaced: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    """Sync: arrays among ``arrays`` that are not in the target."""
     nothing_new: bool = False
     """The target has it all: the core is not asked. ``arrays`` are those that were looked at."""
 

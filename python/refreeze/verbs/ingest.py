@@ -449,4 +449,7 @@ class CommitLog:
 
 def _array_report(array: dict[str, Any]) -> ArrayReport:
     shapes = {name: tuple(array[name]) for name in ("shape", "chunk_shape", "grid_shape")}
-    return ArrayReport(**(array | shapes))
+    # Those of all arrays together are in the report; `refreeze.sync` has them for each.
+    counts = {"added", "changed", "removed"}
+    fields = {name: value for name, value in array.items() if name not in counts}
+    return ArrayReport(**(fields | shapes))

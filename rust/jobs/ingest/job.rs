@@ -27,6 +27,8 @@ pub enum Mode {
     Overwrite,
     /// References of a region are made equal to the source.
     Update,
+    /// Everything is made equal to the source: references, metadata, and which arrays there are.
+    Sync,
 }
 
 impl Mode {
@@ -38,13 +40,14 @@ impl Mode {
             Self::Append => "append",
             Self::Overwrite => "overwrite",
             Self::Update => "update",
+            Self::Sync => "sync",
         }
     }
 
-    /// Whether the arrays are in the target already, and stay the same arrays.
+    /// Whether arrays are in the target already, and stay the same arrays.
     #[must_use]
     pub fn keeps_arrays(self) -> bool {
-        matches!(self, Self::Append | Self::Update)
+        matches!(self, Self::Append | Self::Update | Self::Sync)
     }
 }
 
@@ -119,7 +122,9 @@ pub struct IngestJob {
     pub base: Option<SnapshotId>,
     /// Paths of nodes that are removed before anything is created.
     pub replaced: Vec<String>,
-    /// Groups to create, parents before children.
+    /// Paths of arrays that a sync adds to those that are there.
+    pub added: Vec<String>,
+    /// Groups to create or, by a sync, to give other attributes; parents before children.
     pub groups: Vec<GroupNode>,
     /// Arrays to create or to change, and to fill.
     pub arrays: Vec<JobArray>,
@@ -170,6 +175,12 @@ impl IngestJob {
     /// The nodes of the arrays, by position.
     pub(super) fn nodes(&self) -> Vec<ArrayNode> {
         self.arrays.iter().map(|array| array.node.clone()).collect()
+    }
+
+    /// Whether nodes come or go, or groups change, where arrays stay: more than a draft can hold.
+    pub(super) fn changes_nodes(&self) -> bool {
+        self.mode == Mode::Sync
+            && !(self.added.is_empty() && self.groups.is_empty() && self.replaced.is_empty())
     }
 
     pub(super) fn has_references(&self) -> bool {

@@ -122,11 +122,10 @@ pub(in crate::jobs) fn additions(
     });
     let containers = needed.map(|(_, container)| container.container().clone()).collect();
     // Arrays that stay keep the splits that they have.
-    let splits = if job.mode.keeps_arrays() {
-        Vec::new()
-    } else {
-        split_rules(&job.nodes(), &survey.chunks, limits)
-    };
+    let made = |path: &String| !job.mode.keeps_arrays() || job.added.contains(path);
+    let (nodes, chunks): (Vec<_>, Vec<_>) =
+        job.nodes().into_iter().zip(&survey.chunks).filter(|(node, _)| made(&node.path)).unzip();
+    let splits = if nodes.is_empty() { Vec::new() } else { split_rules(&nodes, &chunks, limits) };
     Additions { containers, splits }
 }
 

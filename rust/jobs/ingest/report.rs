@@ -81,6 +81,12 @@ pub struct ArrayReport {
     pub missing: u64,
     /// The chunks were copied as native chunks.
     pub loaded: bool,
+    /// References where there was none before.
+    pub added: u64,
+    /// References where there was another before.
+    pub changed: u64,
+    /// References that are no longer there.
+    pub removed: u64,
 }
 
 impl ArrayReport {
@@ -101,6 +107,7 @@ impl ArrayReport {
             references: 0,
             missing: chunks,
             loaded: node.loaded,
+            ..Self::default()
         }
     }
 
