@@ -105,8 +105,8 @@ if not TYPE_CHECKING:  # for a type checker it would make every name a name of t
     def __getattr__(name: str) -> object:
         from importlib import import_module
 
-        if name == "exceptions":
-            return import_module("refreeze.exceptions")
+        if name in {"exceptions", "work"}:
+            return import_module(f"refreeze.{name}")
         if name not in _PLACES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(import_module(_PLACES[name]), name)

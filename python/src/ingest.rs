@@ -26,6 +26,7 @@ use refreeze::zarr::metadata::{ArrayLayout, ArrayNode, GroupNode};
 
 use tokio::sync::oneshot;
 
+use crate::crew::crew;
 use crate::errors::to_python;
 use crate::handed_over;
 use crate::runtime::run;
@@ -192,7 +193,7 @@ pub(crate) struct IngestOptions {
 /// Returns the report of the core as JSON.
 #[pyfunction]
 #[pyo3(signature = (
-    sources, target, *, source_urls, groups, arrays, options, decoder, progress
+    sources, target, *, source_urls, groups, arrays, options, decoder, progress, crew=None
 ))]
 #[expect(clippy::too_many_arguments, reason = "the parts of one Python call, most by keyword")]
 pub(crate) fn ingest(
@@ -205,11 +206,16 @@ pub(crate) fn ingest(
     options: IngestOptions,
     decoder: Py<PyAny>,
     progress: Option<Py<PyAny>>,
+    crew: Option<Py<PyAny>>,
 ) -> PyResult<String> {
+    let (crew, raised) = self::crew(py, crew)?;
     let job = job(py, sources, target, source_urls, groups, arrays, options, Some(decoder))?;
+    let job = IngestJob { crew, ..job };
     let on_progress = callback(progress);
-    let report =
-        run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await })?;
+    let outcome =
+        run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await });
+    // What workers raised has a class of its own.
+    let report = outcome.map_err(|error| raised.take().unwrap_or(error))?;
     serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
@@ -284,6 +290,7 @@ pub(crate) fn job(
             read_check: options.read_check,
         },
         decoder: decoder.map(self::decoder),
+        crew: None,
         restart: options.restart,
         trust_target: options.unsafe_target,
     })

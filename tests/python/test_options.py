@@ -13,7 +13,8 @@ from refreeze.planning.options import IngestArguments, IngestOptions
 from refreeze.planning.preparation import prepared
 from scenarios import run
 
-NOT_OF_PLANS = {"dry_run", "progress"}
+OF_CREWS = {"executor", "client", "workers", "wait_for_workers", "dask", "scheduler_file"}
+NOT_OF_PLANS = {"dry_run", "progress", *OF_CREWS}
 CALLED_OTHERWISE = {
     "format_": "format",
     "array": "arrays",
@@ -22,7 +23,7 @@ CALLED_OTHERWISE = {
     "source_option": "source_options",
     "target_option": "target_options",
 }
-OF_EVERY_COMMAND = {"paths", "as_json", "quiet", "log_level", "version", "dry_run"}
+OF_COMMANDS = {"paths", "as_json", "quiet", "log_level", "version", "dry_run", "output", *OF_CREWS}
 
 
 def options_of(function):
@@ -38,10 +39,10 @@ def test_one_list_of_options():
     assert {name: of_python[name] for name in of_python if name not in NOT_OF_PLANS} == listed
     for function in (command_ingest, command_plan):
         parameters = inspect.signature(function).parameters
-        names = {CALLED_OTHERWISE.get(name, name) for name in parameters} - OF_EVERY_COMMAND
+        names = {CALLED_OTHERWISE.get(name, name) for name in parameters} - OF_COMMANDS
         assert names == set(listed)
         for name, parameter in parameters.items():
-            if name not in OF_EVERY_COMMAND:
+            if name not in OF_COMMANDS:
                 default = getattr(parameter.default, "value", parameter.default)
                 assert default == listed[CALLED_OTHERWISE.get(name, name)], name
 

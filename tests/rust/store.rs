@@ -57,6 +57,7 @@ impl Scenario {
     /// An ingest of `/air` by reference and `/time` by copy, one reference a commit.
     pub(crate) fn job(&self) -> IngestJob {
         IngestJob {
+            crew: None,
             sources: vec![JobSource {
                 source: Source::Local(LocalSource::new(self.source()).unwrap()),
                 url: self.source().display().to_string(),

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import typer
 
+from refreeze.cli.batch_queue import commit, work
 from refreeze.cli.console import USAGE, Ended, Version, fail
 from refreeze.cli.coverage import coverage
 from refreeze.cli.demo import demo
@@ -56,6 +57,8 @@ _VERBS = (
     ("sync", sync, "s3://bucket/store.zarr ./store.icechunk --new-arrays add"),
     ("status", status, "./store.icechunk"),
     ("publish", publish, "./store.icechunk --rebase"),
+    ("work", work, "run.json --part 0/8"),
+    ("commit", commit, "run.json"),
     ("relocate", relocate, "./store.icechunk --from s3://old/store.zarr --to s3://new/store.zarr"),
     ("coverage", coverage, "./store.icechunk t2m --output t2m.png"),
     ("demo", demo, "./refreeze-demo"),

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from refreeze.verbs.report import IngestReport
 
-__all__ = ["carry_out", "ingest"]
+__all__ = ["arguments_of", "carry_out", "ingest", "print_report"]
 
 
 class EmptyChunks(StrEnum):
@@ -164,6 +164,19 @@ def ingest(
     no_read_check: Annotated[
         bool, typer.Option("--no-read-check", help="Do not read a reference before publishing.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes that list and write.")
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option("--dask", metavar="ADDRESS", help="Let a Dask cluster list and write."),
+    ] = None,
+    scheduler_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The same, by its scheduler file.")
+    ] = None,
+    wait_for_workers: Annotated[
+        float, typer.Option(help="Seconds to wait for a first worker of the cluster.")
+    ] = 60,
     source_option: SourceOption = None,
     target_option: TargetOption = None,
     as_json: Json = False,
@@ -182,6 +195,27 @@ def ingest(
     carry_out(sources, target, locals())
 
 
+def arguments_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the command as `refreeze.ingest` takes them."""
+    from refreeze.metadata.region import parse_region
+    from refreeze.planning.options import IngestArguments
+
+    renamed = {
+        "format": given["format_"],
+        "arrays": given["array"],
+        "skip_variables": given["skip"],
+        "loadable_variables": _loadable(given["load"]),
+        "region": parse_region(given["region"] or []),
+        "source_options": store_options(given["source_option"], "--source-option"),
+        "target_options": store_options(given["target_option"], "--target-option"),
+    }
+    options = {
+        name: renamed[name] if name in renamed else given[name]
+        for name in IngestArguments.__dataclass_fields__
+    }
+    return {n: value.value if isinstance(value, Enum) else value for n, value in options.items()}
+
+
 def carry_out(sources: list[str], target: str | None, given: Mapping[str, Any]) -> None:
     """Run an ingest, or show what it would take; ``given`` are the options of the command."""
     source_options = store_options(given["source_option"], "--source-option")
@@ -191,33 +225,27 @@ def carry_out(sources: list[str], target: str | None, given: Mapping[str, Any]) 
     display = ProgressDisplay(sys.stderr, quiet=quiet)
 
     def job() -> None:
-        from refreeze.metadata.region import parse_region
-        from refreeze.planning.options import IngestArguments
+        from refreeze.distributed.dask_crew import cluster
         from refreeze.verbs.ingest import ingest as run
         from refreeze.verbs.plan import Plan
         from refreeze.verbs.plan import plan as compute
 
-        renamed = {
-            "format": given["format_"],
-            "arrays": given["array"],
-            "skip_variables": given["skip"],
-            "loadable_variables": _loadable(given["load"]),
-            "region": parse_region(given["region"] or []),
-            "source_options": source_options,
-            "target_options": target_options,
-        }
-        options = {
-            name: renamed[name] if name in renamed else given[name]
-            for name in IngestArguments.__dataclass_fields__
-        }
-        options |= {name: value.value for name, value in options.items() if isinstance(value, Enum)}
         source = sources[0] if len(sources) == 1 else sources
         report: IngestReport | Plan
-        with display:
+        with display, cluster(given.get("dask"), given.get("scheduler_file")) as client:
             if dry_run:
-                report = compute(source, target, **options)
+                report = compute(source, target, **arguments_of(given))
             else:
-                report = run(source, target, **options, dry_run=False, progress=display)
+                report = run(
+                    source,
+                    target,
+                    **arguments_of(given),
+                    dry_run=False,
+                    client=client,
+                    workers=given["workers"],
+                    wait_for_workers=given["wait_for_workers"],
+                    progress=display,
+                )
         begin_result()
         show_warnings(report.warnings, quiet=quiet)
         if as_json:
@@ -227,7 +255,7 @@ def carry_out(sources: list[str], target: str | None, given: Mapping[str, Any]) 
         else:
             from refreeze.stores.buckets import said_by_url
 
-            _print_report(
+            print_report(
                 report,
                 given["target_group"],
                 said_by_url(sources[0], source_options),
@@ -259,12 +287,13 @@ def _loadable(names: list[str] | None) -> list[str] | None:
     return [name for name in names if name != "none"]
 
 
-def _print_report(
+def print_report(
     report: IngestReport,
     target_group: str | None,
     source_options: dict[str, str],
     target_options: dict[str, str],
 ) -> None:
+    """Print what has become of an ingest, for people."""
     from refreeze.cli.snippet import opening_lines
 
     if not report.run_id:

@@ -66,11 +66,15 @@ def ingest(
     no_read_check: bool = False,
     source_options: Options | None = None,
     target_options: Options | None = None,
+    executor: Any = None,
+    client: Any = None,
+    workers: int | None = None,
+    wait_for_workers: float = 60,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> IngestReport: ...
 @overload
 def ingest(source: Any, target: Any, *, dry_run: bool, **options: Any) -> IngestReport | Plan: ...
-def ingest(  # type: ignore[misc]  # only the second form names the options
+def ingest(  # type: ignore[misc]  # noqa: C901  # only the second form names the options
     source: Any,
     target: Any,
     *,
@@ -104,6 +108,10 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     no_read_check: bool = False,
     source_options: Options | None = None,
     target_options: Options | None = None,
+    executor: Any = None,
+    client: Any = None,
+    workers: int | None = None,
+    wait_for_workers: float = 60,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> IngestReport | Plan:
     """Ingest Zarr stores, groups or arrays into an Icechunk repository without copying chunks.
@@ -200,6 +208,15 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     source_options, target_options
         Settings of the object stores (``endpoint``, ``region``, ``skip_signature``, …), which
         take precedence over the environment.
+    executor
+        An executor of `concurrent.futures` (threads, spawned processes, a cluster's) whose workers
+        list and write; this process commits what they give back.
+    client
+        The same with a ``distributed.Client`` of a Dask cluster.
+    workers
+        The same with so many processes on this machine.
+    wait_for_workers
+        Seconds to wait for the first worker of an empty cluster.
     progress
         Called with a dictionary of figures, at most ten times a second. The same figures go to
         the logger ``refreeze`` at level INFO with every commit, in the record's attribute
@@ -259,6 +276,8 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     arguments = IngestArguments.of(locals())
     started = time.monotonic()
     from refreeze import _refreeze
+    from refreeze.distributed.choice import crew_of, places_of
+    from refreeze.planning.dispatch import several
     from refreeze.planning.preparation import prepared
     from refreeze.runtime.memory import return_large_blocks
     from refreeze.shown import shown
@@ -270,9 +289,19 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     check_format(format, record_size)
     if progress is not None and not callable(progress):
         raise TypeError(f"progress is a function, not {progress!r}")
+    crew = crew_of(executor, client, workers, wait_for_workers)
     return_large_blocks()
     ready = prepared(source, target, arguments, figures_only=dry_run)
     stores, location, options = ready.stores, ready.location, ready.options
+    if crew is not None and crew.kind == "workers":
+        crew.places = places_of(
+            several(source),
+            target,
+            source_options=source_options,
+            target_options=target_options,
+            memory=options.memory,
+            concurrency=options.concurrency,
+        )
     if format != "icechunk" and not dry_run:
         return ingest_kerchunk(
             stores,
@@ -292,18 +321,25 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         return report_of_nothing(
             planned, stores, location().url, options, elapsed=time.monotonic() - started
         )
-    report = json.loads(
-        _refreeze.ingest(
-            [(store.source.store, store.source.path) for store in stores],
-            location(),
-            source_urls=[store.url for store in stores],
-            groups=planned.groups,
-            arrays=planned.arrays,
-            options=replace(options, base=planned.base, replaced=planned.replaced),
-            decoder=check_chunk,
-            progress=CommitLog(progress),
+    try:
+        report = json.loads(
+            _refreeze.ingest(
+                [(store.source.store, store.source.path) for store in stores],
+                location(),
+                source_urls=[store.url for store in stores],
+                groups=planned.groups,
+                arrays=planned.arrays,
+                options=replace(options, base=planned.base, replaced=planned.replaced),
+                decoder=check_chunk,
+                progress=CommitLog(progress),
+                crew=crew,
+            )
         )
-    )
+    finally:
+        if crew is not None and crew.kind == "workers":
+            crew.close()
+    if crew is not None and "work_plan" in report:
+        crew.document = report.pop("work_plan")
     noted = getattr(location(), "notes", ())
     report["warnings"] = tuple(
         shown(warning) for warning in (*planned.warnings, *noted, *report["warnings"])

@@ -2,6 +2,7 @@
 
 use icechunk::format::SnapshotId;
 
+use super::crew::Crew;
 use super::decoded::Decoder;
 use crate::batch::{ChecksumBy, EmptyChunks};
 use crate::commit::RunOptions;
@@ -143,6 +144,8 @@ pub struct IngestJob {
     pub finish: Finish,
     /// Decodes chunks that are to be copied, with codecs that the core does not know.
     pub decoder: Option<Decoder>,
+    /// Who lists and writes; this process when there is none.
+    pub crew: Option<Crew>,
     /// Discard an unfinished run of these arrays instead of going on with it.
     pub restart: bool,
     /// Take a target that may not be safe for concurrent writers.

@@ -57,6 +57,9 @@ pub struct IngestReport {
     pub arrays: Vec<ArrayReport>,
     /// What was odd but not fatal.
     pub warnings: Vec<String>,
+    /// What workers are to do, where the run was only begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work_plan: Option<serde_json::Value>,
 }
 
 /// One array's part in an [`IngestReport`].
