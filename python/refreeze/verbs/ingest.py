@@ -83,7 +83,7 @@ def ingest(
 ) -> IngestReport: ...
 @overload
 def ingest(source: Any, target: Any, *, dry_run: bool, **options: Any) -> IngestReport | Plan: ...
-def ingest(  # type: ignore[misc]  # noqa: C901  # only the second form names the options
+def ingest(  # type: ignore[misc]  # noqa: C901, PLR0915  # only the second form names the options
     source: Any,
     target: Any,
     *,
