@@ -23,15 +23,16 @@ ATTEMPTS = 3
 def client_of(address: str | None, scheduler_file: str | None) -> Any:
     """Connect to a scheduler."""
     try:
-        from distributed import Client
+        import distributed
     except ImportError:
         raise RefreezeError(
             "Dask is not installed", "pip install 'refreeze[dask]', on every machine"
         ) from None
+    connect: Any = distributed.Client
     try:
         if scheduler_file is not None:
-            return Client(scheduler_file=scheduler_file, timeout=20)
-        return Client(address, timeout=20)
+            return connect(scheduler_file=scheduler_file, timeout=20)
+        return connect(address, timeout=20)
     except (OSError, TimeoutError, ValueError) as error:
         raise RefreezeError(
             f"no Dask scheduler answers at {scheduler_file or address}: {error}",

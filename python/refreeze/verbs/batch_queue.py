@@ -138,7 +138,7 @@ def work(
 
 
 def _part(part: str) -> tuple[int, int]:
-    match = _PART.fullmatch(part) if isinstance(part, str) else None
+    match = _PART.fullmatch(str(part))
     if match is None or not int(match[1]) < int(match[2]):
         raise ValueError(f"part is I/N with 0 <= I < N, such as 0/8, not {part!r}")
     return int(match[1]), int(match[2])
@@ -165,7 +165,7 @@ def commit(
     if options.get("region"):
         options["region"] = {name: slice(*ends) for name, ends in options["region"].items()}
     sources = list(work_plan.sources)
-    return ingest(
+    report: IngestReport = ingest(
         sources[0] if len(sources) == 1 else sources,
         work_plan.target,
         executor=Nobody(),
@@ -174,3 +174,4 @@ def commit(
         progress=progress,
         **options,
     )
+    return report
