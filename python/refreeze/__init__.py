@@ -32,13 +32,14 @@ if TYPE_CHECKING:
         StatusReport,
     )
     from refreeze.verbs.status import status
+    from refreeze.verbs.sync import SyncReport, sync
     from refreeze.verbs.verify import VerifyReport, verify
     from refreeze.virtualizarr.aligned_regions import regions
     from refreeze.virtualizarr.parser import ZarrParser
-    from refreeze.writer.write import write
     from refreeze.writer.replacing import replacing
     from refreeze.writer.report import WriteReport
     from refreeze.writer.saver import ZarrSaver
+    from refreeze.writer.write import write
 
 __all__ = [
     "ArrayCoverage",
@@ -54,11 +55,10 @@ __all__ = [
     "RelocateReport",
     "RunStatus",
     "StatusReport",
+    "SyncReport",
     "VerifyReport",
-    "ZarrParser",
-    "write",
-    "replacing",
     "WriteReport",
+    "ZarrParser",
     "ZarrSaver",
     "__version__",
     "coverage",
@@ -69,8 +69,11 @@ __all__ = [
     "publish",
     "regions",
     "relocate",
+    "replacing",
     "status",
+    "sync",
     "verify",
+    "write",
 ]
 
 _PLACES = {
@@ -87,6 +90,7 @@ _PLACES = {
     "RelocateReport": "refreeze.verbs.report",
     "RunStatus": "refreeze.verbs.report",
     "StatusReport": "refreeze.verbs.report",
+    "SyncReport": "refreeze.verbs.sync",
     "VerifyReport": "refreeze.verbs.verify",
     "ZarrParser": "refreeze.virtualizarr.parser",
     "ZarrSaver": "refreeze.writer.saver",
@@ -102,6 +106,7 @@ _PLACES = {
     "regions": "refreeze.virtualizarr.aligned_regions",
     "relocate": "refreeze.verbs.relocate",
     "status": "refreeze.verbs.status",
+    "sync": "refreeze.verbs.sync",
     "verify": "refreeze.verbs.verify",
 }
 """The module of each public name. A test holds it to `__all__` and to what type checkers see."""
@@ -112,8 +117,8 @@ if not TYPE_CHECKING:  # for a type checker it would make every name a name of t
     def __getattr__(name: str) -> object:
         from importlib import import_module
 
-        if name == "exceptions":
-            return import_module("refreeze.exceptions")
+        if name in {"exceptions", "work"}:
+            return import_module(f"refreeze.{name}")
         if name not in _PLACES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(import_module(_PLACES[name]), name)

@@ -164,12 +164,25 @@ def ingest(
     options: IngestOptions,
     decoder: Callable[[bytes, bytes], object],
     progress: Callable[[dict[str, Any]], object] | None,
+    crew: Any = None,
 ) -> str:
     """Ingests Zarr stores; see `refreeze.ingest`.
 
     ``decoder`` raises if a chunk of the array with a metadata document cannot be decoded.
     Returns the report of the core as JSON.
     """
+
+def carry_out(
+    plan: str,
+    unit: str,
+    sources: Sequence[tuple[Any, str]],
+    target: LocalTarget | BucketTarget | RepositoryTarget,
+    *,
+    source_urls: Sequence[str],
+    memory: int,
+    concurrency: int,
+) -> str:
+    """Do one unit of a plan, both as JSON; see `refreeze.work.carry_out`."""
 
 def target_nodes(
     target: BucketTarget | LocalTarget | RepositoryTarget, *, branch: str

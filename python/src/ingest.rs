@@ -26,6 +26,7 @@ use refreeze::zarr::metadata::{ArrayLayout, ArrayNode, GroupNode};
 
 use tokio::sync::oneshot;
 
+use crate::crew::crew;
 use crate::errors::to_python;
 use crate::handed_over;
 use crate::runtime::run;
@@ -169,6 +170,7 @@ pub(crate) struct IngestOptions {
     mode: String,
     base: Option<String>,
     replaced: Vec<String>,
+    added: Vec<String>,
     plan: String,
     skip_empty_chunks: bool,
     checksum: String,
@@ -191,7 +193,7 @@ pub(crate) struct IngestOptions {
 /// Returns the report of the core as JSON.
 #[pyfunction]
 #[pyo3(signature = (
-    sources, target, *, source_urls, groups, arrays, options, decoder, progress
+    sources, target, *, source_urls, groups, arrays, options, decoder, progress, crew=None
 ))]
 #[expect(clippy::too_many_arguments, reason = "the parts of one Python call, most by keyword")]
 pub(crate) fn ingest(
@@ -204,11 +206,16 @@ pub(crate) fn ingest(
     options: IngestOptions,
     decoder: Py<PyAny>,
     progress: Option<Py<PyAny>>,
+    crew: Option<Py<PyAny>>,
 ) -> PyResult<String> {
+    let (crew, raised) = self::crew(py, crew)?;
     let job = job(py, sources, target, source_urls, groups, arrays, options, Some(decoder))?;
+    let job = IngestJob { crew, ..job };
     let on_progress = callback(progress);
-    let report =
-        run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await })?;
+    let outcome =
+        run(py, |stopped| async move { run_ingest(job, on_progress, stop(stopped)).await });
+    // What workers raised has a class of its own.
+    let report = outcome.map_err(|error| raised.take().unwrap_or(error))?;
     serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
@@ -250,6 +257,7 @@ pub(crate) fn job(
         mode: mode(&options.mode)?,
         base: base.map_err(|error| to_python(py, &error))?,
         replaced: options.replaced,
+        added: options.added,
         plan: options.plan,
         groups,
         arrays,
@@ -282,13 +290,14 @@ pub(crate) fn job(
             read_check: options.read_check,
         },
         decoder: decoder.map(self::decoder),
+        crew: None,
         restart: options.restart,
         trust_target: options.unsafe_target,
     })
 }
 
 fn mode(name: &str) -> PyResult<Mode> {
-    [Mode::Create, Mode::Append, Mode::Overwrite, Mode::Update]
+    [Mode::Create, Mode::Append, Mode::Overwrite, Mode::Update, Mode::Sync]
         .into_iter()
         .find(|mode| mode.name() == name)
         .ok_or_else(|| PyValueError::new_err(format!("unknown mode {name}")))

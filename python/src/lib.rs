@@ -4,6 +4,7 @@
 //! zarr-python made, results go out as JSON, errors as the classes of `refreeze.exceptions`.
 
 mod contents;
+mod crew;
 mod errors;
 mod handed_over;
 mod ingest;
@@ -14,6 +15,7 @@ mod runtime;
 mod shown;
 mod stores;
 mod verify;
+mod work;
 
 use pyo3::prelude::*;
 
@@ -39,6 +41,8 @@ mod _refreeze {
     use super::stores::{OpenedSource, open_source};
     #[pymodule_export]
     use super::verify::{Comparison, verify};
+    #[pymodule_export]
+    use super::work::carry_out;
 
     /// The runtime's threads end while they can still call Python.
     #[pymodule_init]

@@ -24,11 +24,14 @@ pub use record::{
     ArrayAddition, Completed, RecordedArray, RunIdentity, RunOptions, RunRecord, completed, mode,
     new_run_id, record,
 };
+pub(crate) use record::{StoredPart, restored, stored};
 pub use replay::{Touched, is_below, replay};
 pub use rivals::{is_overtaken, published_instead};
+pub(crate) use runs::staging_branch;
 pub use runs::{
     LostRun, PublishedRun, STAGING_PREFIX, StagedRun, find_published, history, lost_runs,
     missing_examples, published_runs, staged_runs,
 };
 pub use snapshot::{MOST_CHUNKS_PER_COMMIT, commit_draft, commit_manifests, commit_nothing};
 pub use staging::Staging;
+pub use stored::manifest_ids;

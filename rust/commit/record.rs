@@ -200,11 +200,7 @@ impl Completed {
     /// Leaves parts of earlier batches for later.
     #[must_use]
     pub fn with_rest<'a>(mut self, rest: impl IntoIterator<Item = &'a Part>) -> Self {
-        let ends = |range: &Range<u32>| (range.start, range.end);
-        self.rest = rest
-            .into_iter()
-            .map(|part| (part.array, part.region.ranges().iter().map(ends).collect()))
-            .collect();
+        self.rest = rest.into_iter().map(stored).collect();
         self
     }
 
@@ -216,11 +212,20 @@ impl Completed {
 
     /// Parts of earlier batches that are still to be done.
     pub fn rest(&self) -> impl Iterator<Item = Part> {
-        self.rest.iter().map(|(array, ranges)| Part {
-            array: *array,
-            region: ChunkBox::from_ranges(ranges.iter().map(|(start, end)| *start..*end).collect()),
-        })
+        self.rest.iter().map(restored)
     }
+}
+
+/// A part in the form it is stored in.
+pub(crate) fn stored(part: &Part) -> StoredPart {
+    let ends = |range: &Range<u32>| (range.start, range.end);
+    (part.array, part.region.ranges().iter().map(ends).collect())
+}
+
+/// A part from the form it is stored in.
+pub(crate) fn restored((array, ranges): &StoredPart) -> Part {
+    let ranges = ranges.iter().map(|(start, end)| *start..*end).collect();
+    Part { array: *array, region: ChunkBox::from_ranges(ranges) }
 }
 
 /// An identifier for a new run: the text of an id that its snapshot may have.

@@ -19,7 +19,7 @@ pub const STAGING_PREFIX: &str = "refreeze/";
 
 /// The staging branch of a run.
 #[must_use]
-pub(super) fn staging_branch(run_id: &str) -> String {
+pub(crate) fn staging_branch(run_id: &str) -> String {
     format!("{STAGING_PREFIX}{run_id}")
 }
 

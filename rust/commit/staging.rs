@@ -305,6 +305,24 @@ impl<'a> Staging<'a> {
         }
     }
 
+    /// Makes the staging branch, if it is not there yet, that others may work on the run.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit).
+    pub async fn begin_now(&mut self) -> Result<()> {
+        match self.take_pending() {
+            Some(pending) => self.begin_branch(pending).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether an earlier attempt has committed anything.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.resumed > 0
+    }
+
     fn all_complete(&self) -> Completed {
         Completed { next: self.record.batches_total, all: true, ..Completed::default() }
     }

@@ -1,5 +1,6 @@
 //! Reads what a snapshot holds: its nodes, and the files of their manifests.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use icechunk::Repository;
@@ -40,4 +41,17 @@ pub(super) fn manifests_of(node: &NodeSnapshot) -> impl Iterator<Item = &Manifes
         NodeData::Group => &[],
     };
     manifests.iter().map(|manifest| &manifest.object_id)
+}
+
+/// The ids of all manifests of a snapshot.
+///
+/// # Errors
+///
+/// [`ErrorKind::Target`](crate::ErrorKind::Target) when it cannot be read.
+pub async fn manifest_ids(
+    repository: &Repository,
+    snapshot: &SnapshotId,
+) -> Result<HashSet<ManifestId>> {
+    let snapshot = fetch(repository, snapshot).await?;
+    Ok(manifest_files(&snapshot)?.into_iter().map(|file| file.id).collect())
 }

@@ -675,7 +675,8 @@ def test_schemes_of_later_versions(capsys, source, target, url, named):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("sync", "a", "b"),
+        ("ingest", "a", "b", "--copy"),
+        ("copy", "a"),
     ],
     ids=lambda arguments: " ".join(arguments[:1] + arguments[3:]),
 )

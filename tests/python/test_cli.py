@@ -73,8 +73,6 @@ def test_json_of_an_error(source, target, capsys):
     outcome = cli(capsys, "ingest", "--json", "--nope")
     assert outcome.code == 2
     assert outcome.document["error"]["type"] == "UsageError"
-    outcome = cli(capsys, "sync", "a", "b", "--json")
-    assert "not in this version" in outcome.document["error"]["message"]
 
 
 @pytest.mark.parametrize("arguments", [("nope", "x"), ("air.zarr", "documents")])

@@ -14,7 +14,7 @@ import pytest
 import refreeze
 from endpoint import array
 from refreeze.cli.app import main
-from refreeze.cli.plan import print_plan
+from refreeze.cli.plan_table import print_plan
 from refreeze.exceptions import AccessError, ListingError, MismatchError
 from refreeze.shown import shown
 from refreeze.stores.resolve import resolve_source

@@ -127,6 +127,7 @@ def test_names():
         "RunStatus",
         "StatusReport",
         "WriteReport",
+        "SyncReport",
         "VerifyReport",
         "ZarrParser",
         "ZarrSaver",
@@ -142,6 +143,7 @@ def test_names():
         "status",
         "write",
         "relocate",
+        "sync",
         "verify",
     }
     for name in refreeze.__all__:

@@ -26,7 +26,7 @@ def test_exchanges_a_folder_that_is_read_meanwhile(tmp_path):
     with refreeze.replacing(tmp_path / "s.zarr") as new:
         write(new, old[:] + 1)
     assert set(zarr.open_array(tmp_path / "s.zarr")[:]) == {2}
-    assert os.listdir(tmp_path) == ["s.zarr"]
+    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
 
 
 def test_a_file(tmp_path):
@@ -35,7 +35,7 @@ def test_a_file(tmp_path):
         with refreeze.replacing(str(tmp_path / "f")) as new:
             new.write_text(text)
     assert (tmp_path / "f").read_text() == "b"
-    assert os.listdir(tmp_path) == ["f"]
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
 def test_an_error_leaves_the_old(tmp_path):
@@ -62,7 +62,7 @@ def test_an_error_leaves_the_old(tmp_path):
     with pytest.raises(ConflictError):
         meanwhile()
     assert place.read_text() == "theirs"
-    assert os.listdir(tmp_path) == ["f"]
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
 def test_object_storage_is_refused():
@@ -100,4 +100,4 @@ def test_killed_at_any_instant_old_or_new(tmp_path):
         assert len(np.unique(zarr.open_array(place, mode="r")[:])) == 1
     with refreeze.replacing(place) as new:
         write(new, 7)
-    assert os.listdir(tmp_path) == ["s.zarr"]
+    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]

@@ -57,6 +57,7 @@ impl Scenario {
     /// An ingest of `/air` by reference and `/time` by copy, one reference a commit.
     pub(crate) fn job(&self) -> IngestJob {
         IngestJob {
+            crew: None,
             sources: vec![JobSource {
                 source: Source::Local(LocalSource::new(self.source()).unwrap()),
                 url: self.source().display().to_string(),
@@ -66,6 +67,7 @@ impl Scenario {
             mode: Mode::Create,
             base: None,
             replaced: Vec::new(),
+            added: Vec::new(),
             plan: String::new(),
             groups: vec![GroupNode {
                 path: "/".to_owned(),

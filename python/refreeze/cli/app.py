@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import typer
 
+from refreeze.cli.batch_queue import commit, work
 from refreeze.cli.console import USAGE, Ended, Version, fail
 from refreeze.cli.coverage import coverage
 from refreeze.cli.demo import demo
@@ -21,6 +22,7 @@ from refreeze.cli.plan import plan
 from refreeze.cli.publish import publish
 from refreeze.cli.relocate import relocate
 from refreeze.cli.status import status
+from refreeze.cli.sync import sync
 from refreeze.cli.verify import verify
 
 __all__ = ["main"]
@@ -28,8 +30,8 @@ __all__ = ["main"]
 # Typer keeps its own copy of click in newer versions; both export the subclass.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-_LATER_VERBS = {"sync"}
-_LATER_OPTIONS: set[str] = set()
+_LATER_VERBS = {"copy"}
+_LATER_OPTIONS = {"--copy", "--probe"}
 
 app = typer.Typer(
     name="refreeze",
@@ -52,8 +54,11 @@ _VERBS = (
     ("plan", plan, "s3://bucket/store.zarr --region time=0:240"),
     ("list", list_chunks, "s3://bucket/store.zarr/t2m --output t2m.parquet"),
     ("verify", verify, "s3://bucket/store.zarr ./store.icechunk --sample 100"),
+    ("sync", sync, "s3://bucket/store.zarr ./store.icechunk --new-arrays add"),
     ("status", status, "./store.icechunk"),
     ("publish", publish, "./store.icechunk --rebase"),
+    ("work", work, "run.json --part 0/8"),
+    ("commit", commit, "run.json"),
     ("relocate", relocate, "./store.icechunk --from s3://old/store.zarr --to s3://new/store.zarr"),
     ("coverage", coverage, "./store.icechunk t2m --output t2m.png"),
     ("demo", demo, "./refreeze-demo"),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,15 +33,17 @@ from refreeze.cli.console import (
     show_warnings,
     store_options,
 )
-from refreeze.cli.plan import print_plan
+from refreeze.cli.plan_table import print_plan
 from refreeze.cli.progress import ProgressDisplay
 from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
 from refreeze.runtime.command import begin_result
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from refreeze.verbs.report import IngestReport
 
-__all__ = ["ingest"]
+__all__ = ["arguments_of", "carry_out", "ingest", "print_report"]
 
 
 class EmptyChunks(StrEnum):
@@ -162,6 +164,19 @@ def ingest(
     no_read_check: Annotated[
         bool, typer.Option("--no-read-check", help="Do not read a reference before publishing.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes that list and write.")
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option("--dask", metavar="ADDRESS", help="Let a Dask cluster list and write."),
+    ] = None,
+    scheduler_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The same, by its scheduler file.")
+    ] = None,
+    wait_for_workers: Annotated[
+        float, typer.Option(help="Seconds to wait for a first worker of the cluster.")
+    ] = 60,
     source_option: SourceOption = None,
     target_option: TargetOption = None,
     as_json: Json = False,
@@ -177,51 +192,60 @@ def ingest(
     if len(paths) < 2:  # noqa: PLR2004 SOURCE and TARGET
         raise typer.BadParameter("give a SOURCE and a TARGET", param_hint="SOURCE TARGET")
     *sources, target = paths
-    source_options = store_options(source_option, "--source-option")
-    target_options = store_options(target_option, "--target-option")
+    carry_out(sources, target, locals())
+
+
+def arguments_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the command as `refreeze.ingest` takes them."""
+    from refreeze.metadata.region import parse_region
+    from refreeze.planning.options import IngestArguments
+
+    renamed = {
+        "format": given["format_"],
+        "arrays": given["array"],
+        "skip_variables": given["skip"],
+        "loadable_variables": _loadable(given["load"]),
+        "region": parse_region(given["region"] or []),
+        "source_options": store_options(given["source_option"], "--source-option"),
+        "target_options": store_options(given["target_option"], "--target-option"),
+    }
+    options = {
+        name: renamed[name] if name in renamed else given[name]
+        for name in IngestArguments.__dataclass_fields__
+    }
+    return {n: value.value if isinstance(value, Enum) else value for n, value in options.items()}
+
+
+def carry_out(sources: list[str], target: str | None, given: Mapping[str, Any]) -> None:
+    """Run an ingest, or show what it would take; ``given`` are the options of the command."""
+    source_options = store_options(given["source_option"], "--source-option")
+    target_options = store_options(given["target_option"], "--target-option")
+    quiet, as_json, level = given["quiet"], given["as_json"], given["log_level"]
+    dry_run = given["dry_run"]
     display = ProgressDisplay(sys.stderr, quiet=quiet)
 
     def job() -> None:
-        from refreeze.metadata.region import parse_region
+        from refreeze.distributed.dask_crew import cluster
         from refreeze.verbs.ingest import ingest as run
         from refreeze.verbs.plan import Plan
+        from refreeze.verbs.plan import plan as compute
 
-        with display:
-            report = run(
-                sources[0] if len(sources) == 1 else sources,
-                target,
-                group=group,
-                target_group=target_group,
-                arrays=array,
-                skip_variables=skip,
-                loadable_variables=_loadable(load),
-                branch=branch,
-                mode=mode,
-                append_dim=append_dim,
-                concat_dim=concat_dim,
-                region=parse_region(region or []),
-                dry_run=dry_run,
-                format=format_,
-                record_size=record_size,
-                empty_chunks=empty_chunks.value,
-                checksum=checksum.value,
-                locations=locations.value,
-                memory=memory,
-                max_refs_per_commit=max_refs_per_commit,
-                refs_per_manifest=refs_per_manifest,
-                max_document=max_document,
-                concurrency=concurrency,
-                message=message,
-                no_publish=no_publish,
-                restart=restart,
-                expect_complete=expect_complete,
-                expect_count=expect_count,
-                unsafe_target=unsafe_target,
-                no_read_check=no_read_check,
-                source_options=source_options,
-                target_options=target_options,
-                progress=display,
-            )
+        source = sources[0] if len(sources) == 1 else sources
+        report: IngestReport | Plan
+        with display, cluster(given.get("dask"), given.get("scheduler_file")) as client:
+            if dry_run:
+                report = compute(source, target, **arguments_of(given))
+            else:
+                report = run(
+                    source,
+                    target,
+                    **arguments_of(given),
+                    dry_run=False,
+                    client=client,
+                    workers=given["workers"],
+                    wait_for_workers=given["wait_for_workers"],
+                    progress=display,
+                )
         begin_result()
         show_warnings(report.warnings, quiet=quiet)
         if as_json:
@@ -231,21 +255,24 @@ def ingest(
         else:
             from refreeze.stores.buckets import said_by_url
 
-            _print_report(
+            print_report(
                 report,
-                target_group,
+                given["target_group"],
                 said_by_url(sources[0], source_options),
-                said_by_url(target, target_options),
+                said_by_url(target or "", target_options),
             )
 
     run_job(
         job,
-        LogLevel.ERROR if quiet else log_level,
+        LogLevel.ERROR if quiet else level,
         as_json=as_json,
-        after_interruption=lambda: _AFTER.get(display.stage, _NOTHING_PUBLISHED),
+        after_interruption=lambda: (
+            _NOTHING_PLANNED if dry_run else _AFTER.get(display.stage, _NOTHING_PUBLISHED)
+        ),
     )
 
 
+_NOTHING_PLANNED = "nothing was changed; run the same command again"
 _NOTHING_PUBLISHED = "nothing was published; run the same command again to resume"
 _AFTER = {
     "publish": "it was being published; run the same command again to see whether it was",
@@ -260,12 +287,13 @@ def _loadable(names: list[str] | None) -> list[str] | None:
     return [name for name in names if name != "none"]
 
 
-def _print_report(
+def print_report(
     report: IngestReport,
     target_group: str | None,
     source_options: dict[str, str],
     target_options: dict[str, str],
 ) -> None:
+    """Print what has become of an ingest, for people."""
     from refreeze.cli.snippet import opening_lines
 
     if not report.run_id:

@@ -1,141 +1,119 @@
-"""``refreeze plan``: its options, and a plan as a table for people."""
+"""``refreeze plan``: the options of ``refreeze ingest``, of which nothing is carried out.
+
+With ``--output`` the first commit is made, for ``refreeze work`` and ``refreeze commit``.
+"""
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Annotated
+import inspect
+import shlex
+from typing import Annotated, Any
 
 import typer
 
-from refreeze.cli.console import (
-    Array,
-    Concurrency,
-    Group,
-    Json,
-    Level,
-    LogLevel,
-    MaxDocument,
-    Quiet,
-    RegionOption,
-    Skip,
-    SourceOption,
-    TargetOption,
-    Version,
-    count,
-    print_json,
-    run_job,
-    say,
-    show_warnings,
-    store_options,
-)
-from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
+from refreeze.cli.console import LogLevel, count, print_json, run_job, say, show_warnings
+from refreeze.cli.ingest import arguments_of, carry_out, ingest
 from refreeze.runtime.command import begin_result
 from refreeze.shown import shown
 
-if TYPE_CHECKING:
-    from refreeze.verbs.plan import Plan
+__all__ = ["plan"]
 
-__all__ = ["plan", "print_plan"]
+_Paths = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE... [TARGET]",
+        help="As for ingest. Without --output only the modes that change what is there look at "
+        "TARGET.",
+    ),
+]
+_Output = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Begin the ingest with its first commit, and write the plan of the rest here, "
+        "for refreeze work and commit.",
+    ),
+]
+_NOT_OF_PLANS = ("dry_run", "dask", "scheduler_file", "workers", "wait_for_workers")
 
-_ASSUMPTIONS = {
-    "dense": "If every chunk exists: {},",
-    "sampled": "For as many of {} as a few requests let expect:",
-}
 
-
-def plan(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As for ingest.")],
-    target: Annotated[
-        str | None, typer.Argument(metavar="[TARGET]", help="As for ingest; not opened.")
-    ] = None,
-    *,
-    group: Group = None,
-    array: Array = None,
-    skip: Skip = None,
-    region: RegionOption = None,
-    concurrency: Concurrency = DEFAULT_CONCURRENCY,
-    memory: Annotated[
-        str, typer.Option(help="Bound on all memory that grows with the work.")
-    ] = DEFAULT_MEMORY,
-    max_refs_per_commit: Annotated[
-        int | None, typer.Option(help="References in a commit [default: by memory].")
-    ] = None,
-    refs_per_manifest: Annotated[
-        int | None, typer.Option(help="References in a manifest [default: by memory].")
-    ] = None,
-    max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
-    source_option: SourceOption = None,
-    target_option: TargetOption = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    log_level: Level = LogLevel.WARNING,
-    version: Version = False,
-) -> None:
+def plan(paths: _Paths, *, output: _Output = None, **given: Any) -> None:
     """Show what an ingest would take: requests, commits, manifests, cost.
 
-    Reads metadata, and looks at large arrays with a few LIST requests to see how full they are.
+    Takes the options of ingest. Reads metadata, and looks at large arrays with a few LIST requests
+    to see how full they are. With --output the ingest is begun: its first commit is made, and what
+    is left is for refreeze work.
     """
+    sources, target = (paths[:-1], paths[-1]) if len(paths) > 1 else (paths, None)
+    if output is None:
+        carry_out(sources, target, given | {"dry_run": True})
+        return
+    if target is None:
+        raise typer.BadParameter("--output needs a TARGET", param_hint="TARGET")
+    quiet, as_json = given["quiet"], given["as_json"]
 
     def job() -> None:
-        from refreeze.metadata.region import parse_region
-        from refreeze.verbs.plan import plan as compute
-
-        planned = compute(
-            source,
+        begin_run(
+            sources[0] if len(sources) == 1 else sources,
             target,
-            group=group,
-            arrays=array,
-            skip_variables=skip,
-            region=parse_region(region or []),
-            concurrency=concurrency,
-            memory=memory,
-            max_refs_per_commit=max_refs_per_commit,
-            refs_per_manifest=refs_per_manifest,
-            max_document=max_document,
-            source_options=store_options(source_option, "--source-option"),
-            target_options=store_options(target_option, "--target-option"),
+            output,
+            as_json=as_json,
+            quiet=quiet,
+            **arguments_of(given),
         )
-        begin_result()
-        show_warnings(planned.warnings, quiet=quiet)
+
+    run_job(job, LogLevel.ERROR if quiet else given["log_level"], as_json=as_json)
+
+
+def begin_run(
+    source: str | list[str],
+    target: str,
+    output: str,
+    *,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Begin an ingest for a batch queue, and say what to run."""
+    from refreeze.verbs.batch_queue import begin
+
+    planned, report = begin(source, target, output, **options)
+    begin_result()
+    show_warnings(report.warnings, quiet=quiet)
+    if planned is None:
         if as_json:
-            print_json(planned.to_dict())
+            print_json({"run_id": report.run_id, "output": None, "units": 0})
         else:
-            print_plan(planned)
-
-    run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
-
-
-def print_plan(planned: Plan) -> None:
-    """Print a plan for people."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("array")
-    table.add_column("grid")
-    table.add_column("keys")
-    table.add_column("strategy")
-    for name in ("chunks", "LIST requests", "refs/manifest"):
-        table.add_column(name, justify="right")
-    for array in planned.arrays:
-        table.add_row(
-            shown(array.path),
-            " x ".join(f"{extent:,}" for extent in array.grid_shape) or "scalar",
-            array.key_encoding,
-            array.strategy,
-            f"{array.chunks_in_region:,}",
-            f"{array.list_requests:,}",
-            f"{array.refs_per_manifest:,}",
-        )
-    # A pipe has no width: nothing is cut there.
-    Console(soft_wrap=True, width=None if sys.stdout.isatty() else 1_000).print(table)
-    totals = planned.totals
-    at_a_time = planned.most_in_flight
-    in_flight = f", {at_a_time} at a time" if at_a_time else ""
+            say("Nothing to do: the target has it all.")
+        return
+    if as_json:
+        units = len(planned.units)
+        print_json({"run_id": planned.run_id, "output": output, "units": units})
+        return
     say(
-        f"\n{_ASSUMPTIONS[planned.estimate].format(count(totals.chunks_in_region, 'chunk'))} "
-        f"{count(totals.list_requests, 'LIST request')} (${totals.list_cost_usd:.4f}{in_flight}), "
-        f"{count(totals.commits, 'commit')}, {count(totals.manifests, 'manifest')} "
-        f"of {totals.manifest_bytes:,} bytes together, about {totals.estimated_s:,.1f} s and "
-        f"{totals.peak_memory_bytes / 1e6:,.0f} MB of memory."
+        f"Begun as run {planned.run_id}: the first commit is made, and nobody sees it yet. "
+        f"{count(len(planned.units), 'unit')} of work in {shown(output)}:\n\n"
+        f"    refreeze work {shlex.quote(output)} --part I/N    "
+        f"(for every I from 0 to N - 1, anywhere)\n"
+        f"    refreeze commit {shlex.quote(output)}"
     )
+
+
+def _with_the_options_of_ingest() -> inspect.Signature:
+    """Return the signature of the command, so that there is one list of options."""
+    options = dict(inspect.signature(ingest, eval_str=True).parameters)
+    for name in _NOT_OF_PLANS:
+        del options[name]
+    options["paths"] = options["paths"].replace(annotation=_Paths)
+    output = inspect.Parameter(
+        "output", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_Output
+    )
+    paths, *others = options.values()
+    return inspect.Signature([paths, output, *others])
+
+
+plan.__signature__ = _with_the_options_of_ingest()  # type: ignore[attr-defined]
+plan.__annotations__ = {
+    name: option.annotation
+    for name, option in plan.__signature__.parameters.items()  # type: ignore[attr-defined]
+}

@@ -16,7 +16,14 @@ from refreeze.planning.compatibility import (
     same_values,
     values_in_units,
 )
-from refreeze.planning.request import Planned, copied, merged_groups, placed, source_warnings
+from refreeze.planning.request import (
+    Planned,
+    copied,
+    merged_groups,
+    placed,
+    source_warnings,
+    unread,
+)
 from refreeze.planning.source_slice import check_dimensions, cut, same_length
 
 if TYPE_CHECKING:
@@ -45,9 +52,9 @@ def planned_create(stores: Sequence[Store], request: Request) -> Planned:
     check_dimensions(stores, request.region)
     groups, noted = merged_groups([(store.url, store.metadata.groups) for store in stores])
     if request.concat_dim is not None:
-        arrays, differing = _concatenated(stores, request.region, request.concat_dim)
+        arrays, differing = _concatenated(stores, request, request.concat_dim)
     else:
-        arrays, differing = _merged(stores, request.region), []
+        arrays, differing = _merged(stores, request), []
     return Planned(groups, arrays, [*source_warnings(stores), *noted, *differing])
 
 
@@ -113,15 +120,15 @@ def check_continues(parts: Sequence[Cut], axis: int, dimension: str) -> None:
 
 
 def _concatenated(
-    stores: Sequence[Store], region: Mapping[str, SliceBounds], dimension: str
+    stores: Sequence[Store], request: Request, dimension: str
 ) -> tuple[list[ArraySpec], list[str]]:
-    found = cuts_by_path(stores, region, dimension)
+    found = cuts_by_path(stores, request.region, dimension)
     series = [[cuts[path] for cuts in found] for path in found[0]]
     noted = []
     # Everything is compared before the first value is read.
     for parts in series:
         noted += _check_series(parts, dimension)
-    return [_joined(parts, dimension) for parts in series], noted
+    return [_joined(parts, dimension, figures_only=request.figures_only) for parts in series], noted
 
 
 def _check_series(parts: list[Cut], dimension: str) -> list[str]:
@@ -147,16 +154,20 @@ def _check_series(parts: list[Cut], dimension: str) -> list[str]:
     return noted
 
 
-def _joined(parts: list[Cut], dimension: str) -> ArraySpec:
+def _joined(parts: list[Cut], dimension: str, *, figures_only: bool) -> ArraySpec:
     """Return the array that cuts make one after another; the first where they do not have it."""
     first, axis = parts[0], parts[0].axis(dimension)
     native = _is_native(parts, axis)
     if axis is None:
-        if native and len(parts) > 1:
+        if native and len(parts) > 1 and not figures_only:
             _check_equal(parts)
-        return placed(first)
+        return placed(first, figures_only=figures_only)
     if len(parts) == 1:
-        return placed(first)
+        return placed(first, figures_only=figures_only)
+    if native and figures_only:
+        shape = list(first.shape)
+        shape[axis] = sum(part.shape[axis] for part in parts)
+        return unread(replace(first.spec, source=first.store.index), first.document(), shape)
     if native:
         import numpy as np
 
@@ -206,18 +217,18 @@ def _check_equal(parts: Sequence[Cut]) -> None:
             )
 
 
-def _merged(stores: Sequence[Store], region: Mapping[str, SliceBounds]) -> list[ArraySpec]:
+def _merged(stores: Sequence[Store], request: Request) -> list[ArraySpec]:
     """Return the arrays of all sources; one that is in two of them is taken once if it is equal."""
     parts: dict[str, Cut] = {}
     for store in stores:
         wanted = {
             name: bounds
-            for name, bounds in region.items()
+            for name, bounds in request.region.items()
             if any(name in grid.names for grid in store.grids)
         }
         for part in cut(store, wanted):
             standing = parts.setdefault(part.path, part)
-            if standing is not part and not _equal(standing, part):
+            if standing is not part and not _equal(standing, part, request):
                 raise AlreadyExistsError(
                     f"array {part.path} is in {standing.store.url} and, not equal to it, in "
                     f"{store.url}",
@@ -231,12 +242,14 @@ def _merged(stores: Sequence[Store], region: Mapping[str, SliceBounds]) -> list[
                 f"{path} is an array in {part.store.url} and a group in {groups[path].url}",
                 "leave one out with --skip",
             )
-    return [placed(parts[path]) for path in sorted(parts)]
+    return [placed(parts[path], figures_only=request.figures_only) for path in sorted(parts)]
 
 
-def _equal(one: Cut, other: Cut) -> bool:
+def _equal(one: Cut, other: Cut, request: Request) -> bool:
     """Whether two arrays are copied, and the same in metadata and values."""
     if not (one.native and other.native):
         return False
     documents = [json.loads(part.document()) for part in (one, other)]
-    return documents[0] == documents[1] and same_values(one.values(), other.values())
+    if documents[0] != documents[1]:
+        return False
+    return request.figures_only or same_values(one.values(), other.values())

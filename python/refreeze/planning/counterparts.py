@@ -6,12 +6,14 @@ what differs is for the caller to tell or to mend.
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import MismatchError, TargetNotFoundError
 from refreeze.metadata.selection import matches
+from refreeze.metadata.specs import ArraySpec
 from refreeze.metadata.time_units import TIME_ATTRIBUTES
 from refreeze.planning.target_arrays import Standing, siblings_offset
 
@@ -61,8 +63,10 @@ class Gone:
 
     path: str
     document: bytes = field(repr=False)
-    native: bool
-    """Without a reference, so that nothing tells whose it was."""
+    kind: str
+    """``virtual``: of a source that is given; ``elsewhere``: of another; ``native`` or ``empty``:
+    nothing tells."""
+    spec: ArraySpec = field(repr=False)
 
 
 def counterparts(target: Target, store: Store, parts: Sequence[Cut]) -> Counterparts:
@@ -197,50 +201,69 @@ def extras(target: Target, stores: Sequence[Store], selection: Selection) -> lis
     root = "/" + (selection.target_group or "").strip("/")
     below = root.rstrip("/") + "/"
     known = {spec.path for store in stores for spec in store.metadata.arrays}
-    groups = {group.path for store in stores for group in store.metadata.groups}
     found = []
     for path, document in target.arrays.items():
-        if not path.startswith(below) or path in known or path in groups:
-            continue
         name = path.removeprefix(below)
+        if not path.startswith(below) or path in known:
+            continue
         if selection.arrays and not matches(name, selection.arrays):
             continue
         if selection.skip_variables and matches(name, selection.skip_variables):
             continue
-        found.append(Gone(path, document, native=_is_native(target, stores, path, document)))
+        source_path = "/".join(filter(None, ((selection.group or "").strip("/"), name)))
+        found.append(_gone(target, stores, path, document, source_path))
     return found
 
 
-def _is_native(target: Target, stores: Sequence[Store], path: str, document: bytes) -> bool:
+_KEYS = (("default", "/"), ("v2", "."), ("v2", "/"), ("default", "."))
+
+
+def _gone(
+    target: Target, stores: Sequence[Store], path: str, document: bytes, source_path: str
+) -> Gone:
+    """Find out whose an array was that no source has: its references tell, whatever its keys."""
     from refreeze import _refreeze
 
-    try:
-        ((kind, _),) = _refreeze.origins(
-            target.location,
-            snapshot_id=target.snapshot_id,
-            sources=[(stores[0].source.store, stores[0].source.path)],
-            source_urls=[stores[0].url],
-            arrays=[gone_spec(path, document, "")],
-            axes=[None],
-        )
-    except MismatchError:
-        return False
-    return kind in {"native", "empty"}
+    kind = "elsewhere"
+    for store, keys in itertools.product(stores, _KEYS):
+        spec = gone_spec(path, document, source_path, keys)
+        try:
+            ((kind, _),) = _refreeze.origins(
+                target.location,
+                snapshot_id=target.snapshot_id,
+                sources=[(store.source.store, store.source.path)],
+                source_urls=[store.url],
+                arrays=[spec],
+                axes=[None],
+            )
+        except MismatchError:
+            continue
+        return Gone(path, document, kind, spec)
+    return Gone(path, document, kind, gone_spec(path, document, source_path, _KEYS[0]))
 
 
-def gone_spec(path: str, document: bytes, root: str) -> Any:
+def gone_from_sources(found: Sequence[Gone]) -> list[Gone]:
+    """Return those that were the sources'; native ones too, beside none of another source."""
+    others = {one.path.rpartition("/")[0] for one in found if one.kind == "elsewhere"}
+    return [
+        one
+        for one in found
+        if one.kind == "virtual"
+        or (one.kind in {"native", "empty"} and one.path.rpartition("/")[0] not in others)
+    ]
+
+
+def gone_spec(path: str, document: bytes, source_path: str, keys: tuple[str, str]) -> ArraySpec:
     """Return an array of the target as if a source had it, of which nothing is listed."""
-    from refreeze.metadata.specs import ArraySpec
-
     fields: Mapping[str, Any] = json.loads(document)
     return ArraySpec(
         path=path,
-        source_path=path.removeprefix(root).strip("/"),
+        source_path=source_path,
         document=document,
         shape=tuple(fields["shape"]),
         chunk_shape=tuple(max(n, 1) for n in fields["chunk_grid"]["configuration"]["chunk_shape"]),
-        key_encoding="default",
-        separator="/",
+        key_encoding=keys[0],
+        separator=keys[1],
         loaded=False,
         pieces=(),
     )

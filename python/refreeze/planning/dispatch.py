@@ -61,6 +61,7 @@ def checked_request(
     region: Region | None,
     sources: int,
     selection: Selection,
+    figures_only: bool = False,
 ) -> Request:
     """Check that mode, dimensions, region and number of sources go together.
 
@@ -104,6 +105,7 @@ def checked_request(
         region=bounds,
         target_group="/" + (selection.target_group or "").strip("/"),
         selective=bool(selection.arrays or selection.skip_variables),
+        figures_only=figures_only,
     )
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from refreeze.metadata.region import Region
     from refreeze.metadata.selection import Selection
+    from refreeze.stores.resolve import Options
 
 __all__ = [
     "DEFAULT_CONCURRENCY",
     "DEFAULT_MEMORY",
+    "IngestArguments",
     "IngestOptions",
     "byte_count",
     "check_mappings",
@@ -41,6 +44,49 @@ _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
 @dataclass(frozen=True)
+class IngestArguments:
+    """The options of an ingest as a caller gives them: those of `refreeze.ingest`, and of the plan.
+
+    The one list of them: `refreeze.ingest` has the same names and defaults, which a test holds.
+    """
+
+    group: str | None = None
+    target_group: str | None = None
+    arrays: Iterable[str] | None = None
+    skip_variables: Iterable[str] | None = None
+    loadable_variables: Iterable[str] | None = None
+    branch: str = "main"
+    mode: str = "create"
+    append_dim: str | None = None
+    concat_dim: str | None = None
+    region: Region | None = None
+    format: str = "icechunk"
+    record_size: int = 100_000
+    empty_chunks: str = "error"
+    checksum: str = "last-modified"
+    locations: str = "relative"
+    memory: str | int = DEFAULT_MEMORY
+    max_refs_per_commit: int | None = None
+    refs_per_manifest: int | None = None
+    max_document: str | int = DEFAULT_MAX_DOCUMENT
+    concurrency: int = DEFAULT_CONCURRENCY
+    message: str | None = None
+    no_publish: bool = False
+    restart: bool = False
+    expect_complete: bool = False
+    expect_count: int | None = None
+    unsafe_target: bool = False
+    no_read_check: bool = False
+    source_options: Options | None = None
+    target_options: Options | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> IngestArguments:
+        """Take the options among a function's arguments."""
+        return cls(**{field.name: given[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True)
 class IngestOptions:
     """The options of an ingest in the form that the core takes; everything is checked."""
 
@@ -64,6 +110,8 @@ class IngestOptions:
     """Append and update: the snapshot from which the target was read."""
     replaced: tuple[str, ...] = ()
     """Overwrite: nodes that are removed first, if there; ``/`` is everything."""
+    added: tuple[str, ...] = ()
+    """Sync: arrays that are not there yet."""
     plan: str = ""
     """What else determines the result, for resuming."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from refreeze.metadata.specs import ArraySpec, GroupSpec
     from refreeze.planning.source_slice import Cut, Store
 
-__all__ = ["Planned", "Request", "copied", "merged_groups", "placed", "source_warnings"]
+__all__ = ["Planned", "Request", "copied", "merged_groups", "placed", "source_warnings", "unread"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Request:
     target_group: str = "/"
     selective: bool = False
     """Whether arrays are chosen or left out by name."""
+    figures_only: bool = False
+    """Values that would be copied are not read; what is planned cannot be carried out."""
 
     @property
     def fingerprint(self) -> str:
@@ -50,14 +52,18 @@ class Planned:
     base: str | None = None
     """Snapshot from which the target was read."""
     replaced: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    """Sync: arrays among ``arrays`` that are not in the target."""
     nothing_new: bool = False
     """The target has it all: the core is not asked. ``arrays`` are those that were looked at."""
 
 
-def placed(part: Cut) -> ArraySpec:
+def placed(part: Cut, *, figures_only: bool = False) -> ArraySpec:
     """Return the array that a cut makes by itself."""
     spec = replace(part.spec, source=part.store.index)
     if part.native and not (part.whole and spec.loaded):
+        if figures_only:
+            return unread(spec, part.document(), part.shape)
         return copied(spec, part.document(), part.values())
     if part.whole:
         return spec
@@ -75,6 +81,18 @@ def copied(spec: ArraySpec, document: bytes, values: Any) -> ArraySpec:
         loaded=True,
         pieces=(),
         chunks=encoded_chunks(document, values),
+    )
+
+
+def unread(spec: ArraySpec, document: bytes, shape: Sequence[int]) -> ArraySpec:
+    """Return what `copied` does, without values: for figures."""
+    return replace(
+        spec,
+        document=with_shape(document, tuple(shape)),
+        shape=tuple(shape),
+        loaded=True,
+        pieces=(),
+        chunks={},
     )
 
 

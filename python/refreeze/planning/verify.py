@@ -19,7 +19,7 @@ from refreeze.planning.counterparts import (
     covers,
     extras,
     field_differences,
-    gone_spec,
+    gone_from_sources,
 )
 from refreeze.planning.request import merged_groups
 from refreeze.planning.source_slice import check_dimensions, cut
@@ -76,13 +76,13 @@ class ToCompare:
     """Arrays that no source has; those of other sources are no difference."""
     warnings: list[str] = field(default_factory=list)
 
-    def settle(self, elsewhere: Mapping[str, int], missing: Mapping[str, int]) -> None:
+    def settle(self, elsewhere: Mapping[str, int]) -> None:
         """Decide what was left open.
 
         Parameters
         ----------
-        elsewhere, missing
-            By path, references where nothing was listed: those of other sources, and others.
+        elsewhere
+            By path, references of other sources where nothing was listed.
         """
         shared: set[str] = set()
         for path, (_, dimensions) in self.longer.items():
@@ -96,16 +96,10 @@ class ToCompare:
                     f"array {path}: {elsewhere[path]:,} references lead to other sources than "
                     "those given, and were not compared"
                 )
-        others = {one.path for one in self.gone if elsewhere.get(one.path) and not one.native}
-        groups_of_others = {path.rpartition("/")[0] for path in others}
-        for one in self.gone:
-            group = one.path.rpartition("/")[0]
-            if one.path in others or (one.native and group in groups_of_others):
-                continue
-            if one.native or missing.get(one.path) or not elsewhere.get(one.path):
-                self.differences.append(
-                    Difference(one.path, "array_missing_in_source", None, json.loads(one.document))
-                )
+        for one in gone_from_sources(self.gone):
+            document = json.loads(one.document)
+            self.differences.append(Difference(one.path, "array_missing_in_source", None, document))
+        others = [one.path for one in self.gone if one.kind == "elsewhere"]
         if others:
             self.warnings.append(
                 f"{len(others)} arrays of other sources were not compared, such as {min(others)}"
@@ -138,9 +132,8 @@ def planned_verify(
     if not region:
         plan.gone = extras(target, stores, selection)
         for gone in plan.gone:
-            spec = gone_spec(gone.path, gone.document, "/" + (selection.target_group or ""))
-            plan.arrays.append(spec)
-            plan.compared.append(_grid(spec.shape, spec.chunk_shape))
+            plan.arrays.append(gone.spec)
+            plan.compared.append(_grid(gone.spec.shape, gone.spec.chunk_shape))
     if not (selection.arrays or selection.skip_variables):
         plan.differences += _group_differences(stores, target)
     return plan

@@ -1,4 +1,4 @@
-"""The plan of an ingest whose mode has said what is to be listed: ``dry_run``.
+"""The figures of an ingest whose mode has said what is to be listed.
 
 Each piece is estimated by the core as an array of its source of its own; the figures are summed.
 """
@@ -6,12 +6,14 @@ Each piece is estimated by the core as an array of its source of its own; the fi
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from refreeze.metadata.specs import ArraySpec
+from refreeze.shown import shown
 from refreeze.stores.buckets import is_bucket
-from refreeze.verbs.plan import (
+from refreeze.verbs.plan_figures import (
     ArrayPlan,
     Plan,
     addressed_names,
@@ -66,6 +68,7 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
     for array in arrays:
         together = _together(estimates[array.path])
         if array.chunks is not None:
+            together["chunks_in_region"] = len(array.chunks) or _chunks_of(array)
             together["manifests"] = 1
         figures.append((_array_plan(array, together), together, array.loaded))
     is_remote = any(is_bucket(store.url) for store in stores)
@@ -76,13 +79,18 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
         arrays=tuple(array for array, _, _ in figures),
         estimate="sampled" if sampled else "dense",
         totals=totals,
-        warnings=tuple(planned.warnings),
+        warnings=tuple(shown(warning) for warning in planned.warnings),
         most_in_flight=(
             most_in_flight([together for _, together, _ in figures], options.concurrency)
             if is_remote
             else None
         ),
     )
+
+
+def _chunks_of(array: ArraySpec) -> int:
+    sizes = zip(array.shape, array.chunk_shape, strict=True)
+    return math.prod(-(-length // max(chunk, 1)) for length, chunk in sizes)
 
 
 def _parts(array: ArraySpec, source: int) -> list[_Part]:
@@ -148,7 +156,7 @@ def _together(estimates: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _array_plan(array: ArraySpec, together: dict[str, Any]) -> ArrayPlan:
     """Return the plan of an array; its region is that of the source, if it is of one alone."""
-    plan = array_plan(array, {}, together)
+    plan = array_plan(array, together)
     if array.pieces is None or len(array.pieces) != 1:
         return plan
     (piece,) = array.pieces

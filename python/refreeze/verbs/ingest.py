@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from refreeze.metadata.chunk_codec import check_chunk
@@ -15,23 +14,15 @@ from refreeze.planning.options import (
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_DOCUMENT,
     DEFAULT_MEMORY,
-    IngestOptions,
-    byte_count,
-    check_mappings,
-    check_texts,
-    expected_count,
+    IngestArguments,
     flags,
-    refs_per_commit,
-    requests_in_flight,
-    selected,
 )
-from refreeze.planning.options import refs_per_manifest as per_manifest_of
 from refreeze.verbs.report import ArrayReport, IngestReport, peak_rss_bytes
 
 if TYPE_CHECKING:
     from refreeze.metadata.region import Region
     from refreeze.stores.resolve import Options
-    from refreeze.verbs.plan import Plan
+    from refreeze.verbs.plan_figures import Plan
 
 __all__ = ["ingest"]
 
@@ -75,6 +66,10 @@ def ingest(
     no_read_check: bool = False,
     source_options: Options | None = None,
     target_options: Options | None = None,
+    executor: Any = None,
+    client: Any = None,
+    workers: int | None = None,
+    wait_for_workers: float = 60,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> IngestReport: ...
 @overload
@@ -113,6 +108,10 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     no_read_check: bool = False,
     source_options: Options | None = None,
     target_options: Options | None = None,
+    executor: Any = None,
+    client: Any = None,
+    workers: int | None = None,
+    wait_for_workers: float = 60,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> IngestReport | Plan:
     """Ingest Zarr stores, groups or arrays into an Icechunk repository without copying chunks.
@@ -209,6 +208,15 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     source_options, target_options
         Settings of the object stores (``endpoint``, ``region``, ``skip_signature``, …), which
         take precedence over the environment.
+    executor
+        An executor of `concurrent.futures` (threads, spawned processes, a cluster's) whose workers
+        list and write; this process commits what they give back.
+    client
+        The same with a ``distributed.Client`` of a Dask cluster.
+    workers
+        The same with so many processes on this machine.
+    wait_for_workers
+        Seconds to wait for the first worker of an empty cluster.
     progress
         Called with a dictionary of figures, at most ten times a second. The same figures go to
         the logger ``refreeze`` at level INFO with every commit, in the record's attribute
@@ -265,97 +273,46 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     >>> refreeze.ingest("air.zarr", "air.icechunk", mode="append", append_dim="time")  # doctest: +SKIP
     >>> refreeze.ingest("2025.zarr", "air.icechunk", mode="append", concat_dim="time")  # doctest: +SKIP
     """
+    arguments = IngestArguments.of(locals())
+    started = time.monotonic()
     from refreeze import _refreeze
-    from refreeze.planning.dispatch import checked_request, planned_for, read_stores, several
+    from refreeze.distributed.choice import crew_of, places_of
+    from refreeze.planning.dispatch import several
+    from refreeze.planning.preparation import prepared
     from refreeze.runtime.memory import return_large_blocks
     from refreeze.shown import shown
     from refreeze.stores.resolve import resolve_target
     from refreeze.verbs.ingest_kerchunk import check_format, ingest_kerchunk
     from refreeze.verbs.nothing_new import report_of_nothing
 
-    started = time.monotonic()
-    check_texts({"branch": branch} | ({} if message is None else {"message": message}))
-    check_mappings({"source_options": source_options, "target_options": target_options})
+    flags({"dry_run": dry_run})
     check_format(format, record_size)
     if progress is not None and not callable(progress):
         raise TypeError(f"progress is a function, not {progress!r}")
-    if not branch.strip():
-        raise ValueError("branch is empty")
-    if empty_chunks not in {"error", "skip"}:
-        raise ValueError(f"empty_chunks must be 'error' or 'skip', not {empty_chunks!r}")
-    if checksum not in {"last-modified", "etag", "none"}:
-        raise ValueError(f"checksum must be 'last-modified', 'etag' or 'none', not {checksum!r}")
-    if locations not in {"relative", "absolute"}:
-        raise ValueError(f"locations must be 'relative' or 'absolute', not {locations!r}")
-    flags(
-        {
-            "dry_run": dry_run,
-            "no_publish": no_publish,
-            "restart": restart,
-            "expect_complete": expect_complete,
-            "unsafe_target": unsafe_target,
-            "no_read_check": no_read_check,
-        }
-    )
-    selection = selected(
-        group,
-        target_group,
-        arrays,
-        skip_variables,
-        loadable_variables,
-        max_document=max_document,
-    )
-    given = several(source)
-    selection = replace(
-        selection,
-        partial=len(given) > 1 and concat_dim is None,
-        # What has grown is exactly what an append must not overlook.
-        grown_along=(append_dim or concat_dim) if mode == "append" else None,
-    )
-    request = checked_request(
-        mode,
-        append_dim=append_dim,
-        concat_dim=concat_dim,
-        region=region,
-        sources=len(given),
-        selection=selection,
-    )
-    options = IngestOptions(
-        branch=branch,
-        skip_empty_chunks=empty_chunks == "skip",
-        checksum=checksum,
-        absolute_locations=locations == "absolute",
-        memory=byte_count("memory", memory),
-        references_per_manifest=(
-            None if refs_per_manifest is None else per_manifest_of(refs_per_manifest)
-        ),
-        references_per_commit=refs_per_commit(max_refs_per_commit),
-        concurrency=requests_in_flight(concurrency),
-        message=message,
-        publish=not no_publish,
-        restart=restart,
-        expect_complete=expect_complete,
-        expect_count=expected_count(expect_count),
-        read_check=not no_read_check,
-        unsafe_target=unsafe_target,
-        mode=mode,
-        plan=request.fingerprint,
-    )
+    crew = crew_of(executor, client, workers, wait_for_workers)
     return_large_blocks()
-    stores = read_stores(given, source_options, selection)
-    # Asked for late: to look at some targets creates them.
-    location = cache(lambda: resolve_target(target, target_options, create=True))
+    ready = prepared(source, target, arguments, figures_only=dry_run)
+    stores, location, options = ready.stores, ready.location, ready.options
+    if crew is not None and crew.kind == "workers":
+        crew.places = places_of(
+            several(source),
+            target,
+            source_options=source_options,
+            target_options=target_options,
+            memory=options.memory,
+            concurrency=options.concurrency,
+        )
     if format != "icechunk" and not dry_run:
         return ingest_kerchunk(
             stores,
             resolve_target(target, target_options),
-            selection,
-            request,
+            ready.selection,
+            ready.request,
             options,
             record_size=record_size,
             progress=progress,
         )
-    planned = planned_for(stores, location, request, branch)
+    planned = ready.planned
     if dry_run:
         from refreeze.verbs.dry_run import plan_of
 
@@ -364,18 +321,25 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         return report_of_nothing(
             planned, stores, location().url, options, elapsed=time.monotonic() - started
         )
-    report = json.loads(
-        _refreeze.ingest(
-            [(store.source.store, store.source.path) for store in stores],
-            location(),
-            source_urls=[store.url for store in stores],
-            groups=planned.groups,
-            arrays=planned.arrays,
-            options=replace(options, base=planned.base, replaced=planned.replaced),
-            decoder=check_chunk,
-            progress=CommitLog(progress),
+    try:
+        report = json.loads(
+            _refreeze.ingest(
+                [(store.source.store, store.source.path) for store in stores],
+                location(),
+                source_urls=[store.url for store in stores],
+                groups=planned.groups,
+                arrays=planned.arrays,
+                options=replace(options, base=planned.base, replaced=planned.replaced),
+                decoder=check_chunk,
+                progress=CommitLog(progress),
+                crew=crew,
+            )
         )
-    )
+    finally:
+        if crew is not None and crew.kind == "workers":
+            crew.close()
+    if crew is not None and "work_plan" in report:
+        crew.document = report.pop("work_plan")
     noted = getattr(location(), "notes", ())
     report["warnings"] = tuple(
         shown(warning) for warning in (*planned.warnings, *noted, *report["warnings"])
@@ -414,4 +378,7 @@ class CommitLog:
 
 def _array_report(array: dict[str, Any]) -> ArrayReport:
     shapes = {name: tuple(array[name]) for name in ("shape", "chunk_shape", "grid_shape")}
-    return ArrayReport(**(array | shapes))
+    # Those of all arrays together are in the report; `refreeze.sync` has them for each.
+    counts = {"added", "changed", "removed"}
+    fields = {name: value for name, value in array.items() if name not in counts}
+    return ArrayReport(**(fields | shapes))

@@ -263,11 +263,7 @@ class _Rows:
     def __iter__(self) -> Iterator[Any]:
         yield from self._comparison
         self.found = json.loads(self._comparison.report())
-        counted = self.found["arrays"]
-        self._plan.settle(
-            {one["path"]: one["elsewhere"] for one in counted},
-            {one["path"]: one["kinds"].get("missing_in_source", 0) for one in counted},
-        )
+        self._plan.settle({one["path"]: one["elsewhere"] for one in self.found["arrays"]})
         if self._plan.differences:
             found = [one.to_dict() for one in self._plan.differences]
             yield _batch(found).with_schema(self._comparison.schema)

@@ -13,7 +13,7 @@ import numpy as np
 import zarr
 from zarr.storage import MemoryStore
 
-__all__ = ["as_array", "check_stored", "cast_to", "creation_keywords"]
+__all__ = ["as_array", "cast_to", "check_stored", "creation_keywords"]
 
 _NAMES = (
     "attributes",
@@ -105,7 +105,9 @@ def _codec(codec: Any) -> Any:
     if name == "gzip":
         return codecs.GzipCodec(level=config["level"])
     if name == "blosc":
-        shuffle = {0: "noshuffle", 1: "shuffle", 2: "bitshuffle"}.get(config["shuffle"], "shuffle")
+        shuffle: Any = {0: "noshuffle", 1: "shuffle", 2: "bitshuffle"}.get(
+            config["shuffle"], "shuffle"
+        )
         return codecs.BloscCodec(
             cname=config["cname"], clevel=config["clevel"], shuffle=shuffle, blocksize=0
         )
@@ -181,7 +183,10 @@ def _like(array: zarr.Array[Any], name: str, value: Any) -> dict[str, Any]:
 
 
 def _shown(array: zarr.Array[Any], name: str) -> str:
-    known = {"attributes": dict(array.attrs), "dimension_names": array.metadata.dimension_names}
+    known = {
+        "attributes": dict(array.attrs),
+        "dimension_names": getattr(array.metadata, "dimension_names", None),
+    }
     value = known[name] if name in known else getattr(array, name, None)
     return f"{name}={value!r}"
 

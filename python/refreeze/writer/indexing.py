@@ -5,10 +5,12 @@ Every kind of index that numpy takes has numpy's meaning, including which dimens
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
+
+if TYPE_CHECKING:
+    import zarr
 
 __all__ = ["assign"]
 

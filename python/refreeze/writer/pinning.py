@@ -11,13 +11,15 @@ import gc
 import io
 from collections import deque
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import icechunk
 import numpy as np
 
 from refreeze.exceptions import ConflictError, MismatchError
-from refreeze.writer.repository import Target
+
+if TYPE_CHECKING:
+    from refreeze.writer.repository import Target
 
 __all__ = ["base_of"]
 
@@ -91,7 +93,7 @@ def _pickled(data: Any) -> list[icechunk.IcechunkStore]:
 
     found: list[icechunk.IcechunkStore] = []
 
-    class Finder(Pickler):  # type: ignore[misc,valid-type]
+    class Finder(Pickler):  # type: ignore[misc]
         def persistent_id(self, value: Any) -> Any:
             if isinstance(value, icechunk.IcechunkStore):
                 found.append(value)

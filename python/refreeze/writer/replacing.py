@@ -89,7 +89,7 @@ def replacing(path: Any) -> Iterator[Path]:
 
 def _local(path: Any) -> Path:
     text = os.fspath(path)
-    scheme, separator, rest = text.partition("://")
+    scheme, separator, _rest = text.partition("://")
     if separator and scheme.lower() != "file":
         raise TargetError(
             f"{scheme}:// cannot exchange two stores: object storage has no rename, so that readers "

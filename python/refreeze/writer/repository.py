@@ -273,7 +273,7 @@ def _plain_prefix(found: BucketTarget) -> str | None:
             obstore.head(found.store, key)
         except FileNotFoundError:
             continue
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 whatever obstore raises
             cleaned(error)
             raise AccessError(
                 f"cannot read {found.url}: {one_line(error)}", "check the credentials"

@@ -7,9 +7,8 @@ mean in `creation`, and how a commit loses nothing in `repository`.
 from __future__ import annotations
 
 import time
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import icechunk
 import numpy as np
 import zarr
 
@@ -18,6 +17,9 @@ from refreeze.writer.creation import as_array, cast_to, check_stored, creation_k
 from refreeze.writer.indexing import assign
 from refreeze.writer.report import WriteReport
 from refreeze.writer.repository import committed, open_target
+
+if TYPE_CHECKING:
+    import icechunk
 
 __all__ = ["ZarrSaver"]
 
@@ -52,7 +54,8 @@ class ZarrSaver:
         chosen = approach.strip().lower()
         if chosen not in _APPROACHES:
             raise ValueError(f"unknown approach {approach!r} (known: {', '.join(_APPROACHES)})")
-        if not isinstance(dataset_name, str) or not dataset_name.strip("/"):
+        name: Any = dataset_name
+        if not isinstance(name, str) or not name.strip("/"):
             raise ValueError("dataset_name is the path of an array, and not empty")
         self.file_path = file_path
         self.dataset_name = dataset_name.strip("/")
@@ -149,7 +152,7 @@ class ZarrSaver:
         except FileNotFoundError:
             node = None
         if isinstance(node, zarr.Group):
-            raise ValueError(f"{self._name} is a group, not an array")
+            raise ValueError(f"{self._name} is a group, not an array")  # noqa: TRY004 by the contract
         if node is None and must:
             raise TargetNotFoundError(
                 f"there is no array {self._name} to update", "append or overwrite creates it"

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
-
-import icechunk
+from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import ConflictError
 from refreeze.writer.pinning import base_of
 from refreeze.writer.report import WriteReport
 from refreeze.writer.repository import committed, open_target
+
+if TYPE_CHECKING:
+    import icechunk
 
 __all__ = ["write"]
 
@@ -80,7 +81,16 @@ def write(
         raise ValueError(f"if_present is error, skip or overwrite, not {if_present!r}")
     if mode == "update" and region is None and indices is None:
         raise ValueError("update needs indices (of an array) or a region (of a data set)")
-    writer = _writer_of(data, mode, name, append_dim, region, indices, encoding, if_present)
+    writer = _writer_of(
+        data,
+        mode=mode,
+        name=name,
+        append_dim=append_dim,
+        region=region,
+        indices=indices,
+        encoding=encoding,
+        if_present=if_present,
+    )
     found = open_target(
         target, branch=branch, options=target_options, create=mode in ("create", "overwrite")
     )
@@ -114,6 +124,7 @@ def write(
 
 def _writer_of(
     data: Any,
+    *,
     mode: str,
     name: str | None,
     append_dim: str | int | None,
@@ -129,11 +140,26 @@ def _writer_of(
             raise ValueError("indices are for arrays; give a region of a data set")
         if mode == "append" and append_dim is None:
             raise ValueError("append needs append_dim: the dimension that grows")
-        return DatasetWriter(data, mode, name, append_dim, region, encoding, if_present)
+        return DatasetWriter(
+            data,
+            mode=mode,
+            name=name,
+            append_dim=append_dim,
+            region=region,
+            encoding=encoding,
+            if_present=if_present,
+        )
     from refreeze.writer.write_arrays import ArrayWriter
 
     if region is not None:
         raise ValueError("a region is for data sets, whose dimensions have names; give indices")
     if not isinstance(append_dim, int | None):
-        raise ValueError("append_dim of an array without names is a number")
-    return ArrayWriter(data, mode, name or "data", append_dim or 0, indices, encoding or {})
+        raise ValueError("append_dim of an array without names is a number")  # noqa: TRY004 as its names
+    return ArrayWriter(
+        data,
+        mode=mode,
+        name=name or "data",
+        axis=append_dim or 0,
+        indices=indices,
+        encoding=encoding or {},
+    )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import icechunk
 import numpy as np
 import zarr
 
 from refreeze.exceptions import AlreadyExistsError, MismatchError, TargetNotFoundError
 from refreeze.writer.creation import as_array, cast_to, check_stored, creation_keywords
 from refreeze.writer.indexing import assign
+
+if TYPE_CHECKING:
+    import icechunk
 
 __all__ = ["ArrayWriter"]
 
@@ -24,6 +27,7 @@ class ArrayWriter:
     def __init__(
         self,
         data: Any,
+        *,
         mode: str,
         name: str,
         axis: int,
@@ -127,7 +131,7 @@ class ArrayWriter:
     ) -> None:
         from icechunk.dask import store_dask
 
-        data = self.data
+        data: Any = self.data
         if data.dtype != stored.dtype:
             name, dtype = f"/{self.name}", stored.dtype
             data = data.map_blocks(cast_to, dtype, name, dtype=dtype)
@@ -136,7 +140,7 @@ class ArrayWriter:
         for k, (size, chunk) in enumerate(zip(data.shape, unit, strict=True)):
             many = max(1, max(data.chunks[k], default=1) // chunk) * chunk
             edges = _edges(size, many, start if k == axis else 0)
-            chunks.append(tuple(int(b - a) for a, b in zip(edges, edges[1:], strict=False)))
+            chunks.append(tuple(int(b - a) for a, b in itertools.pairwise(edges)))
         data = data.rechunk(tuple(chunks))
         region = _shifted(tuple(slice(0, size) for size in data.shape), start, axis)
         fork = session.fork()

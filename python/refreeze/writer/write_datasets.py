@@ -7,14 +7,16 @@ dask are cut so that no two tasks write one stored chunk.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import icechunk
 import numpy as np
 import xarray as xr
 import zarr
 
 from refreeze.exceptions import AlreadyExistsError, MismatchError, TargetNotFoundError
+
+if TYPE_CHECKING:
+    import icechunk
 
 __all__ = ["DatasetWriter"]
 
@@ -27,6 +29,7 @@ class DatasetWriter:
     def __init__(
         self,
         data: Any,
+        *,
         mode: str,
         name: str | None,
         append_dim: Any,
@@ -47,7 +50,7 @@ class DatasetWriter:
             }
         elif isinstance(data, xr.DataArray):
             group, _, last = group.rpartition("/")
-            variable = last or str(data.name or "data")
+            variable = last or str("data" if data.name is None else data.name)
             self.parts = {group: data.to_dataset(name=variable)}
             if self.encoding and not isinstance(self.encoding.get(variable), Mapping):
                 self.encoding = {variable: self.encoding}
@@ -223,7 +226,8 @@ def _cut(data: xr.Dataset, encoding: dict[str, Any]) -> xr.Dataset:
         variable = data.variables[name]
         own = variable.encoding = dict(variable.encoding)
         for key in _CODECS:
-            if any(type(c).__module__.startswith("numcodecs") for c in np.atleast_1d(own.get(key))):
+            codecs: Any = np.atleast_1d(np.asarray(own.get(key), dtype=object))
+            if any(type(codec).__module__.startswith("numcodecs") for codec in codecs):
                 own.pop(key)
         own.pop("preferred_chunks", None)
         given = encoding.get(str(name), {})

@@ -46,7 +46,8 @@ pub(super) async fn look(
             .with_hint("run the same command again"));
         }
         let found = nodes::find(repository, tip, &[], &job.nodes(), &[]).await?;
-        if let Some(array) = job.arrays.iter().find(|a| !found.arrays.contains(&a.node.path)) {
+        let lacks = |path: &String| !found.arrays.contains(path) && !job.added.contains(path);
+        if let Some(array) = job.arrays.iter().find(|array| lacks(&array.node.path)) {
             return Err(Error::new(
                 ErrorKind::TargetNotFound,
                 format!("{} has no array {}", target.url(), array.node.path),
@@ -152,7 +153,7 @@ pub(super) async fn begin<'a>(
     let identity = RunIdentity { run_id: new_run_id(), fingerprint, source: job.source_urls() };
     let mut completed = Completed { all: batches_total == 0, ..Completed::default() };
     let message = job.message.clone();
-    if job.mode.keeps_arrays() {
+    if job.mode.keeps_arrays() && !job.changes_nodes() {
         let mut draft = Draft::of(repository, &tip).await?;
         completed.arrays = native::change(&mut draft, repository, job, splits, tally).await?;
         let publish = job.finish.publish;

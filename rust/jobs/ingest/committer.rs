@@ -66,7 +66,7 @@ impl<'a, 'b> Committer<'a, 'b> {
             weights.fold((0, 0), |(count, bytes), (more, size)| (count + more, bytes + size));
         let completed = Completed {
             next: schedule.next(),
-            all: schedule.is_empty(),
+            all: schedule.is_done(),
             arrays: std::mem::take(&mut self.unchanged),
             manifests,
             manifest_bytes,

@@ -2,6 +2,7 @@
 
 use icechunk::format::SnapshotId;
 
+use super::crew::Crew;
 use super::decoded::Decoder;
 use crate::batch::{ChecksumBy, EmptyChunks};
 use crate::commit::RunOptions;
@@ -26,6 +27,8 @@ pub enum Mode {
     Overwrite,
     /// References of a region are made equal to the source.
     Update,
+    /// Everything is made equal to the source: references, metadata, and which arrays there are.
+    Sync,
 }
 
 impl Mode {
@@ -37,13 +40,14 @@ impl Mode {
             Self::Append => "append",
             Self::Overwrite => "overwrite",
             Self::Update => "update",
+            Self::Sync => "sync",
         }
     }
 
-    /// Whether the arrays are in the target already, and stay the same arrays.
+    /// Whether arrays are in the target already, and stay the same arrays.
     #[must_use]
     pub fn keeps_arrays(self) -> bool {
-        matches!(self, Self::Append | Self::Update)
+        matches!(self, Self::Append | Self::Update | Self::Sync)
     }
 }
 
@@ -118,7 +122,9 @@ pub struct IngestJob {
     pub base: Option<SnapshotId>,
     /// Paths of nodes that are removed before anything is created.
     pub replaced: Vec<String>,
-    /// Groups to create, parents before children.
+    /// Paths of arrays that a sync adds to those that are there.
+    pub added: Vec<String>,
+    /// Groups to create or, by a sync, to give other attributes; parents before children.
     pub groups: Vec<GroupNode>,
     /// Arrays to create or to change, and to fill.
     pub arrays: Vec<JobArray>,
@@ -138,6 +144,8 @@ pub struct IngestJob {
     pub finish: Finish,
     /// Decodes chunks that are to be copied, with codecs that the core does not know.
     pub decoder: Option<Decoder>,
+    /// Who lists and writes; this process when there is none.
+    pub crew: Option<Crew>,
     /// Discard an unfinished run of these arrays instead of going on with it.
     pub restart: bool,
     /// Take a target that may not be safe for concurrent writers.
@@ -167,6 +175,12 @@ impl IngestJob {
     /// The nodes of the arrays, by position.
     pub(super) fn nodes(&self) -> Vec<ArrayNode> {
         self.arrays.iter().map(|array| array.node.clone()).collect()
+    }
+
+    /// Whether nodes come or go, or groups change, where arrays stay: more than a draft can hold.
+    pub(super) fn changes_nodes(&self) -> bool {
+        self.mode == Mode::Sync
+            && !(self.added.is_empty() && self.groups.is_empty() && self.replaced.is_empty())
     }
 
     pub(super) fn has_references(&self) -> bool {

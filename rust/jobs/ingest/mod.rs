@@ -7,6 +7,7 @@ mod begin;
 mod check;
 mod committer;
 mod complete;
+mod crew;
 mod decoded;
 mod job;
 mod native;
@@ -27,6 +28,8 @@ use icechunk::Repository;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 
 use committer::Committer;
+use crew::{Coordinator, Results};
+pub use crew::{Crew, Workers, carry_out};
 pub use decoded::{DecodeFn, Decoder};
 pub use job::{Finish, IngestJob, JobArray, JobSource, Mode};
 use prepare::Survey;
@@ -89,16 +92,17 @@ async fn run(
     let containers = prepare::containers(target.stored_config().await?, &job)?;
     let begun = match start::look(&target, &job, &containers).await? {
         Start::Done(report) => return Ok(*report),
+        Start::New(_) if matches!(job.crew, Some(Crew::Nobody)) => return Err(not_begun(&job)),
         Start::New(new) => start::anew(&mut target, &job, &containers, new, on_progress).await?,
         Start::Resumed(run) => {
             start::resumed(&mut target, &mut job, &containers, run, on_progress).await?
         }
     };
-    carry_out(&job, &containers, begun, publishing).await
+    complete_run(&job, &containers, begun, publishing).await
 }
 
 /// Lists, commits and publishes what a run that has begun lacks.
-async fn carry_out(
+async fn complete_run(
     job: &IngestJob,
     containers: &[SourceContainer],
     begun: Begun<'_>,
@@ -119,7 +123,16 @@ async fn carry_out(
         in_flight,
     };
     tally.committed(staging.commits());
-    fill(&work, &survey, &mut staging, &mut tally, repository).await?;
+    if job.crew.is_some() {
+        // Workers must see what the first commit makes.
+        staging.begin_now().await?;
+    }
+    let units = fill(&work, job, &survey, &mut staging, &mut tally, repository).await?;
+    if units.is_some() {
+        let report =
+            outcome::report(job, target.url(), containers, &staging, tally, &Published::Later);
+        return Ok(IngestReport { work_plan: units, ..report });
+    }
     let outcome = finish(&work, job, &mut staging, &mut tally, publishing, repository).await;
     let published = match outcome {
         Ok(Published::Before(run)) => {
@@ -159,17 +172,20 @@ async fn kept(staging: &mut Staging<'_>, error: Error) -> Error {
     }
 }
 
-/// Lists and commits what the staging branch lacks.
+/// Lists and commits what the staging branch lacks; where others are to do so, gives back the
+/// document for them.
 async fn fill<'a>(
     work: &Work<'_>,
+    job: &IngestJob,
     survey: &Survey,
     staging: &mut Staging<'a>,
     tally: &mut Tally<'a>,
     repository: &Repository,
-) -> Result<()> {
+) -> Result<Option<serde_json::Value>> {
     let last = staging.last();
-    if last.all {
-        return Ok(());
+    let later = matches!(job.crew, Some(Crew::Later));
+    if last.all && !later {
+        return Ok(None);
     }
     let batches = staging.record().batches.clone();
     let layouts = layouts(work.arrays);
@@ -182,7 +198,22 @@ async fn fill<'a>(
     };
     let expectations = survey.expectations(work.arrays);
     let mut schedule = Schedule::new(plan, work.limits, expectations, last.next, last.rest());
-    let outcome = list_and_commit(work, &mut schedule, staging, tally, repository).await;
+    let together = start::references_together(job, survey, work.limits).await?;
+    let outcome = match &job.crew {
+        None => list_and_commit(work, &mut schedule, staging, tally, repository).await,
+        Some(crew) => {
+            return have_done(
+                crew,
+                work,
+                job,
+                &mut schedule,
+                staging,
+                tally,
+                (repository, together),
+            )
+            .await;
+        }
+    };
     if let Err(error) = &outcome
         && error.kind() != ErrorKind::Conflict
         && staging.is_without_references()
@@ -190,7 +221,53 @@ async fn fill<'a>(
         // Nothing was found that is worth keeping: the next attempt may have other options.
         let _ = staging.remove().await;
     }
-    outcome
+    outcome.map(|()| None)
+}
+
+/// Has others do what is scheduled: a unit is of about `together` references.
+async fn have_done<'a>(
+    crew: &Crew,
+    work: &Work<'_>,
+    job: &IngestJob,
+    schedule: &mut Schedule<'_>,
+    staging: &mut Staging<'a>,
+    tally: &mut Tally<'a>,
+    (repository, together): (&Repository, u64),
+) -> Result<Option<serde_json::Value>> {
+    tally.begin("list");
+    let run_id = staging.run_id().to_owned();
+    let document = crew::WorkPlan::new(&run_id, job, work.splits, work.limits);
+    let (most, resumed) = (work.limits.references_per_commit, staging.is_resumed());
+    let mut committer = Committer::new(staging, tally);
+    macro_rules! coordinator {
+        () => {
+            Coordinator {
+                repository,
+                run_id: &run_id,
+                committer: &mut committer,
+                most,
+                waiting: Vec::new(),
+            }
+        };
+    }
+    if resumed && !matches!(crew, Crew::Nobody) {
+        crew::harvest(coordinator!(), schedule).await?;
+    }
+    match crew {
+        Crew::Later => {
+            return Ok(Some(crew::plan(&coordinator!(), schedule, &document, together)));
+        }
+        Crew::Workers(workers) => {
+            crew::drive(coordinator!(), schedule, &document, workers, together).await?;
+        }
+        Crew::Nobody => {
+            let paths: Vec<_> = work.arrays.iter().map(|array| array.node.path.clone()).collect();
+            crew::collect(coordinator!(), schedule, &paths).await?;
+        }
+    }
+    // What has to be done again.
+    list_and_commit(work, schedule, staging, tally, repository).await?;
+    Ok(None)
 }
 
 /// Does all that is scheduled, commit by commit.
@@ -202,14 +279,31 @@ async fn list_and_commit<'a>(
     repository: &Repository,
 ) -> Result<()> {
     tally.begin("list");
+    let (run_id, most) = (staging.run_id().to_owned(), work.limits.references_per_commit);
+    let resumed = staging.is_resumed();
     let mut worker = Worker::new(work, repository, staging.tip());
     let mut committer = Committer::new(staging, tally);
+    if resumed {
+        // Workers of an earlier attempt may have left results.
+        let (committer, waiting) = (&mut committer, Vec::new());
+        let earlier = Coordinator { repository, run_id: &run_id, committer, most, waiting };
+        crew::harvest(earlier, schedule).await?;
+    }
     loop {
         let parent = committer.tip().clone();
         let staged = worker.fill(&parent, schedule, &mut |event| committer.tell(event)).await?;
         let Some(staged) = staged else { return Ok(()) };
         committer.commit(staged, schedule).await?;
     }
+}
+
+/// The error of committing a run that is not there.
+fn not_begun(job: &IngestJob) -> Error {
+    Error::new(
+        ErrorKind::Incomplete,
+        format!("there is no unfinished ingest of {} to commit", job.source_urls()),
+    )
+    .with_hint("it was published or discarded; begin one with refreeze plan --output")
 }
 
 /// Checks what is staged, and publishes it unless it is to stay staged or changes nothing.
@@ -249,6 +343,11 @@ async fn finish(
     }
     if staging.remove().await.is_err() {
         tally.warn(format!("the staging branch {} could not be deleted", staging.name()));
+    }
+    if (job.crew.is_some() || staging.is_resumed())
+        && Results::of(repository, staging.run_id()).remove().await.is_err()
+    {
+        tally.warn("results of workers could not be deleted; refreeze gc does that".to_owned());
     }
     Ok(Published::Now)
 }

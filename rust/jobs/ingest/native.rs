@@ -44,8 +44,12 @@ pub(super) async fn copy(
             continue;
         };
         let path = node_path(&array.node.path)?;
-        for (coords, bytes) in chunks.iter().filter(|(_, bytes)| !bytes.is_empty()) {
-            write(store, &path, coords.clone(), Bytes::copy_from_slice(bytes)).await?;
+        for (coords, bytes) in chunks {
+            if bytes.is_empty() {
+                remove(store, &path, coords.clone()).await?;
+            } else {
+                write(store, &path, coords.clone(), Bytes::copy_from_slice(bytes)).await?;
+            }
         }
         additions.push(given(position, chunks, tally));
     }
@@ -203,6 +207,13 @@ impl<'a> Copying<'a> {
         let Some(bytes) = self.source.read(&key, &expected).await? else { return Ok(()) };
         write(self.store, &self.path, coords, bytes).await
     }
+}
+
+async fn remove(store: &Store, path: &Path, coords: Vec<u32>) -> Result<()> {
+    let removing = || format!("remove a chunk of array {path}");
+    let session = store.session();
+    let mut session = session.write().await;
+    session.set_chunk_ref(path.clone(), ChunkIndices(coords), None).await.doing(removing)
 }
 
 async fn write(store: &Store, path: &Path, coords: Vec<u32>, bytes: Bytes) -> Result<()> {

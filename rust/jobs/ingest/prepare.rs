@@ -5,7 +5,7 @@ use std::sync::Arc;
 use icechunk::config::RepositoryConfig;
 
 use super::schedule::Expectation;
-use super::{IngestJob, JobArray};
+use super::{IngestJob, JobArray, JobSource};
 use crate::density::probe::{DEFAULT_PROBE_REQUESTS, probe};
 use crate::grid::piece::chunks_of;
 use crate::list::limit::ConcurrencyLimit;
@@ -27,6 +27,11 @@ impl Survey {
     pub(in crate::jobs) fn dense(arrays: &[JobArray]) -> Self {
         let chunks = arrays.iter().map(|array| chunks_of(&array.pieces)).collect();
         Self { chunks, list_requests: 0 }
+    }
+
+    /// Chunks expected in all.
+    pub(super) fn expected(&self) -> u64 {
+        self.chunks.iter().copied().fold(0, u64::saturating_add)
     }
 
     /// What the queue works with.
@@ -76,9 +81,17 @@ pub(in crate::jobs) fn containers(
     stored: Option<RepositoryConfig>,
     job: &IngestJob,
 ) -> Result<Vec<SourceContainer>> {
+    containers_of(stored, &job.sources)
+}
+
+/// The same for sources alone.
+pub(super) fn containers_of(
+    stored: Option<RepositoryConfig>,
+    sources: &[JobSource],
+) -> Result<Vec<SourceContainer>> {
     let mut config = stored;
-    let mut containers = Vec::with_capacity(job.sources.len());
-    for source in &job.sources {
+    let mut containers = Vec::with_capacity(sources.len());
+    for source in sources {
         let container = SourceContainer::new(config.as_ref(), &source.source)?;
         if !container.is_configured() {
             // A later source may lie in it.
@@ -109,11 +122,10 @@ pub(in crate::jobs) fn additions(
     });
     let containers = needed.map(|(_, container)| container.container().clone()).collect();
     // Arrays that stay keep the splits that they have.
-    let splits = if job.mode.keeps_arrays() {
-        Vec::new()
-    } else {
-        split_rules(&job.nodes(), &survey.chunks, limits)
-    };
+    let made = |path: &String| !job.mode.keeps_arrays() || job.added.contains(path);
+    let (nodes, chunks): (Vec<_>, Vec<_>) =
+        job.nodes().into_iter().zip(&survey.chunks).filter(|(node, _)| made(&node.path)).unzip();
+    let splits = if nodes.is_empty() { Vec::new() } else { split_rules(&nodes, &chunks, limits) };
     Additions { containers, splits }
 }
 
@@ -122,7 +134,7 @@ pub(in crate::jobs) fn batches(
     arrays: &[JobArray],
     splits: &[Vec<u32>],
     survey: &Survey,
-    limits: PlanLimits,
+    references: u64,
 ) -> Batches {
     let expectations = survey.expectations(arrays);
     let nodes = || arrays.iter().map(|array| &array.node);
@@ -138,5 +150,5 @@ pub(in crate::jobs) fn batches(
             expected: expectation.of(array.node.layout.chunks()),
         })
         .collect();
-    Batches::new(&expected, limits.references_per_commit)
+    Batches::new(&expected, references)
 }

@@ -57,6 +57,9 @@ pub struct IngestReport {
     pub arrays: Vec<ArrayReport>,
     /// What was odd but not fatal.
     pub warnings: Vec<String>,
+    /// What workers are to do, where the run was only begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work_plan: Option<serde_json::Value>,
 }
 
 /// One array's part in an [`IngestReport`].
@@ -78,6 +81,12 @@ pub struct ArrayReport {
     pub missing: u64,
     /// The chunks were copied as native chunks.
     pub loaded: bool,
+    /// References where there was none before.
+    pub added: u64,
+    /// References where there was another before.
+    pub changed: u64,
+    /// References that are no longer there.
+    pub removed: u64,
 }
 
 impl ArrayReport {
@@ -98,6 +107,7 @@ impl ArrayReport {
             references: 0,
             missing: chunks,
             loaded: node.loaded,
+            ..Self::default()
         }
     }
 

@@ -139,7 +139,7 @@ async fn without_overtaken(
 /// Where a `lock` is held, nobody else is at work. Elsewhere the age of the last commit tells.
 pub(super) fn check_not_at_work(run: &StagedRun, mode: Mode, lock: bool) -> Result<()> {
     let theirs = run.record.options.mode.as_str();
-    let modes = [Mode::Append.name(), Mode::Update.name()];
+    let modes = [Mode::Append.name(), Mode::Update.name(), Mode::Sync.name()];
     let other = theirs != mode.name() && modes.contains(&theirs) && modes.contains(&mode.name());
     let Some(age) = run.tip().map(|tip| Utc::now() - tip.flushed_at) else { return Ok(()) };
     if lock || !other || age > AT_WORK {

@@ -5,7 +5,7 @@
 //! neighbours are taken together, and a part that holds more than a commit may is cut in two. All of
 //! it is arithmetic; listing and committing are not done here.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::grid::piece::{Piece, piece_of};
 use crate::plan::{Batches, Part, PlanLimits};
@@ -96,9 +96,15 @@ pub(in crate::jobs) struct Schedule<'a> {
     expectations: Vec<Expectation>,
     /// Parts of batches that were begun.
     back: VecDeque<Part>,
+    /// What others are at work on, by the number of their unit.
+    lent: BTreeMap<u64, Vec<Part>>,
+    units: u64,
     next: u64,
     total: u64,
 }
+
+/// What is lent: the number of the unit, its batches, if it is made of whole ones, and its parts.
+pub(super) type Loan = (u64, Option<(u64, u64)>, Vec<Part>);
 
 impl<'a> Schedule<'a> {
     /// Everything from batch `next` on, and before it `rest`.
@@ -110,7 +116,8 @@ impl<'a> Schedule<'a> {
         rest: impl Iterator<Item = Part>,
     ) -> Self {
         let total = plan.batches.count(plan.layouts);
-        Self { plan, limits, expectations, back: rest.collect(), next, total }
+        let (back, lent) = (rest.collect(), BTreeMap::new());
+        Self { plan, limits, expectations, back, lent, units: 0, next, total }
     }
 
     /// The next parts, to be listed together; none when those that follow do not fit a commit of
@@ -118,9 +125,13 @@ impl<'a> Schedule<'a> {
     ///
     /// What is known to be too much for a commit is cut before it is listed in vain.
     pub(super) fn take(&mut self, references: u64) -> Vec<Part> {
+        let room = self.limits.references_per_commit.saturating_sub(references);
+        self.take_at_most(room, references == 0)
+    }
+
+    fn take_at_most(&mut self, room: u64, at_least_one: bool) -> Vec<Part> {
         loop {
-            let room = self.limits.references_per_commit.saturating_sub(references);
-            let parts = self.take_within(room, references == 0);
+            let parts = self.take_within(room, at_least_one);
             if let [part] = parts.as_slice()
                 && self.expected(part) > self.limits.references_per_commit
                 && let Some(halves) = self.halves(part)
@@ -193,8 +204,93 @@ impl<'a> Schedule<'a> {
         Some(vec![Part { array, region: low }, Part { array, region: high }])
     }
 
+    /// Lends the next parts of about `room` expected chunks to somebody else: of whole batches, or
+    /// of what was left over of others.
+    pub(super) fn lend(&mut self, room: u64) -> Option<Loan> {
+        let left_over = !self.back.is_empty();
+        let first = self.next;
+        let (next, total) = (self.next, self.total);
+        if left_over {
+            // What is left over is not mixed with batches.
+            self.total = next;
+        }
+        let parts = self.take_at_most(room, true);
+        self.total = total;
+        if parts.is_empty() {
+            // A batch may have no part within the pieces.
+            return if self.is_empty() { None } else { self.lend(room) };
+        }
+        // One that had to be cut is no whole batch any more.
+        let whole = !left_over && self.back.is_empty();
+        let number = self.units;
+        self.units += 1;
+        self.lent.insert(number, parts.clone());
+        Some((number, whole.then_some((first, self.next)), parts))
+    }
+
+    /// A unit that was lent is done.
+    pub(super) fn returned(&mut self, number: u64) {
+        self.lent.remove(&number);
+    }
+
+    /// A unit that was lent is to be done again.
+    pub(super) fn take_back(&mut self, number: u64) {
+        let parts = self.lent.remove(&number).unwrap_or_default();
+        self.put_back(parts);
+    }
+
+    /// The number under which parts were lent.
+    pub(super) fn lent_as(&self, parts: &[Part]) -> Option<u64> {
+        self.lent.iter().find(|(_, lent)| lent.as_slice() == parts).map(|(number, _)| *number)
+    }
+
+    /// Lends a unit that somebody has done already, if nothing of it was done otherwise.
+    pub(super) fn claim(&mut self, batches: Option<(u64, u64)>, parts: &[Part]) -> Option<u64> {
+        if parts.iter().all(|part| self.back.contains(part)) {
+            self.back.retain(|part| !parts.contains(part));
+        } else {
+            let (first, end) = batches
+                .filter(|(first, end)| self.next <= *first && first < end && *end <= self.total)?;
+            for batch in self.next..first {
+                let between = self.plan.parts(batch);
+                self.back.extend(between);
+            }
+            self.next = end;
+        }
+        let number = self.units;
+        self.units += 1;
+        self.lent.insert(number, parts.to_vec());
+        Some(number)
+    }
+
+    /// Whether nothing is left to be done by anybody.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_empty() && self.lent.is_empty()
+    }
+
+    /// Chunks that are expected in what nobody has begun.
+    pub(super) fn expected_left(&self) -> u64 {
+        let all: u64 = self
+            .expectations
+            .iter()
+            .map(|expected| expected.of(expected.seen.0))
+            .fold(0, u64::saturating_add);
+        let left = u128::from(self.total.saturating_sub(self.next));
+        let share = u128::from(all) * left / u128::from(self.total.max(1));
+        u64::try_from(share).unwrap_or(u64::MAX)
+    }
+
+    /// What nobody has begun: arrays, and boxes of them as text.
+    pub(super) fn missing(&self) -> Vec<(usize, String)> {
+        let mut parts: Vec<Part> = self.back.iter().cloned().collect();
+        for batch in self.next..self.total.min(self.next.saturating_add(MOST_PARTS as u64)) {
+            parts.extend(self.plan.parts(batch));
+        }
+        parts.iter().map(|part| (part.array, format!("{:?}", part.region.ranges()))).collect()
+    }
+
     /// Puts parts back, to be taken before everything else.
-    fn put_back(&mut self, parts: Vec<Part>) {
+    pub(super) fn put_back(&mut self, parts: Vec<Part>) {
         for part in parts.into_iter().rev() {
             self.back.push_front(part);
         }
@@ -205,9 +301,9 @@ impl<'a> Schedule<'a> {
         self.next
     }
 
-    /// Parts of earlier batches.
+    /// Parts of earlier batches, lent ones included.
     pub(super) fn rest(&self) -> impl Iterator<Item = &Part> {
-        self.back.iter()
+        self.back.iter().chain(self.lent.values().flatten())
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -107,12 +107,13 @@ pub(super) async fn anew<'a>(
     let mut tally = Tally::new(&job.arrays, warnings, on_progress);
     tally.requested(survey.list_requests);
     let splits = splits(target, &job.arrays)?;
+    let together = references_together(job, &survey, limits).await?;
     let prepared = begin::Prepared {
         options: job.run_options(),
         fingerprint,
         base: tip.exists.then(|| tip.snapshot.to_string()),
         tip: tip.snapshot,
-        batches: prepare::batches(&job.arrays, &splits, &survey, limits),
+        batches: prepare::batches(&job.arrays, &splits, &survey, together),
         splits: &splits,
         job,
     };
@@ -153,6 +154,18 @@ pub(super) async fn resumed<'a>(
     }
     let staging = Staging::resume(target.repository(), run, job.message.clone())?;
     Ok(Begun { target, staging, tally, survey, splits, in_flight })
+}
+
+/// Expected references of a batch: a commit, or a unit of those who work on it.
+pub(super) async fn references_together(
+    job: &IngestJob,
+    survey: &Survey,
+    limits: PlanLimits,
+) -> Result<u64> {
+    let most = limits.references_per_commit;
+    let Some(crew) = &job.crew else { return Ok(most) };
+    let least = u64::from(limits.references_per_manifest);
+    crew.references_per_unit(survey.expected(), least, most).await
 }
 
 fn splits(target: &Target, arrays: &[JobArray]) -> Result<Vec<Vec<u32>>> {

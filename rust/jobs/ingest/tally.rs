@@ -130,7 +130,10 @@ impl<'a> Tally<'a> {
         let added = references.saturating_sub(changed + unchanged);
         self.changes.add(Changes { added, changed, removed, unchanged });
         self.bytes_referenced += addition.bytes;
-        if let Some(report) = self.reports.get(addition.array) {
+        if let Some(report) = self.reports.get_mut(addition.array) {
+            report.added += added;
+            report.changed += changed;
+            report.removed += removed;
             self.progress.array.clone_from(&report.path);
         }
     }

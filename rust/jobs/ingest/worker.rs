@@ -13,6 +13,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use icechunk::Repository;
 use icechunk::format::SnapshotId;
+use icechunk::format::snapshot::ManifestFileInfo;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
@@ -92,6 +93,19 @@ pub(super) struct Staged {
     pub(super) parts: Vec<StagedPart>,
     /// What a user should know.
     pub(super) warnings: Vec<String>,
+}
+
+impl Staged {
+    /// References found.
+    pub(super) fn references(&self) -> u64 {
+        self.parts.iter().map(|part| part.addition.references).sum()
+    }
+
+    /// The manifests that are written of it.
+    pub(super) fn manifests(&self) -> impl Iterator<Item = &ManifestFileInfo> {
+        let new = self.parts.iter().filter_map(|part| part.manifests.as_ref());
+        new.flat_map(|new| new.written.iter().map(|manifest| &manifest.file))
+    }
 }
 
 /// A part whose listing is running or complete.

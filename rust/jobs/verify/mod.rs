@@ -117,7 +117,7 @@ pub async fn verify(
         .iter()
         .map(|array| effective_split(repository, &array.node))
         .collect::<Result<Vec<_>>>()?;
-    let batches_planned = prepare::batches(arrays, &splits, &survey, limits);
+    let batches_planned = prepare::batches(arrays, &splits, &survey, limits.references_per_commit);
     let all_layouts = layouts(arrays);
     let pieces: Vec<_> = arrays.iter().map(|array| array.pieces.as_slice()).collect();
     let plan =

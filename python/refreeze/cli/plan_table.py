@@ -1,0 +1,55 @@
+"""A plan as a table for people."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from refreeze.cli.console import count, say
+from refreeze.shown import shown
+
+if TYPE_CHECKING:
+    from refreeze.verbs.plan_figures import Plan
+
+__all__ = ["print_plan"]
+
+_ASSUMPTIONS = {
+    "dense": "If every chunk exists: {},",
+    "sampled": "For as many of {} as a few requests let expect:",
+}
+
+
+def print_plan(planned: Plan) -> None:
+    """Print a plan for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("array")
+    table.add_column("grid")
+    table.add_column("keys")
+    table.add_column("strategy")
+    for name in ("chunks", "LIST requests", "refs/manifest"):
+        table.add_column(name, justify="right")
+    for array in planned.arrays:
+        table.add_row(
+            shown(array.path),
+            " x ".join(f"{extent:,}" for extent in array.grid_shape) or "scalar",
+            array.key_encoding,
+            array.strategy,
+            f"{array.chunks_in_region:,}",
+            f"{array.list_requests:,}",
+            f"{array.refs_per_manifest:,}",
+        )
+    # A pipe has no width: nothing is cut there.
+    Console(soft_wrap=True, width=None if sys.stdout.isatty() else 1_000).print(table)
+    totals = planned.totals
+    at_a_time = planned.most_in_flight
+    in_flight = f", {at_a_time} at a time" if at_a_time else ""
+    say(
+        f"\n{_ASSUMPTIONS[planned.estimate].format(count(totals.chunks_in_region, 'chunk'))} "
+        f"{count(totals.list_requests, 'LIST request')} (${totals.list_cost_usd:.4f}{in_flight}), "
+        f"{count(totals.commits, 'commit')}, {count(totals.manifests, 'manifest')} "
+        f"of {totals.manifest_bytes:,} bytes together, about {totals.estimated_s:,.1f} s and "
+        f"{totals.peak_memory_bytes / 1e6:,.0f} MB of memory."
+    )

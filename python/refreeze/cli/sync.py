@@ -1,0 +1,190 @@
+"""``refreeze sync``: a repository made equal to its sources as they are now."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refreeze.cli.console import (
+    Array,
+    Concurrency,
+    Group,
+    Json,
+    Level,
+    LogLevel,
+    MaxDocument,
+    Quiet,
+    RegionOption,
+    Skip,
+    SourceOption,
+    TargetOption,
+    UnsafeTarget,
+    Version,
+    count,
+    print_json,
+    run_job,
+    say,
+    show_warnings,
+    store_options,
+)
+from refreeze.cli.progress import ProgressDisplay
+from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
+from refreeze.runtime.command import begin_result
+from refreeze.shown import shown
+
+if TYPE_CHECKING:
+    from refreeze.verbs.sync import SyncReport
+
+__all__ = ["sync"]
+
+
+class NewArrays(StrEnum):
+    """What becomes of arrays that the target does not have."""
+
+    ADD = "add"
+    IGNORE = "ignore"
+    ERROR = "error"
+
+
+class EmptyChunks(StrEnum):
+    """What to do with objects of zero bytes under chunk keys."""
+
+    ERROR = "error"
+    SKIP = "skip"
+
+
+def sync(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE... TARGET",
+            help="As for ingest: the sources that TARGET was made of, or one of them.",
+        ),
+    ],
+    *,
+    group: Group = None,
+    target_group: Annotated[
+        str | None, typer.Option(help="Group of the target that the arrays are in.")
+    ] = None,
+    array: Array = None,
+    skip: Skip = None,
+    branch: Annotated[str, typer.Option(help="Branch to publish on.")] = "main",
+    region: RegionOption = None,
+    new_arrays: Annotated[
+        NewArrays, typer.Option(help="Arrays that the target does not have.")
+    ] = NewArrays.ERROR,
+    remove_arrays: Annotated[
+        bool, typer.Option("--remove-arrays", help="Remove arrays that are gone from the source.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare, and write nothing.")] = False,
+    empty_chunks: Annotated[
+        EmptyChunks, typer.Option(help="Objects of zero bytes under chunk keys.")
+    ] = EmptyChunks.ERROR,
+    memory: Annotated[
+        str, typer.Option(help="Bound on all memory that grows with the work.")
+    ] = DEFAULT_MEMORY,
+    max_refs_per_commit: Annotated[
+        int | None, typer.Option(help="References in a commit [default: by memory].")
+    ] = None,
+    max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
+    concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    message: Annotated[str | None, typer.Option(help="Message of every commit.")] = None,
+    no_publish: Annotated[
+        bool, typer.Option("--no-publish", help="Leave it staged, for refreeze publish.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard an unfinished run of these arrays.")
+    ] = False,
+    unsafe_target: UnsafeTarget = False,
+    no_read_check: Annotated[
+        bool, typer.Option("--no-read-check", help="Do not read a reference before publishing.")
+    ] = False,
+    source_option: SourceOption = None,
+    target_option: TargetOption = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    log_level: Level = LogLevel.WARNING,
+    version: Version = False,
+) -> None:
+    """Make a repository equal to its sources as they are now: chunks, coordinates, attributes.
+
+    Only what differs is written, and it becomes visible in one step. Where nothing has changed
+    there is no commit.
+    """
+    if len(paths) < 2:  # noqa: PLR2004 SOURCE and TARGET
+        raise typer.BadParameter("give a SOURCE and a TARGET", param_hint="SOURCE TARGET")
+    *sources, target = paths
+    source_options = store_options(source_option, "--source-option")
+    target_options = store_options(target_option, "--target-option")
+    display = ProgressDisplay(sys.stderr, quiet=quiet)
+
+    def job() -> None:
+        from refreeze.metadata.region import parse_region
+        from refreeze.verbs.sync import sync as run
+
+        with display:
+            report = run(
+                sources[0] if len(sources) == 1 else sources,
+                target,
+                group=group,
+                target_group=target_group,
+                arrays=array,
+                skip_variables=skip,
+                branch=branch,
+                region=parse_region(region or []),
+                new_arrays=new_arrays.value,
+                remove_arrays=remove_arrays,
+                dry_run=dry_run,
+                empty_chunks=empty_chunks.value,
+                memory=memory,
+                max_refs_per_commit=max_refs_per_commit,
+                max_document=max_document,
+                concurrency=concurrency,
+                message=message,
+                no_publish=no_publish,
+                restart=restart,
+                unsafe_target=unsafe_target,
+                no_read_check=no_read_check,
+                source_options=source_options,
+                target_options=target_options,
+                progress=display,
+            )
+        begin_result()
+        show_warnings(report.warnings, quiet=quiet)
+        if as_json:
+            print_json(report.to_dict())
+        else:
+            _print_report(report)
+
+    run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
+
+
+def _print_report(report: SyncReport) -> None:
+    counts = (
+        f"{count(report.added, 'reference')} added, {report.changed:,} changed, "
+        f"{report.removed:,} removed"
+    )
+    if report.dry_run:
+        say(f"A sync would find: {counts}. Nothing was written.")
+        for one in report.examples:
+            at = "" if one["coordinates"] is None else f" {one['coordinates']}"
+            say(f"  {one['kind']}: {shown(one['array'])}{at} {shown(json.dumps(one['source']))}")
+        return
+    if report.snapshot_id is None:
+        say(f"Nothing has changed: the target stays as it is, {report.elapsed_s:.1f} s.")
+        return
+    say(f"{'Synced' if report.published else 'Staged'}: {counts}, {report.elapsed_s:.1f} s.")
+    for array in report.arrays:
+        if array["added"] or array["changed"] or array["removed"]:
+            say(
+                f"  {shown(array['path'])}: {array['added']:,} added, {array['changed']:,} "
+                f"changed, {array['removed']:,} removed"
+            )
+    for word, names in (("added", report.new_arrays), ("removed", report.removed_arrays)):
+        if names:
+            say(f"  {count(len(names), 'array')} {word}: {', '.join(map(shown, names))}")
+    say(f"Snapshot {report.snapshot_id}.")

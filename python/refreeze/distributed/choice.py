@@ -1,0 +1,71 @@
+"""Which crew an ingest has, by its options."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from refreeze.distributed.crew import ExecutorCrew, Later, Nobody, Places
+from refreeze.work import Secrets, allowed_settings
+
+__all__ = ["crew_of", "places_of"]
+
+
+def crew_of(executor: Any, client: Any, workers: int | None, wait_for_workers: float) -> Any:
+    """Return the crew for these options, of which at most one may be given; None for one process."""
+    if sum(option is not None for option in (executor, client, workers)) > 1:
+        raise ValueError("give one of executor, client and workers")
+    if isinstance(wait_for_workers, bool) or not isinstance(wait_for_workers, int | float):
+        raise TypeError(f"wait_for_workers is a number of seconds, not {wait_for_workers!r}")
+    if isinstance(executor, Later | Nobody):
+        return executor
+    if client is not None:
+        from refreeze.distributed.dask_crew import DaskCrew
+
+        return DaskCrew(client, wait_for_workers)
+    if executor is not None:
+        return ExecutorCrew(executor)
+    if workers is None:
+        return None
+    if isinstance(workers, bool) or not isinstance(workers, int):
+        raise TypeError(f"workers is a number of processes, not {workers!r}")
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
+    from refreeze.distributed.processes import ProcessCrew
+
+    return ProcessCrew(workers)
+
+
+def places_of(
+    sources: list[Any],
+    target: Any,
+    *,
+    source_options: Any,
+    target_options: Any,
+    memory: int,
+    concurrency: int,
+) -> Places:
+    """Return where workers find sources and target, which must have addresses for that."""
+    for what, place in (*(("source", source) for source in sources), ("target", target)):
+        if not isinstance(place, str | os.PathLike):
+            raise TypeError(
+                f"workers open the {what} for themselves: give its URL and options, not "
+                f"{type(place).__name__}"
+            )
+    source_settings, source_secrets = allowed_settings(source_options)
+    target_settings, target_secrets = allowed_settings(target_options)
+    return Places(
+        sources=tuple(absolute(source) for source in sources),
+        target=absolute(target),
+        source_options=source_settings,
+        target_options=target_settings,
+        secrets=Secrets(source_secrets, target_secrets),
+        memory=memory,
+        concurrency=concurrency,
+    )
+
+
+def absolute(place: str | os.PathLike[str]) -> str:
+    """Return an address that means the same in every folder."""
+    text = os.fspath(place)
+    return text if "://" in text else os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111

@@ -1,0 +1,143 @@
+"""Crews: what the core's coordinator hands units to, and takes results from.
+
+A crew is told the plan, is given units and yields results, in any order. One for executors of
+`concurrent.futures` is here; what lists and writes is `refreeze.work.carry_out`.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+from refreeze.exceptions import RefreezeError
+from refreeze.work import Secrets, WorkPlan, carry_out
+
+__all__ = ["ExecutorCrew", "Later", "Nobody", "Places", "carry_out_unit"]
+
+POLL = 0.2
+"""Seconds to wait for a result before the core may look whether it should stop."""
+
+NOTHING_LOST = "nothing is lost: run the same command again to resume"
+
+
+class Later:
+    """Nobody works yet: the run is begun, and its plan is for a batch queue."""
+
+    kind = "later"
+
+    def __init__(self) -> None:
+        self.document: dict[str, Any] | None = None
+
+
+class Nobody:
+    """Nobody works any more: what a batch queue has left is committed."""
+
+    kind = "nobody"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where workers find what they need."""
+
+    sources: tuple[str, ...]
+    target: str
+    source_options: dict[str, str]
+    target_options: dict[str, str]
+    secrets: Secrets
+    memory: int
+    concurrency: int
+
+    def plan(self, core: str) -> WorkPlan:
+        """Return the plan of a run that the core has begun."""
+        return WorkPlan(
+            sources=self.sources,
+            target=self.target,
+            plan=json.loads(core),
+            source_options=self.source_options,
+            target_options=self.target_options,
+        )
+
+
+def carry_out_unit(plan: str, unit: str, secrets: Secrets, memory: int, concurrency: int) -> bytes:
+    """Carry out a unit in a worker, with arguments that every executor can send."""
+    return carry_out(plan, unit, secrets, memory=memory, concurrency=concurrency)
+
+
+class ExecutorCrew:
+    """Workers of a `concurrent.futures.Executor`, or of what behaves like one."""
+
+    kind = "workers"
+
+    def __init__(self, executor: Any, places: Places | None = None) -> None:
+        refuse_what_cannot_work(executor)
+        self._executor = executor
+        self.places = places
+        self._plan = ""
+        self._running: dict[Future[bytes], str] = {}
+
+    def count(self) -> int:
+        """Return how many workers there are, as far as is known."""
+        return int(getattr(self._executor, "_max_workers", 0) or 4)
+
+    def start(self, core: str) -> None:
+        """Take the plan."""
+        assert self.places is not None  # noqa: S101 set by `ingest`
+        self._plan = self.places.plan(core).to_json()
+
+    def submit(self, unit: str) -> None:
+        """Hand out a unit."""
+        assert self.places is not None  # noqa: S101 set by `ingest`
+        share = max(1, self.places.concurrency // self.count())
+        arguments = (self._plan, unit, self.places.secrets, self.places.memory, share)
+        try:
+            future = self._executor.submit(carry_out_unit, *arguments)
+        except (BrokenExecutor, RuntimeError) as error:
+            raise RefreezeError(f"the executor takes no work: {error}", NOTHING_LOST) from error
+        self._running[future] = unit
+
+    def arrived(self) -> list[str]:
+        """Return the results that have arrived; waits for a moment when there are none."""
+        done, _ = wait(self._running, timeout=POLL, return_when=FIRST_COMPLETED)
+        return [self._take_one(future) for future in done]
+
+    def _take_one(self, future: Future[bytes]) -> str:
+        del self._running[future]
+        try:
+            return future.result().decode()
+        except BrokenExecutor as error:
+            raise RefreezeError(f"a worker of the executor died: {error}", NOTHING_LOST) from error
+        except ModuleNotFoundError as error:
+            raise RefreezeError(
+                f"a worker cannot import refreeze ({error.name})",
+                "install the same version of refreeze on every machine; " + NOTHING_LOST,
+            ) from error
+
+    def close(self) -> None:
+        """Let go of what has not begun; the executor is its owner's."""
+        for future in self._running:
+            future.cancel()
+
+
+def refuse_what_cannot_work(executor: Any) -> None:
+    """Refuse what is no executor, or one in which no work gets done; with the line that does."""
+    name = type(executor).__name__
+    if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
+        if callable(getattr(executor, "call_async", None)):
+            raise TypeError(
+                f"executor is a {name}, which has no submit: wrap it as the page on scaling shows"
+            )
+        raise TypeError(f"executor is an Executor of concurrent.futures, not {executor!r}")
+    if name == "DaskDelayedExecutor":
+        raise TypeError(
+            "VirtualiZarr's DaskDelayedExecutor computes one task after the other; "
+            "use client=distributed.Client(...)"
+        )
+    if isinstance(executor, ProcessPoolExecutor):
+        context = getattr(executor, "_mp_context", None)
+        if context is not None and context.get_start_method() == "fork":
+            raise TypeError(
+                "forked processes hang in refreeze; use ProcessPoolExecutor("
+                'mp_context=multiprocessing.get_context("spawn"))'
+            )

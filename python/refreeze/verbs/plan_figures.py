@@ -1,0 +1,148 @@
+"""A plan's figures: the core's estimates, put together for people."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from refreeze.metadata.specs import ArraySpec
+
+__all__ = [
+    "ArrayPlan",
+    "Plan",
+    "Totals",
+    "addressed_names",
+    "array_plan",
+    "most_in_flight",
+    "summed",
+]
+
+# What the estimates are made of. None of them is a promise; the report of an ingest has the facts.
+_SECONDS_PER_LIST = 0.1
+_SECONDS_PER_REFERENCE = 1e-6
+_BYTES_PER_REFERENCE = 12.5
+_BASE_MEMORY = 150_000_000
+
+
+@dataclass(frozen=True)
+class ArrayPlan:
+    """One array's part in a `Plan`. Shapes are in elements, ``grid_shape`` in chunks."""
+
+    path: str
+    shape: tuple[int, ...]
+    chunk_shape: tuple[int, ...]
+    grid_shape: tuple[int, ...]
+    key_encoding: str
+    """Name and separator, such as ``default /``."""
+    region: dict[str, tuple[int | None, int | None]] | None
+    """Start and stop by dimension name; None is the whole array."""
+    chunks_in_region: int
+    """Chunks that there is room for."""
+    strategy: str
+    """``ranked-pages``, ``folder-walk``, ``head`` (a scalar) or ``given-list`` (in memory)."""
+    list_requests: int
+    """LIST requests for as many chunks as are expected; on a local file system, folders read."""
+    refs_per_manifest: int
+    batches: int
+    """Commits that the references expected would fill by themselves."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the arrays. All but ``chunks_in_region`` are of the chunks that are expected."""
+
+    chunks_in_region: int
+    list_requests: int
+    list_cost_usd: float
+    """By list price: 0.005 US dollars for 1,000 LIST requests of S3 and Google Cloud Storage, 0.0055
+    of Azure; 0 on a local file system."""
+    estimated_s: float
+    commits: int
+    manifests: int
+    manifest_bytes: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an ingest would take. Nothing has been written."""
+
+    arrays: tuple[ArrayPlan, ...]
+    estimate: str
+    """``sampled``: large arrays were looked at, by a few requests each, and the figures are for as
+    many chunks as that let expect, rather too many where they lie in clusters. ``dense``: no array
+    is large, and the figures are for every chunk."""
+    totals: Totals
+    warnings: tuple[str, ...]
+    most_in_flight: int | None = None
+    """LIST requests at a time; None on a local file system. For people: not in `to_dict`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain data, ready for `json.dumps`."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        del plain["most_in_flight"]
+        return plain
+
+
+def most_in_flight(estimates: Sequence[Mapping[str, Any]], in_flight: int) -> int:
+    """Return how many LIST requests are made at a time, by user and service."""
+    bounds: list[int | None] = [estimate["most_in_flight"] for estimate in estimates]
+    return min([in_flight, *(bound for bound in bounds if bound is not None)])
+
+
+def summed(
+    figures: Sequence[tuple[ArrayPlan, Mapping[str, Any], bool]],
+    commits: int,
+    in_flight: int,
+    memory: int,
+    *,
+    is_remote: bool,
+) -> Totals:
+    """Return the totals of arrays, each with the core's estimate and whether it is copied."""
+    referenced = sum(estimate["chunks_expected"] for _, estimate, copied in figures if not copied)
+    requests = sum(array.list_requests for array, _, _ in figures)
+    seconds = math.ceil(requests / in_flight) * _SECONDS_PER_LIST
+    return Totals(
+        chunks_in_region=sum(array.chunks_in_region for array, _, _ in figures),
+        list_requests=requests,
+        list_cost_usd=round(
+            sum(array.list_requests * estimate["usd_per_list"] for array, estimate, _ in figures), 6
+        ),
+        estimated_s=round(seconds * is_remote + referenced * _SECONDS_PER_REFERENCE, 2),
+        commits=commits,
+        # Copied chunks are named in manifests too.
+        manifests=sum(estimate["manifests"] for _, estimate, _ in figures),
+        manifest_bytes=math.ceil(referenced * _BYTES_PER_REFERENCE),
+        peak_memory_bytes=_BASE_MEMORY + memory,
+    )
+
+
+def addressed_names(spec: ArraySpec) -> list[str]:
+    """Return the names by which an array's dimensions are addressed in regions."""
+    names = spec.dimension_names or (None,) * len(spec.shape)
+    return [f"dim_{axis}" if name is None else name for axis, name in enumerate(names)]
+
+
+def array_plan(spec: ArraySpec, estimate: Mapping[str, Any]) -> ArrayPlan:
+    """Return an array with the core's estimate of what is to be listed of it."""
+    grid = tuple(
+        -(-length // chunk) for length, chunk in zip(spec.shape, spec.chunk_shape, strict=True)
+    )
+    return ArrayPlan(
+        path=spec.path,
+        shape=spec.shape,
+        chunk_shape=spec.chunk_shape,
+        grid_shape=grid,
+        key_encoding=f"{spec.key_encoding} {spec.separator}",
+        region=None,
+        chunks_in_region=estimate["chunks_in_region"],
+        strategy=estimate["strategy"],
+        list_requests=estimate["list_requests"],
+        refs_per_manifest=estimate["refs_per_manifest"],
+        batches=0 if spec.loaded else estimate["batches"],
+    )

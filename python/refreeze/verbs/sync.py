@@ -1,0 +1,321 @@
+"""`sync`: a repository made equal to its sources as they are now."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from refreeze.exceptions import MismatchError
+from refreeze.metadata.chunk_codec import check_chunk
+from refreeze.metadata.region import bounds_of
+from refreeze.planning.options import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_MAX_DOCUMENT,
+    DEFAULT_MEMORY,
+    IngestOptions,
+    byte_count,
+    check_mappings,
+    check_texts,
+    flags,
+    refs_per_commit,
+    requests_in_flight,
+    selected,
+)
+from refreeze.verbs.ingest import CommitLog
+from refreeze.verbs.report import peak_rss_bytes
+
+if TYPE_CHECKING:
+    from refreeze.metadata.region import Region
+    from refreeze.stores.resolve import Options
+
+__all__ = ["SyncReport", "sync"]
+
+_NEW_ARRAYS = ("add", "ignore", "error")
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """The result of `refreeze.sync`. Times in seconds."""
+
+    added: int
+    """References that the target did not have before."""
+    changed: int
+    """References in whose place was another one before."""
+    removed: int
+    """References that the target has no more."""
+    manifests_written: int
+    snapshot_id: str | None
+    """What was published, or staged; None when nothing had changed."""
+    previous_snapshot_id: str | None
+    """What the branch showed before, and history keeps."""
+    published: bool
+    run_id: str
+    """Empty when nothing had changed."""
+    dry_run: bool
+    """Whether nothing was to be written: counts tell what would be."""
+    examples: tuple[dict[str, Any], ...]
+    """Of a dry run: some differences of each kind, as `refreeze.verify` shows them."""
+    arrays: tuple[dict[str, Any], ...]
+    """Of each array that was compared: ``path``, ``shape``, ``added``, ``changed``, ``removed``."""
+    new_arrays: tuple[str, ...]
+    """Arrays that were added."""
+    removed_arrays: tuple[str, ...]
+    """Arrays that were removed."""
+    commits: int
+    list_requests: int
+    keys_listed: int
+    source: str
+    sources: tuple[str, ...]
+    target: str
+    branch: str
+    elapsed_s: float
+    peak_rss_bytes: int
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, ready for `json.dumps`."""
+        report = asdict(self)
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in report.items()
+        }
+
+
+def sync(
+    source: Any,
+    target: Any,
+    *,
+    group: str | None = None,
+    target_group: str | None = None,
+    arrays: Iterable[str] | None = None,
+    skip_variables: Iterable[str] | None = None,
+    loadable_variables: Iterable[str] | None = None,
+    branch: str = "main",
+    region: Region | None = None,
+    new_arrays: str = "error",
+    remove_arrays: bool = False,
+    dry_run: bool = False,
+    empty_chunks: str = "error",
+    memory: str | int = DEFAULT_MEMORY,
+    max_refs_per_commit: int | None = None,
+    max_document: str | int = DEFAULT_MAX_DOCUMENT,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    message: str | None = None,
+    no_publish: bool = False,
+    restart: bool = False,
+    unsafe_target: bool = False,
+    no_read_check: bool = False,
+    source_options: Options | None = None,
+    target_options: Options | None = None,
+    progress: Callable[[dict[str, Any]], object] | None = None,
+) -> SyncReport:
+    """Make a repository equal to its sources as they are now.
+
+    New, changed and removed chunks, growth along one dimension, and changed attributes and copied
+    coordinates are followed. Only manifests with a difference are made anew; where nothing has
+    changed there is no commit. It is staged, resumed and published in one step, as an ingest is.
+
+    Parameters
+    ----------
+    source
+        As for `refreeze.ingest`: the sources that the target was made of, or one of them, which is
+        then brought up to date at its own place.
+    target
+        The repository, as for `refreeze.ingest`.
+    new_arrays
+        What becomes of arrays that the target does not have: ``"add"``, ``"ignore"`` or
+        ``"error"``, which names them.
+    remove_arrays
+        Remove arrays that are gone from the source; otherwise they are an error.
+    region
+        Slices by dimension name, in elements of the source: only these are brought up to date.
+    dry_run
+        Compare and write nothing: the report has counts, and examples.
+    group, target_group, arrays, skip_variables, loadable_variables, branch, empty_chunks, memory
+        As for `refreeze.ingest`, and so are ``max_refs_per_commit``, ``max_document``,
+        ``concurrency``, ``message``, ``no_publish``, ``restart``, ``unsafe_target``,
+        ``no_read_check``, ``source_options``, ``target_options`` and ``progress``.
+
+    Returns
+    -------
+    SyncReport
+        What has changed, in all and for each array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is of a wrong type or value.
+    refreeze.exceptions.MismatchError
+        The target is of another source; arrays have come or gone and nothing says what to do; or an
+        array has another data type, codec or chunk shape, or has shrunk: the message names
+        ``--mode overwrite``.
+    refreeze.exceptions.RefreezeError
+        Otherwise as for `refreeze.ingest`.
+
+    Examples
+    --------
+    >>> refreeze.sync("air.zarr", "air.icechunk").changed  # doctest: +SKIP
+    3
+    """
+    from refreeze import _refreeze
+    from refreeze.planning.dispatch import read_stores, several
+    from refreeze.planning.sync import planned_sync
+    from refreeze.planning.target_arrays import Target
+    from refreeze.runtime.memory import return_large_blocks
+    from refreeze.stores.resolve import resolve_target
+
+    started = time.monotonic()
+    check_texts({"branch": branch, "new_arrays": new_arrays, "empty_chunks": empty_chunks})
+    check_texts({} if message is None else {"message": message})
+    check_mappings({"source_options": source_options, "target_options": target_options})
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress is a function, not {progress!r}")
+    if new_arrays not in _NEW_ARRAYS:
+        raise ValueError(f"new_arrays is one of {', '.join(_NEW_ARRAYS)}, not {new_arrays!r}")
+    if empty_chunks not in {"error", "skip"}:
+        raise ValueError(f"empty_chunks must be 'error' or 'skip', not {empty_chunks!r}")
+    flags(
+        {
+            "remove_arrays": remove_arrays,
+            "dry_run": dry_run,
+            "no_publish": no_publish,
+            "restart": restart,
+            "unsafe_target": unsafe_target,
+            "no_read_check": no_read_check,
+        }
+    )
+    bounds = bounds_of(region)
+    given = several(source)
+    selection = selected(
+        group,
+        target_group,
+        arrays,
+        skip_variables,
+        loadable_variables,
+        max_document=max_document,
+        partial=len(given) > 1,
+    )
+    what = {"region": {name: list(part) for name, part in sorted(bounds.items())}}
+    options = IngestOptions(
+        branch=branch,
+        mode="sync",
+        skip_empty_chunks=empty_chunks == "skip",
+        memory=byte_count("memory", memory),
+        references_per_commit=refs_per_commit(max_refs_per_commit),
+        concurrency=requests_in_flight(concurrency),
+        message=message,
+        publish=not no_publish,
+        restart=restart,
+        read_check=not no_read_check,
+        unsafe_target=unsafe_target,
+        plan=json.dumps(what),
+    )
+    return_large_blocks()
+    stores = read_stores(given, source_options, selection)
+    location = resolve_target(target, target_options)
+    planned = planned_sync(
+        stores,
+        Target(location, branch),
+        bounds,
+        selection,
+        new_arrays=new_arrays,
+        remove_arrays=remove_arrays,
+    )
+    blank = {
+        "source": stores[0].url,
+        "sources": tuple(store.url for store in stores),
+        "target": location.url,
+        "branch": branch,
+        "dry_run": dry_run,
+        "examples": (),
+        "new_arrays": planned.added,
+        "removed_arrays": planned.replaced,
+    }
+    if dry_run:
+        from refreeze.verbs.verify import verify
+
+        compared = verify(
+            source,
+            target,
+            group=group,
+            target_group=target_group,
+            arrays=arrays,
+            skip_variables=skip_variables,
+            loadable_variables=loadable_variables,
+            branch=branch,
+            region=region,
+            memory=memory,
+            max_document=max_document,
+            concurrency=concurrency,
+            source_options=source_options,
+            target_options=target_options,
+            progress=progress,
+        )
+        counts = {
+            "added": compared.missing_in_target,
+            "changed": compared.changed - compared.kinds.get("values", 0),
+            "removed": compared.missing_in_source,
+        }
+        return _report(
+            planned.warnings,
+            started,
+            **blank | counts | {"examples": compared.examples},
+            snapshot_id=None,
+            previous_snapshot_id=planned.base,
+            list_requests=compared.list_requests,
+            keys_listed=compared.keys_listed,
+        )
+    if planned.nothing_new:
+        return _report(
+            planned.warnings, started, **blank, snapshot_id=None, previous_snapshot_id=planned.base
+        )
+    try:
+        report = json.loads(
+            _refreeze.ingest(
+                [(store.source.store, store.source.path) for store in stores],
+                location,
+                source_urls=[store.url for store in stores],
+                groups=planned.groups,
+                arrays=planned.arrays,
+                options=replace(
+                    options, base=planned.base, replaced=planned.replaced, added=planned.added
+                ),
+                decoder=check_chunk,
+                progress=CommitLog(progress),
+            )
+        )
+    except MismatchError as error:
+        if "refers to" not in error.message:
+            raise
+        raise MismatchError(
+            error.message, "ingest the array anew in its place (refreeze ingest --mode overwrite)"
+        ) from error
+    names = (
+        *("added", "changed", "removed", "manifests_written", "commits", "run_id"),
+        *("list_requests", "keys_listed", "published", "previous_snapshot_id"),
+    )
+    shown = ("path", "shape", "added", "changed", "removed")
+    return _report(
+        (*planned.warnings, *report["warnings"]),
+        started,
+        **blank | {name: report[name] for name in names},
+        snapshot_id=report["snapshot_id"] if report["run_id"] else None,
+        arrays=tuple({name: array[name] for name in shown} for array in report["arrays"]),
+    )
+
+
+def _report(warnings: Iterable[str], started: float, **figures: Any) -> SyncReport:
+    from refreeze.shown import shown
+
+    numbers = ("added", "changed", "removed", "manifests_written", "commits")
+    nothing: dict[str, Any] = dict.fromkeys((*numbers, "list_requests", "keys_listed"), 0)
+    nothing |= {"published": False, "run_id": "", "arrays": ()}
+    return SyncReport(
+        **nothing | figures,
+        elapsed_s=round(time.monotonic() - started, 3),
+        peak_rss_bytes=peak_rss_bytes(),
+        warnings=tuple(dict.fromkeys(shown(text) for text in warnings)),
+    )

@@ -1,0 +1,135 @@
+//! Where results of units wait for their commit: `refreeze/<run>/<digest>.json` in the target,
+//! each created once. What they say is not known here.
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use icechunk::Repository;
+use icechunk::format::MANIFESTS_FILE_PATH;
+use icechunk::storage::{
+    StorageContext, StorageError, StorageErrorKind, VersionInfo, VersionedUpdateResult,
+};
+use tokio::io::AsyncReadExt as _;
+
+use crate::Result;
+use crate::error::target_error;
+
+/// The folder of all results.
+pub(in crate::jobs) const RESULTS: &str = "refreeze";
+
+/// How often a write is tried whose answer is lost.
+const ATTEMPTS: usize = 3;
+
+/// The results of one run.
+pub(in crate::jobs) struct Results<'a> {
+    repository: &'a Repository,
+    folder: String,
+}
+
+impl<'a> Results<'a> {
+    pub(in crate::jobs) fn of(repository: &'a Repository, run_id: &str) -> Self {
+        Self { repository, folder: format!("{RESULTS}/{run_id}") }
+    }
+
+    fn context(&self) -> StorageContext<'_> {
+        StorageContext::unattributed(self.repository.storage_settings())
+    }
+
+    /// The result of a unit, if there is one.
+    pub(super) async fn get(&self, digest: &str) -> Result<Option<String>> {
+        self.read(&format!("{}/{digest}.json", self.folder)).await
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<String>> {
+        let storage = self.repository.storage();
+        let found = storage.get_object(&self.context(), key, None).await;
+        let (mut object, _) = match found {
+            Ok(found) => found,
+            Err(error) if matches!(error.kind, StorageErrorKind::ObjectNotFound) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(target_error(&format!("read {key}"), &error.kind)),
+        };
+        let mut text = String::new();
+        object
+            .read_to_string(&mut text)
+            .await
+            .map_err(|error| target_error(&format!("read {key}"), &error))?;
+        Ok(Some(text))
+    }
+
+    /// Creates the result of a unit; gives back the one that is there when somebody was quicker.
+    pub(super) async fn create(&self, digest: &str, text: &str) -> Result<Option<String>> {
+        let key = format!("{}/{digest}.json", self.folder);
+        let mut last: Option<StorageError> = None;
+        for _ in 0..ATTEMPTS {
+            let bytes = Bytes::copy_from_slice(text.as_bytes());
+            let create = VersionInfo::for_creation();
+            let storage = self.repository.storage();
+            let put = storage
+                .put_object(&self.context(), &key, bytes, None, Vec::new(), Some(&create))
+                .await;
+            if let Ok(VersionedUpdateResult::Updated { .. }) = put {
+                return Ok(None);
+            }
+            // An earlier attempt whose answer was lost may have been ours.
+            if let Some(there) = self.read(&key).await? {
+                return Ok((there != text).then_some(there));
+            }
+            last = put.err();
+        }
+        match last {
+            Some(error) => Err(target_error(&format!("write {key}"), &error.kind)),
+            // It was there and is not any more: the run is over.
+            None => Ok(None),
+        }
+    }
+
+    /// Removes the result of one unit, which is to be done again.
+    pub(super) async fn forget(&self, digest: &str) -> Result<()> {
+        delete(self.repository, &self.folder, vec![(format!("{digest}.json"), 0)]).await
+    }
+
+    /// All results that are there.
+    pub(super) async fn all(&self) -> Result<Vec<String>> {
+        let mut texts = Vec::new();
+        for (key, _) in self.keys().await? {
+            texts.extend(self.read(&format!("{}/{key}", self.folder)).await?);
+        }
+        Ok(texts)
+    }
+
+    async fn keys(&self) -> Result<Vec<(String, u64)>> {
+        let listing =
+            |error: StorageError| target_error(&format!("list {}", self.folder), &error.kind);
+        let context = self.context();
+        let storage = self.repository.storage();
+        let objects = storage.list_objects(&context, &self.folder).await.map_err(listing)?;
+        objects.map_ok(|object| (object.id, object.size_bytes)).try_collect().await.map_err(listing)
+    }
+
+    /// Removes all of them: the run is over.
+    pub(in crate::jobs) async fn remove(&self) -> Result<()> {
+        let keys = self.keys().await?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        delete(self.repository, &self.folder, keys).await
+    }
+}
+
+/// Removes manifests that nobody refers to.
+pub(super) async fn delete_manifests(repository: &Repository, ids: Vec<String>) -> Result<()> {
+    delete(repository, MANIFESTS_FILE_PATH, ids.into_iter().map(|id| (id, 0)).collect()).await
+}
+
+/// Removes objects of a folder.
+pub(in crate::jobs) async fn delete(
+    repository: &Repository,
+    folder: &str,
+    keys: Vec<(String, u64)>,
+) -> Result<()> {
+    let context = StorageContext::unattributed(repository.storage_settings());
+    let keys = futures::stream::iter(keys).boxed();
+    let deleted = repository.storage().delete_objects(&context, folder, keys).await;
+    deleted.map(drop).map_err(|error| target_error(&format!("delete in {folder}"), &error.kind))
+}
