@@ -28,7 +28,7 @@
 //!   referencing a region takes.
 //! - [`plan`]: how manifests are split and how many references go into one commit.
 //! - [`batch`]: the references of a part of an array in compact form.
-//! - [`format`]: Icechunk's own files and sessions.
+//! - [`mod@format`]: Icechunk's own files and sessions.
 //! - [`target`]: opening or creating the repository, adding to its stored configuration, how a
 //!   reference names its object, and where the chunks of an array that is there came from.
 //! - [`manifest`]: compact references made into manifests of the repository.

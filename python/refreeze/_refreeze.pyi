@@ -13,6 +13,7 @@ __all__ = [
     "Comparison",
     "OpenedSource",
     "__version__",
+    "carry_out",
     "differences",
     "error_line",
     "estimate_arrays",
@@ -25,6 +26,7 @@ __all__ = [
     "read_objects",
     "redact",
     "region_box",
+    "relocate",
     "remember_secrets",
     "shown_text",
     "shut_down",
@@ -238,7 +240,9 @@ def relocate(
     prefix: str,
     sample: int,
     unsafe_target: bool,
-) -> str: ...
+) -> str:
+    """Change a container's prefix; see `refreeze.relocate`. Returns the report as JSON."""
+
 def status(target: BucketTarget | LocalTarget | RepositoryTarget) -> str:
     """Return the ingests of a repository as JSON; see `refreeze.status`."""
 

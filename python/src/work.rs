@@ -11,6 +11,7 @@ use crate::stores::source;
 /// Does one unit of a plan; see `refreeze.work.carry_out`. Documents are JSON.
 #[pyfunction]
 #[pyo3(signature = (plan, unit, sources, target, *, source_urls, memory, concurrency))]
+#[expect(clippy::too_many_arguments, reason = "the parts of one Python call, most by keyword")]
 pub(crate) fn carry_out(
     py: Python<'_>,
     plan: String,

@@ -1,6 +1,6 @@
 //! The page requests that a region takes when all its chunks exist, as a value to print.
 //!
-//! A sparse array takes fewer. Nothing is asked here; the executor in [`scan`](mod@super::scan) comes
+//! A sparse array takes fewer. Nothing is asked here; the executor in `ranked` comes
 //! to the same requests from what it meets.
 
 use std::fmt;

@@ -2,7 +2,7 @@
 //!
 //! Secrets are taken out, control characters become escapes, and what is too long is cut in its
 //! middle. Which values are secret is known by [`secrets`]; what a server said is judged by
-//! [`answer`]. Who shows a text, and where, is not known here.
+//! `answer`. Who shows a text, and where, is not known here.
 
 pub(crate) mod answer;
 pub mod secrets;

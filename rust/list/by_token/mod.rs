@@ -3,7 +3,7 @@
 //! Lists the array from its beginning, in whatever order the keys come, and delivers the chunks
 //! that were not delivered before: in one chain, or in one for each leading coordinate when those
 //! hold several pages. It succeeds only when every chain was told that there is no more and no key
-//! that may follow was found ([`ends`]), no token and no chunk came twice, and the intervals that
+//! that may follow was found (`ends`), no token and no chunk came twice, and the intervals that
 //! were answered for before the doubt arose hold exactly as many chunks now. Otherwise it is an
 //! error: nothing is passed over in silence.
 

@@ -2,7 +2,7 @@
 //! a proof that none is missing.
 //!
 //! The data's way: `scanner` says which page to ask for, `fetch` gets it, `inspect` checks
-//! it and decodes its keys, `scanner` takes note of what it covers. [`by_token`](crate::list::by_token) is the way out
+//! it and decodes its keys, `scanner` takes note of what it covers. [`by_token`](mod@crate::list::by_token) is the way out
 //! for servers that do not honour start-after. What becomes of the chunks is the consumer's
 //! business.
 

@@ -184,7 +184,9 @@ pub(in super::super) async fn collect(
     let again = coordinator.harvest(schedule).await?;
     let missing = schedule.missing();
     if missing.is_empty() {
-        again.into_iter().for_each(|number| schedule.take_back(number));
+        for number in again {
+            schedule.take_back(number);
+        }
         return Ok(());
     }
     let missing: Vec<_> = missing

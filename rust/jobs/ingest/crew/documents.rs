@@ -212,7 +212,8 @@ impl Unit {
     pub(super) fn digest(&self) -> String {
         let text = serde_json::to_string(&self.parts).unwrap_or_default();
         let digest = Sha256::digest(text);
-        digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        let start = digest.first_chunk::<16>().copied().unwrap_or_default();
+        format!("{:032x}", u128::from_be_bytes(start))
     }
 
     /// What is left of it, as a unit, if anything is.
