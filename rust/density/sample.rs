@@ -20,7 +20,7 @@ use crate::list::paging::{Context, ScanOptions};
 use crate::list::stats::ListStats;
 use crate::source::page::{Page, PageErrorKind, PageRequest, PageSource};
 
-/// Pages that are asked for in one place, when those before tell nothing: strangers fill them, or
+/// Pages that are asked for in one place, when those before tell nothing: foreign keys fill them, or
 /// they are empty and truncated.
 const MOST_FOLLOWED: usize = 3;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::key_order::rank::KeyOrder;
 use crate::zarr::key::ChunkKeyForm;
 
-/// Zarr's own documents, which are neither chunks nor strangers below an array.
+/// Zarr's own documents, which are neither chunks nor foreign keys below an array.
 const METADATA_KEYS: [&[u8]; 5] = [b"zarr.json", b".zarray", b".zattrs", b".zgroup", b".zmetadata"];
 
 /// One array's keys in a store.
@@ -39,7 +39,7 @@ impl ArrayKeys {
         &self.order
     }
 
-    /// The prefix that is listed: the array's folder, so that strangers beside the chunks are
+    /// The prefix that is listed: the array's folder, so that foreign keys beside the chunks are
     /// noticed too. It ends in `/` or is empty, and for a scalar is its one key.
     pub fn prefix(&self) -> &str {
         if self.order.grid_shape().is_empty() { &self.lead } else { &self.root }

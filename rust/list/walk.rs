@@ -100,7 +100,7 @@ struct Walk<'a> {
     wanted: &'a Wanted,
     stats: &'a SharedStats,
     sender: &'a mpsc::Sender<Result<RecordBatch>>,
-    /// The source's, which examples of strangers are shown relative to.
+    /// The source's, which examples of foreign keys are shown relative to.
     root: PathBuf,
     queue: Mutex<Queue>,
     changed: Condvar,
@@ -231,9 +231,9 @@ impl Walk<'_> {
             Meaning::Outside if kind.is_dir() => {}
             Meaning::Outside => update(self.stats, |stats| stats.keys_listed += 1),
             Meaning::Stranger if kind.is_dir() => {
-                for stranger in walkdir::WalkDir::new(entry.path()).into_iter().flatten() {
-                    if !stranger.file_type().is_dir() {
-                        self.foreign(stranger.path());
+                for foreign in walkdir::WalkDir::new(entry.path()).into_iter().flatten() {
+                    if !foreign.file_type().is_dir() {
+                        self.foreign(foreign.path());
                     }
                 }
             }

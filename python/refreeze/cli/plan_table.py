@@ -15,7 +15,7 @@ __all__ = ["print_plan"]
 
 _ASSUMPTIONS = {
     "dense": "If every chunk exists: {},",
-    "sampled": "For as many of {} as a few requests let expect:",
+    "sampled": "For as many of {} as a few requests can tell:",
 }
 
 

@@ -187,11 +187,11 @@ class HierarchyReader:
                 others += [name for name in listed.objects if name not in DOCUMENTS]
                 noted += _ignored(group, others)
             groups = []
-            strangers: dict[str, list[str]] = {}
+            foreign_names: dict[str, list[str]] = {}
             for path, (found, entries) in self._children(root, children).items():
                 if found is None:
                     parent, _, name = path.rpartition("/")
-                    strangers.setdefault(parent, []).append(name)
+                    foreign_names.setdefault(parent, []).append(name)
                     ignored.append(path)
                     continue
                 nodes[path] = found
@@ -201,7 +201,7 @@ class HierarchyReader:
                 elif isinstance(found, GroupNode):
                     formats[path] = children[path]
                     groups.append(path)
-            for parent, unknown in strangers.items():
+            for parent, unknown in foreign_names.items():
                 noted += _ignored(parent, unknown)
         return Hierarchy(node, nodes, ignored)
 

@@ -85,7 +85,7 @@ def checked_request(
         raise ValueError("concat_dim goes with modes create, append and overwrite, not with update")
     if append_dim is not None and concat_dim is not None:
         raise ValueError(
-            "append_dim goes on with the recorded source, concat_dim with another one: give one"
+            "append_dim continues the recorded source, concat_dim adds another one: give one"
         )
     if mode == "append" and append_dim is None and concat_dim is None:
         raise ValueError(

@@ -195,7 +195,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     no_publish
         Leave the ingest on its staging branch, for `refreeze.publish`.
     restart
-        Discard an unfinished ingest of these arrays instead of going on with it.
+        Discard an unfinished ingest of these arrays instead of resuming it.
     expect_complete
         Publish only if no chunk is missing.
     expect_count

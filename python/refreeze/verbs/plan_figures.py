@@ -75,7 +75,7 @@ class Plan:
     arrays: tuple[ArrayPlan, ...]
     estimate: str
     """``sampled``: large arrays were looked at, by a few requests each, and the figures are for as
-    many chunks as that let expect, rather too many where they lie in clusters. ``dense``: no array
+    many chunks as those suggest, rather too many where they lie in clusters. ``dense``: no array
     is large, and the figures are for every chunk."""
     totals: Totals
     warnings: tuple[str, ...]

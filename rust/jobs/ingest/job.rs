@@ -146,7 +146,7 @@ pub struct IngestJob {
     pub decoder: Option<Decoder>,
     /// Who lists and writes; this process when there is none.
     pub crew: Option<Crew>,
-    /// Discard an unfinished run of these arrays instead of going on with it.
+    /// Discard an unfinished run of these arrays instead of resuming it.
     pub restart: bool,
     /// Take a target that may not be safe for concurrent writers.
     pub trust_target: bool,

@@ -49,7 +49,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// Ingests Zarr stores into an Icechunk repository.
 ///
-/// A run that was stopped is gone on with: what is committed on its staging branch is not listed
+/// A run that was stopped is resumed: what is committed on its staging branch is not listed
 /// again. `cancelled` ends the job when it completes, with an error of kind
 /// [`ErrorKind::Interrupted`]. Once publishing has begun it is waited for, so that the result tells
 /// what happened.

@@ -81,7 +81,7 @@ fn related(
     runs
 }
 
-/// The runs among unpublished ones that may be gone on with, or stand in the way, and what is to be
+/// The runs among unpublished ones that may be resumed, or stand in the way, and what is to be
 /// said of the others.
 #[derive(Default)]
 pub(super) struct Left {

@@ -187,7 +187,7 @@ fn dangling_warning(array: &ArrayNode, stats: &ListStats) -> Option<String> {
     ))
 }
 
-/// What to tell a user about strangers among an array's chunks.
+/// What to tell a user about foreign keys among an array's chunks.
 fn foreign_warning(array: &ArrayNode, stats: &ListStats) -> Option<String> {
     let example = stats.foreign_example.as_deref()?;
     let keys = if stats.foreign_keys == 1 { "key" } else { "keys" };

@@ -23,7 +23,7 @@ pub(super) fn later(
     let mut prefixes = Vec::new();
     for length in prefix.len()..=last.len() {
         let next = last.get(length);
-        // Beyond a byte that no chunk key has, nothing agrees with `last` but strangers.
+        // Beyond a byte that no chunk key has, nothing agrees with `last` but foreign keys.
         let Some(same) = last.get(..length).and_then(|same| str::from_utf8(same).ok()) else {
             break;
         };

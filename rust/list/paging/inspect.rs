@@ -57,7 +57,7 @@ impl fmt::Display for Distrust {
     }
 }
 
-/// A page in good order, with its chunks and strangers picked out.
+/// A page in good order, with its chunks and foreign keys picked out.
 #[derive(Debug, Clone)]
 pub(crate) struct Inspected {
     pub(crate) page: Page,
@@ -121,7 +121,7 @@ pub(crate) fn inspect(
     Ok(decode(page, keys, region))
 }
 
-/// Finds the chunks of `region` and the strangers on a page.
+/// Finds the chunks of `region` and the foreign keys on a page.
 pub(crate) fn decode(page: Page, keys: &ArrayKeys, region: &RankRegion) -> Inspected {
     let order = keys.order();
     let grid = order.grid_shape();
