@@ -71,6 +71,7 @@ class FakeCore:
         arrays: Sequence[ArraySpec],
         options: IngestOptions,
         decoder: Any,  # noqa: ARG002 (of the core)
+        crew: Any = None,  # noqa: ARG002 (of the core)
         progress: Any,
     ) -> str:
         repository = self.repositories.setdefault(target.url, Repository())
