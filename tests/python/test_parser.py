@@ -149,7 +149,9 @@ def test_stores_that_the_core_does_not_know():
     group = zarr.open_group(zarr.storage.ObjectStore(store), mode="w")
     add_array(group, "air", np.arange(1, 13.0), (2,), ("time",), fill_value=0)
     registry = ObjectStoreRegistry({"memory://bucket": store})
-    with pytest.raises(TypeError, match="OtherStore is not in this version; use an obstore S3Store"):
+    with pytest.raises(
+        TypeError, match="OtherStore is not in this version; use an obstore S3Store"
+    ):
         refreeze.ZarrParser(region={"time": slice(4, 8)})("memory://bucket", registry)
 
 
