@@ -134,6 +134,9 @@ def test_options_that_plans_refuse(source):
         refreeze.plan(source, regions={})
     with pytest.raises(ValueError, match="mode append looks at the target"):
         refreeze.plan(source, mode="append", append_dim="time")
+    outcome = run("plan", source, "t", "--output", "run.json", "--source-option", "no pair")
+    assert outcome.code == 2
+    assert "expected KEY=VALUE" in outcome.err
     outcome = run("plan", source, "--mode", "update", "--region", "time=0:4")
     assert outcome.code == 2
     assert "name one" in outcome.err

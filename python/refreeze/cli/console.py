@@ -235,6 +235,18 @@ def store_options(pairs: list[str] | None, option: str) -> dict[str, str]:
     return options
 
 
+def sources_and_target(paths: list[str]) -> tuple[list[str], str]:
+    """Split the paths of a command that takes SOURCE... and TARGET."""
+    if len(paths) < 2:  # noqa: PLR2004 SOURCE and TARGET
+        raise typer.BadParameter("give a SOURCE and a TARGET", param_hint="SOURCE TARGET")
+    return paths[:-1], paths[-1]
+
+
+def one_or_several(sources: list[str]) -> str | list[str]:
+    """Return sources as `refreeze.ingest` and its like take them."""
+    return sources[0] if len(sources) == 1 else sources
+
+
 def show_warnings(warnings: Iterable[str], *, quiet: bool) -> None:
     """Print warnings to standard error."""
     if not quiet:

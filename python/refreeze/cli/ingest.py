@@ -27,10 +27,12 @@ from refreeze.cli.console import (
     UnsafeTarget,
     Version,
     count,
+    one_or_several,
     print_json,
     run_job,
     say,
     show_warnings,
+    sources_and_target,
     store_options,
 )
 from refreeze.cli.plan_table import print_plan
@@ -189,13 +191,14 @@ def ingest(
     Metadata is recreated as Zarr version 3, coordinates are copied, all other chunks stay where
     they are. Everything becomes visible on the branch in one step, or not at all.
     """
-    if len(paths) < 2:  # noqa: PLR2004 SOURCE and TARGET
-        raise typer.BadParameter("give a SOURCE and a TARGET", param_hint="SOURCE TARGET")
-    *sources, target = paths
-    carry_out(sources, target, locals())
+    given = locals()
+    sources, target = sources_and_target(paths)
+    carry_out(sources, target, given)
 
 
-def arguments_of(given: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_of(
+    given: Mapping[str, Any], source_options: dict[str, str], target_options: dict[str, str]
+) -> dict[str, Any]:
     """Return the options of the command as `refreeze.ingest` takes them."""
     from refreeze.metadata.region import parse_region
     from refreeze.planning.options import IngestArguments
@@ -206,8 +209,8 @@ def arguments_of(given: Mapping[str, Any]) -> dict[str, Any]:
         "skip_variables": given["skip"],
         "loadable_variables": _loadable(given["load"]),
         "region": parse_region(given["region"] or []),
-        "source_options": store_options(given["source_option"], "--source-option"),
-        "target_options": store_options(given["target_option"], "--target-option"),
+        "source_options": source_options,
+        "target_options": target_options,
     }
     options = {
         name: renamed[name] if name in renamed else given[name]
@@ -230,16 +233,17 @@ def carry_out(sources: list[str], target: str | None, given: Mapping[str, Any]) 
         from refreeze.verbs.plan import Plan
         from refreeze.verbs.plan import plan as compute
 
-        source = sources[0] if len(sources) == 1 else sources
+        source = one_or_several(sources)
+        arguments = arguments_of(given, source_options, target_options)
         report: IngestReport | Plan
         with display, cluster(given.get("dask"), given.get("scheduler_file")) as client:
             if dry_run:
-                report = compute(source, target, **arguments_of(given))
+                report = compute(source, target, **arguments)
             else:
                 report = run(
                     source,
                     target,
-                    **arguments_of(given),
+                    **arguments,
                     dry_run=False,
                     client=client,
                     workers=given["workers"],

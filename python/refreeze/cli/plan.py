@@ -11,7 +11,16 @@ from typing import Annotated, Any
 
 import typer
 
-from refreeze.cli.console import LogLevel, count, print_json, run_job, say, show_warnings
+from refreeze.cli.console import (
+    LogLevel,
+    count,
+    one_or_several,
+    print_json,
+    run_job,
+    say,
+    show_warnings,
+    store_options,
+)
 from refreeze.cli.ingest import arguments_of, carry_out, ingest
 from refreeze.runtime.command import begin_result
 from refreeze.shown import shown
@@ -51,15 +60,17 @@ def plan(paths: _Paths, *, output: _Output = None, **given: Any) -> None:
     if target is None:
         raise typer.BadParameter("--output needs a TARGET", param_hint="TARGET")
     quiet, as_json = given["quiet"], given["as_json"]
+    source_options = store_options(given["source_option"], "--source-option")
+    target_options = store_options(given["target_option"], "--target-option")
 
     def job() -> None:
         begin_run(
-            sources[0] if len(sources) == 1 else sources,
+            one_or_several(sources),
             target,
             output,
             as_json=as_json,
             quiet=quiet,
-            **arguments_of(given),
+            **arguments_of(given, source_options, target_options),
         )
 
     run_job(job, LogLevel.ERROR if quiet else given["log_level"], as_json=as_json)

@@ -25,10 +25,12 @@ from refreeze.cli.console import (
     UnsafeTarget,
     Version,
     count,
+    one_or_several,
     print_json,
     run_job,
     say,
     show_warnings,
+    sources_and_target,
     store_options,
 )
 from refreeze.cli.progress import ProgressDisplay
@@ -115,9 +117,7 @@ def sync(
     Only what differs is written, and it becomes visible in one step. Where nothing has changed
     there is no commit.
     """
-    if len(paths) < 2:  # noqa: PLR2004 SOURCE and TARGET
-        raise typer.BadParameter("give a SOURCE and a TARGET", param_hint="SOURCE TARGET")
-    *sources, target = paths
+    sources, target = sources_and_target(paths)
     source_options = store_options(source_option, "--source-option")
     target_options = store_options(target_option, "--target-option")
     display = ProgressDisplay(sys.stderr, quiet=quiet)
@@ -128,7 +128,7 @@ def sync(
 
         with display:
             report = run(
-                sources[0] if len(sources) == 1 else sources,
+                one_or_several(sources),
                 target,
                 group=group,
                 target_group=target_group,

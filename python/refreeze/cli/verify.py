@@ -25,10 +25,12 @@ from refreeze.cli.console import (
     TargetOption,
     Version,
     count,
+    one_or_several,
     print_json,
     run_job,
     say,
     show_warnings,
+    sources_and_target,
     store_options,
 )
 from refreeze.cli.progress import ProgressDisplay
@@ -85,9 +87,7 @@ def verify(
     Metadata and copied coordinates are compared too. Nothing is written to the target. Exits with
     1 when anything differs.
     """
-    if len(paths) < 2:  # noqa: PLR2004 SOURCE and TARGET
-        raise typer.BadParameter("give a SOURCE and a TARGET", param_hint="SOURCE TARGET")
-    *sources, target = paths
+    sources, target = sources_and_target(paths)
     source_options = store_options(source_option, "--source-option")
     target_options = store_options(target_option, "--target-option")
     display = ProgressDisplay(sys.stderr, quiet=quiet)
@@ -98,7 +98,7 @@ def verify(
 
         with display:
             report = run(
-                sources[0] if len(sources) == 1 else sources,
+                one_or_several(sources),
                 target,
                 group=group,
                 target_group=target_group,

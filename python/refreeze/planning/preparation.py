@@ -82,7 +82,6 @@ def prepared(
     """
     given = arguments
     _check(given)
-    flags({"figures_only": figures_only})
     if target is None and figures_only and given.mode in _READ_TARGET:
         raise ValueError(f"mode {given.mode} looks at the target: name one")
     selection = selected(
