@@ -53,6 +53,9 @@ class Kind:
     def error(self, shown: str) -> SourceNotFoundError:
         """Return the error for something of this kind, given how it is shown."""
         stem = os.path.splitext(shown.rstrip("/"))[0]  # noqa: PTH122 shown may be a URL
+        if "://" in shown:
+            # What is made of it is made here.
+            stem = stem.rpartition("/")[2]
         return SourceNotFoundError(
             f"{shown} is {self.what}, not a Zarr store", self.hint.format(name=shown, stem=stem)
         )
@@ -245,8 +248,9 @@ def explained(error: RefreezeError, source: Source) -> RefreezeError:
             "the endpoint is given as https:// and answers plain HTTP: give it as http:// and add "
             "--source-option allow_http=true"
         )
-    elif "HTTP request to an HTTPS server" in text or "plain HTTP request was sent" in text:
-        hint = "the endpoint answers HTTPS only: give it as https://"
+    elif "http://" in text and text.endswith("400 Bad Request"):
+        # What servers of HTTPS say to HTTP is no document, and not shown.
+        hint = "the endpoint is http://: if its server wants HTTPS, give it as https://"
     elif isinstance(error, AccessError) and type(source.store).__name__ == "S3Store":
         hint = _NO_CREDENTIALS if "169.254.169.254" in text else _of_refusal(source)
     return error if hint is None else type(error)(text, hint)

@@ -21,6 +21,7 @@ __all__ = [
     "SETTINGS",
     "S3Settings",
     "check_endpoint",
+    "check_scheme",
     "check_value",
     "environment_settings",
     "is_setting",
@@ -180,6 +181,8 @@ def s3_settings(bucket: str, options: Mapping[str, Any] | None, side: str) -> S3
         check_value(where, name, value)
         if "endpoint" in name:
             check_endpoint(where, value)
+        if name in ("endpoint", "endpoint_url_s3"):
+            check_scheme(where, value, environment | given, side)
 
     config = {name: value for name, value in given.items() if name not in CLIENT_SETTINGS}
     if "endpoint" in given and "endpoint_url_s3" not in given and "endpoint_url_s3" in environment:
@@ -278,6 +281,17 @@ def check_endpoint(where: str, endpoint: str) -> None:
         raise ValueError(
             f"{where}: credentials do not belong into a URL; use the options access_key_id "
             "and secret_access_key"
+        )
+
+
+def check_scheme(where: str, endpoint: str, settings: Mapping[str, str], side: str) -> None:
+    """Refuse an endpoint of plain HTTP that nobody has allowed, which would fail at every request."""
+    if not endpoint.lower().startswith("http://"):
+        return
+    if settings.get("allow_http", "").lower() in _OFF:
+        raise AccessError(
+            f"{where} is {endpoint}: plain HTTP is refused unless it is allowed",
+            f"add --{side}-option allow_http=true, or give the endpoint as https://",
         )
 
 
