@@ -107,9 +107,9 @@ impl Target {
     ///
     /// [`ErrorKind::Target`] naming what is wrong with the server or file system,
     /// [`ErrorKind::Conflict`] when another process holds the folder, [`ErrorKind::Access`].
-    pub async fn probe(location: &TargetLocation) -> Result<()> {
+    pub async fn check_writes(location: &TargetLocation) -> Result<()> {
         if location.is_remote() {
-            return probe::conditional_writes(&location.storage().await?, &location.url()).await;
+            return conditional_writes::check(&location.storage().await?, &location.url()).await;
         }
         location.lock(false).await.map(drop)
     }
