@@ -100,6 +100,20 @@ impl Target {
         Ok((Self { repository, url, created: false, lock: None }, locked))
     }
 
+    /// Tries whether `location` holds repositories safely: its lock, if it is a folder that is there,
+    /// and conditional writes of a server, under one key that is deleted afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Target`] naming what is wrong with the server or file system,
+    /// [`ErrorKind::Conflict`] when another process holds the folder, [`ErrorKind::Access`].
+    pub async fn probe(location: &TargetLocation) -> Result<()> {
+        if location.is_remote() {
+            return probe::conditional_writes(&location.storage().await?, &location.url()).await;
+        }
+        location.lock(false).await.map(drop)
+    }
+
     /// The repository.
     #[must_use]
     pub fn repository(&self) -> &Repository {
