@@ -1,6 +1,7 @@
 """Opens the repository that data is written to, and makes commits that lose nothing.
 
-A commit is never rebased: whoever meets a newer tip does its work again on it. On a local disk,
+Whoever meets a newer tip does its work again on it, unless the caller says that chunks nobody else
+has touched may stay. On a local disk,
 where Icechunk's own commits may be lost, the folder is locked for the moment of the commit, with
 the lock that an ingest takes. What is written is the business of the callers.
 """
@@ -12,11 +13,10 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import icechunk
 
@@ -27,8 +27,12 @@ from refreeze.exceptions import (
     TargetError,
     TargetNotFoundError,
 )
+from refreeze.runtime.icechunk_logs import quiet_opening
 from refreeze.shown import cleaned, one_line
 from refreeze.stores.resolve import BucketTarget, LocalTarget, resolve_target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["Target", "committed", "open_target"]
 
@@ -70,17 +74,24 @@ class Target:
         except icechunk.IcechunkError as error:
             raise _sorted(error, self.url) from error
 
-    def commit(self, session: icechunk.Session, message: str) -> str:
+    def commit(self, session: icechunk.Session, message: str, *, rebase: bool = False) -> str:
         """Commit a session to the branch and return the snapshot.
+
+        Parameters
+        ----------
+        rebase
+            Put the session on a tip that has moved, if nothing it changes was changed there.
 
         Raises
         ------
         ConflictError
             The branch has moved since the session began.
         """
+        # Never a solver that resolves: it would keep one of two versions of a shared chunk.
+        solver = icechunk.ConflictDetector() if rebase else None
         try:
             with self.lock():
-                return session.commit(message)
+                return session.commit(message, rebase_with=solver)
         except icechunk.ConflictError as error:
             raise ConflictError(
                 f"branch {self.branch} of {self.url} has moved meanwhile; nothing was written",
@@ -115,6 +126,17 @@ def open_target(
     TargetNotFoundError
         There is no repository, and none is to be created.
     """
+    with quiet_opening():
+        found = _found(target, branch, options, create=create)
+    if found.repository.spec_version < 2:  # noqa: PLR2004 the version of Icechunk's specification
+        raise TargetError(
+            f"{found.url} is a repository of specification version 1",
+            "upgrade it with icechunk.upgrade_icechunk_repository",
+        )
+    return found
+
+
+def _found(target: Any, branch: str, options: Mapping[str, Any] | None, *, create: bool) -> Target:
     if isinstance(target, icechunk.Repository):
         if options:
             raise TypeError("target options need a target given by its URL")
@@ -137,16 +159,15 @@ def open_target(
             folder, storage = None, _bucket_storage(found)
             plain = lambda: _plain_prefix(found)  # noqa: E731
     repository = _opened(storage, url, folder, plain, create=create)
-    if repository.spec_version < 2:  # noqa: PLR2004 the version of Icechunk's specification
-        raise TargetError(
-            f"{url} is a repository of specification version 1",
-            "upgrade it with icechunk.upgrade_icechunk_repository",
-        )
     return Target(url, repository, branch, folder)
 
 
 def committed(
-    target: Target, work: Callable[[icechunk.Session], str | None], *, attempts: int = _ATTEMPTS
+    target: Target,
+    work: Callable[[icechunk.Session], str | None],
+    *,
+    attempts: int = _ATTEMPTS,
+    rebase: bool = False,
 ) -> str | None:
     """Do work in a session and commit it, again from the new tip after every conflict.
 
@@ -154,6 +175,8 @@ def committed(
     ----------
     work
         Gets a writable session, and returns the commit's message; None, if nothing has changed.
+    rebase
+        Whether work that meets nothing of what others have committed may stay as it is.
 
     Returns
     -------
@@ -165,7 +188,7 @@ def committed(
         if message is None:
             return None
         try:
-            return target.commit(session, message)
+            return target.commit(session, message, rebase=rebase)
         except ConflictError:
             if attempt + 1 == attempts:
                 raise
