@@ -17,6 +17,7 @@ from refreeze.cli.console import USAGE, Ended, Version, fail
 from refreeze.cli.coverage import coverage
 from refreeze.cli.create_template import create_template
 from refreeze.cli.demo import demo
+from refreeze.cli.doctor import doctor
 from refreeze.cli.ingest import ingest
 from refreeze.cli.list_chunks import list_chunks
 from refreeze.cli.plan import plan
@@ -69,6 +70,7 @@ _VERBS = (
         "day1.nc ./archive.icechunk --global-start 2020-01-01 --global-end 2029-12-31",
     ),
     ("write-region", write_region, "day1.nc day2.nc ./archive.icechunk --workers 2"),
+    ("doctor", doctor, "s3://bucket/store.zarr ./store.icechunk"),
     ("demo", demo, "./refreeze-demo"),
 )
 """Name, function and the arguments of an example, in the order in which help shows them."""

@@ -94,9 +94,9 @@ def _crew(workers: int | None, client: Any) -> Iterator[tuple[Any, int]]:
         yield run, max(1, sum(client.nthreads().values()))
         return
     from refreeze.distributed.processes import process_pool
-    from refreeze.runtime.icechunk_logs import locked_commits
+    from refreeze.stores.icechunk_logs import hide_local_warnings
 
-    pool = process_pool(workers or 1, locked_commits)
+    pool = process_pool(workers or 1, hide_local_warnings)
 
     def run_here(function: Any, tasks: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
         futures = {pool.submit(function, *task): k for k, task in enumerate(tasks)}

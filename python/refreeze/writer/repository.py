@@ -13,10 +13,11 @@ import os
 import random
 import shutil
 import time
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import icechunk
 
@@ -27,12 +28,9 @@ from refreeze.exceptions import (
     TargetError,
     TargetNotFoundError,
 )
-from refreeze.runtime.icechunk_logs import quiet_opening
 from refreeze.shown import cleaned, one_line
+from refreeze.stores.icechunk_logs import without_local_warnings
 from refreeze.stores.resolve import BucketTarget, LocalTarget, resolve_target
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["Target", "committed", "open_target"]
 
@@ -126,17 +124,6 @@ def open_target(
     TargetNotFoundError
         There is no repository, and none is to be created.
     """
-    with quiet_opening():
-        found = _found(target, branch, options, create=create)
-    if found.repository.spec_version < 2:  # noqa: PLR2004 the version of Icechunk's specification
-        raise TargetError(
-            f"{found.url} is a repository of specification version 1",
-            "upgrade it with icechunk.upgrade_icechunk_repository",
-        )
-    return found
-
-
-def _found(target: Any, branch: str, options: Mapping[str, Any] | None, *, create: bool) -> Target:
     if isinstance(target, icechunk.Repository):
         if options:
             raise TypeError("target options need a target given by its URL")
@@ -153,12 +140,18 @@ def _found(target: Any, branch: str, options: Mapping[str, Any] | None, *, creat
         url = found.url
         if isinstance(found, LocalTarget):
             folder = Path(found.path)
-            storage = icechunk.local_filesystem_storage(found.path)
+            with without_local_warnings():
+                storage = icechunk.local_filesystem_storage(found.path)
             plain = lambda: _plain_folder(folder)  # noqa: E731
         else:
             folder, storage = None, _bucket_storage(found)
             plain = lambda: _plain_prefix(found)  # noqa: E731
     repository = _opened(storage, url, folder, plain, create=create)
+    if repository.spec_version < 2:  # noqa: PLR2004 the version of Icechunk's specification
+        raise TargetError(
+            f"{url} is a repository of specification version 1",
+            "upgrade it with icechunk.upgrade_icechunk_repository",
+        )
     return Target(url, repository, branch, folder)
 
 
@@ -230,7 +223,8 @@ def _created(storage: icechunk.Storage, url: str, folder: Path | None) -> icechu
             if folder is not None:
                 _clear_left_over(folder)
             try:
-                return icechunk.Repository.create(storage, check_clean_root=folder is not None)
+                with nullcontext() if folder is None else without_local_warnings():
+                    return icechunk.Repository.create(storage, check_clean_root=folder is not None)
             except icechunk.IcechunkError as error:
                 # Somebody else may have been quicker.
                 if attempt == 19 or folder is not None:  # noqa: PLR2004 the last one
