@@ -181,8 +181,7 @@ def s3_settings(bucket: str, options: Mapping[str, Any] | None, side: str) -> S3
         check_value(where, name, value)
         if "endpoint" in name:
             check_endpoint(where, value)
-        if name in ("endpoint", "endpoint_url_s3"):
-            check_scheme(where, value, environment | given, side)
+            _check_scheme_of(where, name, environment | given, side)
 
     config = {name: value for name, value in given.items() if name not in CLIENT_SETTINGS}
     if "endpoint" in given and "endpoint_url_s3" not in given and "endpoint_url_s3" in environment:
@@ -293,6 +292,12 @@ def check_scheme(where: str, endpoint: str, settings: Mapping[str, str], side: s
             f"{where} is {endpoint}: plain HTTP is refused unless it is allowed",
             f"add --{side}-option allow_http=true, or give the endpoint as https://",
         )
+
+
+def _check_scheme_of(where: str, name: str, settings: Mapping[str, str], side: str) -> None:
+    """Do so for the endpoint that objects are asked of; those of credentials may be plain."""
+    if name in ("endpoint", "endpoint_url_s3"):
+        check_scheme(where, settings[name], settings, side)
 
 
 def _notes(bucket: str, settings: Mapping[str, str], side: str) -> tuple[str, ...]:

@@ -110,7 +110,7 @@ impl Coding {
 }
 
 /// Asks the caller's decoder.
-fn asked(array: &ArrayNode, decoder: Option<&Decoder>) -> Option<Accept> {
+fn asked(array: &ArraySpec, decoder: Option<&Decoder>) -> Option<Accept> {
     let Decoder(decode) = decoder?.clone();
     let document = array.document.clone();
     Some(Accept(Arc::new(move |bytes| decode(&document, bytes))))
