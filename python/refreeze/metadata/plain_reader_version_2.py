@@ -230,7 +230,7 @@ _LEVELS = {
 
 def _blosc(settings: dict[str, Any], size: int) -> Any:
     settings.setdefault("blocksize", 0)
-    shuffle = settings.get("shuffle")
+    shuffle: Any = settings.get("shuffle")
     if (
         settings.keys() != {"cname", "clevel", "shuffle", "blocksize"}
         or settings["cname"] not in BLOSC_COMPRESSORS

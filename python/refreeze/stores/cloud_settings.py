@@ -18,7 +18,6 @@ from refreeze.stores.s3_settings import (
     CLIENT_SETTINGS,
     S3Settings,
     check_endpoint,
-    check_scheme,
     check_value,
     password_in,
     text_of,
@@ -206,7 +205,6 @@ def cloud_settings(
             check_value(where, name, value)
         if name == service.endpoint:
             check_endpoint(where, value)
-            check_scheme(where, value, together, side)
     if service is AZURE and not (
         together.get("account_name") or together.get("use_emulator", "").lower() not in _OFF
     ):

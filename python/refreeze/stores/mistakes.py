@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FIRST_BYTES",
     "Kind",
+    "check_scheme",
     "check_slashes",
     "explained",
     "something_else",
@@ -129,6 +130,8 @@ _NO_CREDENTIALS = (
     "--source-option skip_signature=true"
 )
 
+_OFF = {"", "0", "false", "off", "no", "n"}
+
 _ONE_SLASH = re.compile(r"^([A-Za-z][A-Za-z0-9]*):/(?!/)(.*)$")
 
 
@@ -151,6 +154,29 @@ def check_slashes(path: str, side: str) -> None:
     if side == "target":
         raise TargetError(message, f"write {meant}: refreeze ingest SOURCE {meant}")
     raise SourceNotFoundError(message, f"write {meant}: refreeze ingest {meant} TARGET")
+
+
+def check_scheme(source: Source) -> None:
+    """Refuse an endpoint of plain HTTP that nobody has allowed, at which every request would fail.
+
+    Raises
+    ------
+    AccessError
+        With the setting that allows it.
+    """
+    from refreeze.stores.server_clock import endpoint_of
+
+    endpoint = endpoint_of(source.store)
+    if endpoint is None or not endpoint.lower().startswith("http://"):
+        return
+    client = dict(source.store.client_options or {})
+    allowed = [client.get("allow_http", "")] if client else []
+    allowed += [os.environ.get(f"{name}_ALLOW_HTTP", "") for name in ("AWS", "GOOGLE", "AZURE")]
+    if not any(str(one).lower() not in _OFF for one in allowed):
+        raise AccessError(
+            f"{source.url} is asked of {endpoint}: plain HTTP is refused unless it is allowed",
+            "add --source-option allow_http=true, or give the endpoint as https://",
+        )
 
 
 def what_file(start: bytes) -> Kind:
@@ -239,10 +265,6 @@ def explained(error: RefreezeError, source: Source) -> RefreezeError:
     hint = None
     if region := _region_in(text):
         hint = f"add --source-option region={region}, or set AWS_REGION={region}"
-    elif "URL scheme is not allowed" in text:
-        hint = (
-            "the endpoint is http://: add --source-option allow_http=true, or give it as https://"
-        )
     elif "InvalidContentType" in text or "wrong version number" in text:
         hint = (
             "the endpoint is given as https:// and answers plain HTTP: give it as http:// and add "

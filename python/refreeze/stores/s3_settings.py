@@ -21,7 +21,6 @@ __all__ = [
     "SETTINGS",
     "S3Settings",
     "check_endpoint",
-    "check_scheme",
     "check_value",
     "environment_settings",
     "is_setting",
@@ -181,7 +180,6 @@ def s3_settings(bucket: str, options: Mapping[str, Any] | None, side: str) -> S3
         check_value(where, name, value)
         if "endpoint" in name:
             check_endpoint(where, value)
-            _check_scheme_of(where, name, environment | given, side)
 
     config = {name: value for name, value in given.items() if name not in CLIENT_SETTINGS}
     if "endpoint" in given and "endpoint_url_s3" not in given and "endpoint_url_s3" in environment:
@@ -281,23 +279,6 @@ def check_endpoint(where: str, endpoint: str) -> None:
             f"{where}: credentials do not belong into a URL; use the options access_key_id "
             "and secret_access_key"
         )
-
-
-def check_scheme(where: str, endpoint: str, settings: Mapping[str, str], side: str) -> None:
-    """Refuse an endpoint of plain HTTP that nobody has allowed, which would fail at every request."""
-    if not endpoint.lower().startswith("http://"):
-        return
-    if settings.get("allow_http", "").lower() in _OFF:
-        raise AccessError(
-            f"{where} is {endpoint}: plain HTTP is refused unless it is allowed",
-            f"add --{side}-option allow_http=true, or give the endpoint as https://",
-        )
-
-
-def _check_scheme_of(where: str, name: str, settings: Mapping[str, str], side: str) -> None:
-    """Do so for the endpoint that objects are asked of; those of credentials may be plain."""
-    if name in ("endpoint", "endpoint_url_s3"):
-        check_scheme(where, settings[name], settings, side)
 
 
 def _notes(bucket: str, settings: Mapping[str, str], side: str) -> tuple[str, ...]:
