@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream, __version__
     from refreeze.verbs.coverage import coverage
     from refreeze.verbs.coverage_report import ArrayCoverage, Coverage, MissingRange
+    from refreeze.verbs.doctor import doctor
+    from refreeze.verbs.doctor_report import Check, DoctorReport
     from refreeze.verbs.ingest import ingest
     from refreeze.verbs.list_chunks import list_chunks
     from refreeze.verbs.plan import Plan, plan
@@ -44,9 +46,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ArrayCoverage",
     "ArrayReport",
+    "Check",
     "ChunkStream",
     "Container",
     "Coverage",
+    "DoctorReport",
     "IngestReport",
     "ListStats",
     "MissingRange",
@@ -62,6 +66,7 @@ __all__ = [
     "ZarrSaver",
     "__version__",
     "coverage",
+    "doctor",
     "exceptions",
     "ingest",
     "list_chunks",
@@ -79,9 +84,11 @@ __all__ = [
 _PLACES = {
     "ArrayCoverage": "refreeze.verbs.coverage_report",
     "ArrayReport": "refreeze.verbs.report",
+    "Check": "refreeze.verbs.doctor_report",
     "ChunkStream": "refreeze._refreeze",
     "Container": "refreeze.verbs.report",
     "Coverage": "refreeze.verbs.coverage_report",
+    "DoctorReport": "refreeze.verbs.doctor_report",
     "IngestReport": "refreeze.verbs.report",
     "ListStats": "refreeze.verbs.report",
     "MissingRange": "refreeze.verbs.coverage_report",
@@ -99,6 +106,7 @@ _PLACES = {
     "write": "refreeze.writer.write",
     "__version__": "refreeze._refreeze",
     "coverage": "refreeze.verbs.coverage",
+    "doctor": "refreeze.verbs.doctor",
     "ingest": "refreeze.verbs.ingest",
     "list_chunks": "refreeze.verbs.list_chunks",
     "plan": "refreeze.verbs.plan",

@@ -11,6 +11,7 @@ import zarr
 import refreeze
 from bucket_server import Bucket, running
 from refreeze.exceptions import ListingError, SourceNotFoundError
+from scenarios import run
 
 
 def test_a_server_that_lists_like_an_object_store(tmp_path):
@@ -37,15 +38,20 @@ def test_it_is_used_as_one_with_yes(tmp_path):
     """`--yes` agrees; the report says in a line what was done."""
     source = tmp_path / "source.zarr"
     root = zarr.open_group(source, mode="w")
-    root.create_array("air", shape=(6, 4), chunks=(2, 2), dtype="i4")[:] = np.ones((6, 4))
+    air = root.create_array(
+        "air", shape=(6, 4), chunks=(2, 2), dtype="i4", dimension_names=("time", "x")
+    )
+    air[:] = np.ones((6, 4))
     with running(Bucket()) as bucket:
         bucket.upload(source, "air.zarr")
         url = f"{bucket.url}/bucket/air.zarr"
-        report = refreeze.ingest(url, str(tmp_path / "target"), yes=True)
-        assert any("used as s3://bucket/air.zarr" in warning for warning in report.warnings)
+        outcome = run("ingest", url, tmp_path / "target", "--yes", "--target-group", "g")
+        assert outcome.code == 0, outcome.err
+        assert "used as s3://bucket/air.zarr" in outcome.err
         assert not [one for one in bucket.requests if one.method == "HEAD" and "/c/" in one.path]
-    assert report.source == "s3://bucket/air.zarr"
-    assert report.references_written == 6
+        names = {}
+        exec(outcome.out.partition("Open it:\n")[2], names)  # noqa: S102 what the command prints
+        assert zarr.open_array(names["session"].store, path="g/air", mode="r")[:].sum() == 24
 
 
 def test_a_server_that_does_not(tmp_path):

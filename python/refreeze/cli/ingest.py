@@ -268,7 +268,7 @@ def carry_out(sources: list[str], target: str | None, given: Mapping[str, Any]) 
             print_report(
                 report,
                 given["target_group"],
-                said_by_url(sources[0], source_options),
+                said_by_url(sources[0], source_options, report.source),
                 said_by_url(target or "", target_options),
             )
 

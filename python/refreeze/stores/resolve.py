@@ -17,10 +17,12 @@ from urllib.parse import unquote, urlsplit
 from refreeze.exceptions import ListingError, SourceNotFoundError, TargetError
 from refreeze.shown import remember
 from refreeze.stores.buckets import BUCKET_SCHEMES, bucket_of_url, open_bucket
+from refreeze.stores.mistakes import FIRST_BYTES, check_slashes, what_file
 from refreeze.stores.web_store import WebStore, is_web
 
 if TYPE_CHECKING:
     from refreeze.stores.buckets import Bucket
+    from refreeze.stores.mistakes import Kind
     from refreeze.stores.web_store import Probing
 
 __all__ = [
@@ -178,6 +180,7 @@ def _source_from_url(url: str, options: Options | None, probing: Probing | None)
     if options:
         raise ValueError(f"source options are for object stores; {shown_url(url)} is a local path")
     root = Path(_local_path(url, scheme)).absolute()
+    check_slashes(url, "source")
     if not root.exists():
         raise SourceNotFoundError(f"there is nothing at {root}", "check the path")
     return _checked(Source(str(root), LocalStore(root) if root.is_dir() else None, ""), root)
@@ -188,11 +191,17 @@ def _checked(source: Source, root: Path | None = None) -> Source:
     if root is None and type(source.store).__name__ == "LocalStore":
         root = Path(source.store.prefix or "/") / source.path
     if root is not None and root.is_file():
-        raise SourceNotFoundError(
-            f"{root} is a file, not a Zarr store",
-            "a Zarr store is a folder; for NetCDF, HDF5 or GRIB files use VirtualiZarr's parsers",
-        )
+        raise _kind_of(root).error(str(root))
     return source
+
+
+def _kind_of(file: Path) -> Kind:
+    """Return what kind of file it is; one that cannot be read is just a file."""
+    try:
+        with file.open("rb") as opened:
+            return what_file(opened.read(FIRST_BYTES))
+    except OSError:
+        return what_file(b"")
 
 
 def container_prefix(prefix: str) -> str:
@@ -228,6 +237,7 @@ def resolve_target(target: Any, options: Options | None = None, *, create: bool 
             raise ValueError(
                 f"target options are for object stores; {shown_url(url)} is a local path"
             )
+        check_slashes(url, "target")
         folder = Path(_local_path(url, scheme)).absolute()
         if folder.is_file():
             raise TargetError(f"{folder} is a file", "use a folder as the target")
@@ -251,23 +261,22 @@ def resolve_target(target: Any, options: Options | None = None, *, create: bool 
 
 def _source_on_the_web(url: str, options: Options | None, probing: Probing | None) -> Source:
     """Use a web server as an object store if it is one and the user agrees, otherwise as it is."""
-    from refreeze.stores.web import as_bucket
+    from refreeze.stores.web import as_bucket, endpoint_settings
 
     shown = shown_url(url)
-    server, path = WebStore.of_url(url, options, probing)
-    found = as_bucket(url)
-    if found is None:
-        return Source(shown, server, path, server.notes)
-    place, endpoint = found
-    settings = {"endpoint": endpoint, "skip_signature": "true"}
-    if endpoint.startswith("http:"):
-        settings["allow_http"] = "true"
-    if probing is not None and probing.yes:
+    # What is wrong with the URL is said before anybody is asked.
+    WebStore.of_url(url, None, probing)
+    place = as_bucket(url)
+    settings = endpoint_settings(url)
+    if place is not None and probing is not None and probing.yes:
         bucket = bucket_of_url(place)
         assert bucket is not None  # noqa: S101 an s3:// URL
         store, notes = open_bucket(bucket, settings | dict(options or {}), "source")
-        used = f"{shown} is an object store: used as {place} with endpoint={endpoint}"
+        used = f"{shown} is an object store: used as {place}, endpoint={settings['endpoint']}"
         return Source(bucket.url, store, bucket.path, (used, *notes))
+    server, path = WebStore.of_url(url, options, probing)
+    if place is None:
+        return Source(shown, server, path, server.notes)
     given = " ".join(f"--source-option {name}={value}" for name, value in settings.items())
     if probing is not None and probing.probe:
         cheaper = f"{shown} answers listings, which take far fewer requests: {place} {given}"
