@@ -38,10 +38,13 @@ if TYPE_CHECKING:
     from refreeze.verbs.verify import VerifyReport, verify
     from refreeze.virtualizarr.aligned_regions import regions
     from refreeze.virtualizarr.parser import ZarrParser
+    from refreeze.writer.converter import ZarrConverter
     from refreeze.writer.replacing import replacing
     from refreeze.writer.report import WriteReport
     from refreeze.writer.saver import ZarrSaver
+    from refreeze.writer.template import create_template
     from refreeze.writer.write import write
+    from refreeze.writer.write_region import write_region
 
 __all__ = [
     "ArrayCoverage",
@@ -62,10 +65,12 @@ __all__ = [
     "SyncReport",
     "VerifyReport",
     "WriteReport",
+    "ZarrConverter",
     "ZarrParser",
     "ZarrSaver",
     "__version__",
     "coverage",
+    "create_template",
     "doctor",
     "exceptions",
     "ingest",
@@ -79,6 +84,7 @@ __all__ = [
     "sync",
     "verify",
     "write",
+    "write_region",
 ]
 
 _PLACES = {
@@ -100,7 +106,10 @@ _PLACES = {
     "SyncReport": "refreeze.verbs.sync",
     "VerifyReport": "refreeze.verbs.verify",
     "ZarrParser": "refreeze.virtualizarr.parser",
+    "ZarrConverter": "refreeze.writer.converter",
     "ZarrSaver": "refreeze.writer.saver",
+    "create_template": "refreeze.writer.template",
+    "write_region": "refreeze.writer.write_region",
     "WriteReport": "refreeze.writer.report",
     "replacing": "refreeze.writer.replacing",
     "write": "refreeze.writer.write",

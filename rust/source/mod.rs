@@ -153,7 +153,7 @@ impl Source {
     pub fn container_store(&self) -> ObjectStoreConfig {
         match self {
             Self::Bucket(source) => source.container_store(),
-            Self::Web(source) => source.container_store(),
+            Self::Web(_) => WebSource::container_store(),
             Self::Local(source) => source.container_store(),
             Self::Memory(_) => ObjectStoreConfig::InMemory,
         }

@@ -194,6 +194,14 @@ def test_credentials_stay_with_the_host(site, tmp_path):
             assert not one.headers.keys() & {"x-api-key", "authorization"}
 
 
+def test_references_lead_through_redirections(site, tmp_path):
+    """Icechunk follows them too, and still notices changes."""
+    with serving(site) as other, serving(site, redirect=other.url) as web:
+        refreeze.ingest(f"{web.url}/air.zarr", tmp_path / "target", probe=True)
+        array = zarr.open_array(opened(tmp_path / "target"), path="air", mode="r")
+        assert array[0, 0] == 0
+
+
 def test_headers_are_sent_and_never_kept(site, tmp_path, monkeypatch):
     """`header.NAME` opens a server; neither report, repository nor output shows the value."""
     secret = "token-nobody-may-see"
@@ -256,9 +264,10 @@ def test_what_cannot_be_referenced_is_not(site, tmp_path, switches):
         assert len(list(repository.ancestry(branch="main"))) == 1
 
 
-def test_a_length_that_only_get_tells(site, tmp_path):
-    """HEAD without a length is given up for GET."""
-    with serving(site, no_length_of_head=True) as web:
+@pytest.mark.parametrize("switch", ["no_length_of_head", "zero_length_of_head"])
+def test_a_length_that_only_get_tells(site, tmp_path, switch):
+    """HEAD without a length, or with one of zero for everything, is given up for GET."""
+    with serving(site, **{switch: True}) as web:
         report = refreeze.ingest(f"{web.url}/air.zarr", tmp_path / "target", probe=True)
         assert report.references_written == 93
 

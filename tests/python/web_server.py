@@ -54,6 +54,7 @@ class Switches:
     no_length: bool = False
     """Neither HEAD nor GET tells a length; bodies are chunked."""
     no_length_of_head: bool = False
+    zero_length_of_head: bool = False
     no_time: bool = False
     no_tag: bool = False
     weak_tag: bool = False
@@ -216,7 +217,8 @@ class _Handler(BaseHTTPRequestHandler):
         if chunked:
             self.send_header("transfer-encoding", "chunked")
         elif not (head and on.no_length_of_head and status == 200):
-            self.send_header("content-length", str(len(body)))
+            length = 0 if head and on.zero_length_of_head else len(body)
+            self.send_header("content-length", str(length))
         self.end_headers()
         if head:
             return

@@ -212,8 +212,8 @@ def verify(
     probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
     stores = read_stores(given, source_options, selection, probing)
     location = resolve_target(target, target_options)
-    standing = Target(location, branch)
-    plan = planned_verify(stores, standing, bounds, selection)
+    opened = Target(location, branch)
+    plan = planned_verify(stores, opened, bounds, selection)
     check_requests(plan.arrays, stores)
     comparison = _refreeze.verify(
         [(store.source.store, store.source.path) for store in stores],
@@ -222,7 +222,7 @@ def verify(
         arrays=plan.arrays,
         compared=plan.compared,
         options=options,
-        snapshot_id=standing.snapshot_id,
+        snapshot_id=opened.snapshot_id,
         sample=wanted,
         progress=progress,
     )
@@ -249,7 +249,7 @@ def verify(
         sources=tuple(store.url for store in stores),
         target=location.url,
         branch=branch,
-        snapshot_id=standing.snapshot_id,
+        snapshot_id=opened.snapshot_id,
         list_requests=rows.found["list_requests"],
         keys_listed=rows.found["keys_listed"],
         elapsed_s=round(time.monotonic() - started, 3),

@@ -1,6 +1,6 @@
 //! What the headers of an answer say of an object: its length, time and tag, and when to ask again.
 //!
-//! Sources: RFC 9110 (Content-Range, Last-Modified, ETag, Retry-After, dates in three forms).
+//! Source: RFC 9110 (Content-Range, Last-Modified, `ETag`, Retry-After, dates in three forms).
 
 use std::time::Duration;
 

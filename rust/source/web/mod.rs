@@ -183,7 +183,7 @@ impl WebSource {
     }
 
     /// Headers are given by readers when they open: what is stored would be read by all.
-    pub(super) fn container_store(&self) -> ObjectStoreConfig {
+    pub(super) fn container_store() -> ObjectStoreConfig {
         ObjectStoreConfig::Http(HttpConfig { opts: HashMap::new(), headers: HashMap::new() })
     }
 
@@ -249,6 +249,8 @@ impl WebSource {
             done_with(response).await;
             match status {
                 StatusCode::OK | StatusCode::PARTIAL_CONTENT => match described {
+                    // Some servers say so of everything.
+                    Some(found) if head && found.size == 0 => habits.give_up_head(),
                     Some(found) => return Ok(Some(self.tagged(found))),
                     None if head => habits.give_up_head(),
                     None => return Err(self.without_length(key).into()),
