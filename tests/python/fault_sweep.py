@@ -289,7 +289,7 @@ class Sweep:
 def started(verb: str, places: list[str], options: Mapping[str, Any]) -> BaseProcess:
     """Start a command as a process that is forked from one that has imported everything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*IMPORTED, "refreeze.verbs.sync"])
+    context.set_forkserver_preload(IMPORTED)
     process = context.Process(target=carry_out, args=(verb, places, dict(options)), daemon=True)
     process.start()
     return process
