@@ -6,6 +6,7 @@
 mod contents;
 mod crew;
 mod errors;
+mod foreign;
 mod handed_over;
 mod ingest;
 mod listing;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::source::page::{PageCapabilities, PageSource, StartAfter};
-use crate::source::{LocalSource, MemorySource, Source};
+use crate::source::{ForeignSource, LocalSource, Source};
 
 /// How chunks are found in a store.
 #[derive(Clone)]
@@ -13,8 +13,8 @@ pub enum Lister {
     Pages(Arc<dyn PageSource>),
     /// Folders are read.
     Walk(LocalSource),
-    /// Another library has listed the store already.
-    Given(MemorySource),
+    /// Another library lists the store.
+    Foreign(ForeignSource),
 }
 
 impl Lister {
@@ -24,7 +24,7 @@ impl Lister {
         match source {
             Source::Bucket(source) => Self::Pages(Arc::new(source.clone())),
             Source::Local(source) => Self::Walk(source.clone()),
-            Source::Memory(source) => Self::Given(source.clone()),
+            Source::Foreign(source) => Self::Foreign(source.clone()),
         }
     }
 
@@ -33,7 +33,7 @@ impl Lister {
     pub fn capabilities(&self) -> Option<PageCapabilities> {
         match self {
             Self::Pages(pages) => Some(pages.capabilities()),
-            Self::Walk(_) | Self::Given(_) => None,
+            Self::Walk(_) | Self::Foreign(_) => None,
         }
     }
 

@@ -17,17 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import ListingError, UnsupportedArrayError
 from refreeze.runtime.interruption import Job, in_parallel
+from refreeze.stores.kinds import kind_of
 from refreeze.stores.reading_errors import store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from refreeze._refreeze import OpenedSource
     from refreeze.stores.resolve import Source
 
 __all__ = ["LARGEST_DOCUMENT", "Folder", "ListedChunk", "Reader"]
 
 LARGEST_DOCUMENT = 64_000_000
 """Bytes of a metadata document, unless a caller allows more."""
+
+_BUCKETS = {"S3Store", "GCSStore", "AzureStore"}
 
 _READERS = 16
 
@@ -64,12 +68,13 @@ class Reader:
     def __init__(self, source: Source) -> None:
         self._source = source
         # The kinds of which the core knows how to prove what they say, and the others.
-        readers: dict[str, type[_LocalFolder | _Bucket]]
-        readers = {
-            "LocalStore": _LocalFolder,
-            **dict.fromkeys(("S3Store", "GCSStore", "AzureStore"), _Bucket),
-        }
-        self._store = readers.get(type(source.store).__name__, _ObjectStore)(source)
+        self._store: _LocalFolder | _Bucket | _ObjectStore
+        if kind_of(source.store) == "LocalStore":
+            self._store = _LocalFolder(source)
+        elif kind_of(source.store) in _BUCKETS and not (opened := _opened(source)).is_foreign:
+            self._store = _Bucket(source.path, opened)
+        else:
+            self._store = _ObjectStore(source)
         self._found: dict[str, list[str]] = {}
 
     def documents(
@@ -139,15 +144,21 @@ class Reader:
         return self._store.folders([(name, self._found.get(name, [])) for name in names])
 
 
+def _opened(source: Source) -> OpenedSource:
+    from refreeze import _refreeze
+
+    return _refreeze.open_source(source.store, source.path)
+
+
 class _Bucket:
     """A bucket, listed and read by the core."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, path: str, opened: OpenedSource) -> None:
         from refreeze import _refreeze
 
         self._core = _refreeze
-        self._path = source.path
-        self._store = _refreeze.open_source(source.store, source.path)
+        self._path = path
+        self._store = opened
 
     def documents(self, keys: Sequence[str], limit: int) -> list[bytes | None]:
         wanted = [(key, None, None) for key in keys]
@@ -276,7 +287,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 class _ObjectStore(_OneByOne):
-    """Any other store, through obstore."""
+    """Any other store, by the methods that those of obstore have."""
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
@@ -285,10 +296,8 @@ class _ObjectStore(_OneByOne):
         self._url = source.url.rstrip("/")
 
     def read(self, key: str, limit: int) -> bytes | None:
-        import obstore
-
         try:
-            found = obstore.get(self._store, self._key(key))
+            found = self._store.get(self._key(key))
         except FileNotFoundError:
             return None
         size = found.meta["size"]
@@ -302,10 +311,8 @@ class _ObjectStore(_OneByOne):
         return read
 
     def folder(self, path: str) -> Folder:
-        import obstore
-
         prefix = self._key(path)
-        listed = obstore.list_with_delimiter(self._store, f"{prefix}/" if prefix else None)
+        listed = self._store.list_with_delimiter(f"{prefix}/" if prefix else None)
         return Folder(
             sorted(below.rpartition("/")[2] for below in listed["common_prefixes"]),
             sorted(entry["path"].rpartition("/")[2] for entry in listed["objects"]),

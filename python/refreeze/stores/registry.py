@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from refreeze.stores.kinds import kind_of
 from refreeze.stores.resolve import Source, resolve_source, without_credentials
 
 __all__ = ["Located", "resolve_url"]
@@ -69,7 +70,7 @@ def resolve_url(url: Any, registry: Any) -> Located:
 
 def _is_encoded(source: Source) -> bool:
     """Whether a local path is there only when its percent signs are decoded."""
-    if type(source.store).__name__ != "LocalStore" or "%" not in source.path:
+    if kind_of(source.store) != "LocalStore" or "%" not in source.path:
         return False
     root = Path(source.store.prefix or "/")
     return not (root / source.path).exists() and (root / unquote(source.path)).exists()

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from refreeze.exceptions import ListingError, SourceNotFoundError, TargetError
 from refreeze.shown import remember
 from refreeze.stores.buckets import BUCKET_SCHEMES, bucket_of_url, open_bucket
+from refreeze.stores.kinds import kind_of
 
 if TYPE_CHECKING:
     from refreeze.stores.buckets import Bucket
@@ -112,7 +113,7 @@ def resolve_source(source: Any, options: Options | None = None) -> Source:
     ----------
     source
         URL or local path; ``(registry, url)`` with an obspec registry; or ``(store, path)`` with
-        an obstore ``S3Store``, ``GCSStore``, ``AzureStore`` or ``LocalStore``.
+        an obstore store.
     options
         object_store settings (``endpoint``, ``region``, ``skip_signature`` …) that take
         precedence over the environment. Only for URLs.
@@ -168,7 +169,7 @@ def _source_from_url(url: str, options: Options | None) -> Source:
 
 def _checked(source: Source, root: Path | None = None) -> Source:
     """Refuse a local file, which is a mistake that is often made with NetCDF."""
-    if root is None and type(source.store).__name__ == "LocalStore":
+    if root is None and kind_of(source.store) == "LocalStore":
         root = Path(source.store.prefix or "/") / source.path
     if root is not None and root.is_file():
         raise SourceNotFoundError(
@@ -295,7 +296,7 @@ def _store_url(store: Any, path: str) -> str:
     prefix = str(getattr(store, "prefix", None) or "")
     whole = "/".join(part for part in (prefix.rstrip("/"), path) if part)
     kinds = {"S3Store": "s3", "GCSStore": "gs", "AzureStore": "az"}
-    if scheme := kinds.get(type(store).__name__):
+    if scheme := kinds.get(kind_of(store)):
         config = store.config
         names = ("bucket", "aws_bucket", "google_bucket", "container_name", "azure_container_name")
         bucket = next((config[name] for name in names if config.get(name)), "")

@@ -42,7 +42,7 @@ use worker::{Work, Worker};
 use crate::commit::{PublishedRun, Staging};
 use crate::plan::PlanLimits;
 use crate::progress::OnProgress;
-use crate::target::Target;
+use crate::target::{Target, checksum_of};
 use crate::target::container::SourceContainer;
 use crate::zarr::metadata::ArrayLayout;
 use crate::{Error, ErrorKind, Result};
@@ -88,6 +88,11 @@ async fn run(
     } else {
         Target::open_or_create(&job.target, job.trust_target).await?
     };
+    if let (Mode::Sync, Some(base)) = (job.mode, job.base.clone()) {
+        // What readers go by stays as it is.
+        let paths = job.arrays.iter().map(|array| array.node.path.as_str());
+        job.checksum = checksum_of(target.repository(), &base, paths).await?;
+    }
     job.list_tags();
     let containers = prepare::containers(target.stored_config().await?, &job)?;
     let begun = match start::look(&target, &job, &containers).await? {
