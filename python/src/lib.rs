@@ -5,6 +5,7 @@
 
 mod contents;
 mod crew;
+mod doctor;
 mod errors;
 mod foreign;
 mod handed_over;
@@ -26,6 +27,8 @@ mod _refreeze {
 
     #[pymodule_export]
     use super::contents::{differences, origins, stored_chunks, target_chunks, target_nodes};
+    #[pymodule_export]
+    use super::doctor::{check_writes, examine_listing};
     #[pymodule_export]
     use super::ingest::{ingest, publish, relocate, status};
     #[pymodule_export]

@@ -13,7 +13,7 @@ use super::wanted::Wanted;
 use crate::Result;
 use crate::grid::chunk_box::ChunkBox;
 use crate::source::{ForeignObject, ForeignSource};
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 
 pub(super) fn list(
     source: &ForeignSource,
@@ -40,7 +40,7 @@ pub(super) fn list(
 /// pages than `most`.
 pub(crate) async fn count(
     source: &ForeignSource,
-    array: &ArrayNode,
+    array: &ArraySpec,
     region: &ChunkBox,
     most: usize,
 ) -> Result<Option<u64>> {
@@ -134,12 +134,12 @@ mod tests {
         ]);
         let source = ForeignSource::new(Arc::new(pages), "Model".to_owned(), Some("so".to_owned()));
         let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();
-        let array = ArrayNode {
+        let array = ArraySpec {
             path: "/air".to_owned(),
             source_path: "air".to_owned(),
             document: Vec::new(),
             layout: ArrayLayout::new(vec![20], vec![1], encoding).unwrap(),
-            loaded: false,
+            copied: false,
         };
         let region = ChunkBox::whole(&array.layout);
         for (ordered, rows) in [(false, vec![2, 1]), (true, vec![3])] {

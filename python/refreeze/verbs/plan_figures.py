@@ -156,7 +156,7 @@ def array_plan(spec: ArraySpec, estimate: Mapping[str, Any], in_flight: int) -> 
         strategy=estimate["strategy"],
         list_requests=estimate["list_requests"],
         refs_per_manifest=estimate["refs_per_manifest"],
-        batches=0 if spec.loaded else estimate["batches"],
+        batches=0 if spec.copied else estimate["batches"],
         list_cost_usd=round(estimate["list_requests"] * estimate["usd_per_list"], 6),
         most_in_flight=min(in_flight, estimate["most_in_flight"] or in_flight) if asked else None,
     )

@@ -205,8 +205,8 @@ def verify(
     return_large_blocks()
     stores = read_stores(given, source_options, selection)
     location = resolve_target(target, target_options)
-    standing = Target(location, branch)
-    plan = planned_verify(stores, standing, bounds, selection)
+    opened = Target(location, branch)
+    plan = planned_verify(stores, opened, bounds, selection)
     comparison = _refreeze.verify(
         [(store.source.store, store.source.path) for store in stores],
         location,
@@ -214,7 +214,7 @@ def verify(
         arrays=plan.arrays,
         compared=plan.compared,
         options=options,
-        snapshot_id=standing.snapshot_id,
+        snapshot_id=opened.snapshot_id,
         sample=wanted,
         progress=progress,
     )
@@ -241,7 +241,7 @@ def verify(
         sources=tuple(store.url for store in stores),
         target=location.url,
         branch=branch,
-        snapshot_id=standing.snapshot_id,
+        snapshot_id=opened.snapshot_id,
         list_requests=rows.found["list_requests"],
         keys_listed=rows.found["keys_listed"],
         elapsed_s=round(time.monotonic() - started, 3),
