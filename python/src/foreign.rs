@@ -115,8 +115,7 @@ impl ForeignStore for PythonStore {
         let (inner, prefix) = (Arc::clone(&self.0), prefix.to_owned());
         let start = async move {
             let (send, receive) = mpsc::channel(WAITING);
-            let listing =
-                tokio::task::spawn_blocking(move || inner.send_pages(&prefix, &send));
+            let listing = tokio::task::spawn_blocking(move || inner.send_pages(&prefix, &send));
             // The task's own end comes after the last page, and is an error only if it panicked.
             futures::stream::unfold((receive, Some(listing)), |(mut receive, listing)| async {
                 match (receive.recv().await, listing) {

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use icechunk::Storage;
-use icechunk::storage::ObjectStorage;
 use icechunk::config::{
     AzureCredentialsFetcher, AzureRefreshableCredential, GcsBearerCredential,
     GcsCredentialsFetcher, S3CredentialsFetcher, S3StaticCredentials,
 };
+use icechunk::storage::ObjectStorage;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use refreeze::target::handed_over;

@@ -19,16 +19,14 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3_object_store::{PyAzureStore, PyClientOptions, PyGCSStore, PyS3Store};
 use refreeze::source::retry::RetryPolicy;
 use refreeze::source::transport::Transport;
-use refreeze::source::{
-    BucketBuilder, BucketSource, ForeignSource, LocalSource, Source, checked,
-};
+use refreeze::source::{BucketBuilder, BucketSource, ForeignSource, LocalSource, Source, checked};
 
 use crate::errors::to_python;
 use crate::foreign::PythonStore;
 
 /// A source that several listings share, and its connections with it; see `refreeze.ZarrParser`.
 #[pyclass(frozen, module = "refreeze._refreeze")]
-pub(crate) struct OpenedSource(Source);
+pub(crate) struct OpenedSource(pub(crate) Source);
 
 #[pymethods]
 impl OpenedSource {
@@ -58,6 +56,7 @@ pub(crate) fn source(store: &Bound<'_, PyAny>, path: &str) -> PyResult<Source> {
             Err(error) => return Err(error),
         },
         "LocalStore" => LocalSource::new(local_path(store, path)?).map(Source::Local),
+        "WebStore" => return on_the_web(store, path),
         _ => Ok(foreign(store, path, None)?),
     };
     result.map_err(|error| to_python(py, &error))
@@ -85,7 +84,9 @@ fn foreign(store: &Bound<'_, PyAny>, path: &str, why: Option<&PyErr>) -> PyResul
         )));
     }
     let class = class_name(store)?;
-    let because = why.map(|error| format!(" ({})", refreeze::error::first_line(&error.value(store.py()).to_string())));
+    let because = why.map(|error| {
+        format!(" ({})", refreeze::error::first_line(&error.value(store.py()).to_string()))
+    });
     // What is in memory is listed at once by any library.
     let warning = (kind(store)? != "MemoryStore").then(|| {
         format!(
@@ -96,6 +97,14 @@ fn foreign(store: &Bound<'_, PyAny>, path: &str, why: Option<&PyErr>) -> PyResul
     });
     let pages = Arc::new(PythonStore::new(store, path));
     Ok(Source::Foreign(ForeignSource::new(pages, class, warning)))
+}
+
+/// The folder at `path` of a `refreeze.stores.web_store.WebStore`, which keeps its server open.
+fn on_the_web(store: &Bound<'_, PyAny>, path: &str) -> PyResult<Source> {
+    match &store.getattr("opened")?.cast::<OpenedSource>()?.get().0 {
+        Source::Web(server) => Ok(Source::Web(server.below(path))),
+        _ => Err(PyTypeError::new_err("the store is no web server")),
+    }
 }
 
 /// A bucket; listings are as persistent as the store says, if it does.

@@ -108,8 +108,7 @@ mod tests {
     impl ForeignStore for Pages {
         fn list(&self, prefix: &str) -> BoxStream<'static, Result<Vec<ForeignObject>>> {
             let info = ObjectInfo { size: 1, last_modified: 0, e_tag: None };
-            let object =
-                |key: &&str| ForeignObject { key: (*key).to_owned(), info: info.clone() };
+            let object = |key: &&str| ForeignObject { key: (*key).to_owned(), info: info.clone() };
             let below = |page: &Vec<&str>| {
                 page.iter().filter(|key| key.starts_with(prefix)).map(object).collect()
             };

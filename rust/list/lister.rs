@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::source::page::{PageCapabilities, PageSource, StartAfter};
-use crate::source::{ForeignSource, LocalSource, Source};
+use crate::source::{ForeignSource, LocalSource, Source, WebSource};
 
 /// How chunks are found in a store.
 #[derive(Clone)]
@@ -11,6 +11,8 @@ pub enum Lister {
     /// Page by page: independent pages in the order of ranks where the service lists from a given
     /// key on, chains of continuation tokens where it does not.
     Pages(Arc<dyn PageSource>),
+    /// The server cannot list: every key that a chunk may have is asked for.
+    Predicted(WebSource),
     /// Folders are read.
     Walk(LocalSource),
     /// Another library lists the store.
@@ -23,6 +25,7 @@ impl Lister {
     pub fn of(source: &Source) -> Self {
         match source {
             Source::Bucket(source) => Self::Pages(Arc::new(source.clone())),
+            Source::Web(source) => Self::Predicted(source.clone()),
             Source::Local(source) => Self::Walk(source.clone()),
             Source::Foreign(source) => Self::Foreign(source.clone()),
         }
@@ -33,7 +36,7 @@ impl Lister {
     pub fn capabilities(&self) -> Option<PageCapabilities> {
         match self {
             Self::Pages(pages) => Some(pages.capabilities()),
-            Self::Walk(_) | Self::Foreign(_) => None,
+            Self::Predicted(_) | Self::Walk(_) | Self::Foreign(_) => None,
         }
     }
 

@@ -70,10 +70,13 @@ class Reader:
     def __init__(self, source: Source) -> None:
         self._source = source
         # The kinds of which the core knows how to prove what they say, and the others.
-        self._store: _LocalFolder | _Bucket | _ObjectStore
-        if kind_of(source.store) == "LocalStore":
+        self._store: _LocalFolder | _Bucket | _Web | _ObjectStore
+        kind = kind_of(source.store)
+        if kind == "LocalStore":
             self._store = _LocalFolder(source)
-        elif kind_of(source.store) in _BUCKETS and not (opened := _opened(source)).is_foreign:
+        elif kind == "WebStore":
+            self._store = _Web(source)
+        elif kind in _BUCKETS and not (opened := _opened(source)).is_foreign:
             self._store = _Bucket(source.path, opened)
         else:
             self._store = _ObjectStore(source)
@@ -193,6 +196,23 @@ class _Bucket:
     def folders(self, folders: Sequence[tuple[str, list[str]]]) -> list[Folder]:
         found = self._core.list_folders(self._store, self._path, folders, concurrency=_READERS)
         return [Folder(names, objects) for names, objects in found]
+
+
+class _Web(_Bucket):
+    """A web server, read by the core; it has no folders to list."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source.path, _opened(source))
+        self._url = source.url
+
+    def folders(self, folders: Sequence[tuple[str, list[str]]]) -> list[Folder]:
+        names = ", ".join(name or "/" for name, _ in folders[:3])
+        raise ListingError(
+            f"{self._url} is on a web server, which cannot be listed, and has no consolidated "
+            f"metadata that tells what is in {names}",
+            "name one array as the source (the URL, '/' and its name), or consolidate the store's "
+            "metadata (zarr.consolidate_metadata)",
+        )
 
 
 class _OneByOne:
