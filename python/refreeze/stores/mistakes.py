@@ -170,7 +170,7 @@ def check_scheme(source: Source) -> None:
     endpoint = endpoint_of(source.store)
     if endpoint is None or not endpoint.lower().startswith("http://"):
         return
-    client = dict(source.store.client_options or {})
+    client = dict(getattr(source.store, "client_options", None) or {})
     allowed = [client.get("allow_http", "")] if client else []
     allowed += [os.environ.get(f"{name}_ALLOW_HTTP", "") for name in ("AWS", "GOOGLE", "AZURE")]
     if not any(str(one).lower() not in _OFF for one in allowed):
@@ -291,7 +291,7 @@ def _of_refusal(source: Source) -> str:
     """Say what makes S3 refuse: no credentials, the wrong ones, or a requester who does not pay."""
     from refreeze.stores.s3_settings import environment_settings
 
-    settings = environment_settings() | dict(source.store.config)
+    settings = environment_settings() | dict(getattr(source.store, "config", None) or {})
     if str(settings.get("skip_signature", "")).lower() in {"true", "1"}:
         return (
             "the bucket is not public: leave skip_signature out, and set AWS_ACCESS_KEY_ID and "
