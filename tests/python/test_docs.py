@@ -1,8 +1,8 @@
 """Every code block of README and the site runs, or says why it does not.
 
 A block is marked by a comment in the line above it: ``<!-- not run: needs a bucket -->``. Blocks of a page share
-a folder, in which ``air.zarr`` lies, and what Python has defined. What a page shows of a command's output is
-held to what the command prints, but for numbers and names that differ every time; ``UPDATE_DOCS=1`` writes it.
+a folder, in which ``air.zarr`` lies, and what Python has defined. Every command must end well. What a page shows of
+its output is written by ``UPDATE_DOCS=1``; the words themselves are held by `test_cli_snapshots`.
 """
 
 from __future__ import annotations
@@ -113,8 +113,6 @@ def test_code_blocks(page, folder):
             shown = _commands(block, where, folder)
             if block.language == "console" and update:
                 texts.append((block.span, shown))
-            elif block.language == "console":
-                assert _plain(shown) == _plain(block.code), where
         else:
             pytest.fail(f"{where}: nothing is known of {block.language}: mark it, or call it text")
     if texts:
@@ -143,16 +141,6 @@ def _commands(block: Block, where: str, folder: Path) -> str:
         said.append(f"$ {command}\n{out.getvalue().replace(f'{folder}/', '')}")
     text = "".join(said).replace(str(folder), ".")
     return "\n".join(line.rstrip() for line in text.rstrip().splitlines()) + "\n"
-
-
-def _plain(text: str) -> list[str]:
-    """Return what stays the same from run to run."""
-    text = re.sub(r"(?<![\w-])[0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{20}(?![\w-])", "ID", text)
-    text = re.sub(r"\d\d\d\d-\d\d-\d\dT[\d:]+", "TIME", text)
-    text = re.sub(r"zarr-[0-9a-z-]+", "CONTAINER", text)
-    text = re.sub(r"file://\S*", "URL", text)
-    text = re.sub(r"[\d.,]*\d[\d.,]*", "N", text)
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
 
 
 def _write(page: Path, texts: list[tuple[tuple[int, int], str]]) -> None:

@@ -10,6 +10,7 @@ import shlex
 import icechunk
 import numpy as np
 import pytest
+import zarr
 
 import refreeze
 from bucket_server import Bucket, running
@@ -190,3 +191,32 @@ def test_requester_pays(bucket, tmp_path):
         refreeze.plan("s3://bucket/air.zarr", source_options=bucket.options)
     paying = {**bucket.options, "request_payer": "true"}
     assert refreeze.plan("s3://bucket/air.zarr", source_options=paying).arrays
+
+
+def test_a_page_of_the_web(said, snapshot, bucket):
+    """An address from a browser: the server has a page there, and nothing of a store below it."""
+    page = b"<!DOCTYPE html><html><body>data</body></html>"
+    bucket.answers = lambda asked: (
+        (200, {"Content_Type": "text/html"}, page)
+        if asked.path == "/datasets/air"
+        else (404, {}, b"")
+    )
+    assert said(f"{bucket.url}/datasets/air", "--probe") == snapshot
+
+
+def test_a_server_that_answers_everything_with_a_page(said, snapshot, bucket):
+    """So do applications of the web, with status 200."""
+    page = b"<!DOCTYPE html><html><body>data</body></html>"
+    bucket.answers = lambda _: (200, {"Content_Type": "text/html"}, page)
+    assert said(f"{bucket.url}/datasets/air", "--probe") == snapshot
+
+
+def test_a_store_on_the_web_that_cannot_be_listed(said, snapshot, bucket, tmp_path, capsys):
+    """It has consolidated metadata alone; with the option that the error names it is ingested."""
+    store = write_store(tmp_path / "air.zarr")
+    zarr.consolidate_metadata(str(store))
+    bucket.upload(store, "air.zarr")
+    bucket.answers = lambda asked: (404, {}, b"") if asked.is_list else None
+    assert said(f"{bucket.url}/bucket/air.zarr") == snapshot
+    outcome = cli(capsys, "ingest", f"{bucket.url}/bucket/air.zarr", "target", "--probe", "--quiet")
+    assert outcome.code == 0, outcome.err

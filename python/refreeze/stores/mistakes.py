@@ -28,6 +28,7 @@ __all__ = [
     "check_scheme",
     "check_slashes",
     "explained",
+    "page_in_place_of",
     "something_else",
     "what_file",
     "what_folder",
@@ -167,6 +168,9 @@ def check_scheme(source: Source) -> None:
     """
     from refreeze.stores.server_clock import endpoint_of
 
+    if type(source.store).__name__ not in ("S3Store", "GCSStore", "AzureStore"):
+        # The address of a web server says the scheme by itself.
+        return
     endpoint = endpoint_of(source.store)
     if endpoint is None or not endpoint.lower().startswith("http://"):
         return
@@ -191,6 +195,13 @@ def what_file(start: bytes) -> Kind:
     if text.startswith(b"{") and (b'"refs"' in text or b'".zgroup"' in text):
         return _KERCHUNK
     return _OTHER_FILE
+
+
+def page_in_place_of(document: Any, shown: str) -> RefreezeError | None:
+    """Return the error for a server that answers with a web page whatever it is asked for."""
+    if isinstance(document, bytes) and what_file(document[:FIRST_BYTES]) is _PAGE:
+        return _PAGE.error(shown)
+    return None
 
 
 def what_folder(folders: Collection[str], objects: Collection[str]) -> Kind | None:
@@ -246,13 +257,17 @@ def _first_bytes(source: Source, root: str) -> bytes | None:
     import obstore
     import obstore.exceptions
 
+    from refreeze.stores.web import first_bytes
+
+    if "://" in source.url and hasattr(source.store, "base"):
+        return first_bytes(source.url, FIRST_BYTES)
     key = "/".join(part for part in (source.path.strip("/"), root.strip("/")) if part)
     if not key or isinstance(source.store, WebStore):
         return None
     try:
         size = obstore.head(source.store, key)["size"]
         read = obstore.get_range(source.store, key, start=0, end=min(size, FIRST_BYTES))
-    except (OSError, ValueError, obstore.exceptions.BaseError):
+    except (OSError, TypeError, ValueError, obstore.exceptions.BaseError):
         return None
     return bytes(read)
 
@@ -270,6 +285,10 @@ def explained(error: RefreezeError, source: Source) -> RefreezeError:
         hint = (
             "the endpoint is given as https:// and answers plain HTTP: give it as http:// and add "
             "--source-option allow_http=true"
+        )
+    elif "an error document came" in text and text.split(" ")[0].endswith("/zarr.json"):
+        hint = (
+            "if the address is one of a web page, give that of the store itself, without zarr.json"
         )
     elif "http://" in text and text.endswith("400 Bad Request"):
         # What servers of HTTPS say to HTTP is no document, and not shown.
