@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream, __version__
     from refreeze.verbs.coverage import coverage
     from refreeze.verbs.coverage_report import ArrayCoverage, Coverage, MissingRange
+    from refreeze.verbs.gc import gc
     from refreeze.verbs.ingest import ingest
     from refreeze.verbs.list_chunks import list_chunks
     from refreeze.verbs.plan import Plan, plan
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from refreeze.verbs.report import (
         ArrayReport,
         Container,
+        GcReport,
         IngestReport,
         ListStats,
         PublishReport,
@@ -47,6 +49,7 @@ __all__ = [
     "ChunkStream",
     "Container",
     "Coverage",
+    "GcReport",
     "IngestReport",
     "ListStats",
     "MissingRange",
@@ -63,6 +66,7 @@ __all__ = [
     "__version__",
     "coverage",
     "exceptions",
+    "gc",
     "ingest",
     "list_chunks",
     "plan",
@@ -82,6 +86,7 @@ _PLACES = {
     "ChunkStream": "refreeze._refreeze",
     "Container": "refreeze.verbs.report",
     "Coverage": "refreeze.verbs.coverage_report",
+    "GcReport": "refreeze.verbs.report",
     "IngestReport": "refreeze.verbs.report",
     "ListStats": "refreeze.verbs.report",
     "MissingRange": "refreeze.verbs.coverage_report",
@@ -99,6 +104,7 @@ _PLACES = {
     "write": "refreeze.writer.write",
     "__version__": "refreeze._refreeze",
     "coverage": "refreeze.verbs.coverage",
+    "gc": "refreeze.verbs.gc",
     "ingest": "refreeze.verbs.ingest",
     "list_chunks": "refreeze.verbs.list_chunks",
     "plan": "refreeze.verbs.plan",

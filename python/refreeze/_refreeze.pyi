@@ -17,6 +17,7 @@ __all__ = [
     "differences",
     "error_line",
     "estimate_arrays",
+    "gc",
     "ingest",
     "list_chunks",
     "list_folders",
@@ -254,6 +255,15 @@ def publish(
     unsafe_target: bool,
 ) -> str:
     """Publish a staged ingest; see `refreeze.publish`. Returns the report as JSON."""
+
+def gc(
+    target: BucketTarget | LocalTarget | RepositoryTarget,
+    *,
+    dry_run: bool,
+    older_than: float,
+    unsafe_target: bool,
+) -> str:
+    """Remove what nothing refers to; see `refreeze.gc`. Returns the report as JSON."""
 
 def stop_calls() -> None:
     """Make every call, now and later, raise `KeyboardInterrupt` soon: the process is about to end."""

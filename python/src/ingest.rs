@@ -16,7 +16,7 @@ use refreeze::grid::piece::Piece;
 use refreeze::jobs::ingest::{
     Decoder, Finish, IngestJob, JobArray, JobSource, Mode, ingest as run_ingest,
 };
-use refreeze::jobs::{PublishJob, RelocateJob};
+use refreeze::jobs::{GcJob, PublishJob, RelocateJob};
 use refreeze::plan::LimitOptions;
 use refreeze::progress::{OnProgress, Progress};
 use refreeze::target::TargetLocation;
@@ -327,6 +327,25 @@ pub(crate) fn publish(
         PublishJob { target: self::target(target)?, run_id, rebase, trust_target: unsafe_target };
     // One compare-and-set decides: an interruption that comes later would only hide the result.
     let report = run(py, |_stopped| async move { refreeze::jobs::publish(job).await })?;
+    serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// Removes what nothing refers to; see `refreeze.gc`.
+#[pyfunction]
+#[pyo3(signature = (target, *, dry_run, older_than, unsafe_target))]
+pub(crate) fn gc(
+    py: Python<'_>,
+    target: &Bound<'_, PyAny>,
+    dry_run: bool,
+    older_than: f64,
+    unsafe_target: bool,
+) -> PyResult<String> {
+    let older_than = Duration::try_from_secs_f64(older_than)
+        .map_err(|error| PyValueError::new_err(format!("older_than: {error}")))?;
+    let target = self::target(target)?;
+    let job = GcJob { target, dry_run, older_than, trust_target: unsafe_target };
+    let report =
+        run(py, |stopped| async move { interruptible(refreeze::jobs::gc(job), stopped).await })?;
     serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 

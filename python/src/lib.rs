@@ -26,7 +26,7 @@ mod _refreeze {
     #[pymodule_export]
     use super::contents::{differences, origins, stored_chunks, target_chunks, target_nodes};
     #[pymodule_export]
-    use super::ingest::{ingest, publish, relocate, status};
+    use super::ingest::{gc, ingest, publish, relocate, status};
     #[pymodule_export]
     use super::listing::{ChunkStream, estimate_arrays, list_chunks};
     #[pymodule_export]

@@ -16,6 +16,7 @@ from refreeze.cli.batch_queue import commit, work
 from refreeze.cli.console import USAGE, Ended, Version, fail
 from refreeze.cli.coverage import coverage
 from refreeze.cli.demo import demo
+from refreeze.cli.gc import gc
 from refreeze.cli.ingest import ingest
 from refreeze.cli.list_chunks import list_chunks
 from refreeze.cli.plan import plan
@@ -59,6 +60,7 @@ _VERBS = (
     ("publish", publish, "./store.icechunk --rebase"),
     ("work", work, "run.json --part 0/8"),
     ("commit", commit, "run.json"),
+    ("gc", gc, "./store.icechunk --dry-run"),
     ("relocate", relocate, "./store.icechunk --from s3://old/store.zarr --to s3://new/store.zarr"),
     ("coverage", coverage, "./store.icechunk t2m --output t2m.png"),
     ("demo", demo, "./refreeze-demo"),

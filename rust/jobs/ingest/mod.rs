@@ -28,8 +28,9 @@ use icechunk::Repository;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 
 use committer::Committer;
-use crew::{Coordinator, Results};
+use crew::Coordinator;
 pub use crew::{Crew, Workers, carry_out};
+pub(super) use crew::{RESULTS, Results, delete, named_in_results};
 pub use decoded::{DecodeFn, Decoder};
 pub use job::{Finish, IngestJob, JobArray, JobSource, Mode};
 use prepare::Survey;

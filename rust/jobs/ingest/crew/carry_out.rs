@@ -62,7 +62,7 @@ pub async fn carry_out(
     })?;
     match results.create(&digest, &text).await? {
         Some(there) => {
-            delete_manifests(repository, manifests_of(&result)).await?;
+            delete_manifests(repository, result.manifests()).await?;
             Ok(there)
         }
         None => Ok(text),
@@ -108,9 +108,4 @@ async fn filled(
     // One commit's worth: what a denser unit has left is for whoever comes next.
     let staged = worker.fill(parent, &mut schedule, &mut |_| {}).await?;
     Ok(UnitResult::new(unit, staged.unwrap_or_default(), schedule.rest()))
-}
-
-/// The manifests that a worker has written for a result.
-fn manifests_of(result: &UnitResult) -> Vec<String> {
-    result.staged.manifests().map(|file| file.id.to_string()).collect()
 }

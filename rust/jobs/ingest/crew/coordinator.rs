@@ -3,7 +3,7 @@
 //! A unit whose result was written against a state that another has replaced since is done again.
 //! What is in flight counts as rest in every commit, so that any order resumes.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use icechunk::Repository;
@@ -12,7 +12,7 @@ use super::super::committer::Committer;
 use super::super::schedule::Schedule;
 use super::super::worker::{Event, Staged};
 use super::documents::{Unit, UnitResult, WorkPlan};
-use super::results::Results;
+use super::results::{Results, are_there};
 use super::{UNITS_EACH, Workers};
 use crate::commit::manifest_ids;
 use crate::plan::Part;
@@ -23,6 +23,14 @@ const IN_FLIGHT: u64 = 2;
 
 /// Missing units that an error names.
 const NAMED: usize = 10;
+
+/// How often a unit is handed out again whose result was out of date when it came; then this
+/// process does it when nobody else is at work.
+const TIMES_STALE: u32 = 3;
+
+/// What to say of results that lead nowhere.
+const GONE: &str = "manifests that waited for their commit are gone, as after a garbage_collect \
+                    of Icechunk's: their parts were done again";
 
 /// Calls what may block.
 pub(super) async fn blocking<T: Send + 'static>(
@@ -132,7 +140,12 @@ impl Coordinator<'_, '_, '_> {
                     results.push(result);
                     continue;
                 };
-                if !self.take(result, number, schedule).await? {
+                if !are_there(self.repository, result.manifests()).await? {
+                    self.committer.warn(GONE.to_owned());
+                    let results = Results::of(self.repository, self.run_id);
+                    results.forget(&result.unit.digest()).await?;
+                    again.push(number);
+                } else if !self.take(result, number, schedule).await? {
                     again.push(number);
                 }
             }
@@ -216,6 +229,7 @@ pub(in super::super) async fn drive(
     let engine = Arc::clone(workers);
     blocking(move || engine.start(&text)).await?;
     let mut running = BTreeSet::new();
+    let (mut stale, mut left): (HashMap<String, u32>, _) = (HashMap::new(), Vec::new());
     loop {
         let engine = Arc::clone(workers);
         let count = blocking(move || engine.count()).await?.max(1);
@@ -231,6 +245,7 @@ pub(in super::super) async fn drive(
         if running.is_empty() {
             coordinator.commit(schedule).await?;
             if schedule.is_empty() {
+                left.into_iter().for_each(|number| schedule.take_back(number));
                 return Ok(());
             }
             continue;
@@ -241,10 +256,17 @@ pub(in super::super) async fn drive(
             // What was found under a key of the same unit may have had another number.
             let parts = result.unit.parts();
             let Some(number) = schedule.lent_as(&parts) else { continue };
+            let digest = result.unit.digest();
             if running.remove(&number) && !coordinator.take(result, number, schedule).await? {
                 // Another has replaced what this one was to replace: on the new state, then.
                 coordinator.commit(schedule).await?;
-                schedule.take_back(number);
+                let times = stale.entry(digest).or_default();
+                *times += 1;
+                if *times > TIMES_STALE {
+                    left.push(number);
+                } else {
+                    schedule.take_back(number);
+                }
             }
         }
     }

@@ -236,6 +236,11 @@ impl UnitResult {
         check_version(text, "a worker's result")?;
         parsed(text, "a worker's result")
     }
+
+    /// The manifests that were written for it.
+    pub(super) fn manifests(&self) -> Vec<String> {
+        self.staged.manifests().map(|file| file.id.to_string()).collect()
+    }
 }
 
 /// What is asked of a document before the rest of it is read.

@@ -1,6 +1,8 @@
 //! Where results of units wait for their commit: `refreeze/<run>/<digest>.json` in the target,
 //! each created once. What they say is not known here.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use icechunk::Repository;
@@ -18,6 +20,9 @@ pub(in crate::jobs) const RESULTS: &str = "refreeze";
 
 /// How often a write is tried whose answer is lost.
 const ATTEMPTS: usize = 3;
+
+/// Manifests that are looked for at a time.
+const HEADS_AT_ONCE: usize = 16;
 
 /// The results of one run.
 pub(in crate::jobs) struct Results<'a> {
@@ -86,7 +91,7 @@ impl<'a> Results<'a> {
 
     /// Removes the result of one unit, which is to be done again.
     pub(super) async fn forget(&self, digest: &str) -> Result<()> {
-        delete(self.repository, &self.folder, vec![(format!("{digest}.json"), 0)]).await
+        delete(self.repository, &self.folder, vec![(format!("{digest}.json"), 0)]).await.map(drop)
     }
 
     /// All results that are there.
@@ -107,29 +112,74 @@ impl<'a> Results<'a> {
         objects.map_ok(|object| (object.id, object.size_bytes)).try_collect().await.map_err(listing)
     }
 
+    /// How many there are.
+    pub(in crate::jobs) async fn count(&self) -> Result<usize> {
+        Ok(self.keys().await?.len())
+    }
+
     /// Removes all of them: the run is over.
     pub(in crate::jobs) async fn remove(&self) -> Result<()> {
         let keys = self.keys().await?;
         if keys.is_empty() {
             return Ok(());
         }
-        delete(self.repository, &self.folder, keys).await
+        delete(self.repository, &self.folder, keys).await.map(drop)
     }
+}
+
+/// Whether all of these manifests are in the repository: Icechunk's own garbage collection deletes
+/// those that wait for a commit when its cutoff is later than they are.
+pub(super) async fn are_there(repository: &Repository, ids: Vec<String>) -> Result<bool> {
+    let context = StorageContext::unattributed(repository.storage_settings());
+    let look = |id: String| {
+        let context = &context;
+        async move {
+            let key = format!("{MANIFESTS_FILE_PATH}/{id}");
+            match repository.storage().get_object_last_modified(context, &key).await {
+                Ok(_) => Ok(true),
+                Err(error) if matches!(error.kind, StorageErrorKind::ObjectNotFound) => Ok(false),
+                Err(error) => Err(target_error(&format!("look for {key}"), &error.kind)),
+            }
+        }
+    };
+    let found = futures::stream::iter(ids).map(look).buffer_unordered(HEADS_AT_ONCE);
+    found.try_all(std::future::ready).await
 }
 
 /// Removes manifests that nobody refers to.
 pub(super) async fn delete_manifests(repository: &Repository, ids: Vec<String>) -> Result<()> {
-    delete(repository, MANIFESTS_FILE_PATH, ids.into_iter().map(|id| (id, 0)).collect()).await
+    let keys = ids.into_iter().map(|id| (id, 0)).collect();
+    delete(repository, MANIFESTS_FILE_PATH, keys).await.map(drop)
 }
 
-/// Removes objects of a folder.
+/// Every text in the results of a run: the ids of their manifests among others, whichever version
+/// has written them.
+///
+/// # Errors
+///
+/// [`ErrorKind::Target`](crate::ErrorKind::Target) when one cannot be read.
+pub(in crate::jobs) async fn named_in_results(
+    repository: &Repository,
+    run_id: &str,
+) -> Result<HashSet<String>> {
+    let mut named = HashSet::new();
+    for text in Results::of(repository, run_id).all().await? {
+        // Documents of JSON quote every text, and no id needs an escape.
+        named.extend(text.split('"').map(str::to_owned));
+    }
+    Ok(named)
+}
+
+/// Removes objects of a folder, and gives back how many.
 pub(in crate::jobs) async fn delete(
     repository: &Repository,
     folder: &str,
     keys: Vec<(String, u64)>,
-) -> Result<()> {
+) -> Result<u64> {
     let context = StorageContext::unattributed(repository.storage_settings());
     let keys = futures::stream::iter(keys).boxed();
     let deleted = repository.storage().delete_objects(&context, folder, keys).await;
-    deleted.map(drop).map_err(|error| target_error(&format!("delete in {folder}"), &error.kind))
+    deleted
+        .map(|deleted| deleted.deleted_objects)
+        .map_err(|error| target_error(&format!("delete in {folder}"), &error.kind))
 }
