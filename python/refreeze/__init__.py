@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream, __version__
     from refreeze.verbs.coverage import coverage
     from refreeze.verbs.coverage_report import ArrayCoverage, Coverage, MissingRange
+    from refreeze.verbs.doctor import doctor
+    from refreeze.verbs.doctor_report import Check, DoctorReport
     from refreeze.verbs.gc import gc
     from refreeze.verbs.ingest import ingest
     from refreeze.verbs.list_chunks import list_chunks
@@ -46,9 +48,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ArrayCoverage",
     "ArrayReport",
+    "Check",
     "ChunkStream",
     "Container",
     "Coverage",
+    "DoctorReport",
     "GcReport",
     "IngestReport",
     "ListStats",
@@ -65,6 +69,7 @@ __all__ = [
     "ZarrSaver",
     "__version__",
     "coverage",
+    "doctor",
     "exceptions",
     "gc",
     "ingest",
@@ -83,10 +88,12 @@ __all__ = [
 _PLACES = {
     "ArrayCoverage": "refreeze.verbs.coverage_report",
     "ArrayReport": "refreeze.verbs.report",
+    "Check": "refreeze.verbs.doctor_report",
     "ChunkStream": "refreeze._refreeze",
     "Container": "refreeze.verbs.report",
     "Coverage": "refreeze.verbs.coverage_report",
     "GcReport": "refreeze.verbs.report",
+    "DoctorReport": "refreeze.verbs.doctor_report",
     "IngestReport": "refreeze.verbs.report",
     "ListStats": "refreeze.verbs.report",
     "MissingRange": "refreeze.verbs.coverage_report",
@@ -105,6 +112,7 @@ _PLACES = {
     "__version__": "refreeze._refreeze",
     "coverage": "refreeze.verbs.coverage",
     "gc": "refreeze.verbs.gc",
+    "doctor": "refreeze.verbs.doctor",
     "ingest": "refreeze.verbs.ingest",
     "list_chunks": "refreeze.verbs.list_chunks",
     "plan": "refreeze.verbs.plan",

@@ -5,6 +5,7 @@
 
 mod contents;
 mod crew;
+mod doctor;
 mod errors;
 mod handed_over;
 mod ingest;
@@ -25,6 +26,8 @@ mod _refreeze {
 
     #[pymodule_export]
     use super::contents::{differences, origins, stored_chunks, target_chunks, target_nodes};
+    #[pymodule_export]
+    use super::doctor::{examine_listing, probe_target};
     #[pymodule_export]
     use super::ingest::{gc, ingest, publish, relocate, status};
     #[pymodule_export]

@@ -7,6 +7,7 @@
 
 pub mod array_keys;
 pub mod by_token;
+mod examine;
 mod folders;
 pub(crate) mod in_memory;
 pub mod limit;
@@ -28,6 +29,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 pub use crate::source::page::PAGE_SIZE;
 use array_keys::ArrayKeys;
+pub use examine::{ListingTraits, examine_listing};
 pub use folders::{Folder, FolderRequest, list_folders};
 use limit::ConcurrencyLimit;
 pub use lister::Lister;

@@ -100,6 +100,20 @@ impl Target {
         Ok((Self { repository, url, created: false, lock: None }, locked))
     }
 
+    /// Tries whether `location` holds repositories safely: its lock, if it is a folder that is there,
+    /// and conditional writes of a server, under one key that is deleted afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Target`] naming what is wrong with the server or file system,
+    /// [`ErrorKind::Conflict`] when another process holds the folder, [`ErrorKind::Access`].
+    pub async fn probe(location: &TargetLocation) -> Result<()> {
+        if location.is_remote() {
+            return probe::conditional_writes(&location.storage().await?, &location.url()).await;
+        }
+        location.lock(false).await.map(drop)
+    }
+
     /// The repository.
     #[must_use]
     pub fn repository(&self) -> &Repository {
@@ -197,6 +211,10 @@ async fn create(storage: &Arc<dyn Storage + Send + Sync>, url: &str) -> Result<b
         attempts += 1;
         let creation = Repository::create(Arc::clone(storage)).check_clean_root(must_be_empty);
         let Err(error) = creation.execute().await else { return Ok(true) };
+        // Listed before the repository is looked for: what another process adds to one that it has
+        // just created is then explained by its being there.
+        let only_beginnings = matches!(&error.kind, RepositoryErrorKind::ParentDirectoryNotClean)
+            && leftovers::only_of_a_creation(storage, url).await?;
         if matches!(Repository::fetch_spec_version(Arc::clone(storage), None).await, Ok(Some(_))) {
             return Ok(false);
         }
@@ -209,9 +227,7 @@ async fn create(storage: &Arc<dyn Storage + Send + Sync>, url: &str) -> Result<b
                 )
                 .with_hint("add a prefix: s3://bucket/name"));
             }
-            RepositoryErrorKind::ParentDirectoryNotClean
-                if again && leftovers::only_of_a_creation(storage, url).await? =>
-            {
+            RepositoryErrorKind::ParentDirectoryNotClean if again && only_beginnings => {
                 must_be_empty = false;
             }
             RepositoryErrorKind::ParentDirectoryNotClean => {

@@ -16,6 +16,7 @@ from refreeze.cli.batch_queue import commit, work
 from refreeze.cli.console import USAGE, Ended, Version, fail
 from refreeze.cli.coverage import coverage
 from refreeze.cli.demo import demo
+from refreeze.cli.doctor import doctor
 from refreeze.cli.gc import gc
 from refreeze.cli.ingest import ingest
 from refreeze.cli.list_chunks import list_chunks
@@ -63,6 +64,7 @@ _VERBS = (
     ("gc", gc, "./store.icechunk --dry-run"),
     ("relocate", relocate, "./store.icechunk --from s3://old/store.zarr --to s3://new/store.zarr"),
     ("coverage", coverage, "./store.icechunk t2m --output t2m.png"),
+    ("doctor", doctor, "s3://bucket/store.zarr ./store.icechunk"),
     ("demo", demo, "./refreeze-demo"),
 )
 """Name, function and the arguments of an example, in the order in which help shows them."""

@@ -13,7 +13,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from refreeze.exceptions import (
     TargetNotFoundError,
 )
 from refreeze.shown import cleaned, one_line
+from refreeze.stores.icechunk_logs import without_local_warnings
 from refreeze.stores.resolve import BucketTarget, LocalTarget, resolve_target
 
 __all__ = ["Target", "committed", "open_target"]
@@ -131,7 +132,8 @@ def open_target(
         url = found.url
         if isinstance(found, LocalTarget):
             folder = Path(found.path)
-            storage = icechunk.local_filesystem_storage(found.path)
+            with without_local_warnings():
+                storage = icechunk.local_filesystem_storage(found.path)
             plain = lambda: _plain_folder(folder)  # noqa: E731
         else:
             folder, storage = None, _bucket_storage(found)
@@ -207,7 +209,8 @@ def _created(storage: icechunk.Storage, url: str, folder: Path | None) -> icechu
             if folder is not None:
                 _clear_left_over(folder)
             try:
-                return icechunk.Repository.create(storage, check_clean_root=folder is not None)
+                with nullcontext() if folder is None else without_local_warnings():
+                    return icechunk.Repository.create(storage, check_clean_root=folder is not None)
             except icechunk.IcechunkError as error:
                 # Somebody else may have been quicker.
                 if attempt == 19 or folder is not None:  # noqa: PLR2004 the last one
