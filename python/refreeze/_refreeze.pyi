@@ -196,6 +196,7 @@ def carry_out(
     source_urls: Sequence[str],
     memory: int,
     concurrency: int,
+    requests_per_second: float | None = None,
 ) -> str:
     """Do one unit of a plan, both as JSON; see `refreeze.work.carry_out`."""
 

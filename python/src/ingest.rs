@@ -179,6 +179,7 @@ pub(crate) struct IngestOptions {
     references_per_manifest: Option<u32>,
     references_per_commit: Option<u64>,
     concurrency: usize,
+    requests_per_second: Option<f64>,
     message: Option<String>,
     publish: bool,
     restart: bool,
@@ -281,6 +282,7 @@ pub(crate) fn job(
             references_per_manifest: options.references_per_manifest,
             references_per_commit: options.references_per_commit,
             concurrency: options.concurrency,
+            apart: apart(options.requests_per_second),
         },
         message: options.message,
         finish: Finish {
@@ -294,6 +296,11 @@ pub(crate) fn job(
         restart: options.restart,
         trust_target: options.unsafe_target,
     })
+}
+
+/// The time between two requests, of which there are at most so many a second.
+pub(crate) fn apart(requests_per_second: Option<f64>) -> Option<Duration> {
+    requests_per_second.and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok())
 }
 
 fn mode(name: &str) -> PyResult<Mode> {

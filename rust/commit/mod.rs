@@ -34,4 +34,5 @@ pub use runs::{
 };
 pub use snapshot::{MOST_CHUNKS_PER_COMMIT, commit_draft, commit_manifests, commit_nothing};
 pub use staging::Staging;
+pub(crate) use stored::manifest_boxes;
 pub use stored::manifest_ids;

@@ -147,8 +147,7 @@ async fn old_files(repository: &Repository, cutoff: DateTime<Utc>) -> Result<Vec
         let storage = repository.storage();
         let mut objects = storage.list_objects(&context, kind.folder()).await.map_err(failed)?;
         while let Some(object) = objects.try_next().await.map_err(failed)? {
-            // Stores tell whole seconds: one of the cutoff's own may be younger.
-            if object.created_at + TimeDelta::seconds(1) <= cutoff {
+            if object.created_at <= cutoff {
                 files.push(File { kind, name: object.id, bytes: object.size_bytes });
             }
         }
@@ -164,7 +163,11 @@ async fn remove(repository: &Repository, kind: Kind, keys: Vec<(String, u64)>) -
     }
     Err(Error::new(
         ErrorKind::Target,
-        format!("{} of {expected} files in {} could not be removed", expected - removed, kind.folder()),
+        format!(
+            "{} of {expected} files in {} could not be removed",
+            expected - removed,
+            kind.folder()
+        ),
     )
     .with_hint("check that the credentials may delete objects; run refreeze gc again"))
 }

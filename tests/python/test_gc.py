@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import subprocess
@@ -47,7 +48,7 @@ def read_all(target: Path) -> None:
         for snapshot in ancestry:
             session = repo.readonly_session(snapshot_id=snapshot.id)
             session.all_virtual_chunk_locations()
-        for child, parent in zip(ancestry, ancestry[1:], strict=False):
+        for child, parent in itertools.pairwise(ancestry):
             repo.diff(from_snapshot_id=parent.id, to_snapshot_id=child.id)
 
 
@@ -190,7 +191,7 @@ def test_expired_ancestors_keep_the_logs_that_others_need(tmp_path: Path, source
 @pytest.mark.parametrize("seed", range(4))
 def test_after_any_history_the_same_can_be_read(tmp_path: Path, seed: int) -> None:
     """Whatever was ingested, changed, tagged, reset and orphaned: gc takes the orphans alone."""
-    choose = random.Random(seed)
+    choose = random.Random(seed)  # noqa: S311
     source, target = store_of(tmp_path, 12), tmp_path / "t.icechunk"
     refreeze.ingest(str(source), str(target), **SMALL)
     for step in range(8):
@@ -199,7 +200,7 @@ def test_after_any_history_the_same_can_be_read(tmp_path: Path, seed: int) -> No
             case 0:
                 array = zarr.open_group(source, mode="a")["sparse"]
                 array[choose.randrange(12)] = step + 1
-                refreeze.sync(str(source), str(target))
+                refreeze.sync(str(source), str(target), skip_variables=["own*"])
             case 1:
                 repo.create_tag(f"tag{step}", repo.lookup_branch("main"))
             case 2:

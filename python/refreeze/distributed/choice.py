@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from refreeze.distributed.crew import ExecutorCrew, Later, Nobody, Places
 from refreeze.work import Secrets, allowed_settings
 
-__all__ = ["crew_of", "places_of"]
+__all__ = ["crew_at_work", "crew_of", "places_of"]
+
+
+@contextmanager
+def crew_at_work(crew: Any, places: Callable[[], Places]) -> Iterator[Any]:
+    """Tell a crew where things are, and let it go at the end; None stays None."""
+    if crew is None or crew.kind != "workers":
+        yield crew
+        return
+    try:
+        crew.places = places()
+        yield crew
+    finally:
+        crew.close()
 
 
 def crew_of(executor: Any, client: Any, workers: int | None, wait_for_workers: float) -> Any:

@@ -61,6 +61,10 @@ def _carry_out(plan: str, unit: str, secrets: Any, memory: int, concurrency: int
     return carry_out_unit(plan, unit, secrets, max(least, memory // threads), concurrency)
 
 
+GATHER = 5.0
+"""Seconds to wait for a result that a worker has; then others are looked at first."""
+
+
 class DaskCrew:
     """A crew of whoever has joined the cluster."""
 
@@ -160,7 +164,12 @@ class DaskCrew:
             unit, attempt = self._running.pop(future)
             error = future.exception() if future.status != "finished" else None
             if error is None and future.status == "finished":
-                results.append(future.result().decode())
+                try:
+                    results.append(future.result(timeout=GATHER).decode())
+                except TimeoutError:
+                    # The worker that held it has died: it is computed again.
+                    self._running[future] = (unit, attempt)
+                    continue
             elif type(error).__name__ in {"KilledWorker", "CancelledError", "FutureCancelledError"}:
                 if attempt + 1 >= ATTEMPTS:
                     raise RefreezeError(

@@ -78,9 +78,7 @@ def gc(
         unsafe_target=unsafe_target,
     )
     found = json.loads(report)
-    return GcReport(
-        files=tuple(found["files"]), bytes=found["bytes"], runs=tuple(found["runs"])
-    )
+    return GcReport(files=tuple(found["files"]), bytes=found["bytes"], runs=tuple(found["runs"]))
 
 
 def seconds(age: str | float | timedelta) -> float:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from refreeze.metadata.chunk_codec import check_chunk
@@ -276,7 +277,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     arguments = IngestArguments.of(locals())
     started = time.monotonic()
     from refreeze import _refreeze
-    from refreeze.distributed.choice import crew_of, places_of
+    from refreeze.distributed.choice import crew_at_work, crew_of, places_of
     from refreeze.planning.dispatch import several
     from refreeze.planning.preparation import prepared
     from refreeze.runtime.memory import return_large_blocks
@@ -293,15 +294,15 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     return_large_blocks()
     ready = prepared(source, target, arguments, figures_only=dry_run)
     stores, location, options = ready.stores, ready.location, ready.options
-    if crew is not None and crew.kind == "workers":
-        crew.places = places_of(
-            several(source),
-            target,
-            source_options=source_options,
-            target_options=target_options,
-            memory=options.memory,
-            concurrency=options.concurrency,
-        )
+    places = partial(
+        places_of,
+        several(source),
+        target,
+        source_options=source_options,
+        target_options=target_options,
+        memory=options.memory,
+        concurrency=options.concurrency,
+    )
     if format != "icechunk" and not dry_run:
         return ingest_kerchunk(
             stores,
@@ -321,7 +322,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         return report_of_nothing(
             planned, stores, location().url, options, elapsed=time.monotonic() - started
         )
-    try:
+    with crew_at_work(crew, places):
         report = json.loads(
             _refreeze.ingest(
                 [(store.source.store, store.source.path) for store in stores],
@@ -335,9 +336,6 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
                 crew=crew,
             )
         )
-    finally:
-        if crew is not None and crew.kind == "workers":
-            crew.close()
     if crew is not None and "work_plan" in report:
         crew.document = report.pop("work_plan")
     noted = getattr(location(), "notes", ())

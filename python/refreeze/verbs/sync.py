@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import MismatchError
@@ -110,6 +111,10 @@ def sync(
     no_read_check: bool = False,
     source_options: Options | None = None,
     target_options: Options | None = None,
+    executor: Any = None,
+    client: Any = None,
+    workers: int | None = None,
+    wait_for_workers: float = 60,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> SyncReport:
     """Make a repository equal to its sources as they are now.
@@ -137,7 +142,8 @@ def sync(
     group, target_group, arrays, skip_variables, loadable_variables, branch, empty_chunks, memory
         As for `refreeze.ingest`, and so are ``max_refs_per_commit``, ``max_document``,
         ``concurrency``, ``message``, ``no_publish``, ``restart``, ``unsafe_target``,
-        ``no_read_check``, ``source_options``, ``target_options`` and ``progress``.
+        ``no_read_check``, ``source_options``, ``target_options``, ``progress``, ``executor``,
+        ``client``, ``workers`` and ``wait_for_workers``.
 
     Returns
     -------
@@ -161,6 +167,7 @@ def sync(
     3
     """
     from refreeze import _refreeze
+    from refreeze.distributed.choice import crew_at_work, crew_of, places_of
     from refreeze.planning.dispatch import read_stores, several
     from refreeze.planning.sync import planned_sync
     from refreeze.planning.target_arrays import Target
@@ -213,6 +220,16 @@ def sync(
         unsafe_target=unsafe_target,
         plan=json.dumps(what),
     )
+    crew = crew_of(executor, client, workers, wait_for_workers)
+    places = partial(
+        places_of,
+        given,
+        target,
+        source_options=source_options,
+        target_options=target_options,
+        memory=options.memory,
+        concurrency=options.concurrency,
+    )
     return_large_blocks()
     stores = read_stores(given, source_options, selection)
     location = resolve_target(target, target_options)
@@ -252,6 +269,10 @@ def sync(
             concurrency=concurrency,
             source_options=source_options,
             target_options=target_options,
+            executor=executor,
+            client=client,
+            workers=workers,
+            wait_for_workers=wait_for_workers,
             progress=progress,
         )
         counts = {
@@ -273,20 +294,22 @@ def sync(
             planned.warnings, started, **blank, snapshot_id=None, previous_snapshot_id=planned.base
         )
     try:
-        report = json.loads(
-            _refreeze.ingest(
-                [(store.source.store, store.source.path) for store in stores],
-                location,
-                source_urls=[store.url for store in stores],
-                groups=planned.groups,
-                arrays=planned.arrays,
-                options=replace(
-                    options, base=planned.base, replaced=planned.replaced, added=planned.added
-                ),
-                decoder=check_chunk,
-                progress=CommitLog(progress),
+        with crew_at_work(crew, places):
+            report = json.loads(
+                _refreeze.ingest(
+                    [(store.source.store, store.source.path) for store in stores],
+                    location,
+                    source_urls=[store.url for store in stores],
+                    groups=planned.groups,
+                    arrays=planned.arrays,
+                    options=replace(
+                        options, base=planned.base, replaced=planned.replaced, added=planned.added
+                    ),
+                    decoder=check_chunk,
+                    progress=CommitLog(progress),
+                    crew=crew,
+                )
             )
-        )
     except MismatchError as error:
         if "refers to" not in error.message:
             raise

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use icechunk::Repository;
-use icechunk::format::MANIFESTS_FILE_PATH;
+use icechunk::format::{MANIFESTS_FILE_PATH, ManifestId};
 use icechunk::storage::{
     StorageContext, StorageError, StorageErrorKind, VersionInfo, VersionedUpdateResult,
 };
@@ -21,7 +21,10 @@ pub(in crate::jobs) const RESULTS: &str = "refreeze";
 /// How often a write is tried whose answer is lost.
 const ATTEMPTS: usize = 3;
 
-/// Manifests that are looked for at a time.
+/// How the name of a file ends that belongs to a result and is too large for it.
+const BESIDE: &str = ".chunks";
+
+/// Files that are looked for at a time.
 const HEADS_AT_ONCE: usize = 16;
 
 /// The results of one run.
@@ -89,6 +92,43 @@ impl<'a> Results<'a> {
         }
     }
 
+    /// Writes what belongs to a result and is too large for it; gives back the file's name.
+    pub(super) async fn put_beside(&self, digest: &str, bytes: Vec<u8>) -> Result<String> {
+        // Two workers may do the same unit, each with chunks of its own manifests.
+        let name = format!("{digest}-{}{BESIDE}", ManifestId::random());
+        let key = format!("{}/{name}", self.folder);
+        let bytes = Bytes::from(bytes);
+        let storage = self.repository.storage();
+        let written =
+            storage.put_object(&self.context(), &key, bytes, None, Vec::new(), None).await;
+        written.map_err(|error| target_error(&format!("write {key}"), &error.kind))?;
+        Ok(name)
+    }
+
+    /// What was written beside a result.
+    pub(super) async fn beside(&self, name: &str) -> Result<Vec<u8>> {
+        let key = self.key(name);
+        let found = self.repository.storage().get_object(&self.context(), &key, None).await;
+        let (mut object, _) =
+            found.map_err(|error| target_error(&format!("read {key}"), &error.kind))?;
+        let mut bytes = Vec::new();
+        object
+            .read_to_end(&mut bytes)
+            .await
+            .map_err(|error| target_error(&format!("read {key}"), &error))?;
+        Ok(bytes)
+    }
+
+    /// Where a file of the run is.
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{}/{name}", self.folder)
+    }
+
+    /// Removes a file that belongs to no result.
+    pub(super) async fn remove_beside(&self, name: String) -> Result<()> {
+        delete(self.repository, &self.folder, vec![(name, 0)]).await.map(drop)
+    }
+
     /// Removes the result of one unit, which is to be done again.
     pub(super) async fn forget(&self, digest: &str) -> Result<()> {
         delete(self.repository, &self.folder, vec![(format!("{digest}.json"), 0)]).await.map(drop)
@@ -97,7 +137,7 @@ impl<'a> Results<'a> {
     /// All results that are there.
     pub(super) async fn all(&self) -> Result<Vec<String>> {
         let mut texts = Vec::new();
-        for (key, _) in self.keys().await? {
+        for (key, _) in self.keys().await?.into_iter().filter(|(key, _)| is_result(key)) {
             texts.extend(self.read(&format!("{}/{key}", self.folder)).await?);
         }
         Ok(texts)
@@ -114,7 +154,7 @@ impl<'a> Results<'a> {
 
     /// How many there are.
     pub(in crate::jobs) async fn count(&self) -> Result<usize> {
-        Ok(self.keys().await?.len())
+        Ok(self.keys().await?.iter().filter(|(key, _)| is_result(key)).count())
     }
 
     /// Removes all of them: the run is over.
@@ -127,23 +167,43 @@ impl<'a> Results<'a> {
     }
 }
 
-/// Whether all of these manifests are in the repository: Icechunk's own garbage collection deletes
-/// those that wait for a commit when its cutoff is later than they are.
-pub(super) async fn are_there(repository: &Repository, ids: Vec<String>) -> Result<bool> {
+fn is_result(key: &str) -> bool {
+    !key.ends_with(BESIDE)
+}
+
+/// Whether all of these files are in the repository: Icechunk's own garbage collection deletes
+/// manifests that wait for a commit when its cutoff is later than they are.
+pub(super) async fn are_there(repository: &Repository, keys: Vec<String>) -> Result<bool> {
     let context = StorageContext::unattributed(repository.storage_settings());
-    let look = |id: String| {
+    let look = |key: String| {
         let context = &context;
         async move {
-            let key = format!("{MANIFESTS_FILE_PATH}/{id}");
             match repository.storage().get_object_last_modified(context, &key).await {
                 Ok(_) => Ok(true),
-                Err(error) if matches!(error.kind, StorageErrorKind::ObjectNotFound) => Ok(false),
+                Err(error) if is_not_found(&error.kind) => Ok(false),
                 Err(error) => Err(target_error(&format!("look for {key}"), &error.kind)),
             }
         }
     };
-    let found = futures::stream::iter(ids).map(look).buffer_unordered(HEADS_AT_ONCE);
+    let found = futures::stream::iter(keys).map(look).buffer_unordered(HEADS_AT_ONCE);
     found.try_all(std::future::ready).await
+}
+
+/// Whether an object is not there; some calls give object_store's own error.
+fn is_not_found(kind: &StorageErrorKind) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(kind);
+    while let Some(error) = cause {
+        let boxed = error.downcast_ref::<Box<object_store::Error>>().map(AsRef::as_ref);
+        let stored = error.downcast_ref::<object_store::Error>().or(boxed);
+        let own = error.downcast_ref::<StorageErrorKind>();
+        if matches!(stored, Some(object_store::Error::NotFound { .. }))
+            || matches!(own, Some(StorageErrorKind::ObjectNotFound))
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Removes manifests that nobody refers to.
