@@ -40,10 +40,13 @@ if TYPE_CHECKING:
     from refreeze.verbs.verify import VerifyReport, verify
     from refreeze.virtualizarr.aligned_regions import regions
     from refreeze.virtualizarr.parser import ZarrParser
+    from refreeze.writer.converter import ZarrConverter
     from refreeze.writer.replacing import replacing
     from refreeze.writer.report import WriteReport
     from refreeze.writer.saver import ZarrSaver
+    from refreeze.writer.template import create_template
     from refreeze.writer.write import write
+    from refreeze.writer.write_region import write_region
 
 __all__ = [
     "ArrayCoverage",
@@ -65,10 +68,12 @@ __all__ = [
     "SyncReport",
     "VerifyReport",
     "WriteReport",
+    "ZarrConverter",
     "ZarrParser",
     "ZarrSaver",
     "__version__",
     "coverage",
+    "create_template",
     "doctor",
     "exceptions",
     "gc",
@@ -83,6 +88,7 @@ __all__ = [
     "sync",
     "verify",
     "write",
+    "write_region",
 ]
 
 _PLACES = {
@@ -105,7 +111,10 @@ _PLACES = {
     "SyncReport": "refreeze.verbs.sync",
     "VerifyReport": "refreeze.verbs.verify",
     "ZarrParser": "refreeze.virtualizarr.parser",
+    "ZarrConverter": "refreeze.writer.converter",
     "ZarrSaver": "refreeze.writer.saver",
+    "create_template": "refreeze.writer.template",
+    "write_region": "refreeze.writer.write_region",
     "WriteReport": "refreeze.writer.report",
     "replacing": "refreeze.writer.replacing",
     "write": "refreeze.writer.write",

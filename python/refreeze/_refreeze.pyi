@@ -14,6 +14,7 @@ __all__ = [
     "OpenedSource",
     "__version__",
     "carry_out",
+    "check_writes",
     "differences",
     "error_line",
     "estimate_arrays",
@@ -24,7 +25,6 @@ __all__ = [
     "list_folders",
     "open_source",
     "origins",
-    "probe_target",
     "publish",
     "read_objects",
     "redact",
@@ -158,7 +158,7 @@ def examine_listing(store: Any, path: str) -> str:
     ``never_starts`` and ``list_requests``.
     """
 
-def probe_target(target: LocalTarget | BucketTarget | RepositoryTarget) -> None:
+def check_writes(target: LocalTarget | BucketTarget | RepositoryTarget) -> None:
     """Try the lock of a folder, or the conditional writes of a server; raise what is wrong."""
 
 def region_box(

@@ -30,8 +30,8 @@ pub(crate) fn examine_listing(
 
 /// Raises what makes a target unsafe; see `refreeze.doctor`.
 #[pyfunction]
-pub(crate) fn probe_target(py: Python<'_>, target: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(crate) fn check_writes(py: Python<'_>, target: &Bound<'_, PyAny>) -> PyResult<()> {
     let location = self::target(target)?;
     // Not interruptible: an object that was written is to be deleted.
-    run(py, |_stopped| async move { Target::probe(&location).await })
+    run(py, |_stopped| async move { Target::check_writes(&location).await })
 }

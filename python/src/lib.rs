@@ -27,7 +27,7 @@ mod _refreeze {
     #[pymodule_export]
     use super::contents::{differences, origins, stored_chunks, target_chunks, target_nodes};
     #[pymodule_export]
-    use super::doctor::{examine_listing, probe_target};
+    use super::doctor::{check_writes, examine_listing};
     #[pymodule_export]
     use super::ingest::{gc, ingest, publish, relocate, status};
     #[pymodule_export]

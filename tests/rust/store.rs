@@ -19,7 +19,7 @@ use refreeze::source::{LocalSource, Source};
 use refreeze::target::TargetLocation;
 use refreeze::target::container::Locations;
 use refreeze::zarr::key::ChunkKeyEncoding;
-use refreeze::zarr::metadata::{ArrayLayout, ArrayNode, GroupNode};
+use refreeze::zarr::metadata::{ArrayLayout, ArraySpec, GroupSpec};
 use tempfile::TempDir;
 
 /// Chunks of `/air`, which has room for one more that is not there.
@@ -69,7 +69,7 @@ impl Scenario {
             replaced: Vec::new(),
             added: Vec::new(),
             plan: String::new(),
-            groups: vec![GroupNode {
+            groups: vec![GroupSpec {
                 path: "/".to_owned(),
                 document: br#"{"zarr_format":3,"node_type":"group","attributes":{}}"#.to_vec(),
                 from_source: true,
@@ -91,7 +91,7 @@ impl Scenario {
             finish: Finish::default(),
             decoder: None,
             restart: false,
-            trust_target: false,
+            unsafe_target: false,
         }
     }
 
@@ -100,7 +100,7 @@ impl Scenario {
     }
 }
 
-fn array(name: &str, length: u64, chunk: u64, loaded: bool) -> ArrayNode {
+fn array(name: &str, length: u64, chunk: u64, copied: bool) -> ArraySpec {
     let document = format!(
         r#"{{"zarr_format":3,"node_type":"array","shape":[{length}],"data_type":"uint8",
         "chunk_grid":{{"name":"regular","configuration":{{"chunk_shape":[{chunk}]}}}},
@@ -109,12 +109,12 @@ fn array(name: &str, length: u64, chunk: u64, loaded: bool) -> ArrayNode {
         "attributes":{{}}}}"#
     );
     let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();
-    ArrayNode {
+    ArraySpec {
         path: format!("/{name}"),
         source_path: name.to_owned(),
         document: document.into_bytes(),
         layout: ArrayLayout::new(vec![length], vec![chunk], encoding).unwrap(),
-        loaded,
+        copied,
     }
 }
 

@@ -15,6 +15,7 @@ import typer
 from refreeze.cli.batch_queue import commit, work
 from refreeze.cli.console import USAGE, Ended, Version, fail
 from refreeze.cli.coverage import coverage
+from refreeze.cli.create_template import create_template
 from refreeze.cli.demo import demo
 from refreeze.cli.doctor import doctor
 from refreeze.cli.gc import gc
@@ -26,6 +27,7 @@ from refreeze.cli.relocate import relocate
 from refreeze.cli.status import status
 from refreeze.cli.sync import sync
 from refreeze.cli.verify import verify
+from refreeze.cli.write_region import write_region
 
 __all__ = ["main"]
 
@@ -64,6 +66,12 @@ _VERBS = (
     ("gc", gc, "./store.icechunk --dry-run"),
     ("relocate", relocate, "./store.icechunk --from s3://old/store.zarr --to s3://new/store.zarr"),
     ("coverage", coverage, "./store.icechunk t2m --output t2m.png"),
+    (
+        "create-template",
+        create_template,
+        "day1.nc ./archive.icechunk --global-start 2020-01-01 --global-end 2029-12-31",
+    ),
+    ("write-region", write_region, "day1.nc day2.nc ./archive.icechunk --workers 2"),
     ("doctor", doctor, "s3://bucket/store.zarr ./store.icechunk"),
     ("demo", demo, "./refreeze-demo"),
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["without_local_warnings"]
+__all__ = ["hide_local_warnings", "without_local_warnings"]
 
 _FILTER = "ICECHUNK_LOG"
 """The variable that icechunk reads its filter from."""
@@ -35,3 +35,11 @@ def without_local_warnings() -> Iterator[None]:
         yield
     finally:
         icechunk.set_logs_filter(None)
+
+
+def hide_local_warnings() -> None:
+    """Hide the warnings for good, in a process of our own."""
+    import icechunk
+
+    if not os.environ.get(_FILTER):
+        icechunk.set_logs_filter(_QUIET)

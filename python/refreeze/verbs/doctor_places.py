@@ -168,7 +168,7 @@ def _safe(name: str, place: Any, found: str) -> Check:
     from refreeze import _refreeze
 
     try:
-        _refreeze.probe_target(place)
+        _refreeze.check_writes(place)
     except ConflictError as error:
         return Check("target", name, "note", f"{found}; {error.message}", error.hint)
     except RefreezeError as error:

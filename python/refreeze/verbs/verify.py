@@ -228,14 +228,14 @@ def verify(
     return_large_blocks()
     stores = read_stores(given, source_options, selection)
     location = resolve_target(target, target_options)
-    standing = Target(location, branch)
-    plan = planned_verify(stores, standing, bounds, selection)
+    opened = Target(location, branch)
+    plan = planned_verify(stores, opened, bounds, selection)
     report = partial(
-        _report, plan=plan, stores=stores, target=location.url, standing=standing, started=started
+        _report, plan=plan, stores=stores, target=location.url, opened=opened, started=started
     )
     if crew is not None:
         with crew_at_work(crew, places):
-            found = _by_crew(crew, plan, standing, sample=wanted, progress=progress)
+            found = _by_crew(crew, plan, opened, sample=wanted, progress=progress)
         return report(found)
     comparison = _refreeze.verify(
         [(store.source.store, store.source.path) for store in stores],
@@ -244,7 +244,7 @@ def verify(
         arrays=plan.arrays,
         compared=plan.compared,
         options=options,
-        snapshot_id=standing.snapshot_id,
+        snapshot_id=opened.snapshot_id,
         sample=wanted,
         progress=progress,
     )
@@ -260,7 +260,7 @@ def verify(
 def _by_crew(
     crew: Any,
     plan: ToCompare,
-    standing: Target,
+    opened: Target,
     *,
     sample: int,
     progress: Callable[[dict[str, Any]], object] | None,
@@ -269,7 +269,7 @@ def _by_crew(
     from refreeze.distributed.comparison import results_of
     from refreeze.planning.verify_units import core_plan, summed, units
 
-    document = core_plan(plan, branch=standing.branch, snapshot_id=standing.snapshot_id)
+    document = core_plan(plan, branch=opened.branch, snapshot_id=opened.snapshot_id)
     cut = units(plan, crew.count(), sample)
     found = summed(results_of(crew, document, cut, progress), plan, _EXAMPLES)
     plan.settle({one["path"]: one["elsewhere"] for one in found["arrays"]})
@@ -282,7 +282,7 @@ def _report(
     plan: ToCompare,
     stores: Sequence[Store],
     target: str,
-    standing: Target,
+    opened: Target,
     started: float,
     file: Path | None = None,
 ) -> VerifyReport:
@@ -302,8 +302,8 @@ def _report(
         source=stores[0].url,
         sources=tuple(store.url for store in stores),
         target=target,
-        branch=standing.branch,
-        snapshot_id=standing.snapshot_id,
+        branch=opened.branch,
+        snapshot_id=opened.snapshot_id,
         list_requests=found["list_requests"],
         keys_listed=found["keys_listed"],
         elapsed_s=round(time.monotonic() - started, 3),

@@ -1,6 +1,7 @@
 """Opens the repository that data is written to, and makes commits that lose nothing.
 
-A commit is never rebased: whoever meets a newer tip does its work again on it. On a local disk,
+Whoever meets a newer tip does its work again on it, unless the caller says that chunks nobody else
+has touched may stay. On a local disk,
 where Icechunk's own commits may be lost, the folder is locked for the moment of the commit, with
 the lock that an ingest takes. What is written is the business of the callers.
 """
@@ -71,17 +72,24 @@ class Target:
         except icechunk.IcechunkError as error:
             raise _sorted(error, self.url) from error
 
-    def commit(self, session: icechunk.Session, message: str) -> str:
+    def commit(self, session: icechunk.Session, message: str, *, rebase: bool = False) -> str:
         """Commit a session to the branch and return the snapshot.
+
+        Parameters
+        ----------
+        rebase
+            Put the session on a tip that has moved, if nothing it changes was changed there.
 
         Raises
         ------
         ConflictError
             The branch has moved since the session began.
         """
+        # Never a solver that resolves: it would keep one of two versions of a shared chunk.
+        solver = icechunk.ConflictDetector() if rebase else None
         try:
             with self.lock():
-                return session.commit(message)
+                return session.commit(message, rebase_with=solver)
         except icechunk.ConflictError as error:
             raise ConflictError(
                 f"branch {self.branch} of {self.url} has moved meanwhile; nothing was written",
@@ -148,7 +156,11 @@ def open_target(
 
 
 def committed(
-    target: Target, work: Callable[[icechunk.Session], str | None], *, attempts: int = _ATTEMPTS
+    target: Target,
+    work: Callable[[icechunk.Session], str | None],
+    *,
+    attempts: int = _ATTEMPTS,
+    rebase: bool = False,
 ) -> str | None:
     """Do work in a session and commit it, again from the new tip after every conflict.
 
@@ -156,6 +168,8 @@ def committed(
     ----------
     work
         Gets a writable session, and returns the commit's message; None, if nothing has changed.
+    rebase
+        Whether work that meets nothing of what others have committed may stay as it is.
 
     Returns
     -------
@@ -167,7 +181,7 @@ def committed(
         if message is None:
             return None
         try:
-            return target.commit(session, message)
+            return target.commit(session, message, rebase=rebase)
         except ConflictError:
             if attempt + 1 == attempts:
                 raise
