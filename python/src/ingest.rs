@@ -349,7 +349,7 @@ pub(crate) fn gc(
     let older_than = Duration::try_from_secs_f64(older_than)
         .map_err(|error| PyValueError::new_err(format!("older_than: {error}")))?;
     let target = self::target(target)?;
-    let job = GcJob { target, dry_run, older_than, trust_target: unsafe_target };
+    let job = GcJob { target, dry_run, older_than, unsafe_target };
     let report =
         run(py, |stopped| async move { interruptible(refreeze::jobs::gc(job), stopped).await })?;
     serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))

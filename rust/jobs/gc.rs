@@ -31,7 +31,7 @@ pub struct GcJob {
     /// Younger files are left alone: a worker may be about to say that they are its own.
     pub older_than: Duration,
     /// Take a folder without locks.
-    pub trust_target: bool,
+    pub unsafe_target: bool,
 }
 
 /// What was removed, or would be.
@@ -60,7 +60,7 @@ pub async fn gc(job: GcJob) -> Result<GcReport> {
     let target = if job.dry_run {
         Target::open_to_read(&job.target).await?.0
     } else {
-        Target::open(&job.target, job.trust_target).await?
+        Target::open(&job.target, job.unsafe_target).await?
     };
     let repository = target.repository();
     let age = TimeDelta::from_std(job.older_than).unwrap_or(TimeDelta::MAX);

@@ -69,7 +69,6 @@ def test_workers_that_are_killed_change_nothing(
     tmp_path: Path,
     source: Path,
     reference: Path,
-    cluster: distributed.LocalCluster,
     client: distributed.Client,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -79,7 +78,7 @@ def test_workers_that_are_killed_change_nothing(
     arrived = DaskCrew.arrived
 
     def killing(crew: DaskCrew) -> list[str]:
-        if len(kills) < 5 and (alive := pids(cluster)):
+        if len(kills) < 5 and (alive := pids(client.cluster)):
             os.kill(alive[0], signal.SIGKILL)
             kills.append(alive[0])
         return arrived(crew)

@@ -39,7 +39,9 @@ def crew_of(executor: Any, client: Any, workers: int | None, wait_for_workers: f
 
         return DaskCrew(client, wait_for_workers)
     if executor is not None:
-        return ExecutorCrew(executor)
+        from refreeze.distributed.lithops_crew import LithopsCrew, is_lithops
+
+        return LithopsCrew(executor) if is_lithops(executor) else ExecutorCrew(executor)
     if workers is None:
         return None
     if isinstance(workers, bool) or not isinstance(workers, int):
@@ -59,6 +61,7 @@ def places_of(
     target_options: Any,
     memory: int,
     concurrency: int,
+    requests_per_second: float | None = None,
 ) -> Places:
     """Return where workers find sources and target, which must have addresses for that."""
     for what, place in (*(("source", source) for source in sources), ("target", target)):
@@ -77,6 +80,7 @@ def places_of(
         secrets=Secrets(source_secrets, target_secrets),
         memory=memory,
         concurrency=concurrency,
+        requests_per_second=requests_per_second,
     )
 
 

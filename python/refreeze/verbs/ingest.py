@@ -340,7 +340,11 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         crew.document = report.pop("work_plan")
     noted = getattr(location(), "notes", ())
     report["warnings"] = tuple(
-        shown(warning) for warning in (*planned.warnings, *noted, *report["warnings"])
+        shown(warning)
+        for warning in (
+            *(*planned.warnings, *noted, *getattr(crew, "warnings", ())),
+            *report["warnings"],
+        )
     )
     report["arrays"] = tuple(_array_report(array) for array in report["arrays"])
     report["containers"] = tuple(report["containers"])

@@ -239,7 +239,7 @@ async fn have_done<'a>(
     let run_id = staging.run_id().to_owned();
     let document = crew::WorkPlan::new(&run_id, job, work.splits, work.limits);
     let (most, resumed) = (work.limits.references_per_commit, staging.is_resumed());
-    let paths = work.arrays.iter().map(|array| array.node.path.as_str());
+    let paths = work.arrays.iter().map(|array| array.spec.path.as_str());
     let standing = if work.replaces {
         manifest_boxes(repository, staging.tip(), paths).await?
     } else {
