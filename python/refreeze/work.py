@@ -168,7 +168,6 @@ def carry_out(
     *,
     memory: str | int = "192MiB",
     concurrency: int = 64,
-    max_requests_per_second: float | None = None,
 ) -> bytes:
     """List the chunks of one unit of a plan, write their manifests and return the result.
 
@@ -186,8 +185,6 @@ def carry_out(
         Bound on what grows with the work, in bytes or as text.
     concurrency
         LIST requests in flight.
-    max_requests_per_second
-        LIST requests sent in a second, at most.
 
     Returns
     -------
@@ -211,6 +208,7 @@ def carry_out(
     from refreeze.planning.verify_units import KIND, compare
     from refreeze.runtime.memory import return_large_blocks
     from refreeze.stores.resolve import resolve_source, resolve_target
+    from refreeze.stores.web_store import Probing
 
     if not isinstance(plan, WorkPlan):
         plan = WorkPlan.from_json(plan)
@@ -223,7 +221,8 @@ def carry_out(
     # Options are for object stores; folders have none.
     source_options = plan.source_options | secrets.source or None
     target_options = plan.target_options | secrets.target or None
-    sources = [resolve_source(url, source_options) for url in plan.sources]
+    probing = Probing.of(plan.ingest)
+    sources = [resolve_source(url, source_options, probing) for url in plan.sources]
     stores = [(source.store, source.path) for source in sources]
     urls = [source.url for source in sources]
     target = resolve_target(plan.target, target_options)
@@ -235,7 +234,7 @@ def carry_out(
             skip_empty_chunks=True,
             memory=size,
             concurrency=in_flight,
-            requests_per_second=max_requests_per_second,
+            requests_per_second=probing.max_requests_per_second,
         )
         figures = compare(
             plan.plan, json.loads(text), stores, source_urls=urls, target=target, options=options
@@ -249,6 +248,6 @@ def carry_out(
         source_urls=urls,
         memory=size,
         concurrency=in_flight,
-        requests_per_second=max_requests_per_second,
+        requests_per_second=probing.max_requests_per_second,
     )
     return result.encode()

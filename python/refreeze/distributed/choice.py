@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from refreeze.distributed.crew import ExecutorCrew, Later, Nobody, Places
 from refreeze.work import Secrets, allowed_settings
+
+if TYPE_CHECKING:
+    from refreeze.stores.web_store import Probing
 
 __all__ = ["crew_at_work", "crew_of", "places_of"]
 
@@ -61,7 +64,7 @@ def places_of(
     target_options: Any,
     memory: int,
     concurrency: int,
-    requests_per_second: float | None = None,
+    probing: Probing,
 ) -> Places:
     """Return where workers find sources and target, which must have addresses for that."""
     for what, place in (*(("source", source) for source in sources), ("target", target)):
@@ -80,7 +83,7 @@ def places_of(
         secrets=Secrets(source_secrets, target_secrets),
         memory=memory,
         concurrency=concurrency,
-        requests_per_second=requests_per_second,
+        probing=probing,
     )
 
 

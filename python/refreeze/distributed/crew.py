@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import RefreezeError
 from refreeze.work import Secrets, WorkPlan, carry_out
+
+if TYPE_CHECKING:
+    from refreeze.stores.web_store import Probing
 
 __all__ = ["ExecutorCrew", "Later", "Nobody", "Places", "Share", "carry_out_unit"]
 
@@ -43,7 +46,6 @@ class Share:
 
     memory: int
     concurrency: int
-    requests_per_second: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,40 +59,27 @@ class Places:
     secrets: Secrets
     memory: int
     concurrency: int
-    requests_per_second: float | None = None
-    """Over all workers, as ``concurrency`` is."""
+    probing: Probing
 
     def share(self, workers: int) -> Share:
         """Return what one of so many workers may use."""
-        workers = max(workers, 1)
-        rate = self.requests_per_second
-        return Share(
-            memory=self.memory,
-            concurrency=max(1, self.concurrency // workers),
-            requests_per_second=None if rate is None else rate / workers,
-        )
+        return Share(self.memory, max(1, self.concurrency // max(workers, 1)))
 
-    def plan(self, core: str) -> WorkPlan:
-        """Return the plan of a run that the core has begun."""
+    def plan(self, core: str, workers: int) -> WorkPlan:
+        """Return the plan of a run that the core has begun, for each of so many workers."""
         return WorkPlan(
             sources=self.sources,
             target=self.target,
             plan=json.loads(core),
             source_options=self.source_options,
             target_options=self.target_options,
+            ingest=asdict(self.probing.shared_by(workers)),
         )
 
 
 def carry_out_unit(plan: str, unit: str, secrets: Secrets | None, share: Share) -> bytes:
     """Carry out a unit in a worker, with arguments that every executor can send."""
-    return carry_out(
-        plan,
-        unit,
-        secrets,
-        memory=share.memory,
-        concurrency=share.concurrency,
-        max_requests_per_second=share.requests_per_second,
-    )
+    return carry_out(plan, unit, secrets, memory=share.memory, concurrency=share.concurrency)
 
 
 class ExecutorCrew:
@@ -112,7 +101,7 @@ class ExecutorCrew:
     def start(self, core: str) -> None:
         """Take the plan."""
         assert self.places is not None  # noqa: S101 set by `ingest`
-        self._plan = self.places.plan(core).to_json()
+        self._plan = self.places.plan(core, self.count()).to_json()
 
     def submit(self, unit: str) -> None:
         """Hand out a unit."""

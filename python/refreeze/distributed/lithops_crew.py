@@ -47,7 +47,7 @@ class LithopsCrew:
                 "lithops writes the arguments of its functions to a bucket: give credentials to the "
                 "functions' role or environment, not as options"
             )
-        self._plan = self.places.plan(core).to_json()
+        self._plan = self.places.plan(core, self.count()).to_json()
 
     def submit(self, unit: str) -> None:
         """Invoke a function for a unit."""

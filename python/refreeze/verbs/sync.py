@@ -109,6 +109,9 @@ def sync(
     restart: bool = False,
     unsafe_target: bool = False,
     no_read_check: bool = False,
+    probe: bool = False,
+    yes: bool = False,
+    max_requests_per_second: float | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
     executor: Any = None,
@@ -142,8 +145,9 @@ def sync(
     group, target_group, arrays, skip_variables, loadable_variables, branch, empty_chunks, memory
         As for `refreeze.ingest`, and so are ``max_refs_per_commit``, ``max_document``,
         ``concurrency``, ``message``, ``no_publish``, ``restart``, ``unsafe_target``,
-        ``no_read_check``, ``source_options``, ``target_options``, ``progress``, ``executor``,
-        ``client``, ``workers`` and ``wait_for_workers``.
+        ``no_read_check``, ``probe``, ``yes``, ``max_requests_per_second``, ``source_options``,
+        ``target_options``, ``progress``, ``executor``, ``client``, ``workers`` and
+        ``wait_for_workers``.
 
     Returns
     -------
@@ -169,6 +173,7 @@ def sync(
     from refreeze import _refreeze
     from refreeze.distributed.choice import crew_at_work, crew_of, places_of
     from refreeze.planning.dispatch import read_stores, several
+    from refreeze.planning.probing import check_requests, probing_of
     from refreeze.planning.sync import planned_sync
     from refreeze.planning.target_arrays import Target
     from refreeze.runtime.memory import return_large_blocks
@@ -206,6 +211,7 @@ def sync(
         partial=len(given) > 1,
     )
     what = {"region": {name: list(part) for name, part in sorted(bounds.items())}}
+    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
     options = IngestOptions(
         branch=branch,
         mode="sync",
@@ -213,6 +219,7 @@ def sync(
         memory=byte_count("memory", memory),
         references_per_commit=refs_per_commit(max_refs_per_commit),
         concurrency=requests_in_flight(concurrency),
+        requests_per_second=max_requests_per_second,
         message=message,
         publish=not no_publish,
         restart=restart,
@@ -229,9 +236,10 @@ def sync(
         target_options=target_options,
         memory=options.memory,
         concurrency=options.concurrency,
+        probing=probing,
     )
     return_large_blocks()
-    stores = read_stores(given, source_options, selection)
+    stores = read_stores(given, source_options, selection, probing)
     location = resolve_target(target, target_options)
     planned = planned_sync(
         stores,
@@ -267,6 +275,9 @@ def sync(
             memory=memory,
             max_document=max_document,
             concurrency=concurrency,
+            probe=probe,
+            yes=yes,
+            max_requests_per_second=max_requests_per_second,
             source_options=source_options,
             target_options=target_options,
             executor=executor,
@@ -293,6 +304,7 @@ def sync(
         return _report(
             planned.warnings, started, **blank, snapshot_id=None, previous_snapshot_id=planned.base
         )
+    check_requests(planned.arrays, stores)
     try:
         with crew_at_work(crew, places):
             report = json.loads(

@@ -108,6 +108,9 @@ def verify(
     memory: str | int = DEFAULT_MEMORY,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
     concurrency: int = DEFAULT_CONCURRENCY,
+    probe: bool = False,
+    yes: bool = False,
+    max_requests_per_second: float | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
     executor: Any = None,
@@ -143,7 +146,9 @@ def verify(
         ``coordinates``, ``kind``, ``source``, ``target``, all but the first and third as JSON.
     memory
         Bound on everything that grows with the work, as for `refreeze.ingest`.
-    max_document, concurrency, source_options, target_options, progress
+    max_document, concurrency, probe, yes, max_requests_per_second
+        As for `refreeze.ingest`.
+    source_options, target_options, progress
         As for `refreeze.ingest`.
     executor, client, workers, wait_for_workers
         As for `refreeze.ingest`: others list and compare. They keep some examples of differences
@@ -181,6 +186,7 @@ def verify(
     from refreeze import _refreeze
     from refreeze.distributed.choice import crew_at_work, crew_of, places_of
     from refreeze.planning.dispatch import read_stores, several
+    from refreeze.planning.probing import check_requests, probing_of
     from refreeze.planning.target_arrays import Target
     from refreeze.planning.verify import planned_verify
     from refreeze.runtime.memory import return_large_blocks
@@ -205,12 +211,14 @@ def verify(
         max_document=max_document,
         partial=len(given) > 1,
     )
+    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
     options = IngestOptions(
         branch=branch,
         mode="update",
         skip_empty_chunks=True,
         memory=byte_count("memory", memory),
         concurrency=requests_in_flight(concurrency),
+        requests_per_second=max_requests_per_second,
     )
     wanted = sample_size(sample)
     crew = crew_of(executor, client, workers, wait_for_workers)
@@ -224,15 +232,17 @@ def verify(
         target_options=target_options,
         memory=options.memory,
         concurrency=options.concurrency,
+        probing=probing,
     )
     return_large_blocks()
-    stores = read_stores(given, source_options, selection)
+    stores = read_stores(given, source_options, selection, probing)
     location = resolve_target(target, target_options)
     opened = Target(location, branch)
     plan = planned_verify(stores, opened, bounds, selection)
     report = partial(
         _report, plan=plan, stores=stores, target=location.url, opened=opened, started=started
     )
+    check_requests(plan.arrays, stores)
     if crew is not None:
         with crew_at_work(crew, places):
             found = _by_crew(crew, plan, opened, sample=wanted, progress=progress)
