@@ -15,6 +15,7 @@ import zarr
 import refreeze
 from refreeze.exceptions import IncompleteError, MismatchError
 from refreeze.verbs.batch_queue import begin, commit, work
+from refreeze.stores.web_store import Probing
 from refreeze.work import WorkPlan, carry_out
 
 SMALL = {"max_refs_per_commit": 10, "refs_per_manifest": 5}
@@ -188,6 +189,7 @@ def test_no_secret_is_in_plan_or_results() -> None:
         target_options=options,
         memory=1 << 28,
         concurrency=8,
+        probing=Probing(),
     )
     core = json.dumps({"run_id": "r", "refreeze": refreeze.__version__})
     text = places.plan(core).to_json()
