@@ -64,11 +64,13 @@ def measure(url: str, target: str, crew: str) -> dict[str, Any]:
     if crew == "dask":
         import distributed
 
+        local_cluster: Any = distributed.LocalCluster
+        connect: Any = distributed.Client
         with (
-            distributed.LocalCluster(
+            local_cluster(
                 n_workers=WORKERS, threads_per_worker=1, dashboard_address=None
             ) as cluster,
-            distributed.Client(cluster) as client,
+            connect(cluster) as client,
         ):
             client.wait_for_workers(WORKERS)
             begun = time.monotonic()

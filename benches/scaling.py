@@ -97,8 +97,7 @@ def table(package: Path, latency: int, in_flight: int, chunks: int) -> dict[int,
 def main() -> int:
     """Run both."""
     if sys.argv[1:2] == ["--measure"]:
-        url, workers, in_flight, chunks = sys.argv[2:]
-        print(measure(url, int(workers), int(in_flight), int(chunks)))
+        print(measure(sys.argv[2], *map(int, sys.argv[3:])))
         return 0
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the data; 1 for figures")

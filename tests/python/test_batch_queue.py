@@ -14,8 +14,8 @@ import zarr
 
 import refreeze
 from refreeze.exceptions import IncompleteError, MismatchError
-from refreeze.verbs.batch_queue import begin, commit, work
 from refreeze.stores.web_store import Probing
+from refreeze.verbs.batch_queue import begin, commit, work
 from refreeze.work import WorkPlan, carry_out
 
 SMALL = {"max_refs_per_commit": 10, "refs_per_manifest": 5}
@@ -192,7 +192,7 @@ def test_no_secret_is_in_plan_or_results() -> None:
         probing=Probing(),
     )
     core = json.dumps({"run_id": "r", "refreeze": refreeze.__version__})
-    text = places.plan(core).to_json()
+    text = places.plan(core, 2).to_json()
     assert "hushhush" not in text + repr(places)
     assert WorkPlan.from_json(text).source_options == {"region": "eu"}
     assert places.secrets.source["secret_access_key"] == "hushhush"
