@@ -218,7 +218,6 @@ def sync(
         max_document=max_document,
         partial=len(given) > 1,
     )
-    what = {"region": {name: list(part) for name, part in sorted(bounds.items())}}
     probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
     options = IngestOptions(
         branch=branch,
@@ -235,7 +234,7 @@ def sync(
         restart=restart,
         read_check=not no_read_check,
         unsafe_target=unsafe_target,
-        plan=json.dumps(what),
+        plan=json.dumps({"region": {name: list(part) for name, part in sorted(bounds.items())}}),
     )
     crew = crew_of(executor, client, workers, wait_for_workers)
     places = partial(
