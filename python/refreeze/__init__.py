@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from refreeze import exceptions
     from refreeze._refreeze import ChunkStream, __version__
+    from refreeze.verbs.copy import CopyReport, copy
     from refreeze.verbs.coverage import coverage
     from refreeze.verbs.coverage_report import ArrayCoverage, Coverage, MissingRange
     from refreeze.verbs.ingest import ingest
@@ -46,6 +47,7 @@ __all__ = [
     "ArrayReport",
     "ChunkStream",
     "Container",
+    "CopyReport",
     "Coverage",
     "IngestReport",
     "ListStats",
@@ -61,6 +63,7 @@ __all__ = [
     "ZarrParser",
     "ZarrSaver",
     "__version__",
+    "copy",
     "coverage",
     "exceptions",
     "ingest",
@@ -81,6 +84,7 @@ _PLACES = {
     "ArrayReport": "refreeze.verbs.report",
     "ChunkStream": "refreeze._refreeze",
     "Container": "refreeze.verbs.report",
+    "CopyReport": "refreeze.verbs.copy",
     "Coverage": "refreeze.verbs.coverage_report",
     "IngestReport": "refreeze.verbs.report",
     "ListStats": "refreeze.verbs.report",
@@ -98,6 +102,7 @@ _PLACES = {
     "replacing": "refreeze.writer.replacing",
     "write": "refreeze.writer.write",
     "__version__": "refreeze._refreeze",
+    "copy": "refreeze.verbs.copy",
     "coverage": "refreeze.verbs.coverage",
     "ingest": "refreeze.verbs.ingest",
     "list_chunks": "refreeze.verbs.list_chunks",

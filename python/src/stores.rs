@@ -31,6 +31,12 @@ use crate::errors::to_python;
 #[pyclass(frozen, module = "refreeze._refreeze")]
 pub(crate) struct OpenedSource(Source);
 
+impl OpenedSource {
+    pub(crate) fn new(source: Source) -> Self {
+        Self(source)
+    }
+}
+
 /// Opens the source at `path` in an obstore store.
 #[pyfunction]
 pub(crate) fn open_source(store: &Bound<'_, PyAny>, path: &str) -> PyResult<OpenedSource> {

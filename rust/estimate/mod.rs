@@ -34,6 +34,8 @@ pub enum Strategy {
     FolderWalk,
     /// Another library has listed the store.
     GivenList,
+    /// An inventory says what is there.
+    Inventory,
 }
 
 /// The expected cost of one array.
@@ -88,6 +90,7 @@ pub fn estimate(
     let expected = density.map_or(possible, |density| density.chunks_expected.min(possible));
     let (strategy, list_requests) = match lister {
         _ if layout.ndim() == 0 => (Strategy::Head, 0),
+        _ if source.inventory().is_some() => (Strategy::Inventory, 0),
         // Pages reach over what is missing: as many fewer as there are fewer chunks.
         Lister::Pages(_) => {
             let by_rank = lister.is_ranked();

@@ -21,6 +21,9 @@ impl Lister {
     /// The one for a source.
     #[must_use]
     pub fn of(source: &Source) -> Self {
+        if let Some(inventory) = source.inventory() {
+            return Self::Pages(Arc::new(inventory.clone()));
+        }
         match source {
             Source::Bucket(source) => Self::Pages(Arc::new(source.clone())),
             Source::Local(source) => Self::Walk(source.clone()),

@@ -9,6 +9,7 @@ pub mod array_keys;
 pub mod by_token;
 mod folders;
 pub(crate) mod in_memory;
+mod inventory_sample;
 pub mod limit;
 mod lister;
 pub mod pages;
@@ -29,6 +30,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 pub use crate::source::page::PAGE_SIZE;
 use array_keys::ArrayKeys;
 pub use folders::{Folder, FolderRequest, list_folders};
+pub use inventory_sample::{InventorySample, sample_inventory};
 use limit::ConcurrencyLimit;
 pub use lister::Lister;
 pub use paging::{ScanOptions, ScanPage};
@@ -140,6 +142,9 @@ fn scalar(
     futures::stream::once(async move {
         let key = wanted.array.source_key(&[]);
         let found = match &source {
+            source if source.inventory().is_some() => {
+                source.inventory().map(|inventory| inventory.find(&key)).transpose()?.flatten()
+            }
             Source::Local(folder) => walk::chunk(&folder.path(&key), &wanted, &stats, &key)?,
             source => source.head(&key).await?,
         };

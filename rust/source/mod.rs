@@ -9,6 +9,7 @@ mod builder;
 mod client;
 mod credentials;
 mod echo;
+pub mod inventory;
 mod listing;
 mod local;
 mod memory;
@@ -21,6 +22,7 @@ mod service;
 mod settings;
 mod staleness;
 pub mod transport;
+mod unchanged;
 pub mod xml;
 
 use icechunk::ObjectStoreConfig;
@@ -31,6 +33,7 @@ pub use builder::BucketBuilder;
 pub(crate) use builder::unusable;
 pub(crate) use client::credentials_to_write;
 pub use credentials::{Secrets, checked};
+use inventory::Inventory;
 pub use local::LocalSource;
 pub(crate) use local::{is_absent, no_file, unreadable};
 pub use memory::{MemoryObject, MemorySource};
@@ -40,6 +43,7 @@ pub use s3_settings::S3Settings;
 pub use service::Service;
 pub use settings::{AzureSettings, GcsSettings, Settings};
 pub use staleness::Staleness;
+pub use unchanged::Referenced;
 
 use crate::{Error, ErrorKind, Result};
 
@@ -125,6 +129,28 @@ impl Source {
             // Files are judged by the reader itself.
             Self::Local(_) | Self::Memory(_) if tag => Ok(Staleness::ByTag),
             Self::Local(_) | Self::Memory(_) => Ok(Staleness::ByTime),
+        }
+    }
+
+    /// The same source, which is not listed any more: an inventory says what is there.
+    ///
+    /// A store in memory, which its own library has listed, stays as it is.
+    #[must_use]
+    pub fn with_inventory(self, inventory: Inventory) -> Self {
+        match self {
+            Self::Bucket(source) => Self::Bucket(source.with_inventory(inventory)),
+            Self::Local(source) => Self::Local(source.with_inventory(inventory)),
+            Self::Memory(source) => Self::Memory(source),
+        }
+    }
+
+    /// The inventory that stands for its listings, if there is one.
+    #[must_use]
+    pub fn inventory(&self) -> Option<&Inventory> {
+        match self {
+            Self::Bucket(source) => source.inventory(),
+            Self::Local(source) => source.inventory(),
+            Self::Memory(_) => None,
         }
     }
 

@@ -17,16 +17,21 @@ from refreeze.cli.console import (
     Group,
     Json,
     Level,
+    ListingColumns,
+    ListingFiles,
+    ListingOption,
     LogLevel,
     MaxDocument,
     Quiet,
     RegionOption,
+    SampleListing,
     Skip,
     SourceOption,
     TargetOption,
     UnsafeTarget,
     Version,
     count,
+    listing_arguments,
     one_or_several,
     print_json,
     run_job,
@@ -166,6 +171,9 @@ def ingest(
     no_read_check: Annotated[
         bool, typer.Option("--no-read-check", help="Do not read a reference before publishing.")
     ] = False,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy the chunks instead of referring to them.")
+    ] = False,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes that list and write.")
     ] = None,
@@ -179,6 +187,10 @@ def ingest(
     wait_for_workers: Annotated[
         float, typer.Option(help="Seconds to wait for a first worker of the cluster.")
     ] = 60,
+    listing: ListingFiles = None,
+    listing_columns: ListingColumns = None,
+    listing_option: ListingOption = None,
+    sample_listing: SampleListing = 0,
     source_option: SourceOption = None,
     target_option: TargetOption = None,
     as_json: Json = False,
@@ -209,6 +221,7 @@ def arguments_of(
         "skip_variables": given["skip"],
         "loadable_variables": _loadable(given["load"]),
         "region": parse_region(given["region"] or []),
+        **listing_arguments(given),
         "source_options": source_options,
         "target_options": target_options,
     }
@@ -328,7 +341,7 @@ def print_report(
             f"{_DONE[report.mode]} {named} {_WHERE[report.mode]} {report.target}, branch {report.branch}: "
             f"{count(len(report.arrays), 'array')}, "
             f"{count(report.references_written, 'reference')} "
-            f"({report.bytes_referenced:,} bytes stay where they are), "
+            f"({report.bytes_referenced:,} bytes {_stay(report)}), "
             f"{count(report.commits, 'commit')}, {report.elapsed_s:.1f} s."
         )
         say(f"Snapshot {report.snapshot_id}.")
@@ -343,6 +356,12 @@ def print_report(
         ),
         end="",
     )
+
+
+def _stay(report: IngestReport) -> str:
+    if report.copied is None:
+        return "stay where they are"
+    return f"; {count(report.copied['chunks'], 'chunk')} copied"
 
 
 _DONE = {

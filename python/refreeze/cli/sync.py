@@ -15,16 +15,21 @@ from refreeze.cli.console import (
     Group,
     Json,
     Level,
+    ListingColumns,
+    ListingFiles,
+    ListingOption,
     LogLevel,
     MaxDocument,
     Quiet,
     RegionOption,
+    SampleListing,
     Skip,
     SourceOption,
     TargetOption,
     UnsafeTarget,
     Version,
     count,
+    listing_arguments,
     one_or_several,
     print_json,
     run_job,
@@ -105,6 +110,10 @@ def sync(
     no_read_check: Annotated[
         bool, typer.Option("--no-read-check", help="Do not read a reference before publishing.")
     ] = False,
+    listing: ListingFiles = None,
+    listing_columns: ListingColumns = None,
+    listing_option: ListingOption = None,
+    sample_listing: SampleListing = 0,
     source_option: SourceOption = None,
     target_option: TargetOption = None,
     as_json: Json = False,
@@ -120,6 +129,14 @@ def sync(
     sources, target = sources_and_target(paths)
     source_options = store_options(source_option, "--source-option")
     target_options = store_options(target_option, "--target-option")
+    listed = listing_arguments(
+        {
+            "listing": listing,
+            "listing_columns": listing_columns,
+            "listing_option": listing_option,
+            "sample_listing": sample_listing,
+        }
+    )
     display = ProgressDisplay(sys.stderr, quiet=quiet)
 
     def job() -> None:
@@ -149,6 +166,7 @@ def sync(
                 restart=restart,
                 unsafe_target=unsafe_target,
                 no_read_check=no_read_check,
+                **listed,
                 source_options=source_options,
                 target_options=target_options,
                 progress=display,

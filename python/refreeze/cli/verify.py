@@ -16,15 +16,20 @@ from refreeze.cli.console import (
     Group,
     Json,
     Level,
+    ListingColumns,
+    ListingFiles,
+    ListingOption,
     LogLevel,
     MaxDocument,
     Quiet,
     RegionOption,
+    SampleListing,
     Skip,
     SourceOption,
     TargetOption,
     Version,
     count,
+    listing_arguments,
     one_or_several,
     print_json,
     run_job,
@@ -75,6 +80,10 @@ def verify(
     ] = DEFAULT_MEMORY,
     max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    listing: ListingFiles = None,
+    listing_columns: ListingColumns = None,
+    listing_option: ListingOption = None,
+    sample_listing: SampleListing = 0,
     source_option: SourceOption = None,
     target_option: TargetOption = None,
     as_json: Json = False,
@@ -90,6 +99,14 @@ def verify(
     sources, target = sources_and_target(paths)
     source_options = store_options(source_option, "--source-option")
     target_options = store_options(target_option, "--target-option")
+    listed = listing_arguments(
+        {
+            "listing": listing,
+            "listing_columns": listing_columns,
+            "listing_option": listing_option,
+            "sample_listing": sample_listing,
+        }
+    )
     display = ProgressDisplay(sys.stderr, quiet=quiet)
 
     def job() -> None:
@@ -111,6 +128,7 @@ def verify(
                 memory=memory,
                 max_document=max_document,
                 concurrency=concurrency,
+                **listed,
                 source_options=source_options,
                 target_options=target_options,
                 progress=display,

@@ -15,15 +15,17 @@ from refreeze.planning.options import check_texts
 from refreeze.planning.request import Planned, Request
 from refreeze.planning.source_slice import Store
 from refreeze.runtime.interruption import interruptible
+from refreeze.stores.listings import with_listing
 from refreeze.stores.resolve import resolve_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from refreeze.metadata.region import Region
+    from refreeze.stores.listings import Listing
     from refreeze.stores.resolve import Options, Source
 
-__all__ = ["MODES", "checked_request", "planned_for", "read_stores", "several"]
+__all__ = ["MODES", "checked_request", "listing_report", "planned_for", "read_stores", "several"]
 
 MODES = ("create", "append", "overwrite", "update")
 
@@ -109,8 +111,23 @@ def checked_request(
     )
 
 
-def read_stores(given: Sequence[Any], options: Options | None, selection: Selection) -> list[Store]:
+def read_stores(
+    given: Sequence[Any],
+    options: Options | None,
+    selection: Selection,
+    listing: Listing | None = None,
+    *,
+    memory: int = 0,
+    concurrency: int = 1,
+) -> list[Store]:
     """Read the metadata of sources.
+
+    Parameters
+    ----------
+    listing
+        Where their keys come from, unless they are listed.
+    memory, concurrency
+        What a listing may take: bytes, and requests in flight.
 
     Raises
     ------
@@ -118,6 +135,15 @@ def read_stores(given: Sequence[Any], options: Options | None, selection: Select
         There is no source, a selected array is in none of them, or there is no array at all.
     """
     sources: list[Source] = [resolve_source(one, options) for one in given]
+    if listing is not None:
+        sources = interruptible(
+            with_listing,
+            sources,
+            listing,
+            memory=memory,
+            source_options=options,
+            concurrency=concurrency,
+        )
     stores = [
         Store(index, source, interruptible(read_metadata, source, selection))
         for index, source in enumerate(sources)
@@ -137,6 +163,12 @@ def read_stores(given: Sequence[Any], options: Options | None, selection: Select
     if not found and reasons[0] is not None:
         raise reasons[0]
     return stores
+
+
+def listing_report(stores: Sequence[Store]) -> dict[str, Any] | None:
+    """Return what reports say of the listing that the stores' keys come from, if there is one."""
+    info = stores[0].source.listing if stores else None
+    return None if info is None else info.to_dict()
 
 
 def planned_for(

@@ -10,7 +10,13 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
-from refreeze.planning.dispatch import checked_request, planned_for, read_stores, several
+from refreeze.planning.dispatch import (
+    checked_request,
+    listing_report,
+    planned_for,
+    read_stores,
+    several,
+)
 from refreeze.planning.options import (
     IngestArguments,
     IngestOptions,
@@ -24,6 +30,8 @@ from refreeze.planning.options import (
     requests_in_flight,
     selected,
 )
+from refreeze.stores.listing_manifests import iso
+from refreeze.stores.listings import listing_of
 from refreeze.stores.resolve import resolve_target
 
 if TYPE_CHECKING:
@@ -54,6 +62,11 @@ class Prepared:
     selection: Selection
     request: Request
     options: IngestOptions
+
+    @property
+    def listing(self) -> dict[str, Any] | None:
+        """What reports say of where the keys come from; None when the sources are listed."""
+        return listing_report(self.stores)
 
     @cached_property
     def planned(self) -> Planned:
@@ -109,7 +122,19 @@ def prepared(
         figures_only=figures_only,
     )
     options = _options(given, request.fingerprint)
-    stores = read_stores(sources, given.source_options, selection)
+    listing = listing_of(
+        given.listing, given.listing_columns, given.listing_options, given.sample_listing
+    )
+    stores = read_stores(
+        sources,
+        given.source_options,
+        selection,
+        listing,
+        memory=options.memory,
+        concurrency=options.concurrency,
+    )
+    if (info := stores[0].source.listing) is not None:
+        options = replace(options, listing=iso(info.date))
     # Asked for late: to look at some targets creates them.
     location = cache(lambda: resolve_target(target, given.target_options, create=not figures_only))
     if figures_only and isinstance(target, str | os.PathLike):
@@ -134,6 +159,7 @@ def _check(given: IngestArguments) -> None:
         "expect_complete",
         "unsafe_target",
         "no_read_check",
+        "copy",
     )
     flags({name: getattr(given, name) for name in names})
 

@@ -67,7 +67,7 @@ class Reader:
         readers: dict[str, type[_LocalFolder | _Bucket]]
         readers = {
             "LocalStore": _LocalFolder,
-            **dict.fromkeys(("S3Store", "GCSStore", "AzureStore"), _Bucket),
+            **dict.fromkeys(("S3Store", "GCSStore", "AzureStore", "OpenedSource"), _Bucket),
         }
         self._store = readers.get(type(source.store).__name__, _ObjectStore)(source)
         self._found: dict[str, list[str]] = {}
@@ -140,7 +140,7 @@ class Reader:
 
 
 class _Bucket:
-    """A bucket, listed and read by the core."""
+    """A bucket, or a source that an inventory lists; listed and read by the core."""
 
     def __init__(self, source: Source) -> None:
         from refreeze import _refreeze

@@ -20,6 +20,7 @@ from refreeze.stores.buckets import BUCKET_SCHEMES, bucket_of_url, open_bucket
 
 if TYPE_CHECKING:
     from refreeze.stores.buckets import Bucket
+    from refreeze.stores.listings import ListingInfo
 
 __all__ = [
     "BucketTarget",
@@ -62,6 +63,8 @@ class Source:
     """Key prefix in the store, without slashes at its ends."""
     notes: tuple[str, ...] = ()
     """What readers of references have to know of the store's settings, for warnings."""
+    listing: ListingInfo | None = None
+    """What its keys come from, where it is not listed."""
 
     @property
     def name(self) -> str:

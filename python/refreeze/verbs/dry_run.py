@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from refreeze.metadata.specs import ArraySpec
+from refreeze.planning.dispatch import listing_report
 from refreeze.shown import shown
 from refreeze.stores.buckets import is_bucket
 from refreeze.verbs.plan_figures import (
@@ -71,7 +72,7 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
             together["chunks_in_region"] = len(array.chunks) or _chunks_of(array)
             together["manifests"] = 1
         figures.append((_array_plan(array, together), together, array.loaded))
-    is_remote = any(is_bucket(store.url) for store in stores)
+    is_remote = any(is_bucket(store.url) and store.source.listing is None for store in stores)
     commits = max(commits, 1) if arrays else 0
     totals = summed(figures, commits, options.concurrency, options.memory, is_remote=is_remote)
     sampled = any(together["sampled"] for _, together, _ in figures)
@@ -85,6 +86,7 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
             if is_remote
             else None
         ),
+        listing=listing_report(stores),
     )
 
 

@@ -44,7 +44,8 @@ class ArrayPlan:
     chunks_in_region: int
     """Chunks that there is room for."""
     strategy: str
-    """``ranked-pages``, ``folder-walk``, ``head`` (a scalar) or ``given-list`` (in memory)."""
+    """``ranked-pages``, ``folder-walk``, ``head`` (a scalar), ``given-list`` (in memory) or
+    ``inventory`` (a listing that exists already)."""
     list_requests: int
     """LIST requests for as many chunks as are expected; on a local file system, folders read."""
     refs_per_manifest: int
@@ -81,11 +82,16 @@ class Plan:
     warnings: tuple[str, ...]
     most_in_flight: int | None = None
     """LIST requests at a time; None on a local file system. For people: not in `to_dict`."""
+    listing: dict[str, Any] | None = None
+    """Where the keys come from, where the sources are not listed: ``date``, ``age_s``, ``files``,
+    ``rows``; left out of the plain data otherwise."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain data, ready for `json.dumps`."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         del plain["most_in_flight"]
+        if self.listing is None:
+            del plain["listing"]
         return plain
 
 

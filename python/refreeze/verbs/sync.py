@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -74,10 +74,14 @@ class SyncReport:
     elapsed_s: float
     peak_rss_bytes: int
     warnings: tuple[str, ...]
+    listing: dict[str, Any] | None = None
+    """Where the keys come from, as in `IngestReport`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for `json.dumps`."""
         report = asdict(self)
+        if self.listing is None:
+            del report["listing"]
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in report.items()
@@ -108,6 +112,10 @@ def sync(
     restart: bool = False,
     unsafe_target: bool = False,
     no_read_check: bool = False,
+    listing: Any = None,
+    listing_columns: Mapping[str, str] | None = None,
+    listing_options: Options | None = None,
+    sample_listing: int = 0,
     source_options: Options | None = None,
     target_options: Options | None = None,
     progress: Callable[[dict[str, Any]], object] | None = None,
@@ -137,7 +145,8 @@ def sync(
     group, target_group, arrays, skip_variables, loadable_variables, branch, empty_chunks, memory
         As for `refreeze.ingest`, and so are ``max_refs_per_commit``, ``max_document``,
         ``concurrency``, ``message``, ``no_publish``, ``restart``, ``unsafe_target``,
-        ``no_read_check``, ``source_options``, ``target_options`` and ``progress``.
+        ``no_read_check``, ``listing``, ``listing_columns``, ``listing_options``,
+        ``sample_listing``, ``source_options``, ``target_options`` and ``progress``.
 
     Returns
     -------
@@ -161,10 +170,12 @@ def sync(
     3
     """
     from refreeze import _refreeze
-    from refreeze.planning.dispatch import read_stores, several
+    from refreeze.planning.dispatch import listing_report, read_stores, several
     from refreeze.planning.sync import planned_sync
     from refreeze.planning.target_arrays import Target
     from refreeze.runtime.memory import return_large_blocks
+    from refreeze.stores.listing_manifests import iso
+    from refreeze.stores.listings import listing_of
     from refreeze.stores.resolve import resolve_target
 
     started = time.monotonic()
@@ -214,7 +225,16 @@ def sync(
         plan=json.dumps(what),
     )
     return_large_blocks()
-    stores = read_stores(given, source_options, selection)
+    stores = read_stores(
+        given,
+        source_options,
+        selection,
+        listing_of(listing, listing_columns, listing_options, sample_listing),
+        memory=options.memory,
+        concurrency=options.concurrency,
+    )
+    if (info := stores[0].source.listing) is not None:
+        options = replace(options, listing=iso(info.date))
     location = resolve_target(target, target_options)
     planned = planned_sync(
         stores,
@@ -233,6 +253,7 @@ def sync(
         "examples": (),
         "new_arrays": planned.added,
         "removed_arrays": planned.replaced,
+        "listing": listing_report(stores),
     }
     if dry_run:
         from refreeze.verbs.verify import verify
@@ -250,6 +271,9 @@ def sync(
             memory=memory,
             max_document=max_document,
             concurrency=concurrency,
+            listing=listing,
+            listing_columns=listing_columns,
+            listing_options=listing_options,
             source_options=source_options,
             target_options=target_options,
             progress=progress,
