@@ -31,8 +31,8 @@ test-exits: .venv/.refreeze servers ## run 500 commands that must end with their
 test-rust: ## run the Rust tests and doc-tests
 	cargo test --workspace $(LOCKED)
 
-test-python: .venv/.refreeze servers endpoint ## run the Python tests (ARGS="-k name" chooses)
-	$(PY) -m pytest $(ARGS)
+test-python: .venv/.refreeze servers endpoint ## run the Python tests (ARGS="-k name" chooses, ARGS="-n 0" in one process)
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: check-python check-rust ## formatting, lints, types, stubs, docs, lock files
 

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use refreeze::batch::ChunkRules;
 use refreeze::grid::piece::{Piece, Shift};
-use refreeze::key_order::runs::RankRegion;
+use refreeze::key_order::rank_region::RankRegion;
 use refreeze::manifest::{ArrayReferences, ManifestWriter};
 use refreeze::plan::{
     Batches, Determinants, ExpectedArray, Fingerprint, LimitOptions, PlanLimits, manifest_split,
@@ -145,7 +145,7 @@ fn plan(criterion: &mut Criterion) {
             for part in batches.parts(number, &layouts) {
                 let region =
                     RankRegion::new(Arc::clone(&order), &part.region.wide_ranges()).unwrap();
-                chunks += region.runs().map(|run| run.end - run.start).sum::<u64>();
+                chunks += region.ranges().map(|range| range.end - range.start).sum::<u64>();
             }
         }
         assert_eq!(chunks, expected);

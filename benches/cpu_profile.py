@@ -23,7 +23,7 @@ STAGES = {
     "Python: start, imports, metadata": r"^(python|_Py|Py|.*\.so\.python)|zend|python3",
     "compressing manifests and logs": r"ZSTD|HUF_|FSE_|zstd",
     "page scan (`source/xml`)": r"source::xml|memchr|source::page",
-    "judging pages, ranks, records (`list`)": r"refreeze::(list|rank|decimal|runs|key)\b|arrow_",
+    "judging pages, ranks, records (`list`)": r"refreeze::(list|rank|rank_region|decimal|key)\b|arrow_",
     "references (`batch`)": r"refreeze::batch",
     "sorting": r"core::slice::sort",
     "writing manifests and logs (`manifest`, `commit`)": r"refreeze::(manifest|container|flat|files|commit)",

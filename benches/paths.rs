@@ -28,7 +28,7 @@ use icechunk::format::manifest::{
 use icechunk::format::{ChunkIndices, ManifestId, NodeId};
 use refreeze::manifest::{ArrayReferences, ManifestWriter};
 use refreeze::target::container::{ArrayLocations, Locations};
-use refreeze::zarr::metadata::ArrayNode;
+use refreeze::zarr::metadata::ArraySpec;
 
 use session_path::set_references;
 use synthetic::phase::Phase;
@@ -65,7 +65,7 @@ fn main() {
     }
 }
 
-async fn measure(name: &'static str, way: Way, form: Locations, array: &ArrayNode) {
+async fn measure(name: &'static str, way: Way, form: Locations, array: &ArraySpec) {
     let folder = tempfile::tempdir().unwrap();
     let (repository, parent, container) = repository(folder.path(), array).await;
     let locations = container.locations(array, form).unwrap();
@@ -113,7 +113,7 @@ async fn measure(name: &'static str, way: Way, form: Locations, array: &ArrayNod
 fn info(
     node: &NodeId,
     chunk: &refreeze::batch::ChunkReference,
-    array: &ArrayNode,
+    array: &ArraySpec,
     locations: &ArrayLocations,
 ) -> ChunkInfo {
     let coords = array.layout.coords(chunk.index);

@@ -29,7 +29,7 @@ use refreeze::source::{LocalSource, Source};
 use refreeze::target::Additions;
 use refreeze::target::container::SourceContainer;
 use refreeze::zarr::key::ChunkKeyEncoding;
-use refreeze::zarr::metadata::{ArrayLayout, ArrayNode};
+use refreeze::zarr::metadata::{ArrayLayout, ArraySpec};
 use tokio::sync::RwLock;
 
 pub(crate) mod phase;
@@ -38,12 +38,12 @@ pub(crate) mod phase;
 pub(crate) const PAGE: u64 = 1_000;
 
 /// A three-dimensional array of at least so many chunks.
-pub(crate) fn array_of(references: u64) -> ArrayNode {
+pub(crate) fn array_of(references: u64) -> ArraySpec {
     array(vec![references.div_ceil(100), 10, 10])
 }
 
 /// An array with the grid `grid`.
-pub(crate) fn array(grid: Vec<u64>) -> ArrayNode {
+pub(crate) fn array(grid: Vec<u64>) -> ArraySpec {
     let ones = vec![1; grid.len()];
     let document = serde_json::json!({
         "zarr_format": 3, "node_type": "array", "shape": grid, "data_type": "uint8",
@@ -52,17 +52,17 @@ pub(crate) fn array(grid: Vec<u64>) -> ArrayNode {
         "fill_value": 0, "codecs": [{"name": "bytes"}], "attributes": {},
     });
     let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();
-    ArrayNode {
+    ArraySpec {
         path: "/temperature".to_owned(),
         source_path: "temperature".to_owned(),
         document: document.to_string().into_bytes(),
         layout: ArrayLayout::new(grid, ones, encoding).unwrap(),
-        loaded: false,
+        copied: false,
     }
 }
 
 /// The order of its keys.
-pub(crate) fn order(array: &ArrayNode) -> KeyOrder {
+pub(crate) fn order(array: &ArraySpec) -> KeyOrder {
     KeyOrder::new(array.layout.encoding(), array.layout.grid_shape()).unwrap()
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn document(ranks: &KeyOrder, first: u64, end: u64) -> Vec<u8> {
 }
 
 /// All chunks of an array, in manifests of so many.
-pub(crate) fn batch_of(array: &ArrayNode, per_manifest: u32) -> ReferenceBatch {
+pub(crate) fn batch_of(array: &ArraySpec, per_manifest: u32) -> ReferenceBatch {
     let ranks = order(array);
     let mut batch = empty_batch(array, per_manifest);
     let total = array.layout.chunks();
@@ -128,7 +128,7 @@ pub(crate) fn batch_of(array: &ArrayNode, per_manifest: u32) -> ReferenceBatch {
 }
 
 /// No chunk yet.
-pub(crate) fn empty_batch(array: &ArrayNode, per_manifest: u32) -> ReferenceBatch {
+pub(crate) fn empty_batch(array: &ArraySpec, per_manifest: u32) -> ReferenceBatch {
     let split = manifest_split(array.layout.grid_shape(), u64::from(per_manifest));
     ReferenceBatch::new(&array.layout, ChunkBox::whole(&array.layout), &split)
 }
@@ -136,7 +136,7 @@ pub(crate) fn empty_batch(array: &ArrayNode, per_manifest: u32) -> ReferenceBatc
 /// A repository in `folder` that holds `array` and no chunk, and its tip.
 pub(crate) async fn repository(
     folder: &Path,
-    array: &ArrayNode,
+    array: &ArraySpec,
 ) -> (Repository, SnapshotId, SourceContainer) {
     let storage = new_local_filesystem_storage(folder).await.unwrap();
     let repository = Repository::create(Arc::clone(&storage)).execute().await.unwrap();

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from refreeze.verbs.copy import CopyReport, copy
     from refreeze.verbs.coverage import coverage
     from refreeze.verbs.coverage_report import ArrayCoverage, Coverage, MissingRange
+    from refreeze.verbs.doctor import doctor
+    from refreeze.verbs.doctor_report import Check, DoctorReport
     from refreeze.verbs.ingest import ingest
     from refreeze.verbs.list_chunks import list_chunks
     from refreeze.verbs.plan import Plan, plan
@@ -37,18 +39,23 @@ if TYPE_CHECKING:
     from refreeze.verbs.verify import VerifyReport, verify
     from refreeze.virtualizarr.aligned_regions import regions
     from refreeze.virtualizarr.parser import ZarrParser
+    from refreeze.writer.converter import ZarrConverter
     from refreeze.writer.replacing import replacing
     from refreeze.writer.report import WriteReport
     from refreeze.writer.saver import ZarrSaver
+    from refreeze.writer.template import create_template
     from refreeze.writer.write import write
+    from refreeze.writer.write_region import write_region
 
 __all__ = [
     "ArrayCoverage",
     "ArrayReport",
+    "Check",
     "ChunkStream",
     "Container",
     "CopyReport",
     "Coverage",
+    "DoctorReport",
     "IngestReport",
     "ListStats",
     "MissingRange",
@@ -60,11 +67,14 @@ __all__ = [
     "SyncReport",
     "VerifyReport",
     "WriteReport",
+    "ZarrConverter",
     "ZarrParser",
     "ZarrSaver",
     "__version__",
     "copy",
     "coverage",
+    "create_template",
+    "doctor",
     "exceptions",
     "ingest",
     "list_chunks",
@@ -77,15 +87,18 @@ __all__ = [
     "sync",
     "verify",
     "write",
+    "write_region",
 ]
 
 _PLACES = {
     "ArrayCoverage": "refreeze.verbs.coverage_report",
     "ArrayReport": "refreeze.verbs.report",
+    "Check": "refreeze.verbs.doctor_report",
     "ChunkStream": "refreeze._refreeze",
     "Container": "refreeze.verbs.report",
     "CopyReport": "refreeze.verbs.copy",
     "Coverage": "refreeze.verbs.coverage_report",
+    "DoctorReport": "refreeze.verbs.doctor_report",
     "IngestReport": "refreeze.verbs.report",
     "ListStats": "refreeze.verbs.report",
     "MissingRange": "refreeze.verbs.coverage_report",
@@ -97,13 +110,17 @@ _PLACES = {
     "SyncReport": "refreeze.verbs.sync",
     "VerifyReport": "refreeze.verbs.verify",
     "ZarrParser": "refreeze.virtualizarr.parser",
+    "ZarrConverter": "refreeze.writer.converter",
     "ZarrSaver": "refreeze.writer.saver",
+    "create_template": "refreeze.writer.template",
+    "write_region": "refreeze.writer.write_region",
     "WriteReport": "refreeze.writer.report",
     "replacing": "refreeze.writer.replacing",
     "write": "refreeze.writer.write",
     "__version__": "refreeze._refreeze",
     "copy": "refreeze.verbs.copy",
     "coverage": "refreeze.verbs.coverage",
+    "doctor": "refreeze.verbs.doctor",
     "ingest": "refreeze.verbs.ingest",
     "list_chunks": "refreeze.verbs.list_chunks",
     "plan": "refreeze.verbs.plan",

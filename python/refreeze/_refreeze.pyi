@@ -16,11 +16,13 @@ __all__ = [
     "OpenedSource",
     "__version__",
     "carry_out",
+    "check_writes",
     "containers",
     "copy",
     "differences",
     "error_line",
     "estimate_arrays",
+    "examine_listing",
     "ingest",
     "list_chunks",
     "list_folders",
@@ -178,6 +180,16 @@ def estimate_arrays(
     concurrency: int,
 ) -> str:
     """Estimate the ingest of arrays, after a few requests; see `refreeze.plan`. Returns JSON."""
+
+def examine_listing(store: Any, path: str) -> str:
+    """Ask for two pages of a bucket's listing, and tell as JSON what they are like.
+
+    ``keys``, ``truncated``, ``ascending`` and ``start_after`` (None where too few keys tell),
+    ``never_starts`` and ``list_requests``.
+    """
+
+def check_writes(target: LocalTarget | BucketTarget | RepositoryTarget) -> None:
+    """Try the lock of a folder, or the conditional writes of a server; raise what is wrong."""
 
 def region_box(
     array: ArraySpec, *, region: Mapping[str, tuple[int | None, int | None, int | None]]

@@ -9,7 +9,7 @@ use refreeze::target::origin::{Origin, Question, origin};
 use refreeze::target::{Target, branch_nodes, native_chunks, stored_chunks as read_stored_chunks};
 use refreeze::zarr::compatibility::{Shapes, compare};
 
-use crate::ingest::{ArraySpec, interruptible, target as location};
+use crate::ingest::{PyArraySpec, interruptible, target as location};
 use crate::listing::ChunkStream;
 use crate::runtime::run;
 use crate::stores::source;
@@ -83,7 +83,7 @@ pub(crate) fn origins<'py>(
     snapshot_id: String,
     sources: Vec<(Bound<'py, PyAny>, String)>,
     source_urls: Vec<String>,
-    arrays: Vec<ArraySpec>,
+    arrays: Vec<PyArraySpec>,
     axes: Vec<Option<usize>>,
 ) -> PyResult<Vec<OriginSpec<'py>>> {
     let location = location(target)?;
@@ -98,7 +98,7 @@ pub(crate) fn origins<'py>(
         let mut origins = Vec::with_capacity(arrays.len());
         for (array, axis) in arrays.into_iter().zip(axes) {
             let position = array.source;
-            let array = array.node()?;
+            let array = array.spec()?;
             let Some((source, url)) = opened.get(position) else { continue };
             let question = Question { array: &array, source, url, axis };
             origins.push(origin(target.repository(), &snapshot, question).await?);

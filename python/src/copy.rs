@@ -85,7 +85,7 @@ pub(crate) fn copy(
         chunks_per_commit,
         message,
         publish,
-        trust_target: unsafe_target,
+        unsafe_target,
     };
     let on_progress = callback(progress);
     let report = run(py, |stopped| async move { run_copy(job, on_progress, stop(stopped)).await })?;

@@ -22,7 +22,7 @@ use refreeze::progress::{OnProgress, Progress};
 use refreeze::target::TargetLocation;
 use refreeze::target::container::Locations;
 use refreeze::zarr::key::ChunkKeyEncoding;
-use refreeze::zarr::metadata::{ArrayLayout, ArrayNode, GroupNode};
+use refreeze::zarr::metadata::{ArrayLayout, ArraySpec, GroupSpec};
 
 use tokio::sync::oneshot;
 
@@ -37,7 +37,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// `refreeze.metadata.GroupSpec`.
 #[derive(FromPyObject)]
-pub(crate) struct GroupSpec {
+pub(crate) struct PyGroupSpec {
     path: String,
     document: PyBackedBytes,
     from_source: bool,
@@ -45,7 +45,7 @@ pub(crate) struct GroupSpec {
 
 /// `refreeze.metadata.ArraySpec`.
 #[derive(FromPyObject)]
-pub(crate) struct ArraySpec {
+pub(crate) struct PyArraySpec {
     path: String,
     source_path: String,
     document: PyBackedBytes,
@@ -53,16 +53,16 @@ pub(crate) struct ArraySpec {
     chunk_shape: Vec<u64>,
     key_encoding: String,
     separator: String,
-    loaded: bool,
+    copied: bool,
     pub(crate) dimension_names: Option<Vec<Option<String>>>,
     pub(crate) source: usize,
-    pieces: Option<Vec<PieceSpec>>,
+    pieces: Option<Vec<PyPiece>>,
     chunks: Option<HashMap<Vec<u32>, PyBackedBytes>>,
 }
 
 /// `refreeze.metadata.Piece`.
 #[derive(FromPyObject)]
-struct PieceSpec {
+struct PyPiece {
     source: usize,
     source_path: String,
     shape: Vec<u64>,
@@ -73,13 +73,13 @@ struct PieceSpec {
     shift: Vec<i64>,
 }
 
-impl PieceSpec {
-    fn piece(self, node: &ArrayNode) -> refreeze::Result<Piece> {
+impl PyPiece {
+    fn piece(self, spec: &ArraySpec) -> refreeze::Result<Piece> {
         let layout =
-            layout(&node.path, &self.key_encoding, &self.separator, self.shape, self.chunk_shape)?;
-        let array = ArrayNode { source_path: self.source_path, layout, ..node.clone() };
+            layout(&spec.path, &self.key_encoding, &self.separator, self.shape, self.chunk_shape)?;
+        let array = ArraySpec { source_path: self.source_path, layout, ..spec.clone() };
         let ranges = self.target.into_iter().map(|(start, stop)| start..stop).collect();
-        Piece::of(node, self.source, array, ChunkBox::from_ranges(ranges), self.shift)
+        Piece::of(spec, self.source, array, ChunkBox::from_ranges(ranges), self.shift)
     }
 }
 
@@ -101,35 +101,35 @@ fn layout(
         })
 }
 
-impl ArraySpec {
-    pub(crate) fn node(self) -> refreeze::Result<ArrayNode> {
+impl PyArraySpec {
+    pub(crate) fn spec(self) -> refreeze::Result<ArraySpec> {
         let (encoding, separator) = (&self.key_encoding, &self.separator);
         let layout = layout(&self.path, encoding, separator, self.shape, self.chunk_shape)?;
-        Ok(ArrayNode {
+        Ok(ArraySpec {
             path: self.path,
             source_path: self.source_path,
             document: self.document.to_vec(),
             layout,
-            loaded: self.loaded,
+            copied: self.copied,
         })
     }
 
     fn job_array(mut self) -> refreeze::Result<JobArray> {
         let (source, pieces) = (self.source, self.pieces.take());
         let chunks = self.chunks.take();
-        let node = self.node()?;
+        let spec = self.spec()?;
         let pieces = match pieces {
             Some(pieces) => pieces
                 .into_iter()
-                .map(|piece| piece.piece(&node))
+                .map(|piece| piece.piece(&spec))
                 .collect::<refreeze::Result<Vec<_>>>()?,
-            None => vec![Piece::whole(source, &node)],
+            None => vec![Piece::whole(source, &spec)],
         };
         let chunks = chunks.map(|chunks| {
             let native = |(coords, bytes): (Vec<u32>, PyBackedBytes)| (coords, bytes.to_vec());
             chunks.into_iter().map(native).collect()
         });
-        Ok(JobArray { node, pieces, chunks })
+        Ok(JobArray { spec, pieces, chunks })
     }
 }
 
@@ -202,8 +202,8 @@ pub(crate) fn ingest(
     sources: Vec<(Bound<'_, PyAny>, String)>,
     target: &Bound<'_, PyAny>,
     source_urls: Vec<String>,
-    groups: Vec<GroupSpec>,
-    arrays: Vec<ArraySpec>,
+    groups: Vec<PyGroupSpec>,
+    arrays: Vec<PyArraySpec>,
     options: IngestOptions,
     decoder: Py<PyAny>,
     progress: Option<Py<PyAny>>,
@@ -227,14 +227,14 @@ pub(crate) fn job(
     sources: Vec<(Bound<'_, PyAny>, String)>,
     target: &Bound<'_, PyAny>,
     source_urls: Vec<String>,
-    groups: Vec<GroupSpec>,
-    arrays: Vec<ArraySpec>,
+    groups: Vec<PyGroupSpec>,
+    arrays: Vec<PyArraySpec>,
     options: IngestOptions,
     decoder: Option<Py<PyAny>>,
 ) -> PyResult<IngestJob> {
     let groups = groups
         .into_iter()
-        .map(|group| GroupNode {
+        .map(|group| GroupSpec {
             path: group.path,
             document: group.document.to_vec(),
             from_source: group.from_source,
@@ -242,7 +242,7 @@ pub(crate) fn job(
         .collect();
     let arrays = arrays
         .into_iter()
-        .map(ArraySpec::job_array)
+        .map(PyArraySpec::job_array)
         .collect::<refreeze::Result<Vec<_>>>()
         .map_err(|error| to_python(py, &error))?;
     let sources = sources
@@ -294,7 +294,7 @@ pub(crate) fn job(
         decoder: decoder.map(self::decoder),
         crew: None,
         restart: options.restart,
-        trust_target: options.unsafe_target,
+        unsafe_target: options.unsafe_target,
     })
 }
 
@@ -325,8 +325,7 @@ pub(crate) fn publish(
     rebase: bool,
     unsafe_target: bool,
 ) -> PyResult<String> {
-    let job =
-        PublishJob { target: self::target(target)?, run_id, rebase, trust_target: unsafe_target };
+    let job = PublishJob { target: self::target(target)?, run_id, rebase, unsafe_target };
     // One compare-and-set decides: an interruption that comes later would only hide the result.
     let report = run(py, |_stopped| async move { refreeze::jobs::publish(job).await })?;
     serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
@@ -349,7 +348,7 @@ pub(crate) fn relocate(
         from: prefix,
         to: self::source(&store, &path)?,
         sample,
-        trust_target: unsafe_target,
+        unsafe_target,
     };
     let report = run(py, |stopped| interruptible(refreeze::jobs::relocate(job), stopped))?;
     serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))

@@ -6,6 +6,7 @@
 mod contents;
 mod copy;
 mod crew;
+mod doctor;
 mod errors;
 mod handed_over;
 mod ingest;
@@ -29,6 +30,8 @@ mod _refreeze {
     use super::contents::{differences, origins, stored_chunks, target_chunks, target_nodes};
     #[pymodule_export]
     use super::copy::{containers, copy};
+    #[pymodule_export]
+    use super::doctor::{check_writes, examine_listing};
     #[pymodule_export]
     use super::ingest::{ingest, publish, relocate, status};
     #[pymodule_export]

@@ -21,10 +21,10 @@ use refreeze::grid::chunk_box::{ChunkBox, DimensionSlice, addressed_names, chunk
 use refreeze::list::limit::ConcurrencyLimit;
 use refreeze::list::{ListOptions, Listing, SharedStats, list_chunks as run_list_chunks, stats_of};
 use refreeze::plan::{LimitOptions, PlanLimits};
-use refreeze::zarr::metadata::ArrayNode;
+use refreeze::zarr::metadata::ArraySpec;
 
 use crate::errors::to_python;
-use crate::ingest::ArraySpec;
+use crate::ingest::PyArraySpec;
 use crate::runtime::{enter, run, wait};
 use crate::stores::source;
 
@@ -39,7 +39,7 @@ pub(crate) fn list_chunks(
     py: Python<'_>,
     store: &Bound<'_, PyAny>,
     path: &str,
-    array: ArraySpec,
+    array: PyArraySpec,
     region: BTreeMap<String, SliceBounds>,
     paths: bool,
     flat: bool,
@@ -68,7 +68,7 @@ pub(crate) fn estimate_arrays(
     py: Python<'_>,
     store: &Bound<'_, PyAny>,
     path: &str,
-    arrays: Vec<(ArraySpec, BTreeMap<String, SliceBounds>)>,
+    arrays: Vec<(PyArraySpec, BTreeMap<String, SliceBounds>)>,
     memory: u64,
     references_per_manifest: Option<u32>,
     references_per_commit: Option<u64>,
@@ -93,11 +93,11 @@ pub(crate) fn estimate_arrays(
 
 /// An array and the chunks of it that a region names.
 pub(crate) fn chosen(
-    array: ArraySpec,
+    array: PyArraySpec,
     region: BTreeMap<String, SliceBounds>,
-) -> refreeze::Result<(ArrayNode, ChunkBox)> {
+) -> refreeze::Result<(ArraySpec, ChunkBox)> {
     let names = array.dimension_names.clone().unwrap_or_default();
-    let array = array.node()?;
+    let array = array.spec()?;
     let names = addressed_names(&names, array.layout.ndim());
     let slice = |(start, stop, step)| DimensionSlice { start, stop, step };
     let region = region.into_iter().map(|(name, bounds)| (name, slice(bounds))).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pyo3::prelude::*;
 
 use crate::errors::to_python;
-use crate::ingest::ArraySpec;
+use crate::ingest::PyArraySpec;
 use crate::listing::{SliceBounds, chosen};
 
 /// The chunk coordinates of a region along each dimension, half-open; see `refreeze.ZarrParser`.
@@ -13,7 +13,7 @@ use crate::listing::{SliceBounds, chosen};
 #[pyo3(signature = (array, *, region))]
 pub(crate) fn region_box(
     py: Python<'_>,
-    array: ArraySpec,
+    array: PyArraySpec,
     region: BTreeMap<String, SliceBounds>,
 ) -> PyResult<Vec<(u32, u32)>> {
     let (_, chunks) = chosen(array, region).map_err(|error| to_python(py, &error))?;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::errors::to_python;
-use crate::ingest::{ArraySpec, IngestOptions, callback, job};
+use crate::ingest::{IngestOptions, PyArraySpec, callback, job};
 use crate::runtime::{enter, wait};
 
 /// Record batches that may wait for the caller.
@@ -30,7 +30,7 @@ pub(crate) fn verify(
     sources: Vec<(Bound<'_, PyAny>, String)>,
     target: &Bound<'_, PyAny>,
     source_urls: Vec<String>,
-    arrays: Vec<ArraySpec>,
+    arrays: Vec<PyArraySpec>,
     compared: Vec<Vec<(u32, u32)>>,
     options: IngestOptions,
     snapshot_id: &str,

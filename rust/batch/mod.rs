@@ -22,7 +22,7 @@ pub(crate) use tags::Tags;
 use crate::grid::chunk_box::ChunkBox;
 use crate::grid::piece::Shift;
 use crate::list::{ChunkColumns, DanglingLinks};
-use crate::zarr::metadata::{ArrayLayout, ArrayNode};
+use crate::zarr::metadata::{ArrayLayout, ArraySpec};
 use crate::{Error, ErrorKind, Result};
 
 /// What to do with an object of zero bytes under a chunk's key.
@@ -167,7 +167,7 @@ impl ReferenceBatch {
     pub fn extend(
         &mut self,
         records: &RecordBatch,
-        array: &ArrayNode,
+        array: &ArraySpec,
         shift: &Shift,
         rules: ChunkRules,
     ) -> Result<u64> {
@@ -357,7 +357,7 @@ impl ReferenceBatch {
     }
 }
 
-fn time_out_of_range(array: &ArrayNode, coords: &[u32]) -> Error {
+fn time_out_of_range(array: &ArraySpec, coords: &[u32]) -> Error {
     Error::new(
         ErrorKind::Listing,
         format!(
@@ -370,7 +370,7 @@ fn time_out_of_range(array: &ArrayNode, coords: &[u32]) -> Error {
     .with_hint("correct the object's time")
 }
 
-fn no_tag(array: &ArrayNode, coords: &[u32]) -> Error {
+fn no_tag(array: &ArraySpec, coords: &[u32]) -> Error {
     Error::new(
         ErrorKind::Listing,
         format!(
@@ -382,7 +382,7 @@ fn no_tag(array: &ArrayNode, coords: &[u32]) -> Error {
     .with_hint("this source tells of none: use --checksum last-modified (or none)")
 }
 
-fn too_large(array: &ArrayNode, coords: &[u32], size: u64) -> Error {
+fn too_large(array: &ArraySpec, coords: &[u32], size: u64) -> Error {
     Error::new(
         ErrorKind::UnsupportedArray,
         format!(
@@ -393,7 +393,7 @@ fn too_large(array: &ArrayNode, coords: &[u32], size: u64) -> Error {
     )
 }
 
-fn empty_chunk(array: &ArrayNode, coords: &[u32]) -> Error {
+fn empty_chunk(array: &ArraySpec, coords: &[u32]) -> Error {
     Error::new(
         ErrorKind::UnsupportedArray,
         format!("chunk {} of array {} is an empty object", array.source_key(coords), array.path),

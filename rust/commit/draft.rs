@@ -13,7 +13,7 @@ use icechunk::format::{NodeId, SnapshotId};
 
 use super::stored::{fetch, manifest_files, nodes};
 use crate::manifest::{CommittedChunks, NativeChunk, native_manifests};
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 use crate::{Error, ErrorKind, Result};
 
 /// A snapshot's nodes with changes.
@@ -58,7 +58,7 @@ impl Draft {
     /// # Errors
     ///
     /// [`ErrorKind::Target`] when there is no such array.
-    pub fn set_document(&mut self, array: &ArrayNode) -> Result<()> {
+    pub fn set_document(&mut self, array: &ArraySpec) -> Result<()> {
         let node = self.node(array)?;
         if same_document(&node.user_data, &array.document) {
             return Ok(());
@@ -92,7 +92,7 @@ impl Draft {
     pub async fn set_chunks(
         &mut self,
         repository: &Repository,
-        array: &ArrayNode,
+        array: &ArraySpec,
         split: &[u32],
         chunks: &[NativeChunk],
     ) -> Result<()> {
@@ -120,7 +120,7 @@ impl Draft {
         Ok(())
     }
 
-    fn node(&mut self, array: &ArrayNode) -> Result<&mut NodeSnapshot> {
+    fn node(&mut self, array: &ArraySpec) -> Result<&mut NodeSnapshot> {
         let node = self.nodes.iter_mut().find(|node| node.path.as_str() == array.path);
         node.ok_or_else(|| not_there(array))
     }
@@ -132,7 +132,7 @@ fn same_document(one: &[u8], other: &[u8]) -> bool {
     one == other || parsed(one).is_some_and(|one| Some(one) == parsed(other))
 }
 
-fn not_there(array: &ArrayNode) -> Error {
+fn not_there(array: &ArraySpec) -> Error {
     Error::new(ErrorKind::Target, format!("the target has no array {}", array.path))
         .with_hint("run the same command again")
 }

@@ -47,7 +47,7 @@ pub(super) fn change_log(
         let mut position = first;
         for (number, (_, chunks)) in arrays.iter().enumerate() {
             let offset = small(position - (start.len() + 4 * number));
-            writer.piece().extend_from_slice(&offset.to_le_bytes());
+            writer.buffer().extend_from_slice(&offset.to_le_bytes());
             writer.flush()?;
             position += Sizes::of(chunks).array();
         }
@@ -70,15 +70,15 @@ fn write_array(
     chunks: &CommittedChunks,
 ) -> io::Result<()> {
     let sizes = Sizes::of(chunks);
-    let piece = writer.piece();
-    piece.extend_from_slice(&layouts.array.distance(position).to_le_bytes());
-    piece.extend_from_slice(&node_id.0);
+    let buffer = writer.buffer();
+    buffer.extend_from_slice(&layouts.array.distance(position).to_le_bytes());
+    buffer.extend_from_slice(&node_id.0);
     // The list follows, and its offsets lead to one chunk after the other.
-    piece.extend_from_slice(&4_u32.to_le_bytes());
-    piece.extend_from_slice(&small(sizes.chunks).to_le_bytes());
+    buffer.extend_from_slice(&4_u32.to_le_bytes());
+    buffer.extend_from_slice(&small(sizes.chunks).to_le_bytes());
     let mut offset = 4 * sizes.chunks;
     for _ in 0..sizes.chunks {
-        writer.piece().extend_from_slice(&small(offset).to_le_bytes());
+        writer.buffer().extend_from_slice(&small(offset).to_le_bytes());
         writer.flush()?;
         offset += sizes.chunk - 4;
     }
@@ -86,12 +86,12 @@ fn write_array(
     let mut coords = vec![0; chunks.ndim()];
     chunks.for_each_index(|index| {
         chunks.write_coords(index, &mut coords);
-        let piece = writer.piece();
-        piece.extend_from_slice(&layouts.chunk.distance(position).to_le_bytes());
-        piece.extend_from_slice(&4_u32.to_le_bytes());
-        piece.extend_from_slice(&small(coords.len()).to_le_bytes());
+        let buffer = writer.buffer();
+        buffer.extend_from_slice(&layouts.chunk.distance(position).to_le_bytes());
+        buffer.extend_from_slice(&4_u32.to_le_bytes());
+        buffer.extend_from_slice(&small(coords.len()).to_le_bytes());
         for coord in &coords {
-            piece.extend_from_slice(&coord.to_le_bytes());
+            buffer.extend_from_slice(&coord.to_le_bytes());
         }
         position += sizes.chunk;
         writer.flush()

@@ -45,7 +45,8 @@ pub struct RecordedArray {
     /// How chunk coordinates become keys in the source.
     pub keys: String,
     /// Whether its chunks were copied.
-    pub loaded: bool,
+    #[serde(rename = "loaded")]
+    pub copied: bool,
 }
 
 /// The options that determine a run's result.

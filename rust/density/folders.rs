@@ -10,13 +10,13 @@ use crate::error::chain;
 use crate::grid::chunk_box::ChunkBox;
 use crate::list::walk::{Kind, Meaning, kind_of, meaning};
 use crate::source::{LocalSource, is_absent, unreadable};
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 use crate::{Error, ErrorKind, Result};
 
 /// Estimates the chunks of `region`; of each folder's folders at most about `folders` are read.
 pub(super) async fn sample(
     source: &LocalSource,
-    array: &ArrayNode,
+    array: &ArraySpec,
     region: &ChunkBox,
     folders: usize,
 ) -> Result<Density> {
@@ -34,7 +34,7 @@ pub(super) async fn sample(
 }
 
 struct Walk {
-    array: ArrayNode,
+    array: ArraySpec,
     region: ChunkBox,
 }
 

@@ -16,7 +16,7 @@ use crate::list::paging::ScanOptions;
 use crate::list::{Lister, in_memory, ranked_region};
 use crate::source::Source;
 use crate::source::page::StartAfter;
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 
 /// Requests for one array when nothing else is asked for.
 pub const DEFAULT_PROBE_REQUESTS: usize = 8;
@@ -34,7 +34,7 @@ pub const DEFAULT_PROBE_REQUESTS: usize = 8;
 /// store that fails or refuses gives.
 pub async fn probe(
     source: &Source,
-    array: &ArrayNode,
+    array: &ArraySpec,
     region: &ChunkBox,
     requests: usize,
     limit: Arc<ConcurrencyLimit>,

@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 
 use super::Density;
 use crate::Result;
-use crate::key_order::runs::RankRegion;
+use crate::key_order::rank_region::RankRegion;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::paging::fetch::{Fetcher, page_error};
 use crate::list::paging::inspect::{Distrust, Inspected, inspect};

@@ -13,7 +13,7 @@ use crate::density::probe::{DEFAULT_PROBE_REQUESTS, probe};
 use crate::grid::chunk_box::ChunkBox;
 use crate::list::limit::ConcurrencyLimit;
 use crate::source::Source;
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 
 /// Regions of at most so many chunks, a page of S3, are not looked at.
 const MOST_UNSEEN: u64 = 1_000;
@@ -34,7 +34,7 @@ const ARRAYS_AT_ONCE: usize = 16;
 /// As [`probe`].
 pub async fn survey(
     source: &Source,
-    arrays: &[(ArrayNode, ChunkBox)],
+    arrays: &[(ArraySpec, ChunkBox)],
     limit: &Arc<ConcurrencyLimit>,
 ) -> Result<Vec<Option<Density>>> {
     let looks = chosen(arrays.iter().map(|(_, region)| region.chunks()));

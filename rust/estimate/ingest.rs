@@ -11,7 +11,7 @@ use crate::list::pages::summary;
 use crate::list::{PAGE_SIZE, ranked_region};
 use crate::plan::{Batches, ExpectedArray, PlanLimits, split_rules};
 use crate::source::Source;
-use crate::zarr::metadata::{ArrayLayout, ArrayNode};
+use crate::zarr::metadata::{ArrayLayout, ArraySpec};
 
 /// The most batches that are looked at one by one.
 const MOST_BATCHES: u64 = 200;
@@ -34,7 +34,7 @@ pub struct IngestEstimate {
 /// As [`estimate`].
 pub fn estimate_ingest(
     source: &Source,
-    parts: &[(ArrayNode, ChunkBox)],
+    parts: &[(ArraySpec, ChunkBox)],
     densities: &[Option<Density>],
     limits: PlanLimits,
 ) -> Result<IngestEstimate> {
@@ -48,27 +48,27 @@ pub fn estimate_ingest(
             density.as_ref().map_or(chunks, |density| density.chunks_expected.min(chunks))
         })
         .collect();
-    let nodes: Vec<ArrayNode> = parts
+    let specs: Vec<ArraySpec> = parts
         .iter()
         .zip(&layouts)
-        .map(|((array, _), layout)| ArrayNode { layout: layout.clone(), ..array.clone() })
+        .map(|((array, _), layout)| ArraySpec { layout: layout.clone(), ..array.clone() })
         .collect();
-    let rules = split_rules(&nodes, &expected, limits);
+    let rules = split_rules(&specs, &expected, limits);
     let whole = |layout: &ArrayLayout| {
         let along = |extent: &u64| u32::try_from(*extent).unwrap_or(u32::MAX).max(1);
         layout.grid_shape().iter().map(along).collect::<Vec<_>>()
     };
-    let splits: Vec<Vec<u32>> = nodes
+    let splits: Vec<Vec<u32>> = specs
         .iter()
-        .map(|node| {
-            let rule = rules.iter().find(|rule| rule.path == node.path);
-            rule.map_or_else(|| whole(&node.layout), |rule| rule.split.clone())
+        .map(|spec| {
+            let rule = rules.iter().find(|rule| rule.path == spec.path);
+            rule.map_or_else(|| whole(&spec.layout), |rule| rule.split.clone())
         })
         .collect();
-    let names: Vec<_> = nodes.iter().map(ArrayNode::dimension_names).collect();
+    let names: Vec<_> = specs.iter().map(ArraySpec::dimension_names).collect();
     let known = layouts.iter().zip(&splits).zip(&expected).zip(&names).enumerate();
     let referenced: Vec<_> = known
-        .filter(|(position, _)| nodes.get(*position).is_some_and(|node| !node.loaded))
+        .filter(|(position, _)| specs.get(*position).is_some_and(|spec| !spec.copied))
         .map(|(array, (((layout, split), expected), names))| ExpectedArray {
             array,
             layout,
@@ -83,7 +83,7 @@ pub fn estimate_ingest(
         arrays.push(estimate(source, array, region, split, density.as_ref())?);
     }
     let count = batches.count(&layouts);
-    spread(&mut arrays, &batches, &nodes, count)?;
+    spread(&mut arrays, &batches, &specs, count)?;
     let found: u64 = referenced.iter().map(|array| array.expected).fold(0, u64::saturating_add);
     // Small batches share a commit.
     let filled = if found <= limits.references_per_commit { count.min(1) } else { count };
@@ -104,38 +104,38 @@ fn cut(layout: &ArrayLayout, region: &ChunkBox) -> Result<ArrayLayout> {
     ArrayLayout::new(shape.collect(), layout.chunk_shape().to_vec(), layout.encoding())
 }
 
-/// Requests and runs of arrays that are listed batch by batch: every part has runs of its own.
+/// Requests and ranges of arrays that are listed batch by batch: every part has ranges of its own.
 fn spread(
     arrays: &mut [ArrayEstimate],
     batches: &Batches,
-    nodes: &[ArrayNode],
+    specs: &[ArraySpec],
     count: u64,
 ) -> Result<()> {
-    let layouts: Vec<ArrayLayout> = nodes.iter().map(|node| node.layout.clone()).collect();
+    let layouts: Vec<ArrayLayout> = specs.iter().map(|spec| spec.layout.clone()).collect();
     let looked_at = count.min(MOST_BATCHES);
     let mut sums = vec![(0_u64, 0_u64, 0_u64); arrays.len()];
     for batch in 0..looked_at {
         for part in batches.parts(batch, &layouts) {
-            let (Some(node), Some(sum)) = (nodes.get(part.array), sums.get_mut(part.array)) else {
+            let (Some(spec), Some(sum)) = (specs.get(part.array), sums.get_mut(part.array)) else {
                 continue;
             };
             sum.0 += 1;
-            if part.region == ChunkBox::whole(&node.layout) {
+            if part.region == ChunkBox::whole(&spec.layout) {
                 continue;
             }
-            let (order, ranks) = ranked_region(node, &part.region)?;
-            let pages = summary(&ArrayKeys::new(&node.source_path, order), &ranks, PAGE_SIZE);
+            let (order, ranks) = ranked_region(spec, &part.region)?;
+            let pages = summary(&ArrayKeys::new(&spec.source_path, order), &ranks, PAGE_SIZE);
             sum.1 += pages.pages;
-            sum.2 += pages.runs;
+            sum.2 += pages.ranges;
         }
     }
-    for (position, (array, (parts, pages, runs))) in arrays.iter_mut().zip(sums).enumerate() {
+    for (position, (array, (parts, pages, ranges))) in arrays.iter_mut().zip(sums).enumerate() {
         array.batches = batches.count_of(position, &layouts);
         let scale = |number: u64| share(number, array.batches.max(parts), parts);
         if pages > 0 && array.strategy == Strategy::RankedPages {
             let expected = share(scale(pages), array.chunks_expected, array.chunks_in_region);
             array.list_requests = array.list_requests.max(expected);
-            array.runs = array.runs.max(scale(runs));
+            array.ranges = array.ranges.max(scale(ranges));
         }
     }
     Ok(())

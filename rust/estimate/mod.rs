@@ -18,7 +18,7 @@ use crate::list::pages::summary;
 use crate::list::{Lister, PAGE_SIZE, ranked_region};
 use crate::source::Source;
 use crate::zarr::key::{ChunkKeyForm, ChunkKeySeparator};
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 
 /// How an array's chunks will be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -55,9 +55,9 @@ pub struct ArrayEstimate {
     pub usd_per_list: f64,
     /// How many the service is asked at most at a time, if it sets a bound.
     pub most_in_flight: Option<usize>,
-    /// Contiguous runs of keys in byte order.
-    pub runs: u64,
-    /// Whether requests and runs are counted rather than extrapolated.
+    /// Contiguous ranges of keys in byte order.
+    pub ranges: u64,
+    /// Whether requests and ranges are counted rather than extrapolated.
     pub exact: bool,
     /// Most references in one manifest.
     pub refs_per_manifest: u64,
@@ -75,7 +75,7 @@ pub struct ArrayEstimate {
 /// [`ErrorKind::UnsupportedArray`](crate::ErrorKind::UnsupportedArray) for a grid that cannot be ranked.
 pub fn estimate(
     source: &Source,
-    array: &ArrayNode,
+    array: &ArraySpec,
     region: &ChunkBox,
     split: &[u32],
     density: Option<&Density>,
@@ -117,7 +117,7 @@ pub fn estimate(
         list_requests,
         usd_per_list: capabilities.map_or(0.0, |known| known.price / 1_000.0),
         most_in_flight: capabilities.and_then(|known| known.most_in_flight),
-        runs: pages.runs,
+        ranges: pages.ranges,
         exact: pages.exact,
         refs_per_manifest: whole.map(|(length, extent)| u64::from(*length).min(*extent)).product(),
         manifests: manifests.min(expected),
@@ -132,7 +132,7 @@ fn share(number: u64, part: u64, whole: u64) -> u64 {
 }
 
 /// Folders that a walk of the region reads; there are none without a chunk.
-fn folders(array: &ArrayNode, region: &ChunkBox, density: Option<&Density>) -> u64 {
+fn folders(array: &ArraySpec, region: &ChunkBox, density: Option<&Density>) -> u64 {
     if let Some(counted) = density.filter(|density| density.exact) {
         return counted.list_requests;
     }
@@ -158,14 +158,14 @@ mod tests {
     use crate::zarr::key::ChunkKeyEncoding;
     use crate::zarr::metadata::ArrayLayout;
 
-    fn array(grid: &[u64]) -> ArrayNode {
+    fn array(grid: &[u64]) -> ArraySpec {
         let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();
-        ArrayNode {
+        ArraySpec {
             path: "/air".to_owned(),
             source_path: "air".to_owned(),
             document: Vec::new(),
             layout: ArrayLayout::new(grid.to_vec(), vec![1; grid.len()], encoding).unwrap(),
-            loaded: false,
+            copied: false,
         }
     }
 
@@ -177,7 +177,7 @@ mod tests {
         let dense = estimate(&source, &array, &whole, &[1, 250, 1_000], None).unwrap();
         assert_eq!((dense.chunks_in_region, dense.chunks_expected), (1_000_000_000, 1_000_000_000));
         assert_eq!((dense.manifests, dense.refs_per_manifest), (4_000, 250_000));
-        assert_eq!((dense.runs, dense.exact, dense.sampled), (1, true, false));
+        assert_eq!((dense.ranges, dense.exact, dense.sampled), (1, true, false));
         assert_eq!(dense.list_requests, 1 + 1 + 1_000 + 1_000_000);
         let few = Density { chunks_expected: 1_500, exact: false, list_requests: 24 };
         let sparse = estimate(&source, &array, &whole, &[166, 1_000, 1_000], Some(&few)).unwrap();

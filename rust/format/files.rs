@@ -27,7 +27,7 @@ use crate::Result;
 use crate::error::target_error;
 
 /// Bytes handed to the compressor at a time.
-const PIECE: usize = 64 * 1024;
+const BUFFER: usize = 64 * 1024;
 
 /// Which file is written.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +92,7 @@ impl Files {
         let mut encoder = zstd::stream::write::Encoder::new(bytes, self.compression_level)?;
         // Readers then allocate the buffer once.
         encoder.set_pledged_src_size(Some(size as u64))?;
-        Ok(FileWriter { encoder, piece: Vec::with_capacity(PIECE + 2_048) })
+        Ok(FileWriter { encoder, buffer: Vec::with_capacity(BUFFER + 2_048) })
     }
 
     /// Stores a file; `array` is the path of the array that it belongs to, if it does.
@@ -137,34 +137,34 @@ pub(crate) fn without_cache(repository: &Repository) -> AssetManager {
 /// A file that is being compressed.
 pub(crate) struct FileWriter {
     encoder: zstd::stream::write::Encoder<'static, Vec<u8>>,
-    piece: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
 impl FileWriter {
     /// Where the next bytes go; call [`flush`](Self::flush) now and then.
-    pub(crate) fn piece(&mut self) -> &mut Vec<u8> {
-        &mut self.piece
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
     }
 
     /// Compresses what was written when it is worth it.
     pub(crate) fn flush(&mut self) -> std::io::Result<()> {
-        if self.piece.len() >= PIECE {
-            self.encoder.write_all(&self.piece)?;
-            self.piece.clear();
+        if self.buffer.len() >= BUFFER {
+            self.encoder.write_all(&self.buffer)?;
+            self.buffer.clear();
         }
         Ok(())
     }
 
     /// Compresses `bytes` after what was written.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.encoder.write_all(&self.piece)?;
-        self.piece.clear();
+        self.encoder.write_all(&self.buffer)?;
+        self.buffer.clear();
         self.encoder.write_all(bytes)
     }
 
     /// The file.
     pub(crate) fn finish(mut self) -> std::io::Result<Vec<u8>> {
-        self.encoder.write_all(&self.piece)?;
+        self.encoder.write_all(&self.buffer)?;
         let mut file = self.encoder.finish()?;
         file.shrink_to_fit();
         Ok(file)

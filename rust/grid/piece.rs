@@ -4,7 +4,7 @@
 //! stores that follow each other is a piece whose chunks have other coordinates in the source.
 
 use crate::grid::chunk_box::ChunkBox;
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 use crate::{Error, ErrorKind, Result};
 
 /// Source chunk coordinate minus target chunk coordinate, along each dimension.
@@ -68,7 +68,7 @@ pub struct Piece {
     /// Position among the sources of the ingest.
     pub source: usize,
     /// The array in that source; its path is the target's.
-    pub array: ArrayNode,
+    pub array: ArraySpec,
     /// Chunks in the target.
     pub target: ChunkBox,
     /// From there to the source.
@@ -78,25 +78,25 @@ pub struct Piece {
 impl Piece {
     /// All of an array, at the same coordinates in source and target.
     #[must_use]
-    pub fn whole(source: usize, array: &ArrayNode) -> Self {
+    pub fn whole(source: usize, array: &ArraySpec) -> Self {
         let target = ChunkBox::whole(&array.layout);
         Self { source, array: array.clone(), target, shift: Shift::default() }
     }
 
-    /// A piece of `target`, an array's node in the repository.
+    /// A piece of `target`, an array's spec in the repository.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Mismatch`] when the piece is not within the grids of both.
     pub fn of(
-        node: &ArrayNode,
+        spec: &ArraySpec,
         source: usize,
-        array: ArrayNode,
+        array: ArraySpec,
         target: ChunkBox,
         shift: Vec<i64>,
     ) -> Result<Self> {
-        let ndim = node.layout.ndim();
-        let within = |region: &[(i64, i64)], of: &ArrayNode| {
+        let ndim = spec.layout.ndim();
+        let within = |region: &[(i64, i64)], of: &ArraySpec| {
             let extents = of.layout.grid_shape();
             extents.len() == region.len()
                 && region.iter().zip(extents).all(|((start, end), extent)| {
@@ -113,16 +113,16 @@ impl Piece {
             .zip(&shift)
             .map(|((start, end), by)| (start.saturating_add(*by), end.saturating_add(*by)))
             .collect();
-        if shift.len() != ndim || !within(&here, node) || !within(&there, &array) {
+        if shift.len() != ndim || !within(&here, spec) || !within(&there, &array) {
             return Err(Error::new(
                 ErrorKind::Mismatch,
                 format!(
                     "array {}: the chunks {:?} shifted by {shift:?} are not within the grids of \
                      source and target, {:?} and {:?}",
-                    node.path,
+                    spec.path,
                     target.ranges(),
                     array.layout.grid_shape(),
-                    node.layout.grid_shape()
+                    spec.layout.grid_shape()
                 ),
             ));
         }
@@ -157,19 +157,19 @@ mod tests {
     use super::*;
     use crate::testing::layout;
 
-    fn node(grid: &[u64]) -> ArrayNode {
-        ArrayNode {
+    fn spec(grid: &[u64]) -> ArraySpec {
+        ArraySpec {
             path: "/x".to_owned(),
             source_path: "x".to_owned(),
             document: Vec::new(),
             layout: layout(grid),
-            loaded: false,
+            copied: false,
         }
     }
 
     #[test]
     fn pieces_lie_in_both_grids() {
-        let (target, source) = (node(&[10, 4]), node(&[5, 4]));
+        let (target, source) = (spec(&[10, 4]), spec(&[5, 4]));
         let region = |start, end| ChunkBox::from_ranges(vec![start..end, 0..4]);
         let piece = Piece::of(&target, 0, source.clone(), region(5, 10), vec![-5, 0]).unwrap();
         assert_eq!(piece.source_key(&[7, 3]), "x/c/2/3");

@@ -21,7 +21,7 @@ pub struct PublishJob {
     /// Put the run on the branch's tip when that has moved.
     pub rebase: bool,
     /// Take a target that may not be safe for concurrent writers.
-    pub trust_target: bool,
+    pub unsafe_target: bool,
 }
 
 /// What was published.
@@ -51,7 +51,7 @@ pub struct PublishReport {
 /// has moved and the run cannot be put on its tip; [`ErrorKind::Target`] or [`ErrorKind::Access`]
 /// when writing fails.
 pub async fn publish(job: PublishJob) -> Result<PublishReport> {
-    let target = Target::open(&job.target, job.trust_target).await?;
+    let target = Target::open(&job.target, job.unsafe_target).await?;
     let repository = target.repository();
     let runs = remove_finished(repository, staged_runs(repository).await?).await?;
     let run = match chosen(runs, job.run_id.as_deref(), target.url()) {

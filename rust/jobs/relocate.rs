@@ -32,7 +32,7 @@ pub struct RelocateJob {
     /// References that are read there.
     pub sample: usize,
     /// Take a target that may not be safe for concurrent writers.
-    pub trust_target: bool,
+    pub unsafe_target: bool,
 }
 
 /// What was changed.
@@ -62,7 +62,7 @@ pub struct RelocateReport {
 /// [`ErrorKind::Access`] as for every target; [`ErrorKind::Listing`] when the new place fails.
 /// Nothing is changed then.
 pub async fn relocate(job: RelocateJob) -> Result<RelocateReport> {
-    let target = Target::open(&job.target, job.trust_target).await?;
+    let target = Target::open(&job.target, job.unsafe_target).await?;
     let config = target.stored_config().await?;
     let change = Move::new(config.as_ref(), &job.from, &job.to)?;
     let repository = target.repository();

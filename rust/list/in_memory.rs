@@ -11,7 +11,7 @@ use crate::Result;
 use crate::grid::chunk_box::ChunkBox;
 use crate::source::MemorySource;
 use crate::source::page::PAGE_SIZE;
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 
 pub(super) fn list(
     source: &MemorySource,
@@ -23,7 +23,7 @@ pub(super) fn list(
 }
 
 /// How many chunks of `region` there are.
-pub(crate) fn chunks(source: &MemorySource, array: &ArrayNode, region: &ChunkBox) -> u64 {
+pub(crate) fn chunks(source: &MemorySource, array: &ArraySpec, region: &ChunkBox) -> u64 {
     let prefix = array.source_prefix();
     let mut coords = vec![0; array.layout.ndim()];
     let of_region = source.below(&prefix).filter(|(key, _)| {

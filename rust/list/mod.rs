@@ -7,6 +7,7 @@
 
 pub mod array_keys;
 pub mod by_token;
+mod examine;
 mod folders;
 pub(crate) mod in_memory;
 mod inventory_sample;
@@ -29,6 +30,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 pub use crate::source::page::PAGE_SIZE;
 use array_keys::ArrayKeys;
+pub use examine::{ListingTraits, examine_listing};
 pub use folders::{Folder, FolderRequest, list_folders};
 pub use inventory_sample::{InventorySample, sample_inventory};
 use limit::ConcurrencyLimit;
@@ -44,10 +46,10 @@ use wanted::Wanted;
 
 use crate::grid::chunk_box::ChunkBox;
 use crate::key_order::rank::KeyOrder;
-use crate::key_order::runs::RankRegion;
+use crate::key_order::rank_region::RankRegion;
 use crate::source::Source;
 use crate::source::page::PageSource;
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 use crate::{Error, ErrorKind, Result};
 
 /// LIST requests in flight when nothing else is asked for.
@@ -106,7 +108,7 @@ pub struct Listing {
 /// [`ErrorKind::UnsupportedArray`] for a grid that cannot be ranked.
 pub fn list_chunks(
     source: &Source,
-    array: &ArrayNode,
+    array: &ArraySpec,
     region: ChunkBox,
     options: ListOptions,
 ) -> Result<Listing> {
@@ -164,7 +166,7 @@ fn scalar(
 
 /// The order of an array's keys, and a part of its grid in that order.
 pub(crate) fn ranked_region(
-    array: &ArrayNode,
+    array: &ArraySpec,
     region: &ChunkBox,
 ) -> Result<(Arc<KeyOrder>, RankRegion)> {
     let layout = &array.layout;

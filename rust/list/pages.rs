@@ -6,15 +6,15 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::key_order::runs::RankRegion;
+use crate::key_order::rank_region::RankRegion;
 use crate::list::array_keys::ArrayKeys;
 
-/// Runs and requests beyond this many are estimated from those before.
+/// Ranges and requests beyond this many are estimated from those before.
 const MOST_COUNTED: u64 = 20_000;
 
 /// One request of a dense region.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedPage {
+pub struct DensePage {
     /// The ranks from the first to the last that the page is for.
     pub ranks: Range<u64>,
     /// The key to start after.
@@ -28,11 +28,11 @@ pub struct PlannedPage {
 pub struct PageSummary {
     /// Chunks in the region, whether or not there is an object for them.
     pub chunks: u64,
-    /// Contiguous runs of keys.
-    pub runs: u64,
+    /// Contiguous ranges of keys.
+    pub ranges: u64,
     /// LIST requests when every chunk exists.
     pub pages: u64,
-    /// Whether `runs` and `pages` are counted rather than estimated.
+    /// Whether `ranges` and `pages` are counted rather than estimated.
     pub exact: bool,
 }
 
@@ -47,7 +47,7 @@ pub struct Pages<'a> {
 
 /// The requests of at most `page_size` keys that list `region` when all of its chunks exist.
 ///
-/// A page reaches over gaps between runs that are shorter than what is left of it, and ends with
+/// A page reaches over gaps between ranges that are shorter than what is left of it, and ends with
 /// the last chunk of the region that it can hold.
 pub fn pages<'a>(keys: &'a ArrayKeys, region: &'a RankRegion, page_size: u32) -> Pages<'a> {
     Pages { keys, region, page_size: page_size.max(1), from: 0 }
@@ -63,11 +63,11 @@ impl Pages<'_> {
 }
 
 impl Iterator for Pages<'_> {
-    type Item = PlannedPage;
+    type Item = DensePage;
 
-    fn next(&mut self) -> Option<PlannedPage> {
+    fn next(&mut self) -> Option<DensePage> {
         let ranks = self.next_ranks()?;
-        Some(PlannedPage {
+        Some(DensePage {
             start_after: self.keys.before(ranks.start),
             max_keys: u32::try_from(ranks.end - ranks.start).unwrap_or(self.page_size),
             ranks,
@@ -75,18 +75,18 @@ impl Iterator for Pages<'_> {
     }
 }
 
-/// Counts runs and requests of `region`: exactly when there are few or when the region is one run.
+/// Counts ranges and requests of `region`: exactly when there are few or when the region is one range.
 pub fn summary(keys: &ArrayKeys, region: &RankRegion, page_size: u32) -> PageSummary {
     let chunks = region.len();
-    let (runs, runs_exact) = count(chunks, region, region.runs().map(|run| run.end));
-    if runs_exact && runs <= 1 {
+    let (ranges, ranges_exact) = count(chunks, region, region.ranges().map(|range| range.end));
+    if ranges_exact && ranges <= 1 {
         let pages = chunks.div_ceil(u64::from(page_size.max(1)));
-        return PageSummary { chunks, runs, pages, exact: true };
+        return PageSummary { chunks, ranges, pages, exact: true };
     }
     let mut list = pages(keys, region, page_size);
     let ends = std::iter::from_fn(|| list.next_ranks().map(|ranks| ranks.end));
     let (pages, pages_exact) = count(chunks, region, ends);
-    PageSummary { chunks, runs, pages, exact: runs_exact && pages_exact }
+    PageSummary { chunks, ranges, pages, exact: ranges_exact && pages_exact }
 }
 
 /// Counts pieces of a region, given where each ends; estimates when there are very many.
@@ -109,10 +109,10 @@ fn count(chunks: u64, region: &RankRegion, ends: impl Iterator<Item = u64>) -> (
 impl fmt::Display for PageSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let about = if self.exact { "" } else { "about " };
-        let Self { chunks, runs, pages, .. } = self;
+        let Self { chunks, ranges, pages, .. } = self;
         write!(
             f,
-            "{chunks} chunks in {about}{runs} runs of keys: at most {about}{pages} LIST requests"
+            "{chunks} chunks in {about}{ranges} ranges of keys: at most {about}{pages} LIST requests"
         )
     }
 }
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
     use crate::key_order::rank::KeyOrder;
-    use crate::key_order::runs::tests::boxes;
+    use crate::key_order::rank_region::tests::boxes;
     use crate::testing::encodings;
     use crate::zarr::key::ChunkKeyEncoding;
 
@@ -145,7 +145,7 @@ mod tests {
             [("a/c//", 1000), ("a/c/17/99", 1000), ("a/c/4/99", 500)]
         );
         let summary = summary(&keys, &region, 1000);
-        assert_eq!(summary.to_string(), "2500 chunks in 1 runs of keys: at most 3 LIST requests");
+        assert_eq!(summary.to_string(), "2500 chunks in 1 ranges of keys: at most 3 LIST requests");
     }
 
     #[test]
@@ -181,8 +181,8 @@ mod tests {
             let summary = summary(&keys, &region, size);
             prop_assert!(summary.exact);
             prop_assert_eq!(summary.pages, plan.len() as u64);
-            prop_assert_eq!(summary.runs, region.runs().count() as u64);
-            prop_assert!(summary.pages <= region.len().div_ceil(u64::from(size)) + summary.runs);
+            prop_assert_eq!(summary.ranges, region.ranges().count() as u64);
+            prop_assert!(summary.pages <= region.len().div_ceil(u64::from(size)) + summary.ranges);
         }
     }
 }

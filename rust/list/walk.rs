@@ -24,7 +24,7 @@ use crate::grid::chunk_box::ChunkBox;
 use crate::source::page::PAGE_SIZE;
 use crate::source::{LocalSource, ObjectInfo, is_absent, no_file, unreadable};
 use crate::zarr::key::{ChunkKeyForm, ChunkKeySeparator};
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 use crate::{Error, ErrorKind, Result};
 
 /// Folders read at a time, at most; more than there are cores, for file systems on a network.
@@ -366,7 +366,7 @@ pub(crate) enum Meaning {
 
 /// What `name` means in a folder of `array` that the coordinates `parent` lead to.
 pub(crate) fn meaning(
-    array: &ArrayNode,
+    array: &ArraySpec,
     region: &ChunkBox,
     below_lead: bool,
     parent: &[u32],

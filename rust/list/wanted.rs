@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::records::{ChunkRecords, RecordLayout};
 use crate::grid::chunk_box::ChunkBox;
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 
 /// What to do about a symbolic link under a chunk's key that leads nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,7 +18,7 @@ pub enum DanglingLinks {
 
 /// The chunks that are wanted, and the form in which.
 pub(super) struct Wanted {
-    pub(super) array: ArrayNode,
+    pub(super) array: ArraySpec,
     pub(super) region: ChunkBox,
     pub(super) layout: Arc<RecordLayout>,
     pub(super) dangling_links: DanglingLinks,

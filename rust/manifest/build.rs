@@ -53,11 +53,11 @@ impl Problem {
     }
 }
 
-/// Cuts sorted references into pieces that a manifest may hold.
+/// Cuts sorted references into slices that a manifest may hold.
 ///
-/// All chunks of a piece before the cut have a smaller coordinate along some dimension than all
-/// after it, so that the pieces' extents do not overlap.
-pub(super) fn pieces<'a>(
+/// All chunks of a slice before the cut have a smaller coordinate along some dimension than all
+/// after it, so that the slices' extents do not overlap.
+pub(super) fn slices<'a>(
     grid: &SplitGrid,
     origin: &[Range<u32>],
     references: &'a [Packed],
@@ -85,32 +85,32 @@ pub(super) fn cut_by<T>(
     coords: impl Fn(&T) -> Vec<u32>,
     most: usize,
 ) -> Vec<&[T]> {
-    let mut pieces = Vec::new();
+    let mut slices = Vec::new();
     let mut waiting = vec![references];
-    while let Some(piece) = waiting.pop() {
-        match cut_position(piece, &coords, most) {
+    while let Some(slice) = waiting.pop() {
+        match cut_position(slice, &coords, most) {
             Some(at) => {
-                let (before, after) = piece.split_at(at);
+                let (before, after) = slice.split_at(at);
                 waiting.extend([after, before]);
             }
-            None => pieces.push(piece),
+            None => slices.push(slice),
         }
     }
-    pieces
+    slices
 }
 
-/// Where to cut a piece that is too large.
-fn cut_position<T>(piece: &[T], coords: impl Fn(&T) -> Vec<u32>, most: usize) -> Option<usize> {
-    if piece.len() <= most {
+/// Where to cut a slice that is too large.
+fn cut_position<T>(slice: &[T], coords: impl Fn(&T) -> Vec<u32>, most: usize) -> Option<usize> {
+    if slice.len() <= most {
         return None;
     }
-    let (first, last) = (coords(piece.first()?), coords(piece.last()?));
-    let middle = coords(piece.get(piece.len() / 2)?);
+    let (first, last) = (coords(slice.first()?), coords(slice.last()?));
+    let middle = coords(slice.get(slice.len() / 2)?);
     // Sorted: before the first dimension in which the ends differ, all chunks are alike.
     let axis = first.iter().zip(&last).position(|(first, last)| first != last)?;
     let along = |coords: &[u32]| coords.get(axis).copied().unwrap_or_default();
     let start = along(&middle).max(along(&first) + 1);
-    Some(piece.partition_point(|reference| along(&coords(reference)) < start))
+    Some(slice.partition_point(|reference| along(&coords(reference)) < start))
 }
 
 /// A manifest as it will be stored.
@@ -170,43 +170,43 @@ pub(super) fn manifest(
     let mut writer = files.begin(FileId::Manifest(&id), end)?;
     writer.write(&start)?;
     for offset in &offsets {
-        writer.piece().extend_from_slice(&offset.to_le_bytes());
+        writer.buffer().extend_from_slice(&offset.to_le_bytes());
         writer.flush()?;
     }
-    writer.piece().extend(std::iter::repeat_n(0, first - list_end));
+    writer.buffer().extend(std::iter::repeat_n(0, first - list_end));
     drop(offsets);
     let mut position = first;
     for reference in references {
         grid.coords(origin, reference.index(), &mut coords);
-        let piece = writer.piece();
-        let before = piece.len();
-        piece.extend_from_slice(&layout.distance(position).to_le_bytes());
+        let buffer = writer.buffer();
+        let before = buffer.len();
+        buffer.extend_from_slice(&layout.distance(position).to_le_bytes());
         // From where it is stored to the coordinates, right after the table.
-        piece.extend_from_slice(&small(usize::from(TABLE) - 4).to_le_bytes());
-        piece.extend_from_slice(&reference.size().to_le_bytes());
-        piece.extend_from_slice(&small(location_place(ndim) - 16).to_le_bytes());
+        buffer.extend_from_slice(&small(usize::from(TABLE) - 4).to_le_bytes());
+        buffer.extend_from_slice(&reference.size().to_le_bytes());
+        buffer.extend_from_slice(&small(location_place(ndim) - 16).to_le_bytes());
         let length = locations.length(&coords);
         let time = match tags {
             None => reference.seconds(),
             // From where it is stored to the tag, behind the location.
             Some(_) => small(tag_place(ndim, length) - 20),
         };
-        piece.extend_from_slice(&time.to_le_bytes());
-        piece.extend_from_slice(&small(ndim).to_le_bytes());
+        buffer.extend_from_slice(&time.to_le_bytes());
+        buffer.extend_from_slice(&small(ndim).to_le_bytes());
         for coord in &coords {
-            piece.extend_from_slice(&coord.to_le_bytes());
+            buffer.extend_from_slice(&coord.to_le_bytes());
         }
-        piece.extend_from_slice(&small(length).to_le_bytes());
-        locations.write(&coords, piece);
+        buffer.extend_from_slice(&small(length).to_le_bytes());
+        locations.write(&coords, buffer);
         if let Some(tags) = tags {
             let tag = tags.get(reference.tag());
-            piece.resize(before + tag_place(ndim, length), 0);
-            piece.extend_from_slice(&small(tag.len()).to_le_bytes());
-            piece.extend_from_slice(tag.as_bytes());
+            buffer.resize(before + tag_place(ndim, length), 0);
+            buffer.extend_from_slice(&small(tag.len()).to_le_bytes());
+            buffer.extend_from_slice(tag.as_bytes());
         }
         let size = reference_size(ndim, length, tag_length(reference));
-        debug_assert!(piece.len() - before < size);
-        piece.resize(before + size, 0);
+        debug_assert!(buffer.len() - before < size);
+        buffer.resize(before + size, 0);
         position += size;
         writer.flush()?;
     }
@@ -297,17 +297,17 @@ mod tests {
         for mut bucket in buckets {
             bucket.references.sort_unstable();
             let origin = grid.ranges(bucket.number);
-            for piece in cut(&grid, &origin, &bucket.references, most) {
+            for slice in cut(&grid, &origin, &bucket.references, most) {
                 let mut coords = vec![0; grid.ndim()];
-                grid.coords(&origin, piece[0].index(), &mut coords);
+                grid.coords(&origin, slice[0].index(), &mut coords);
                 let mut filled: Vec<_> = coords.iter().map(|coord| *coord..coord + 1).collect();
-                for reference in piece {
+                for reference in slice {
                     grid.coords(&origin, reference.index(), &mut coords);
                     for (range, coord) in filled.iter_mut().zip(&coords) {
                         *range = range.start.min(*coord)..range.end.max(coord + 1);
                     }
                 }
-                boxes.push((piece.len(), filled));
+                boxes.push((slice.len(), filled));
             }
         }
         boxes
@@ -315,7 +315,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_are_small_enough_and_apart(
+        fn slices_are_small_enough_and_apart(
             shape in proptest::collection::vec(1_u64..9, 1..4),
             seed in any::<u64>(),
             most in 1_usize..20,

@@ -1,6 +1,6 @@
 //! Which chunks a commit touches, in a form much smaller than coordinates.
 //!
-//! A chunk is its row-major index in the grid; consecutive indices are one run. A dense bucket is
+//! A chunk is its row-major index in the grid; consecutive indices are one range. A dense bucket is
 //! then two integers, and a chunk on its own is one.
 
 use std::cmp::Reverse;
@@ -11,18 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::{Packed, SplitGrid};
 
-/// Set in the last index of a run. Grids have fewer than 2⁶³ chunks, so it is free.
+/// Set in the last index of a range. Grids have fewer than 2⁶³ chunks, so it is free.
 const LAST: u64 = 1 << 63;
 
 /// The chunks of one bucket, ascending: an index stands for itself, and one marked as last for
 /// all from the index before it on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ChunkRuns {
-    runs: Box<[u64]>,
+pub(crate) struct ChunkRanges {
+    #[serde(rename = "runs")]
+    ranges: Box<[u64]>,
     chunks: u64,
 }
 
-impl ChunkRuns {
+impl ChunkRanges {
     /// The chunks of sorted references.
     pub(super) fn new(grid: &SplitGrid, origin: &[Range<u32>], references: &[Packed]) -> Self {
         let mut coords = vec![0; grid.ndim()];
@@ -34,21 +35,21 @@ impl ChunkRuns {
 
     /// The chunks at ascending row-major indices of the grid.
     pub(super) fn of_indices(indices: impl IntoIterator<Item = u64>) -> Self {
-        let mut runs = Vec::new();
-        let mut run: Option<(u64, u64)> = None;
+        let mut ranges = Vec::new();
+        let mut range: Option<(u64, u64)> = None;
         let mut chunks = 0;
         for index in indices {
             chunks += 1;
-            run = match run {
+            range = match range {
                 Some((first, last)) if last + 1 == index => Some((first, index)),
                 _ => {
-                    close(run, &mut runs);
+                    close(range, &mut ranges);
                     Some((index, index))
                 }
             };
         }
-        close(run, &mut runs);
-        Self { runs: runs.into_boxed_slice(), chunks }
+        close(range, &mut ranges);
+        Self { ranges: ranges.into_boxed_slice(), chunks }
     }
 
     pub(super) fn chunks(&self) -> u64 {
@@ -57,7 +58,7 @@ impl ChunkRuns {
 
     fn indices(&self) -> impl Iterator<Item = u64> {
         let mut previous = 0;
-        self.runs.iter().flat_map(move |entry| {
+        self.ranges.iter().flat_map(move |entry| {
             let range = if entry & LAST == 0 {
                 *entry..*entry + 1
             } else {
@@ -69,11 +70,11 @@ impl ChunkRuns {
     }
 }
 
-fn close(run: Option<(u64, u64)>, runs: &mut Vec<u64>) {
-    if let Some((first, last)) = run {
-        runs.push(first);
+fn close(range: Option<(u64, u64)>, ranges: &mut Vec<u64>) {
+    if let Some((first, last)) = range {
+        ranges.push(first);
         if last > first {
-            runs.push(last | LAST);
+            ranges.push(last | LAST);
         }
     }
 }
@@ -82,7 +83,7 @@ fn close(run: Option<(u64, u64)>, runs: &mut Vec<u64>) {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommittedChunks {
     grid_shape: Vec<u64>,
-    buckets: Vec<ChunkRuns>,
+    buckets: Vec<ChunkRanges>,
 }
 
 impl CommittedChunks {
@@ -90,8 +91,8 @@ impl CommittedChunks {
         Self { grid_shape, buckets: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, runs: ChunkRuns) {
-        self.buckets.push(runs);
+    pub(super) fn add(&mut self, ranges: ChunkRanges) {
+        self.buckets.push(ranges);
     }
 
     /// Takes over the chunks of another part of the same array.
@@ -119,8 +120,8 @@ impl CommittedChunks {
     /// Bytes of memory that they take.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        let entries: usize = self.buckets.iter().map(|bucket| bucket.runs.len()).sum();
-        entries * size_of::<u64>() + self.buckets.capacity() * size_of::<ChunkRuns>()
+        let entries: usize = self.buckets.iter().map(|bucket| bucket.ranges.len()).sum();
+        entries * size_of::<u64>() + self.buckets.capacity() * size_of::<ChunkRanges>()
     }
 
     /// Writes the coordinates at a row-major index of the grid.
@@ -136,7 +137,7 @@ impl CommittedChunks {
         &self,
         mut each: impl FnMut(u64) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut sources: Vec<_> = self.buckets.iter().map(ChunkRuns::indices).collect();
+        let mut sources: Vec<_> = self.buckets.iter().map(ChunkRanges::indices).collect();
         let mut next: BinaryHeap<_> = sources
             .iter_mut()
             .enumerate()
@@ -172,8 +173,8 @@ mod tests {
         let (grid, mut buckets, _) = sparse_batch(&layout(&[40, 5]), &[], u64::MAX).into_buckets();
         let references = &mut buckets[0].references;
         references.sort_unstable();
-        let runs = ChunkRuns::new(&grid, &grid.ranges(0), references);
-        assert_eq!((runs.chunks, runs.runs.as_ref()), (200, [0, LAST + 199].as_slice()));
+        let ranges = ChunkRanges::new(&grid, &grid.ranges(0), references);
+        assert_eq!((ranges.chunks, ranges.ranges.as_ref()), (200, [0, LAST + 199].as_slice()));
     }
 
     proptest! {
@@ -190,7 +191,7 @@ mod tests {
             let mut chunks = CommittedChunks::new(grid.grid_shape());
             for mut bucket in buckets {
                 bucket.references.sort_unstable();
-                chunks.add(ChunkRuns::new(&grid, &grid.ranges(bucket.number), &bucket.references));
+                chunks.add(ChunkRanges::new(&grid, &grid.ranges(bucket.number), &bucket.references));
             }
             prop_assert_eq!(chunks.len(), expected.len() as u64);
             let mut seen = Vec::new();

@@ -10,8 +10,8 @@ use icechunk::Repository;
 use icechunk::format::manifest::{ChunkInfo, ChunkPayload, ManifestRef, VirtualChunkRef};
 use icechunk::format::snapshot::{NodeData, NodeSnapshot};
 
-use super::chunks::ChunkRuns;
-use super::rewrite::{Changes, build_pieces, standing};
+use super::chunks::ChunkRanges;
+use super::rewrite::{Changes, build_slices, existing};
 use super::{CommittedChunks, NewManifests, Place, fetch, store};
 use crate::batch::SplitGrid;
 use crate::error::target_error;
@@ -51,7 +51,8 @@ impl ManifestChunks {
         let ids = [manifest.object_id.clone()];
         let old = fetch(&without_cache(repository), &place.path, &ids).await?;
         let read = move || {
-            let references = standing(&place, &old)?.into_values().flatten().collect();
+            let mut references: Vec<_> = existing(&place, &old)?.into_values().flatten().collect();
+            references.sort_unstable_by(|one, other| one.coord.cmp(&other.coord));
             Ok::<_, Error>((place, references))
         };
         let (place, references) = tokio::task::spawn_blocking(read)
@@ -98,13 +99,13 @@ impl ManifestChunks {
                 }
             }
             touched.sort_unstable();
-            Ok::<_, Error>((build_pieces(&place, &making, references)?, touched, place))
+            Ok::<_, Error>((build_slices(&place, &making, references)?, touched, place))
         };
         let (made, touched, place) = tokio::task::spawn_blocking(make)
             .await
             .map_err(|error| target_error("write manifests", &error))??;
         let mut chunks = CommittedChunks::new(place.grid.grid_shape());
-        chunks.add(ChunkRuns::of_indices(touched));
+        chunks.add(ChunkRanges::of_indices(touched));
         let written = store(&files, &place, made).await?;
         let Place { path, node_id, .. } = place;
         let changes = Changes { changed, ..Changes::default() };

@@ -27,8 +27,8 @@ use icechunk::format::{ManifestId, NodeId, Path, SnapshotId};
 use icechunk::session::Session;
 use tokio::sync::Semaphore;
 
-use build::{Built, manifest, pieces};
-use chunks::ChunkRuns;
+use build::{Built, manifest, slices};
+use chunks::ChunkRanges;
 pub use chunks::CommittedChunks;
 use clusters::{box_of, clusters};
 pub use copied::ManifestChunks;
@@ -114,7 +114,7 @@ impl ManifestWriter {
         let (mut jobs, mut rewrites) = (Vec::new(), Vec::new());
         for ArrayReferences { path, locations, batch } in arrays {
             let path = node_path(&path)?;
-            let (node_id, standing) = array_node(&snapshot, &path)?;
+            let (node_id, existing) = array_node(&snapshot, &path)?;
             let (first, part) = (batch.first(), batch.part().clone());
             let (grid, mut buckets, tags) = batch.into_buckets();
             if let Some(first) = first {
@@ -131,7 +131,7 @@ impl ManifestWriter {
                 chunks,
                 changes: Changes::default(),
             });
-            if standing.iter().any(|manifest| box_of(&manifest.extents).intersects(&part)) {
+            if existing.iter().any(|manifest| box_of(&manifest.extents).intersects(&part)) {
                 // One after the other: an earlier part may have changed what stands there.
                 let buckets = std::mem::take(&mut buckets);
                 rewrites.push((position, Arc::clone(&work), part, buckets));
@@ -175,8 +175,8 @@ impl ManifestWriter {
         buckets: Vec<Bucket>,
         new: &mut [NewManifests],
     ) -> Result<Vec<Job>> {
-        let standing = standing_now(snapshot, work, new)?;
-        let boxes: Vec<_> = standing.iter().map(|manifest| box_of(&manifest.extents)).collect();
+        let existing = existing_now(snapshot, work, new)?;
+        let boxes: Vec<_> = existing.iter().map(|manifest| box_of(&manifest.extents)).collect();
         let ranges = |bucket: &Bucket| ChunkBox::from_ranges(work.place.grid.ranges(bucket.number));
         let bucket_boxes: Vec<_> = buckets.iter().map(ranges).collect();
         let mut buckets: Vec<_> = buckets.into_iter().map(Some).collect();
@@ -189,7 +189,7 @@ impl ManifestWriter {
                     .extend(taken.into_iter().map(|bucket| (position, Arc::clone(work), bucket)));
                 continue;
             }
-            let ids = cluster.manifests.iter().filter_map(|at| standing.get(*at));
+            let ids = cluster.manifests.iter().filter_map(|at| existing.get(*at));
             let ids: Vec<_> = ids.map(|manifest| manifest.object_id.clone()).collect();
             let rewritten = self.rewrite(work, &part, &ids, taken).await?;
             let Some(new) = new.get_mut(position) else { continue };
@@ -239,7 +239,7 @@ impl ManifestWriter {
         &self,
         work: Arc<Work>,
         bucket: Bucket,
-    ) -> Result<(Vec<WrittenManifest>, ChunkRuns)> {
+    ) -> Result<(Vec<WrittenManifest>, ChunkRanges)> {
         let references = u32::try_from(bucket.references.len()).unwrap_or(u32::MAX);
         let _room = self
             .room
@@ -312,18 +312,18 @@ fn array_node(snapshot: &Snapshot, path: &Path) -> Result<(NodeId, Vec<ManifestR
 }
 
 /// The manifests of an array with those that are written for it already.
-fn standing_now(
+fn existing_now(
     snapshot: &Snapshot,
     work: &Work,
     new: &[NewManifests],
 ) -> Result<Vec<ManifestRef>> {
-    let (_, mut standing) = array_node(snapshot, &work.place.path)?;
+    let (_, mut existing) = array_node(snapshot, &work.place.path)?;
     let own = || new.iter().filter(|new| new.node_id == work.place.node_id);
     let written = own().flat_map(|new| &new.written);
-    standing.extend(written.map(|manifest| manifest.reference.clone()));
+    existing.extend(written.map(|manifest| manifest.reference.clone()));
     let replaced: HashSet<_> = own().flat_map(|new| &new.replaced).collect();
-    standing.retain(|manifest| !replaced.contains(&manifest.object_id));
-    Ok(standing)
+    existing.retain(|manifest| !replaced.contains(&manifest.object_id));
+    Ok(existing)
 }
 
 /// An array's manifests.
@@ -342,18 +342,18 @@ struct Work {
 
 impl Work {
     /// The manifests of a bucket with their number of references, and the chunks in them.
-    fn make(&self, files: &Files, bucket: Bucket) -> Result<(Vec<(Built, u32)>, ChunkRuns)> {
+    fn make(&self, files: &Files, bucket: Bucket) -> Result<(Vec<(Built, u32)>, ChunkRanges)> {
         let Bucket { number, mut references } = bucket;
         references.sort_unstable();
         let Place { path, node_id, grid } = &self.place;
         let origin = grid.ranges(number);
-        let runs = ChunkRuns::new(grid, &origin, &references);
+        let runs = ChunkRanges::new(grid, &origin, &references);
         let mut made = Vec::new();
-        for piece in pieces(grid, &origin, &references) {
+        for slice in slices(grid, &origin, &references) {
             let tags = self.tags.as_ref();
-            let built = manifest(files, node_id, grid, &origin, piece, &self.locations, tags)
+            let built = manifest(files, node_id, grid, &origin, slice, &self.locations, tags)
                 .map_err(|problem| problem.describe(path))?;
-            made.push((built, u32::try_from(piece.len()).unwrap_or(u32::MAX)));
+            made.push((built, u32::try_from(slice.len()).unwrap_or(u32::MAX)));
         }
         Ok((made, runs))
     }

@@ -10,8 +10,8 @@ use icechunk::format::manifest::{ChunkInfo, ChunkPayload, ManifestRef};
 use icechunk::format::snapshot::NodeSnapshot;
 use icechunk::format::{ChunkIndices, ManifestId};
 
-use super::chunks::ChunkRuns;
-use super::rewrite::{Changes, build_pieces, standing};
+use super::chunks::ChunkRanges;
+use super::rewrite::{Changes, build_slices, existing};
 use super::{CommittedChunks, NewManifests, Place, fetch, store};
 use crate::Result;
 use crate::batch::SplitGrid;
@@ -45,7 +45,7 @@ pub async fn native_manifests(
     let place = Place { path: node.path.clone(), node_id: node.id.clone(), grid };
     let ids: Vec<ManifestId> = manifests.iter().map(|one| one.object_id.clone()).collect();
     let old = fetch(&without_cache(repository), &place.path, &ids).await?;
-    let mut buckets: BTreeMap<u64, BTreeMap<Vec<u32>, ChunkInfo>> = standing(&place, &old)?
+    let mut buckets: BTreeMap<u64, BTreeMap<Vec<u32>, ChunkInfo>> = existing(&place, &old)?
         .into_iter()
         .map(|(number, chunks)| {
             (number, chunks.into_iter().map(|chunk| (chunk.coord.0.clone(), chunk)).collect())
@@ -71,14 +71,14 @@ pub async fn native_manifests(
     let (made, place) = tokio::task::spawn_blocking(move || {
         let mut made = Vec::new();
         for references in buckets.into_values() {
-            made.extend(build_pieces(&place, &building, references.into_values().collect())?);
+            made.extend(build_slices(&place, &building, references.into_values().collect())?);
         }
         Ok::<_, crate::Error>((made, place))
     })
     .await
     .map_err(|error| target_error("write manifests", &error))??;
     let mut committed = CommittedChunks::new(place.grid.grid_shape());
-    committed.add(ChunkRuns::of_indices(touched));
+    committed.add(ChunkRanges::of_indices(touched));
     let written = store(&files, &place, made).await?;
     let changes = Changes::default();
     let Place { path, node_id, .. } = place;

@@ -16,7 +16,7 @@ use icechunk::storage::ETag;
 use serde::{Deserialize, Serialize};
 
 use super::build::{Built, cut_by};
-use super::chunks::ChunkRuns;
+use super::chunks::ChunkRanges;
 use super::{Place, Work};
 use crate::batch::{Bucket, Packed};
 use crate::error::target_error;
@@ -59,7 +59,7 @@ impl Changes {
 pub(super) struct Rewritten {
     /// New manifests with their number of references; none when nothing is left or changed.
     pub(super) made: Vec<(Built, u32)>,
-    pub(super) runs: Vec<ChunkRuns>,
+    pub(super) runs: Vec<ChunkRanges>,
     pub(super) changes: Changes,
 }
 
@@ -71,7 +71,7 @@ pub(super) fn rewrite(
     old: &[Arc<Manifest>],
     new: Vec<Bucket>,
 ) -> Result<Rewritten> {
-    let mut standing = standing(&work.place, old)?;
+    let mut existing = existing(&work.place, old)?;
     let mut found: BTreeMap<u64, Vec<Packed>> = BTreeMap::new();
     for Bucket { number, mut references } in new {
         references.sort_unstable();
@@ -79,9 +79,9 @@ pub(super) fn rewrite(
     }
     let mut rewritten = Rewritten::default();
     let mut merged = Vec::new();
-    let numbers: BTreeSet<u64> = standing.keys().chain(found.keys()).copied().collect();
+    let numbers: BTreeSet<u64> = existing.keys().chain(found.keys()).copied().collect();
     for number in numbers {
-        let old = standing.remove(&number).unwrap_or_default();
+        let old = existing.remove(&number).unwrap_or_default();
         let new = found.remove(&number).unwrap_or_default();
         merged.push(merge(work, part, number, old, &new, &mut rewritten)?);
     }
@@ -89,20 +89,20 @@ pub(super) fn rewrite(
         return Ok(rewritten);
     }
     for references in merged {
-        rewritten.made.extend(build_pieces(&work.place, files, references)?);
+        rewritten.made.extend(build_slices(&work.place, files, references)?);
     }
     Ok(rewritten)
 }
 
 /// The files of the sorted references of one bucket, as many as it takes.
-pub(super) fn build_pieces(
+pub(super) fn build_slices(
     place: &Place,
     files: &Files,
     mut references: Vec<ChunkInfo>,
 ) -> Result<Vec<(Built, u32)>> {
     let coords = |chunk: &ChunkInfo| chunk.coord.0.clone();
-    let pieces = cut_by(&references, coords, MAX_REFERENCES_PER_MANIFEST as usize);
-    let lengths: Vec<_> = pieces.into_iter().map(<[_]>::len).collect();
+    let slices = cut_by(&references, coords, MAX_REFERENCES_PER_MANIFEST as usize);
+    let lengths: Vec<_> = slices.into_iter().map(<[_]>::len).collect();
     let mut made = Vec::with_capacity(lengths.len());
     for length in lengths {
         let rest = references.split_off(length);
@@ -113,13 +113,13 @@ pub(super) fn build_pieces(
 }
 
 /// The references that stand in manifests, by bucket and sorted.
-pub(super) fn standing(
+pub(super) fn existing(
     place: &Place,
     manifests: &[Arc<Manifest>],
 ) -> Result<BTreeMap<u64, Vec<ChunkInfo>>> {
     let reading = || format!("read a manifest of array {}", place.path);
     let shape = place.grid.grid_shape();
-    let mut standing: BTreeMap<u64, Vec<ChunkInfo>> = BTreeMap::new();
+    let mut existing: BTreeMap<u64, Vec<ChunkInfo>> = BTreeMap::new();
     for manifest in manifests {
         let references = Arc::clone(manifest)
             .iter(place.node_id.clone())
@@ -130,15 +130,15 @@ pub(super) fn standing(
             let within =
                 coord.0.iter().zip(&shape).all(|(coord, extent)| u64::from(*coord) < *extent);
             if within && coord.0.len() == shape.len() {
-                let bucket = standing.entry(place.grid.bucket(&coord.0)).or_default();
+                let bucket = existing.entry(place.grid.bucket(&coord.0)).or_default();
                 bucket.push(ChunkInfo { node: place.node_id.clone(), coord, payload });
             }
         }
     }
-    for references in standing.values_mut() {
+    for references in existing.values_mut() {
         references.sort_unstable_by(|one, other| one.coord.cmp(&other.coord));
     }
-    Ok(standing)
+    Ok(existing)
 }
 
 /// Merges the references of one bucket.
@@ -187,7 +187,7 @@ fn merge(
         keep_or_remove(work, part, after, &mut merged, &mut touched, rewritten)?;
     }
     touched.sort_unstable();
-    rewritten.runs.push(ChunkRuns::of_indices(touched));
+    rewritten.runs.push(ChunkRanges::of_indices(touched));
     Ok(merged)
 }
 

@@ -137,7 +137,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::super::chunks::ChunkRuns;
+    use super::super::chunks::ChunkRanges;
     use super::*;
 
     const ID: &str = "VY76P925KR5W3M6KWP00";
@@ -146,7 +146,7 @@ mod tests {
         let id = ManifestId::try_from(ID).unwrap();
         let extents = ManifestExtents::new(&[0, 20], &[10, 40]);
         let mut chunks = CommittedChunks::new(vec![100, 1_000]);
-        chunks.add(ChunkRuns::of_indices(indices));
+        chunks.add(ChunkRanges::of_indices(indices));
         let (changed, removed, unchanged) = (2, 1, 3);
         NewManifests {
             path: node_path("/group/air").unwrap(),

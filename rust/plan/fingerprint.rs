@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::hex;
 use crate::grid::piece::Piece;
-use crate::zarr::metadata::{ArrayLayout, ArrayNode, GroupNode};
+use crate::zarr::metadata::{ArrayLayout, ArraySpec, GroupSpec};
 pub use earlier::earlier_keys;
 
 /// The form of the fields, one of them itself.
@@ -32,14 +32,14 @@ pub struct Determinants<'a> {
     pub empty_chunks: &'a str,
     /// `relative` or `absolute`.
     pub locations: &'a str,
-    /// Paths of the nodes that are removed first.
+    /// Paths of the specs that are removed first.
     pub replaced: &'a [String],
     /// Other options, as text.
     pub request: &'a str,
     /// Groups to create.
-    pub groups: &'a [GroupNode],
+    pub groups: &'a [GroupSpec],
     /// Arrays to fill, and where their chunks are.
-    pub arrays: &'a [(&'a ArrayNode, &'a [Piece])],
+    pub arrays: &'a [(&'a ArraySpec, &'a [Piece])],
 }
 
 impl Determinants<'_> {
@@ -61,7 +61,7 @@ impl Determinants<'_> {
         for (array, pieces) in self.arrays {
             fields.push(("array", array.path.clone()));
             fields.push(("document", digest(&array.document)));
-            fields.push(("chunks", if array.loaded { "copied" } else { "referenced" }.to_owned()));
+            fields.push(("chunks", if array.copied { "copied" } else { "referenced" }.to_owned()));
             in_source(array, &mut fields);
             for piece in *pieces {
                 let ranges = piece.target.ranges();
@@ -77,7 +77,7 @@ impl Determinants<'_> {
 }
 
 /// An array's place and layout in a source.
-fn in_source(array: &ArrayNode, fields: &mut Vec<(&'static str, String)>) {
+fn in_source(array: &ArraySpec, fields: &mut Vec<(&'static str, String)>) {
     let layout: &ArrayLayout = &array.layout;
     fields.push(("source path", array.source_path.clone()));
     fields.push(("shape", list(layout.shape())));
@@ -149,25 +149,25 @@ mod tests {
     use crate::testing::{assert_golden, golden};
     use crate::zarr::key::ChunkKeyEncoding;
 
-    fn node(path: &str, keys: (&str, &str), shape: &[u64], loaded: bool) -> ArrayNode {
+    fn spec(path: &str, keys: (&str, &str), shape: &[u64], copied: bool) -> ArraySpec {
         let encoding = ChunkKeyEncoding::parse(keys.0, keys.1).unwrap();
-        ArrayNode {
+        ArraySpec {
             path: format!("/part/{path}"),
             source_path: path.to_owned(),
             document: format!("{{\"of\": \"{path}\"}}").into_bytes(),
             layout: ArrayLayout::new(shape.to_vec(), vec![2; shape.len()], encoding).unwrap(),
-            loaded,
+            copied,
         }
     }
 
     /// Gives a plan with every kind of key, a shifted piece, a scalar and a replaced group.
     fn with_plan<T>(use_it: impl FnOnce(&Determinants<'_>) -> T) -> T {
         let (default, v2) = (("default", "/"), ("v2", "."));
-        let series = node("series", default, &[12, 5], false);
-        let dotted = node("dot \"é\" it's", ("default", "."), &[7], false);
-        let old = node("old/τ", v2, &[], false);
-        let time = node("time", ("v2", "/"), &[12], true);
-        let from = node("series", v2, &[8, 5], false);
+        let series = spec("series", default, &[12, 5], false);
+        let dotted = spec("dot \"é\" it's", ("default", "."), &[7], false);
+        let old = spec("old/τ", v2, &[], false);
+        let time = spec("time", ("v2", "/"), &[12], true);
+        let from = spec("series", v2, &[8, 5], false);
         let region = |ranges: &[(u32, u32)]| {
             ChunkBox::from_ranges(ranges.iter().map(|(start, end)| *start..*end).collect())
         };
@@ -176,7 +176,7 @@ mod tests {
         let series_pieces = [first.unwrap(), shifted];
         let (dotted_pieces, old_pieces) = ([Piece::whole(0, &dotted)], [Piece::whole(0, &old)]);
         let document = b"{\"group\": true}".to_vec();
-        let group = GroupNode { path: "/part".to_owned(), document, from_source: true };
+        let group = GroupSpec { path: "/part".to_owned(), document, from_source: true };
         use_it(&Determinants {
             sources: "s3://bucket/one.zarr/, file:///data/two.zarr/",
             mode: "overwrite",

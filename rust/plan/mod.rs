@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 pub use batches::{Batches, ExpectedArray, Part};
 pub use fingerprint::{Determinants, Fingerprint, earlier_keys};
 pub use limits::{
@@ -27,10 +27,10 @@ const MOST_SMALL_ARRAYS_WITH_RULES: usize = 64;
 
 /// The splits of the referenced arrays; `expected` chunks of each, by position, exist.
 #[must_use]
-pub fn split_rules(arrays: &[ArrayNode], expected: &[u64], limits: PlanLimits) -> Vec<SplitRule> {
+pub fn split_rules(arrays: &[ArraySpec], expected: &[u64], limits: PlanLimits) -> Vec<SplitRule> {
     let split = || {
         let known = arrays.iter().zip(expected);
-        known.filter(|(array, _)| !array.loaded && array.layout.ndim() > 0)
+        known.filter(|(array, _)| !array.copied && array.layout.ndim() > 0)
     };
     let small = |expected: u64| expected <= u64::from(limits.references_per_manifest);
     let large = split().filter(|(_, expected)| !small(**expected)).count();

@@ -16,7 +16,7 @@ use super::page::{
 };
 use super::service::Service;
 use super::settings::Settings;
-use super::xml::connector::{PageParser, Probe};
+use super::xml::connector::{Exchange, PageParser};
 use super::xml::fetch::list_page;
 use crate::error::{chain, redirected, refused};
 
@@ -133,17 +133,18 @@ impl Listings {
             Some(room) => room.acquire().await.ok(),
             None => None,
         };
-        let probe = Arc::new(if self.asks_json() { Probe::json() } else { Probe::default() });
-        let listed = list_page(self.lister.as_ref(), request, &probe).await;
-        if probe.json_absent() {
+        let exchange =
+            Arc::new(if self.asks_json() { Exchange::json() } else { Exchange::default() });
+        let listed = list_page(self.lister.as_ref(), request, &exchange).await;
+        if exchange.json_absent() {
             self.learned.json_absent.store(true, Ordering::Relaxed);
             let what = "the server has no JSON API; it is asked by its XML API";
             return Err(PageError::new(PageErrorKind::Transient, what));
         }
         let starts = request.start_after.is_some() && request.token.is_none();
         let page =
-            listed.map_err(|error| page_error(&error, probe.status(), starts, self.service))?;
-        if probe.hierarchical() && !request.grouped {
+            listed.map_err(|error| page_error(&error, exchange.status(), starts, self.service))?;
+        if exchange.hierarchical() && !request.grouped {
             let ranked = self.capabilities().start_after != StartAfter::None;
             let known = self.learned.hierarchical.swap(true, Ordering::Relaxed);
             if ranked && !known {
@@ -155,7 +156,7 @@ impl Listings {
             // What lies in them would go unnoticed.
             let what = "the server puts keys together in folders without being asked";
             Err(PageError::new(PageErrorKind::Fatal, what))
-        } else if starts && self.service == Service::Azure && probe.stock_pages() > 0 {
+        } else if starts && self.service == Service::Azure && exchange.stock_pages() > 0 {
             let what = "a page in an unusual form does not tell whether it begins at its start";
             Err(PageError::new(PageErrorKind::Unsupported, what))
         } else if self.service == Service::S3 && !self.learned.echo.answers(&request, &page) {

@@ -16,7 +16,7 @@ use crate::Result;
 use crate::error::TargetContext as _;
 use crate::format::node_path;
 use crate::plan::SplitRule;
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 
 /// What an ingest needs in the configuration.
 #[derive(Debug, Clone, Default)]
@@ -113,7 +113,7 @@ impl Additions {
 /// # Errors
 ///
 /// [`ErrorKind::UnsupportedArray`](crate::ErrorKind) when Icechunk cannot hold the path.
-pub fn effective_split(repository: &Repository, array: &ArrayNode) -> Result<Vec<u32>> {
+pub fn effective_split(repository: &Repository, array: &ArraySpec) -> Result<Vec<u32>> {
     let layout = &array.layout;
     let extents: Vec<u32> = layout
         .grid_shape()

@@ -18,7 +18,7 @@ use crate::grid::piece::{Piece, Shift};
 use crate::plan::short_digest;
 use crate::source::Source;
 use crate::zarr::key::ChunkKeyEncoding;
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 use crate::{Error, ErrorKind, Result};
 
 /// Kept as they are in a location; everything else is percent-encoded (RFC 3986, unreserved, and
@@ -169,7 +169,7 @@ impl SourceContainer {
     ///
     /// [`ErrorKind::UnsupportedArray`] when Icechunk cannot hold the location of a chunk of the
     /// array.
-    pub fn locations(&self, array: &ArrayNode, form: Locations) -> Result<ArrayLocations> {
+    pub fn locations(&self, array: &ArraySpec, form: Locations) -> Result<ArrayLocations> {
         self.piece_locations(&Piece::whole(0, array), form)
     }
 
@@ -212,7 +212,7 @@ pub struct ArrayLocations {
 }
 
 impl ArrayLocations {
-    fn new(prefix: &str, array: &ArrayNode) -> Result<Self> {
+    fn new(prefix: &str, array: &ArraySpec) -> Result<Self> {
         let unsupported = |what: String| {
             Error::new(ErrorKind::UnsupportedArray, what)
                 .with_hint("move the store to a shorter, plainer path")
@@ -406,14 +406,14 @@ mod tests {
     use crate::testing::assert_golden;
     use crate::zarr::metadata::ArrayLayout;
 
-    fn array(source_path: &str) -> ArrayNode {
+    fn array(source_path: &str) -> ArraySpec {
         let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();
-        ArrayNode {
+        ArraySpec {
             path: "/x".to_owned(),
             source_path: source_path.to_owned(),
             document: Vec::new(),
             layout: ArrayLayout::new(vec![10], vec![1], encoding).unwrap(),
-            loaded: false,
+            copied: false,
         }
     }
 

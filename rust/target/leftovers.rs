@@ -10,14 +10,14 @@ use icechunk::Storage;
 use icechunk::format::snapshot::Snapshot;
 use icechunk::storage::StorageContext;
 
-use super::probe::PROBE_PREFIX;
+use super::conditional_writes::TRIAL_PREFIX;
 use crate::Result;
 use crate::error::target_error;
 
-/// More objects than a creation and its probes can leave.
+/// More objects than a creation and its trials can leave.
 const TOO_MANY: usize = 100;
 
-/// No probe takes as long as that.
+/// No trial takes as long as that.
 const PROBES_END: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
 
 /// Removes a repository that was created a moment ago and has no commits.
@@ -40,7 +40,7 @@ pub(super) async fn remove_new_repository(
     Ok(())
 }
 
-/// Whether there is nothing but the beginnings of a repository; what old probes have left is deleted.
+/// Whether there is nothing but the beginnings of a repository; what old trials have left is deleted.
 pub(super) async fn only_of_a_creation(
     storage: &Arc<dyn Storage + Send + Sync>,
     url: &str,
@@ -55,21 +55,21 @@ pub(super) async fn only_of_a_creation(
     let objects = storage.list_objects(&context, "").await.map_err(listing)?;
     let objects: Vec<_> = objects.take(TOO_MANY).try_collect().await.map_err(listing)?;
     let first = Snapshot::INITIAL_SNAPSHOT_ID.to_string();
-    let mut probes = Vec::new();
+    let mut trials = Vec::new();
     for object in &objects {
         let key = object.id.as_str();
-        if key.starts_with(PROBE_PREFIX) {
+        if key.starts_with(TRIAL_PREFIX) {
             // A young one may be that of another process, at this very moment.
             if chrono::Utc::now() - object.created_at > PROBES_END {
-                probes.push((key.to_owned(), object.size_bytes));
+                trials.push((key.to_owned(), object.size_bytes));
             }
         } else if key != format!("snapshots/{first}") && key != format!("transactions/{first}") {
             return Ok(false);
         }
     }
-    if !probes.is_empty() {
-        let probes = futures::stream::iter(probes).boxed();
-        storage.delete_objects(&context, "", probes).await.map_err(listing)?;
+    if !trials.is_empty() {
+        let trials = futures::stream::iter(trials).boxed();
+        storage.delete_objects(&context, "", trials).await.map_err(listing)?;
     }
     Ok(objects.len() < TOO_MANY)
 }

@@ -5,6 +5,7 @@
 
 mod backend;
 mod checksums;
+mod conditional_writes;
 mod config;
 pub mod container;
 mod contents;
@@ -14,7 +15,6 @@ pub mod moved;
 pub mod origin;
 pub(crate) mod outcome;
 mod payload;
-mod probe;
 mod storage;
 mod stored_chunks;
 
@@ -53,20 +53,20 @@ impl Target {
     /// [`ErrorKind::Conflict`] when another process holds a local repository;
     /// [`ErrorKind::Access`] when credentials or permissions are refused.
     ///
-    /// With `trusted`, a store is taken without asking whether it honours conditional writes, and
+    /// With `unsafe_target`, a store is taken without asking whether it honours conditional writes, and
     /// a folder on a file system that has no locks.
-    pub async fn open_or_create(location: &TargetLocation, trusted: bool) -> Result<Self> {
+    pub async fn open_or_create(location: &TargetLocation, unsafe_target: bool) -> Result<Self> {
         let url = location.url().into_owned();
-        let lock = location.lock(trusted).await?;
+        let lock = location.lock(unsafe_target).await?;
         let storage = location.storage().await?;
         let created = if is_there(&storage, &url).await? {
-            if !trusted && location.is_fresh() {
-                probe_after_creation(&storage, &url).await?;
+            if !unsafe_target && location.is_fresh() {
+                check_after_creation(&storage, &url).await?;
             }
             location.is_fresh()
         } else {
-            if !trusted && location.is_remote() {
-                probe::conditional_writes(&storage, &url).await?;
+            if !unsafe_target && location.is_remote() {
+                conditional_writes::check(&storage, &url).await?;
             }
             create(&storage, &url).await?
         };
@@ -79,9 +79,9 @@ impl Target {
     ///
     /// [`ErrorKind::TargetNotFound`] when there is none; otherwise as
     /// [`open_or_create`](Self::open_or_create).
-    pub async fn open(location: &TargetLocation, trusted: bool) -> Result<Self> {
+    pub async fn open(location: &TargetLocation, unsafe_target: bool) -> Result<Self> {
         let storage = existing(location).await?;
-        let lock = location.lock(trusted).await?;
+        let lock = location.lock(unsafe_target).await?;
         let url = location.url().into_owned();
         Ok(Self { repository: open(storage, &url).await?, url, created: false, lock })
     }
@@ -98,6 +98,20 @@ impl Target {
         let url = location.url().into_owned();
         let repository = open(storage, &url).await?;
         Ok((Self { repository, url, created: false, lock: None }, locked))
+    }
+
+    /// Tries whether `location` holds repositories safely: its lock, if it is a folder that is there,
+    /// and conditional writes of a server, under one key that is deleted afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Target`] naming what is wrong with the server or file system,
+    /// [`ErrorKind::Conflict`] when another process holds the folder, [`ErrorKind::Access`].
+    pub async fn check_writes(location: &TargetLocation) -> Result<()> {
+        if location.is_remote() {
+            return conditional_writes::check(&location.storage().await?, &location.url()).await;
+        }
+        location.lock(false).await.map(drop)
     }
 
     /// The repository.
@@ -150,8 +164,8 @@ impl Target {
 
 /// Tries conditional writes where another library has just created the repository, which is
 /// removed again where they are not honoured.
-async fn probe_after_creation(storage: &Arc<dyn Storage + Send + Sync>, url: &str) -> Result<()> {
-    let Err(error) = probe::conditional_writes(storage, url).await else { return Ok(()) };
+async fn check_after_creation(storage: &Arc<dyn Storage + Send + Sync>, url: &str) -> Result<()> {
+    let Err(error) = conditional_writes::check(storage, url).await else { return Ok(()) };
     leftovers::remove_new_repository(storage, url).await?;
     Err(error)
 }
@@ -197,6 +211,10 @@ async fn create(storage: &Arc<dyn Storage + Send + Sync>, url: &str) -> Result<b
         attempts += 1;
         let creation = Repository::create(Arc::clone(storage)).check_clean_root(must_be_empty);
         let Err(error) = creation.execute().await else { return Ok(true) };
+        // Listed before the repository is looked for: what another process adds to one that it has
+        // just created is then explained by its being there.
+        let only_beginnings = matches!(&error.kind, RepositoryErrorKind::ParentDirectoryNotClean)
+            && leftovers::only_of_a_creation(storage, url).await?;
         if matches!(Repository::fetch_spec_version(Arc::clone(storage), None).await, Ok(Some(_))) {
             return Ok(false);
         }
@@ -209,9 +227,7 @@ async fn create(storage: &Arc<dyn Storage + Send + Sync>, url: &str) -> Result<b
                 )
                 .with_hint("add a prefix: s3://bucket/name"));
             }
-            RepositoryErrorKind::ParentDirectoryNotClean
-                if again && leftovers::only_of_a_creation(storage, url).await? =>
-            {
+            RepositoryErrorKind::ParentDirectoryNotClean if again && only_beginnings => {
                 must_be_empty = false;
             }
             RepositoryErrorKind::ParentDirectoryNotClean => {

@@ -21,7 +21,7 @@ use crate::error::{TargetContext as _, target_error};
 use crate::format::files::without_cache;
 use crate::format::node_path;
 use crate::source::Source;
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 use crate::{Error, ErrorKind, Result};
 
 /// What an array in a repository is made of.
@@ -40,7 +40,7 @@ pub enum Origin {
 #[derive(Debug)]
 pub struct Question<'a> {
     /// The source's array; its path is the target's.
-    pub array: &'a ArrayNode,
+    pub array: &'a ArraySpec,
     /// Where that is.
     pub source: &'a Source,
     /// The source as the user named it.
@@ -245,7 +245,7 @@ pub fn absolute_url(config: &RepositoryConfig, location: &str) -> String {
 /// Takes the URL of a chunk apart: the array's folder, with the slash at its end, and the chunk's
 /// key in it.
 #[must_use]
-pub fn folder_and_key<'l>(array: &ArrayNode, location: &'l str) -> Option<(&'l str, &'l str)> {
+pub fn folder_and_key<'l>(array: &ArraySpec, location: &'l str) -> Option<(&'l str, &'l str)> {
     let layout = &array.layout;
     let example = layout.encoding().encode(&vec![0; layout.ndim()]);
     let mut at = location.len();
@@ -257,7 +257,7 @@ pub fn folder_and_key<'l>(array: &ArrayNode, location: &'l str) -> Option<(&'l s
 
 /// Whether a folder's URL is that of an array in a source, by another spelling maybe.
 #[must_use]
-pub fn is_folder_of(source: &Source, array: &ArrayNode, folder: &str) -> bool {
+pub fn is_folder_of(source: &Source, array: &ArraySpec, folder: &str) -> bool {
     let here = format!("{}{}", source.url_prefix(), array.source_prefix());
     if folder == here {
         return true;
@@ -279,12 +279,12 @@ mod tests {
 
     fn asked_of(encoding: (&str, &str), test: impl Fn(&Asked<'_>)) {
         let encoding = ChunkKeyEncoding::parse(encoding.0, encoding.1).unwrap();
-        let array = ArrayNode {
+        let array = ArraySpec {
             path: "/x".to_owned(),
             source_path: "g/x".to_owned(),
             document: Vec::new(),
             layout: ArrayLayout::new(vec![10, 10], vec![1, 1], encoding).unwrap(),
-            loaded: false,
+            copied: false,
         };
         let source = Source::Local(LocalSource::new("/data/my air.zarr").unwrap());
         let question = Question { array: &array, source: &source, url: "air.zarr", axis: None };

@@ -71,8 +71,8 @@ impl TargetLocation {
     /// The lock is advisory (`flock`) and is on the folder itself: it leaves nothing behind and
     /// ends with the process, however that ends. Who only [looks](Self::is_locked) is waited for.
     ///
-    /// With `trusted`, a file system without locks is taken as it is.
-    pub(super) async fn lock(&self, trusted: bool) -> Result<Option<File>> {
+    /// With `unsafe_target`, a file system without locks is taken as it is.
+    pub(super) async fn lock(&self, unsafe_target: bool) -> Result<Option<File>> {
         let Some(path) = self.folder() else {
             return Ok(None);
         };
@@ -83,7 +83,7 @@ impl TargetLocation {
                 Ok(()) => return Ok(Some(folder)),
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                    return if trusted { Ok(None) } else { Err(no_locks(&path)) };
+                    return if unsafe_target { Ok(None) } else { Err(no_locks(&path)) };
                 }
                 Err(TryLockError::Error(error)) => return Err(unusable(&path, &error)),
             }

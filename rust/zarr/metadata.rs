@@ -114,7 +114,7 @@ impl ArrayLayout {
 
 /// A group to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupNode {
+pub struct GroupSpec {
     /// Path in the target, `/` for the root, `/a/b` otherwise.
     pub path: String,
     /// Its version 3 metadata document (`zarr.json`).
@@ -125,7 +125,7 @@ pub struct GroupNode {
 
 /// An array to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArrayNode {
+pub struct ArraySpec {
     /// Path in the target, such as `/group/air`.
     pub path: String,
     /// Path in the source, relative to its root; empty when the source is the array.
@@ -135,10 +135,10 @@ pub struct ArrayNode {
     /// Shape, chunks and keys in the source.
     pub layout: ArrayLayout,
     /// Whether its chunks are copied as native chunks instead of referenced.
-    pub loaded: bool,
+    pub copied: bool,
 }
 
-impl ArrayNode {
+impl ArraySpec {
     /// The names of its dimensions, as the document has them; none when it has none.
     #[must_use]
     pub fn dimension_names(&self) -> Vec<Option<String>> {

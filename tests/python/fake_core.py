@@ -109,7 +109,7 @@ class FakeCore:
         repository.nodes[array.path] = array.document
         held = repository.chunks.setdefault(array.path, {})
         if array.chunks is not None:
-            assert array.loaded
+            assert array.copied
             assert array.pieces == ()
             for at, chunk in array.chunks.items():
                 held.pop(at, None)
@@ -119,8 +119,8 @@ class FakeCore:
         for at, file in listed(roots, array):
             was = held.pop(at, None)
             if file.is_file():
-                held[at] = file.read_bytes() if array.loaded else file
-                counts["added" if was is None else "changed"] += not array.loaded
+                held[at] = file.read_bytes() if array.copied else file
+                counts["added" if was is None else "changed"] += not array.copied
             else:
                 counts["removed"] += was is not None
 
@@ -248,7 +248,7 @@ def _report(arrays: Sequence[ArraySpec], counts: dict[str, int]) -> dict[str, An
                 "chunks_in_region": 0,
                 "references": 0,
                 "missing": 0,
-                "loaded": array.loaded,
+                "loaded": array.copied,
             }
             for array in arrays
         ],

@@ -7,6 +7,7 @@ import pytest
 import zarr
 
 import refreeze
+from fault_proxy import fault_proxy
 from refreeze.exceptions import ConflictError
 from scenarios import contents, s3_repository, write_store
 
@@ -97,6 +98,26 @@ def test_the_same_ingest(place, source, tmp_path, mode, commits):
     assert {path: found[path] for path in ("/air", "/time", "/nested/deep")} == {
         path: alone[path] for path in ("/air", "/time", "/nested/deep")
     }
+
+
+def test_the_repository_appears_while_it_is_created(place, source, tmp_path):
+    """Regression: a repository that another process had finished between two looks was taken for a foreign folder."""
+    refreeze.ingest(source, tmp_path / "first")
+    begun = "snapshots/1CECHNKREP0F1RSTCMT0"
+    place.server.store(place.bucket, "target").put(begun, (tmp_path / "first" / begun).read_bytes())
+    listings = 0
+
+    def quicker(request):
+        nonlocal listings
+        listings += request.listed is not None and request.listed.startswith("target")
+        if listings == 2 and request.listed is not None:
+            place.ingest(source, target_group="quicker")
+        return False
+
+    with fault_proxy(place.server) as (server, faults):
+        faults.begin(quicker)
+        Place(server, place.bucket).ingest(source, target_group="slower")
+    assert {"/quicker/air", "/slower/air"} <= place.contents().keys()
 
 
 @pytest.mark.parametrize("mode", ["create", "overwrite"])

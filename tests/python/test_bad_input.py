@@ -486,7 +486,7 @@ def test_credentials_that_may_only_list_are_noticed_by_the_core(s3_bucket, sourc
             resolve_target(target),
             source_urls=[url],
             groups=metadata.groups,
-            arrays=[array for array in metadata.arrays if not array.loaded],
+            arrays=[array for array in metadata.arrays if not array.copied],
             options=IngestOptions(),
             decoder=check_chunk,
             progress=None,

@@ -48,7 +48,7 @@ def kinds(target: Any, **options: Any) -> dict[str, tuple[int, int]]:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """A repository of references, and its source beside it."""
+    """Return a repository of references, and its source beside it."""
     write(tmp_path / "s.zarr")
     refreeze.ingest(tmp_path / "s.zarr", tmp_path / "t")
     return tmp_path / "t"

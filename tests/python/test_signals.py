@@ -184,6 +184,33 @@ def test_json_stays_one_document(commands, number):
     assert json.loads(out)["error"]["message"] == word
 
 
+def test_a_file_whose_writer_does_not_stop(tmp_path):
+    """Regression: on a busy machine an unfinished table was left, because its writer had no time to remove it."""
+    deaf = """
+from pathlib import Path
+from time import sleep
+from refreeze.runtime import command
+from refreeze.runtime.output import whole_or_absent
+
+def main():
+    command.begin(lambda: "a hint")
+    with whole_or_absent(Path("table.csv")) as unfinished:
+        unfinished.write_text("half")
+        print("writing", flush=True)
+        sleep(60)
+
+command.run(main)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", deaf], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    process.stdout.readline()
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_the_command_leaves(commands):
     """A table that was being written leaves no unfinished file; a signal that is ignored stays so."""
     line = commands.line("list-table")

@@ -19,21 +19,21 @@ use refreeze::source::{
     BucketBuilder, BucketSource, LocalSource, MemoryObject, MemorySource, ObjectInfo, Source,
 };
 use refreeze::zarr::key::ChunkKeyEncoding;
-use refreeze::zarr::metadata::{ArrayLayout, ArrayNode};
+use refreeze::zarr::metadata::{ArrayLayout, ArraySpec};
 use refreeze_endpoint::{ArrayConfig, Config, Encoding, Endpoint, Pattern, Separator};
 
-fn array(path: &str, name: &str, separator: &str, grid: &[u64]) -> ArrayNode {
+fn array(path: &str, name: &str, separator: &str, grid: &[u64]) -> ArraySpec {
     let encoding = ChunkKeyEncoding::parse(name, separator).unwrap();
-    ArrayNode {
+    ArraySpec {
         path: format!("/{path}"),
         source_path: path.to_owned(),
         document: Vec::new(),
         layout: ArrayLayout::new(grid.to_vec(), vec![1; grid.len()], encoding).unwrap(),
-        loaded: false,
+        copied: false,
     }
 }
 
-async fn probed(source: &Source, array: &ArrayNode, region: Option<ChunkBox>) -> Density {
+async fn probed(source: &Source, array: &ArraySpec, region: Option<ChunkBox>) -> Density {
     let region = region.unwrap_or_else(|| ChunkBox::whole(&array.layout));
     let limit = ConcurrencyLimit::new(8);
     probe(source, array, &region, DEFAULT_PROBE_REQUESTS, limit).await.unwrap()
@@ -172,7 +172,7 @@ async fn lists_in_memory_are_counted_and_scalars_expected() {
 }
 
 /// The keys of a listing in order, as it gave them.
-async fn keys_in_order(source: &Source, array: &ArrayNode) -> Vec<String> {
+async fn keys_in_order(source: &Source, array: &ArraySpec) -> Vec<String> {
     let options = ListOptions { ordered: true, ..ListOptions::new(8) };
     let region = ChunkBox::whole(&array.layout);
     let mut listing = list_chunks(source, array, region, options).unwrap();

@@ -11,13 +11,13 @@ use icechunk::store::{SetVirtualRefsResult, Store};
 use refreeze::batch::ReferenceBatch;
 use refreeze::format::node_path;
 use refreeze::target::container::ArrayLocations;
-use refreeze::zarr::metadata::ArrayNode;
+use refreeze::zarr::metadata::ArraySpec;
 
 /// Sets the references of `batch` in `store`, an uncommitted session.
 pub(crate) async fn set_references(
     store: &Store,
     locations: &ArrayLocations,
-    array: &ArrayNode,
+    array: &ArraySpec,
     batch: ReferenceBatch,
 ) {
     let references: Vec<_> = batch

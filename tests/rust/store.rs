@@ -19,7 +19,7 @@ use refreeze::source::{LocalSource, Source};
 use refreeze::target::TargetLocation;
 use refreeze::target::container::Locations;
 use refreeze::zarr::key::ChunkKeyEncoding;
-use refreeze::zarr::metadata::{ArrayLayout, ArrayNode, GroupNode};
+use refreeze::zarr::metadata::{ArrayLayout, ArraySpec, GroupSpec};
 use tempfile::TempDir;
 
 /// Chunks of `/air`, which has room for one more that is not there.
@@ -70,7 +70,7 @@ impl Scenario {
             added: Vec::new(),
             plan: String::new(),
             listing: None,
-            groups: vec![GroupNode {
+            groups: vec![GroupSpec {
                 path: "/".to_owned(),
                 document: br#"{"zarr_format":3,"node_type":"group","attributes":{}}"#.to_vec(),
                 from_source: true,
@@ -92,7 +92,7 @@ impl Scenario {
             finish: Finish::default(),
             decoder: None,
             restart: false,
-            trust_target: false,
+            unsafe_target: false,
         }
     }
 
@@ -101,7 +101,7 @@ impl Scenario {
     }
 }
 
-fn array(name: &str, length: u64, chunk: u64, loaded: bool) -> ArrayNode {
+fn array(name: &str, length: u64, chunk: u64, copied: bool) -> ArraySpec {
     let document = format!(
         r#"{{"zarr_format":3,"node_type":"array","shape":[{length}],"data_type":"uint8",
         "chunk_grid":{{"name":"regular","configuration":{{"chunk_shape":[{chunk}]}}}},
@@ -110,12 +110,12 @@ fn array(name: &str, length: u64, chunk: u64, loaded: bool) -> ArrayNode {
         "attributes":{{}}}}"#
     );
     let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();
-    ArrayNode {
+    ArraySpec {
         path: format!("/{name}"),
         source_path: name.to_owned(),
         document: document.into_bytes(),
         layout: ArrayLayout::new(vec![length], vec![chunk], encoding).unwrap(),
-        loaded,
+        copied,
     }
 }
 

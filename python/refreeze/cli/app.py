@@ -16,7 +16,9 @@ from refreeze.cli.batch_queue import commit, work
 from refreeze.cli.console import USAGE, Ended, Version, fail
 from refreeze.cli.copy import copy
 from refreeze.cli.coverage import coverage
+from refreeze.cli.create_template import create_template
 from refreeze.cli.demo import demo
+from refreeze.cli.doctor import doctor
 from refreeze.cli.ingest import ingest
 from refreeze.cli.list_chunks import list_chunks
 from refreeze.cli.plan import plan
@@ -25,6 +27,7 @@ from refreeze.cli.relocate import relocate
 from refreeze.cli.status import status
 from refreeze.cli.sync import sync
 from refreeze.cli.verify import verify
+from refreeze.cli.write_region import write_region
 
 __all__ = ["main"]
 
@@ -63,6 +66,13 @@ _VERBS = (
     ("relocate", relocate, "./store.icechunk --from s3://old/store.zarr --to s3://new/store.zarr"),
     ("copy", copy, "./store.icechunk --array t2m --region time=0:240"),
     ("coverage", coverage, "./store.icechunk t2m --output t2m.png"),
+    (
+        "create-template",
+        create_template,
+        "day1.nc ./archive.icechunk --global-start 2020-01-01 --global-end 2029-12-31",
+    ),
+    ("write-region", write_region, "day1.nc day2.nc ./archive.icechunk --workers 2"),
+    ("doctor", doctor, "s3://bucket/store.zarr ./store.icechunk"),
     ("demo", demo, "./refreeze-demo"),
 )
 """Name, function and the arguments of an example, in the order in which help shows them."""

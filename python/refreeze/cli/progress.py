@@ -141,3 +141,54 @@ def _figures(event: dict[str, Any]) -> str:
         f"{event['list_requests']:,} requests, {event['keys_listed']:,} keys, "
         f"{event['references_written']:,} references, {event['commits']:,} commits"
     )
+
+
+class FilesDisplay(AbstractContextManager["FilesDisplay"]):
+    """Shows how many files are written: a live bar, or a line every ten seconds.
+
+    Parameters
+    ----------
+    stream
+        Where to write.
+    quiet
+        Write nothing.
+    """
+
+    def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
+        self._stream = stream
+        self._quiet = quiet
+        self._bars: Progress | None = None
+        self._task: TaskID | None = None
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if not self._quiet and self._stream.isatty():
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bars = Progress(console=Console(file=self._stream), transient=True)
+            self._task = self._bars.add_task("writing", total=None)
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Show an event of `refreeze.write_region`'s ``progress``."""
+        done, total = event["files_done"], event["files_total"]
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, completed=done, total=total, description=event["stage"])
+        elif not self._quiet and time.monotonic() - self._last_line >= LINE_INTERVAL:
+            self._last_line = time.monotonic()
+            print(
+                f"{event['stage']}: {done:,} of {total:,} files, {event['bytes']:,} bytes",
+                file=self._stream,
+                flush=True,
+            )

@@ -11,11 +11,15 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from typing import TYPE_CHECKING
 
 from refreeze.distributed.crew import NOTHING_LOST, POLL, ExecutorCrew
 from refreeze.exceptions import RefreezeError
 
-__all__ = ["ProcessCrew"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ProcessCrew", "process_pool"]
 
 ATTEMPTS = 3
 """How often a unit is tried whose worker dies."""
@@ -24,7 +28,7 @@ LOOK = 1.0
 """Seconds between two looks whether the coordinator is still there."""
 
 
-def _leave_with(coordinator: int) -> None:
+def _begin(coordinator: int, begin: Callable[[], None] | None) -> None:
     """End this process when its coordinator is gone, whatever it is doing."""
 
     def watch() -> None:
@@ -33,15 +37,18 @@ def _leave_with(coordinator: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="refreeze-watch").start()
+    if begin is not None:
+        begin()
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
+def process_pool(workers: int, begin: Callable[[], None] | None = None) -> ProcessPoolExecutor:
+    """Return a pool of spawned processes that end with this one; each calls ``begin`` first."""
     return ProcessPoolExecutor(
         workers,
         # A forked child has the core's runtime without its threads, and hangs.
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_leave_with,
-        initargs=(os.getpid(),),
+        initializer=_begin,
+        initargs=(os.getpid(), begin),
     )
 
 
@@ -49,7 +56,7 @@ class ProcessCrew(ExecutorCrew):
     """Spawned processes of our own."""
 
     def __init__(self, workers: int) -> None:
-        super().__init__(_pool(workers))
+        super().__init__(process_pool(workers))
         self._workers = workers
         self._died: Counter[str] = Counter()
 
@@ -91,7 +98,7 @@ class ProcessCrew(ExecutorCrew):
 
     def _replace(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
-        self._executor = _pool(self._workers)
+        self._executor = process_pool(self._workers)
 
     def close(self) -> None:
         """End the processes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from refreeze.exceptions import SourceNotFoundError, UnsupportedArrayError
+from refreeze.exceptions import RefreezeError, SourceNotFoundError, UnsupportedArrayError
 from refreeze.metadata.documents import parsed
 from refreeze.metadata.hierarchy import (
     DOCUMENTS,
@@ -28,7 +28,8 @@ from refreeze.metadata.nodes import (
     is_name,
     node_of,
 )
-from refreeze.stores.reading import Reader
+from refreeze.stores.mistakes import something_else
+from refreeze.stores.reading import Folder, Reader
 from refreeze.stores.reading_errors import one_line
 
 if TYPE_CHECKING:
@@ -148,11 +149,7 @@ class HierarchyReader:
             found |= zip(names, self._documents([_join(root, name) for name in names]), strict=True)
         node = node_of(found)
         if node is None:
-            what = f"group {root} in {self._source.url}" if root else self._source.url
-            raise SourceNotFoundError(
-                f"there is no Zarr store, group or array at {what}",
-                "check the URL; a Zarr store has zarr.json, .zgroup or .zarray at its root",
-            )
+            raise self._nothing(root, found.get(".zmetadata"))
         if isinstance(node, UnreadableNode):
             raise unreadable(shown, node)
         if isinstance(node, ArrayNode):
@@ -168,6 +165,18 @@ class HierarchyReader:
             why = f"its consolidated metadata is damaged: {one_line(error)}"
             raise unreadable(shown, UnreadableNode(why)) from None
         return _V2 if stored is None else _V3, node, below
+
+    def _nothing(self, root: str, consolidated: Any) -> RefreezeError:
+        """Say what is there instead of a Zarr store, where that can be told."""
+        what = f"group {root} in {self._source.url}" if root else self._source.url
+        try:
+            names = self._reader.folder(root)
+        except RefreezeError:
+            names = Folder([], [])
+        return something_else(self._source, what, root, names, consolidated) or SourceNotFoundError(
+            f"there is no Zarr store, group or array at {what}",
+            "check the URL; a Zarr store has zarr.json, .zgroup or .zarray at its root",
+        )
 
     def _listed(self, root: str, zarr_format: int, node: GroupNode, noted: list[str]) -> Hierarchy:
         nodes: dict[str, Node] = {}

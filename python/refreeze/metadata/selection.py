@@ -125,9 +125,9 @@ def read_metadata(source: Source, selection: Selection) -> SourceMetadata:
     for path in sorted(chosen):
         with _array_errors(path):
             array = described(_document(path, found[path]))
-            loaded = _is_loaded(array.layout, path, selection.loadable_variables)
+            copied = _is_copied(array.layout, path, selection.loadable_variables)
             specs.append(
-                _array_spec(array, _join(target_root, path), source_paths[path], loaded=loaded)
+                _array_spec(array, _join(target_root, path), source_paths[path], copied=copied)
             )
             noted += _noted(path, array)
     nothing = None if specs else _nothing(reader, hierarchy, root_path, found, source)
@@ -283,7 +283,7 @@ def read_array(source: Source, *, max_document: int = LARGEST_DOCUMENT) -> Array
         chunk_shape=layout.chunk_shape,
         key_encoding=layout.key_encoding,
         separator=layout.separator,
-        loaded=False,
+        copied=False,
         dimension_names=layout.dimension_names,
         source_format=node.zarr_format,
     )
@@ -350,13 +350,13 @@ def matches(path: str, patterns: Iterable[str]) -> bool:
     )
 
 
-def _is_loaded(array: Layout, path: str, loadable: Sequence[str] | None) -> bool:
+def _is_copied(array: Layout, path: str, loadable: Sequence[str] | None) -> bool:
     if loadable is not None:
         return matches(path, loadable)
     return len(array.shape) == 1 and array.dimension_names == (path.rpartition("/")[2],)
 
 
-def _array_spec(array: Described, path: str, source_path: str, *, loaded: bool) -> ArraySpec:
+def _array_spec(array: Described, path: str, source_path: str, *, copied: bool) -> ArraySpec:
     return ArraySpec(
         path=path,
         source_path=source_path,
@@ -365,7 +365,7 @@ def _array_spec(array: Described, path: str, source_path: str, *, loaded: bool) 
         chunk_shape=array.layout.chunk_shape,
         key_encoding=array.layout.key_encoding,
         separator=array.layout.separator,
-        loaded=loaded,
+        copied=copied,
         dimension_names=array.layout.dimension_names,
         source_format=array.source_format,
     )

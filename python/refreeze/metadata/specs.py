@@ -54,7 +54,7 @@ class ArraySpec:
     chunk_shape: tuple[int, ...]
     key_encoding: str
     separator: str
-    loaded: bool
+    copied: bool
     dimension_names: tuple[str | None, ...] | None = None
     source_format: int = 3
     """Zarr version of the source's metadata; the document is of version 3."""
@@ -63,5 +63,5 @@ class ArraySpec:
     pieces: tuple[Piece, ...] | None = None
     """Where its chunks come from; None: the whole array from the source. Nothing else is listed."""
     chunks: Mapping[tuple[int, ...], bytes] | None = field(default=None, repr=False)
-    """The chunks of a loaded array that are to be written, by coordinates; one without bytes is
+    """The chunks of a copied array that are to be written, by coordinates; one without bytes is
     removed. None: they are copied as they are in the source."""

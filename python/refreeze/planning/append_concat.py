@@ -76,7 +76,7 @@ def planned_following(
     for one in growing:
         _check_boundaries(one, dimension)
     for one in series:
-        if one.axis is None and one.standing.native:
+        if one.axis is None and one.standing.copied:
             _check_equal(one)
     arrays = [spec for one in growing if (spec := _continued(one)) is not None]
     return Planned([], arrays, noted, base=target.snapshot_id)
@@ -85,15 +85,15 @@ def planned_following(
 def _series(parts: list[Cut], target: Target, dimension: str) -> _Series:
     first = parts[0]
     target.document(first.path)
-    native = False
-    if any(part.native or part.grid.coordinate for part in parts):
+    copied = False
+    if any(part.copied or part.grid.coordinate for part in parts):
         # What is copied was decided when the array was created.
         try:
             ((kind, _),) = target.origins(first.store, [first], [None])
-            native = kind == "native" or (kind == "empty" and first.native)
+            copied = kind == "native" or (kind == "empty" and first.copied)
         except MismatchError:
             pass  # It is made of references, to another store.
-    standing = Standing(first, target, native, (0,) * len(first.shape))
+    standing = Standing(first, target, copied, (0,) * len(first.shape))
     return _Series(standing, parts, first.axis(dimension))
 
 
@@ -115,11 +115,11 @@ def _check_documents(one: _Series) -> list[str]:
         shape = list(one.standing.shape)
         if one.axis is not None and one.axis < min(len(shape), len(part.shape)):
             shape[one.axis] = part.shape[one.axis]
-        native = one.standing.native
+        copied = one.standing.copied
         noted += check_agreement(
-            part, one.standing.document, native=native, whose="the target", shape=tuple(shape)
+            part, one.standing.document, copied=copied, whose="the target", shape=tuple(shape)
         )
-        if not native:
+        if not copied:
             check_inherited_units(part, one.standing.attributes, whose="the target")
     return noted
 
@@ -141,7 +141,7 @@ def _check_lengths(growing: Sequence[_Series], target: Target, dimension: str) -
 def _check_boundaries(one: _Series, dimension: str) -> None:
     """Refuse references that would begin within a chunk, of the target or of a store."""
     standing, axis = one.standing, one.axis
-    if standing.native or axis is None:
+    if standing.copied or axis is None:
         return
     length, chunk = standing.shape[axis], standing.chunk_shape[axis]
     if length % chunk:
@@ -169,7 +169,7 @@ def _are_there(growing: Sequence[_Series], target: Target) -> bool:
     """
     proven = False
     for one in growing:
-        if one.axis is None or one.standing.native:
+        if one.axis is None or one.standing.copied:
             continue
         end = one.standing.shape[one.axis]
         for number, part in enumerate(reversed(one.parts)):
@@ -207,7 +207,7 @@ def _continued(one: _Series) -> ArraySpec | None:
         return None
     shape = list(standing.shape)
     length, shape[axis] = shape[axis], shape[axis] + one.length
-    if standing.native:
+    if standing.copied:
         import numpy as np
 
         values = [values_in_units(part, standing.attributes) for part in one.parts]

@@ -55,12 +55,12 @@ def planned_append(store: Store, target: Target, request: Request, dimension: st
         noted += one.agreement()
     # Their chunks are not looked at, so where those come from does not matter.
     static = [
-        Standing(part, target, native=False, offset=beside(part, standing, request.region))
+        Standing(part, target, copied=False, offset=beside(part, standing, request.region))
         for part in others
     ]
     for part in others:
         document = target.document(part.path)
-        noted += check_agreement(part, document, native=False, whose="the target", shape=part.shape)
+        noted += check_agreement(part, document, copied=False, whose="the target", shape=part.shape)
     for one in [*standing, *static]:
         check_region_of(one, _elements(one.part, request.region), skip=dimension)
     stop = _stop(standing, request.region.get(dimension), length, dimension)
@@ -160,7 +160,7 @@ def _stop(
                 f"the target ends, at element {end} of the source",
                 f"use {dimension}={end}:{max(stop, end + 1)}",
             )
-        if stop > end and not one.native and not one.part.grid.coordinate:
+        if stop > end and not one.copied and not one.part.grid.coordinate:
             # Ends on a chunk or at the array's end: the core judges that, and begins are chunks'.
             # A coordinate's chunk may hold more than the target shows of it.
             chunk = one.chunk_shape[axis]
@@ -190,7 +190,7 @@ def _appended(one: Standing, dimension: str, stop: int) -> tuple[ArraySpec | Non
     if new == old:
         return None, []
     shape = tuple(new if place == axis else size for place, size in enumerate(one.shape))
-    if one.native:
+    if one.copied:
         box = [(first, first + size) for first, size in zip(one.offset, shape, strict=True)]
         # What the store before this one has brought is not in it. Old values are only compared:
         # where they are in many chunks, and none of those is ragged, they are not read.
@@ -263,7 +263,7 @@ def spec_of(one: Standing, shape: tuple[int, ...], **fields: Any) -> ArraySpec:
         document=with_shape(one.document, shape),
         shape=shape,
         chunk_shape=one.chunk_shape,
-        loaded=one.native,
+        copied=one.copied,
         **fields,
     )
 

@@ -24,7 +24,7 @@ def check_agreement(
     part: Cut,
     document: bytes,
     *,
-    native: bool,
+    copied: bool,
     whose: str,
     shape: tuple[int, ...] | None = None,
 ) -> list[str]:
@@ -36,7 +36,7 @@ def check_agreement(
         The array.
     document
         Metadata of the other one.
-    native
+    copied
         Whether both are copied: chunks and codecs may differ then, and units of time.
     whose
         Says whose the other one is, in errors: ``the target``.
@@ -53,7 +53,7 @@ def check_agreement(
     if shape is not None:
         document = with_shape(document, shape)
     now = part.document()
-    if native:
+    if copied:
         now = _as_copied(document, now)
     what, harmless = _refreeze.differences(document, now)
     if what is not None:

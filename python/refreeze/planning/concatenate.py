@@ -18,7 +18,7 @@ from refreeze.planning.compatibility import (
 )
 from refreeze.planning.request import (
     Planned,
-    copied,
+    copied_spec,
     merged_groups,
     placed,
     source_warnings,
@@ -134,8 +134,8 @@ def _concatenated(
 def _check_series(parts: list[Cut], dimension: str) -> list[str]:
     first, axis = parts[0], parts[0].axis(dimension)
     attributes = first.store.attributes(first.path)
-    native = _is_native(parts, axis)
-    if axis is not None and not native:
+    copied = _is_copied(parts, axis)
+    if axis is not None and not copied:
         check_continues(parts, axis, dimension)
     noted = []
     for part in parts[1:]:
@@ -145,11 +145,11 @@ def _check_series(parts: list[Cut], dimension: str) -> list[str]:
         noted += check_agreement(
             part,
             first.document(),
-            native=native,
+            copied=copied,
             whose=first.store.url,
             shape=tuple(shape),
         )
-        if not native:
+        if not copied:
             check_inherited_units(part, attributes, whose=first.store.url)
     return noted
 
@@ -157,24 +157,24 @@ def _check_series(parts: list[Cut], dimension: str) -> list[str]:
 def _joined(parts: list[Cut], dimension: str, *, figures_only: bool) -> ArraySpec:
     """Return the array that cuts make one after another; the first where they do not have it."""
     first, axis = parts[0], parts[0].axis(dimension)
-    native = _is_native(parts, axis)
+    copied = _is_copied(parts, axis)
     if axis is None:
-        if native and len(parts) > 1 and not figures_only:
+        if copied and len(parts) > 1 and not figures_only:
             _check_equal(parts)
         return placed(first, figures_only=figures_only)
     if len(parts) == 1:
         return placed(first, figures_only=figures_only)
-    if native and figures_only:
+    if copied and figures_only:
         shape = list(first.shape)
         shape[axis] = sum(part.shape[axis] for part in parts)
         return unread(replace(first.spec, source=first.store.index), first.document(), shape)
-    if native:
+    if copied:
         import numpy as np
 
         attributes = first.store.attributes(first.path)
         values = [values_in_units(part, attributes) for part in parts]
         spec = replace(first.spec, source=first.store.index)
-        return copied(spec, first.document(), np.concatenate(values, axis=axis))
+        return copied_spec(spec, first.document(), np.concatenate(values, axis=axis))
     chunk = max(first.spec.chunk_shape[axis], 1)
     shape, pieces = list(first.shape), []
     shape[axis] = 0
@@ -193,9 +193,9 @@ def _joined(parts: list[Cut], dimension: str, *, figures_only: bool) -> ArraySpe
     )
 
 
-def _is_native(parts: Sequence[Cut], axis: int | None) -> bool:
+def _is_copied(parts: Sequence[Cut], axis: int | None) -> bool:
     """Whether a series is copied: as it is to be, or as a coordinate that cannot be referenced."""
-    if any(part.native for part in parts):
+    if any(part.copied for part in parts):
         return True
     if axis is None or not all(part.grid.coordinate for part in parts):
         return False
@@ -227,10 +227,10 @@ def _merged(stores: Sequence[Store], request: Request) -> list[ArraySpec]:
             if any(name in grid.names for grid in store.grids)
         }
         for part in cut(store, wanted):
-            standing = parts.setdefault(part.path, part)
-            if standing is not part and not _equal(standing, part, request):
+            earlier = parts.setdefault(part.path, part)
+            if earlier is not part and not _equal(earlier, part, request):
                 raise AlreadyExistsError(
-                    f"array {part.path} is in {standing.store.url} and, not equal to it, in "
+                    f"array {part.path} is in {earlier.store.url} and, not equal to it, in "
                     f"{store.url}",
                     "leave one out with --skip, give sources that follow each other --concat-dim, "
                     "or ingest them into groups of their own (--target-group)",
@@ -247,7 +247,7 @@ def _merged(stores: Sequence[Store], request: Request) -> list[ArraySpec]:
 
 def _equal(one: Cut, other: Cut, request: Request) -> bool:
     """Whether two arrays are copied, and the same in metadata and values."""
-    if not (one.native and other.native):
+    if not (one.copied and other.copied):
         return False
     documents = [json.loads(part.document()) for part in (one, other)]
     if documents[0] != documents[1]:

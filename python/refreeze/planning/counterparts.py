@@ -109,7 +109,7 @@ def _another(part: Cut, document: bytes) -> str | None:
     if len(there["shape"]) != len(here["shape"]):
         return f"it has the shape {there['shape']}"
     chunks = there["chunk_grid"]["configuration"]["chunk_shape"]
-    copied = part.native or part.grid.coordinate
+    copied = part.copied or part.grid.coordinate
     if not copied and [max(n, 1) for n in chunks] != [max(n, 1) for n in part.spec.chunk_shape]:
         return f"it has chunks of {chunks}"
     return None
@@ -131,9 +131,9 @@ def _standing(
         offsets.append(tuple(0 if here == there else by * max(n, 1) for by, n, here, there in axes))
     standing = []
     for part, (kind, _), own in zip(parts, found, offsets, strict=True):
-        native = kind == "native" or (kind == "empty" and part.native)
+        copied = kind == "native" or (kind == "empty" and part.copied)
         offset, is_known = (own, True) if own else siblings_offset(part, parts, offsets)
-        standing.append(Standing(part, target, native, offset, is_known))
+        standing.append(Standing(part, target, copied, offset, is_known))
     return standing
 
 
@@ -165,14 +165,14 @@ def field_differences(one: Standing, *, follows: bool) -> dict[str, tuple[Any, A
     here, there = json.loads(one.part.spec.document), json.loads(one.document)
     found = {}
     for name in _LAYOUT:
-        if one.native and name in {"codecs", "chunk_grid"}:
+        if one.copied and name in {"codecs", "chunk_grid"}:
             continue
         if not _same(here.get(name), there.get(name)):
             found[name] = (here.get(name), there.get(name))
     if not follows:
         mine, theirs = here.get("attributes", {}), there.get("attributes", {})
         for name in sorted({*mine, *theirs}):
-            if name in TIME_ATTRIBUTES and one.native and not covers(one):
+            if name in TIME_ATTRIBUTES and one.copied and not covers(one):
                 continue
             if not _same(mine.get(name), theirs.get(name)):
                 found[f"attributes.{name}"] = (mine.get(name), theirs.get(name))
@@ -264,6 +264,6 @@ def gone_spec(path: str, document: bytes, source_path: str, keys: tuple[str, str
         chunk_shape=tuple(max(n, 1) for n in fields["chunk_grid"]["configuration"]["chunk_shape"]),
         key_encoding=keys[0],
         separator=keys[1],
-        loaded=False,
+        copied=False,
         pieces=(),
     )

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from refreeze.metadata.specs import ArraySpec, GroupSpec
     from refreeze.planning.source_slice import Cut, Store
 
-__all__ = ["Planned", "Request", "copied", "merged_groups", "placed", "source_warnings", "unread"]
+__all__ = [
+    "Planned",
+    "Request",
+    "copied_spec",
+    "merged_groups",
+    "placed",
+    "source_warnings",
+    "unread",
+]
 
 
 @dataclass(frozen=True)
@@ -61,24 +69,24 @@ class Planned:
 def placed(part: Cut, *, figures_only: bool = False) -> ArraySpec:
     """Return the array that a cut makes by itself."""
     spec = replace(part.spec, source=part.store.index)
-    if part.native and not (part.whole and spec.loaded):
+    if part.copied and not (part.whole and spec.copied):
         if figures_only:
             return unread(spec, part.document(), part.shape)
-        return copied(spec, part.document(), part.values())
+        return copied_spec(spec, part.document(), part.values())
     if part.whole:
         return spec
     pieces = (part.piece((0,) * len(part.shape)),)
     return replace(spec, document=part.document(), shape=part.shape, pieces=pieces)
 
 
-def copied(spec: ArraySpec, document: bytes, values: Any) -> ArraySpec:
+def copied_spec(spec: ArraySpec, document: bytes, values: Any) -> ArraySpec:
     """Return an array whose chunks are written here, of all its values."""
     document = with_shape(document, values.shape)
     return replace(
         spec,
         document=document,
         shape=tuple(values.shape),
-        loaded=True,
+        copied=True,
         pieces=(),
         chunks=encoded_chunks(document, values),
     )
@@ -90,7 +98,7 @@ def unread(spec: ArraySpec, document: bytes, shape: Sequence[int]) -> ArraySpec:
         spec,
         document=with_shape(document, tuple(shape)),
         shape=tuple(shape),
-        loaded=True,
+        copied=True,
         pieces=(),
         chunks={},
     )
@@ -108,12 +116,12 @@ def merged_groups(given: list[tuple[str, list[GroupSpec]]]) -> tuple[list[GroupS
     noted = []
     for url, groups in given:
         for group in groups:
-            first, standing = merged.get(group.path, (url, group))
-            if not standing.from_source:
+            first, earlier = merged.get(group.path, (url, group))
+            if not earlier.from_source:
                 merged[group.path] = (url, group)
                 continue
-            merged[group.path] = (first, standing)
-            attributes = [json.loads(one.document)["attributes"] for one in (standing, group)]
+            merged[group.path] = (first, earlier)
+            attributes = [json.loads(one.document)["attributes"] for one in (earlier, group)]
             if group.from_source and attributes[0] != attributes[1]:
                 names = sorted(
                     name

@@ -99,7 +99,7 @@ class Cut:
     """Start and stop along each dimension."""
     chunks: Box
     """The same in chunks; those of a native one hold at least the elements."""
-    native: bool
+    copied: bool
     """Its values are carried as native chunks."""
 
     @property
@@ -169,11 +169,11 @@ def cut(store: Store, region: Mapping[str, SliceBounds]) -> list[Cut]:
     for spec, grid in zip(store.metadata.arrays, store.grids, strict=True):
         bounds = {name: part for name, part in region.items() if name in grid.names}
         elements = elements_of(spec, grid, bounds)
-        native = spec.loaded or (
+        copied = spec.copied or (
             grid.coordinate and bool(bounds) and _does_not_fit(spec, elements, steps[grid.names[0]])
         )
         cuts.append(
-            Cut(store, spec, grid, elements, _chunks(spec, elements, bounds, native), native)
+            Cut(store, spec, grid, elements, _chunks(spec, elements, bounds, copied), copied)
         )
     return cuts
 
@@ -225,8 +225,8 @@ def same_length(cuts: Iterable[Cut], dimension: str) -> int:
     return next(iter(lengths))
 
 
-def _chunks(spec: ArraySpec, elements: Box, bounds: Mapping[str, SliceBounds], native: bool) -> Box:
-    if native:
+def _chunks(spec: ArraySpec, elements: Box, bounds: Mapping[str, SliceBounds], copied: bool) -> Box:
+    if copied:
         sizes = zip(elements, spec.chunk_shape, strict=True)
         return tuple(
             (start // max(chunk, 1), -(-stop // max(chunk, 1))) for (start, stop), chunk in sizes

@@ -117,7 +117,7 @@ def _check_fields(one: Standing, *, follows: bool) -> None:
     if not covers(one):
         # What others have brought means what its attributes say.
         check_agreement(
-            one.part, one.document, native=one.native, whose="the target", shape=one.part.shape
+            one.part, one.document, copied=one.copied, whose="the target", shape=one.part.shape
         )
 
 
@@ -159,7 +159,7 @@ def _shape(series: Sequence[Standing], region: Mapping[str, SliceBounds]) -> tup
 def _is_the_last(series: Sequence[Standing], axis: int) -> bool:
     """Whether what is furthest along an axis is of the sources, so that nothing else follows."""
     first = series[0]
-    if first.native:
+    if first.copied:
         return all(one.offset[axis] == 0 for one in series) and not _others_follow(first, axis)
     for one in series:
         try:
@@ -175,7 +175,7 @@ def _others_follow(one: Standing, axis: int) -> bool:
     name = one.part.grid.names[axis]
     for part in cut(one.part.store, {}):
         along = part.axis(name)
-        if along is None or part.native or part.path not in one.target.arrays:
+        if along is None or part.copied or part.path not in one.target.arrays:
             continue
         try:
             one.target.origins(one.part.store, [part], [along])
@@ -188,12 +188,12 @@ def _synced(series: Sequence[Standing], region: Mapping[str, SliceBounds]) -> Ar
     first = series[0]
     shape = _shape(series, region)
     document = with_shape(_document(first, series), shape)
-    if first.native:
+    if first.copied:
         chunks = _copied(series, document, shape)
         if not chunks and json.loads(document) == json.loads(first.document):
             return None
     pieces = []
-    for one in () if first.native else series:
+    for one in () if first.copied else series:
         shift = one.shift()
         box = tuple(
             (max(start - by, 0), min(stop - by, -(-size // chunk)))
@@ -210,9 +210,9 @@ def _synced(series: Sequence[Standing], region: Mapping[str, SliceBounds]) -> Ar
         document=document,
         shape=shape,
         chunk_shape=first.chunk_shape,
-        loaded=first.native,
+        copied=first.copied,
         pieces=tuple(pieces),
-        chunks=chunks if first.native else None,
+        chunks=chunks if first.copied else None,
     )
 
 
@@ -223,7 +223,7 @@ def _document(first: Standing, series: Sequence[Standing]) -> bytes:
         return first.document
     document = json.loads(first.document)
     here = dict(json.loads(giver.part.spec.document).get("attributes", {}))
-    if first.native and not covers(giver):
+    if first.copied and not covers(giver):
         for name in TIME_ATTRIBUTES:
             here.pop(name, None)
             if name in document["attributes"]:

@@ -106,7 +106,7 @@ class Standing:
 
     part: Cut
     target: Target
-    native: bool
+    copied: bool
     """Its chunks in the target are copied ones."""
     offset: tuple[int, ...]
     """Element in the source minus that in the target, along each dimension."""
@@ -130,7 +130,7 @@ class Standing:
 
     @cached_property
     def chunk_shape(self) -> tuple[int, ...]:
-        """Elements of a stored chunk in the target; equal to the source's unless native."""
+        """Elements of a stored chunk in the target; equal to the source's unless copied."""
         grid = json.loads(self.document)["chunk_grid"]["configuration"]["chunk_shape"]
         return tuple(max(chunk, 1) for chunk in grid)
 
@@ -170,12 +170,12 @@ class Standing:
 
     def agreement(self) -> list[str]:
         """Check metadata but for lengths; return harmless differences."""
-        if not self.native:
+        if not self.copied:
             check_inherited_units(self.part, self.attributes, whose="the target")
         return check_agreement(
             self.part,
             self.document,
-            native=self.native,
+            copied=self.copied,
             whose="the target",
             shape=self.part.shape,
         )
@@ -240,7 +240,7 @@ def located(
         check_agreement(
             part,
             target.document(part.path),
-            native=part.native or part.grid.coordinate,
+            copied=part.copied or part.grid.coordinate,
             whose="the target",
             shape=part.shape,
         )
@@ -248,16 +248,16 @@ def located(
     offsets = [_offset(part, shift) for part, (_, shift) in zip(parts, found, strict=True)]
     standing = []
     for part, (kind, _), own in zip(parts, found, offsets, strict=True):
-        native = kind == "native" or (kind == "empty" and part.native)
+        copied = kind == "native" or (kind == "empty" and part.copied)
         if own is not None:
-            standing.append(Standing(part, target, native, own))
+            standing.append(Standing(part, target, copied, own))
             continue
         offset, is_known = siblings_offset(part, parts, offsets)
         # The coordinate of a region is carried by native chunks when it begins within one.
         sizes = zip(offset, part.spec.chunk_shape, strict=True)
         misaligned = any(start % max(chunk, 1) for start, chunk in sizes)
-        native = native or (part.grid.coordinate and misaligned)
-        standing.append(Standing(part, target, native, offset, is_known))
+        copied = copied or (part.grid.coordinate and misaligned)
+        standing.append(Standing(part, target, copied, offset, is_known))
     return standing
 
 

@@ -56,7 +56,7 @@ def planned_update(store: Store, target: Target, request: Request) -> Planned:
             # Of stores that follow each other, the first has brought it; or it is another array,
             # which the check of metadata below refuses.
             offset = beside(part, standing, {})
-            standing.append(Standing(part, target, native=False, offset=offset))
+            standing.append(Standing(part, target, copied=False, offset=offset))
             noted.append(
                 f"{part.where} takes the place of one that another source has brought; leave it "
                 f"out with --skip {part.path.rpartition('/')[2]} to keep that"
@@ -79,7 +79,7 @@ def planned_update(store: Store, target: Target, request: Request) -> Planned:
 
 def _updated(one: Standing, bounds: Mapping[str, SliceBounds]) -> ArraySpec | None:
     elements = _in_target(one, bounds)
-    if one.native:
+    if one.copied:
         return _copy_updated(one, elements)
     # Where the source has grown, the target's ragged end is a legal end of the region.
     ends = [

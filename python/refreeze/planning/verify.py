@@ -169,7 +169,7 @@ def _add_new(plan: ToCompare, part: Cut) -> None:
     plan.differences.append(
         Difference(part.path, "array_missing_in_target", json.loads(part.document()), None)
     )
-    if not part.native:
+    if not part.copied:
         chunks = _grid(part.spec.shape, part.spec.chunk_shape)
         piece = replace(part.piece([0] * len(chunks)), target=part.chunks, shift=(0,) * len(chunks))
         plan.arrays.append(replace(part.spec, source=part.store.index, pieces=(piece,)))
@@ -182,7 +182,7 @@ def _add(plan: ToCompare, series: Sequence[Standing], region: Mapping[str, Slice
         _check_begin(one, region)
     _compare_shapes(plan, series, region)
     first = series[0]
-    if first.native:
+    if first.copied:
         for one in series:
             _compare_values(plan, one)
         return
@@ -215,7 +215,7 @@ def _add(plan: ToCompare, series: Sequence[Standing], region: Mapping[str, Slice
             shape=shape,
             chunk_shape=first.chunk_shape,
             source=first.part.store.index,
-            loaded=False,
+            copied=False,
             pieces=tuple(pieces),
         )
     )

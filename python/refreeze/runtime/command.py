@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-__all__ = ["begin", "begin_result", "run", "stopping", "working_thread"]
+__all__ = ["begin", "begin_result", "run", "stopping", "unfinished", "working_thread"]
 
 GRACE = 1.6
 """Seconds that the work may take to stop; the core takes up to 1.5."""
@@ -27,6 +27,9 @@ GRACE = 1.6
 _FAILED = 1
 _STOPPED = 128
 """Codes from here on say that a signal has ended the command."""
+
+unfinished: "set[str]" = set()
+"""Files that are being written; they are removed when a signal ends the process before their writer could."""
 
 _UNHURT = "nothing was changed; run the same command again"
 _SIGNALS = {
@@ -168,6 +171,11 @@ def _on_signal(number: int, _frame: object) -> None:
             sleep(0.01)
     if _command.code is not None and _command.code < _STOPPED:
         os._exit(_command.code)
+    for path in tuple(unfinished):
+        try:
+            os.unlink(path)  # noqa: PTH108 without an import
+        except OSError:
+            continue
     kind, word = _SIGNALS[_command.signal]
     hint = _command.hint()
     # A live display may have hidden the cursor.

@@ -28,7 +28,9 @@ __all__ = [
     "GOOGLE",
     "CloudService",
     "cloud_settings",
+    "environment_settings",
     "has_credentials",
+    "is_setting",
     "public_settings",
 ]
 
@@ -184,7 +186,7 @@ def cloud_settings(
         A value that no request can carry, such as a key with a line break.
     """
     given = {_name(service, key): text_of(value) for key, value in (options or {}).items()}
-    environment = _environment(service)
+    environment = environment_settings(service)
     # Before anything can go wrong: what goes wrong may be told with the values.
     for known in (environment, given, from_url):
         for name in service.secrets:
@@ -240,7 +242,7 @@ def public_settings(scheme: str, options: Mapping[str, Any] | None) -> dict[str,
     """Return the settings that are no secrets, of ``gs`` or ``az``; URLs without passwords."""
     service = GOOGLE if scheme == "gs" else AZURE
     given = {_name(service, key): text_of(value) for key, value in (options or {}).items()}
-    together = _environment(service) | given
+    together = environment_settings(service) | given
     shown = {}
     for name, value in together.items():
         if name in service.secrets or name in service.credentials:
@@ -253,7 +255,7 @@ def public_settings(scheme: str, options: Mapping[str, Any] | None) -> dict[str,
 def has_credentials(service: CloudService, options: Mapping[str, Any] | None) -> bool:
     """Whether options or environment say who asks."""
     given = {_name(service, key) for key in options or {}}
-    found = {name for name, value in _environment(service).items() if value}
+    found = {name for name, value in environment_settings(service).items() if value}
     return bool((given | found) & (service.credentials | {"skip_signature"}))
 
 
@@ -282,14 +284,18 @@ def _written(service: CloudService, name: str) -> str:
     return f"storage_{name}" if service is AZURE and name in of_storage else name
 
 
-def _environment(service: CloudService) -> dict[str, str]:
-    """Return the settings in the environment."""
+def environment_settings(service: CloudService) -> dict[str, str]:
+    """Return the settings of a service in the environment, by object_store's names."""
     prefix = service.prefix.upper()
     found = {
         _name(service, key): value for key, value in os.environ.items() if key.startswith(prefix)
     }
-    known = {*service.settings.values(), *CLIENT_SETTINGS}
-    return {name: value for name, value in found.items() if name in known}
+    return {name: value for name, value in found.items() if is_setting(service, name)}
+
+
+def is_setting(service: CloudService, name: str) -> bool:
+    """Whether a name, of an option or an environment variable, is one of a setting."""
+    return _name(service, name) in {*service.settings.values(), *CLIENT_SETTINGS}
 
 
 def _secrets_in(name: str, value: str) -> list[str]:

@@ -10,17 +10,19 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refreeze.exceptions import ListingError, UnsupportedArrayError
+from refreeze.exceptions import ListingError, RefreezeError, UnsupportedArrayError
 from refreeze.runtime.interruption import Job, in_parallel
+from refreeze.stores.mistakes import explained
 from refreeze.stores.reading_errors import store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from refreeze.stores.resolve import Source
 
@@ -97,7 +99,8 @@ class Reader:
             The store refuses or fails; names the key.
         """
         names = ["/".join(_components(key)) for key in keys]
-        read = self._store.documents(names, limit)
+        with _explaining(self._source):
+            read = self._store.documents(names, limit)
         for name, document in zip(names, read, strict=True):
             if document is not None:
                 folder, _, last = name.rpartition("/")
@@ -136,7 +139,20 @@ class Reader:
     def folders(self, paths: Sequence[str]) -> list[Folder]:
         """List several folders at a time; see `folder`."""
         names = ["/".join(_components(path)) for path in paths]
-        return self._store.folders([(name, self._found.get(name, [])) for name in names])
+        with _explaining(self._source):
+            return self._store.folders([(name, self._found.get(name, [])) for name in names])
+
+
+@contextmanager
+def _explaining(source: Source) -> Iterator[None]:
+    """Name the setting that is missing, where an error tells which."""
+    try:
+        yield
+    except RefreezeError as error:
+        told = explained(error, source)
+        if told is error:
+            raise
+        raise told from error
 
 
 class _Bucket:

@@ -17,10 +17,12 @@ from urllib.parse import unquote, urlsplit
 from refreeze.exceptions import ListingError, SourceNotFoundError, TargetError
 from refreeze.shown import remember
 from refreeze.stores.buckets import BUCKET_SCHEMES, bucket_of_url, open_bucket
+from refreeze.stores.mistakes import FIRST_BYTES, check_slashes, what_file
 
 if TYPE_CHECKING:
     from refreeze.stores.buckets import Bucket
     from refreeze.stores.listings import ListingInfo
+    from refreeze.stores.mistakes import Kind
 
 __all__ = [
     "BucketTarget",
@@ -164,6 +166,7 @@ def _source_from_url(url: str, options: Options | None) -> Source:
     if options:
         raise ValueError(f"source options are for object stores; {shown_url(url)} is a local path")
     root = Path(_local_path(url, scheme)).absolute()
+    check_slashes(url, "source")
     if not root.exists():
         raise SourceNotFoundError(f"there is nothing at {root}", "check the path")
     return _checked(Source(str(root), LocalStore(root) if root.is_dir() else None, ""), root)
@@ -174,11 +177,17 @@ def _checked(source: Source, root: Path | None = None) -> Source:
     if root is None and type(source.store).__name__ == "LocalStore":
         root = Path(source.store.prefix or "/") / source.path
     if root is not None and root.is_file():
-        raise SourceNotFoundError(
-            f"{root} is a file, not a Zarr store",
-            "a Zarr store is a folder; for NetCDF, HDF5 or GRIB files use VirtualiZarr's parsers",
-        )
+        raise _kind_of(root).error(str(root))
     return source
+
+
+def _kind_of(file: Path) -> Kind:
+    """Return what kind of file it is; one that cannot be read is just a file."""
+    try:
+        with file.open("rb") as opened:
+            return what_file(opened.read(FIRST_BYTES))
+    except OSError:
+        return what_file(b"")
 
 
 def container_prefix(prefix: str) -> str:
@@ -214,6 +223,7 @@ def resolve_target(target: Any, options: Options | None = None, *, create: bool 
             raise ValueError(
                 f"target options are for object stores; {shown_url(url)} is a local path"
             )
+        check_slashes(url, "target")
         folder = Path(_local_path(url, scheme)).absolute()
         if folder.is_file():
             raise TargetError(f"{folder} is a file", "use a folder as the target")

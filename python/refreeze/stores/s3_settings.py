@@ -22,6 +22,8 @@ __all__ = [
     "S3Settings",
     "check_endpoint",
     "check_value",
+    "environment_settings",
+    "is_setting",
     "password_in",
     "s3_settings",
     "text_of",
@@ -162,7 +164,7 @@ def s3_settings(bucket: str, options: Mapping[str, Any] | None, side: str) -> S3
         A value that no request can carry, such as a key with a line break.
     """
     given = {_name(key): text_of(value) for key, value in (options or {}).items()}
-    environment = _environment()
+    environment = environment_settings()
     # Before anything can go wrong: what goes wrong may be told with the values.
     for known in (environment, given):
         remember(known[name] for name in SECRET_SETTINGS if name in known)
@@ -205,10 +207,15 @@ def text_of(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _environment() -> dict[str, str]:
-    """Return the settings in the environment."""
+def environment_settings() -> dict[str, str]:
+    """Return the settings of S3 in the environment, by object_store's names."""
     found = {_name(key): value for key, value in os.environ.items() if key.startswith("AWS_")}
-    return {name: value for name, value in found.items() if name in SETTINGS | CLIENT_SETTINGS}
+    return {name: value for name, value in found.items() if is_setting(name)}
+
+
+def is_setting(name: str) -> bool:
+    """Whether a name, of an option or an environment variable, is one of a setting of S3."""
+    return _name(name) in SETTINGS | CLIENT_SETTINGS
 
 
 def password_in(url: str) -> str:

@@ -262,7 +262,7 @@ def _boxes(
             chunk_shape=array.chunk_shape,
             key_encoding="default",
             separator="/",
-            loaded=False,
+            copied=False,
             dimension_names=array.names,
         )
         boxes.append((array.path, _refreeze.region_box(spec, region=own)))

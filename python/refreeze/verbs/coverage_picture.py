@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refreeze.exceptions import TargetError
+from refreeze.runtime.output import whole_or_absent
 from refreeze.verbs.coverage_tally import edges
 
 if TYPE_CHECKING:
@@ -213,8 +214,7 @@ def save(coverage: Coverage, path: Any, *, color: str = "present") -> None:
     output = Path(path)
     if output.suffix not in FORMATS:
         raise ValueError(f"{output.name} ends in none of {', '.join(FORMATS)}")
-    unfinished = output.with_name(f".{output.name}.unfinished")
-    try:
+    with whole_or_absent(output) as unfinished:
         if output.suffix in {".png", ".svg"}:
             figure(coverage, color=color).savefig(unfinished, format=output.suffix[1:])
         elif output.suffix == ".html":
@@ -223,13 +223,6 @@ def save(coverage: Coverage, path: Any, *, color: str = "present") -> None:
             unfinished.write_text(page(coverage, color=color), encoding="utf-8")
         else:
             _write_table(coverage, unfinished, output.suffix)
-        unfinished.replace(output)
-    except OSError as error:
-        if isinstance(error, TargetError):
-            raise
-        raise TargetError(f"cannot write {output}: {error}", "choose another --output") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _write_table(coverage: Coverage, path: Path, suffix: str) -> None:

@@ -71,7 +71,7 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
         if array.chunks is not None:
             together["chunks_in_region"] = len(array.chunks) or _chunks_of(array)
             together["manifests"] = 1
-        figures.append((_array_plan(array, together), together, array.loaded))
+        figures.append((_array_plan(array, together), together, array.copied))
     is_remote = any(is_bucket(store.url) and store.source.listing is None for store in stores)
     commits = max(commits, 1) if arrays else 0
     totals = summed(figures, commits, options.concurrency, options.memory, is_remote=is_remote)
@@ -112,7 +112,7 @@ def _part(array: ArraySpec, piece: Piece) -> _Part:
         chunk_shape=piece.chunk_shape,
         key_encoding=piece.key_encoding,
         separator=piece.separator,
-        loaded=False,
+        copied=False,
     )
     sizes = zip(piece.target, piece.shift, piece.chunk_shape, piece.shape, strict=True)
     return spec, {

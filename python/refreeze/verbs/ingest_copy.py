@@ -39,7 +39,7 @@ def with_copies(
     from refreeze.verbs.copy import copy_run
 
     staged = not report["published"]
-    names = tuple(array.path.strip("/") for array in planned.arrays if not array.loaded)
+    names = tuple(array.path.strip("/") for array in planned.arrays if not array.copied)
     if not names:
         # Only coordinates, which are copied in any case.
         names = tuple(array.path.strip("/") for array in planned.arrays)

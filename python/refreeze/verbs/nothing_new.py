@@ -75,5 +75,5 @@ def _untouched(array: ArraySpec) -> ArrayReport:
         chunks_in_region=0,
         references=0,
         missing=0,
-        loaded=array.loaded,
+        loaded=array.copied,
     )

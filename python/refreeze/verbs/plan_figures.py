@@ -150,5 +150,5 @@ def array_plan(spec: ArraySpec, estimate: Mapping[str, Any]) -> ArrayPlan:
         strategy=estimate["strategy"],
         list_requests=estimate["list_requests"],
         refs_per_manifest=estimate["refs_per_manifest"],
-        batches=0 if spec.loaded else estimate["batches"],
+        batches=0 if spec.copied else estimate["batches"],
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from refreeze.runtime.output import whole_or_absent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 __all__ = ["FORMATS", "check_format", "write_table"]
 
@@ -32,24 +34,17 @@ def write_table(schema: Any, batches: Iterable[Any], output: Path) -> None:
     from arro3.core import RecordBatchReader
     from arro3.io import write_csv, write_ipc, write_parquet
 
-    from refreeze.exceptions import TargetError
-
     write: Any = {".parquet": write_parquet, ".arrow": write_ipc, ".csv": write_csv}[output.suffix]
     watched = _Watched(batches)
-    unfinished = output.with_name(f".{output.name}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            rows = chain(watched, _header(watched, schema))
-            write(RecordBatchReader.from_batches(schema, rows), file)
-        unfinished.replace(output)
-    except Exception as error:
-        if watched.failure is not None:
+    with whole_or_absent(output) as unfinished:
+        try:
+            with unfinished.open("wb") as file:
+                rows = chain(watched, _header(watched, schema))
+                write(RecordBatchReader.from_batches(schema, rows), file)
+        except Exception:
+            if watched.failure is None:
+                raise
             raise watched.failure from None
-        if not isinstance(error, OSError):
-            raise
-        raise TargetError(f"cannot write {output}: {error}", "choose another --output") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 class _Watched:

@@ -223,8 +223,8 @@ def verify(
         concurrency=options.concurrency,
     )
     location = resolve_target(target, target_options)
-    standing = Target(location, branch)
-    plan = planned_verify(stores, standing, bounds, selection)
+    opened = Target(location, branch)
+    plan = planned_verify(stores, opened, bounds, selection)
     comparison = _refreeze.verify(
         [(store.source.store, store.source.path) for store in stores],
         location,
@@ -232,7 +232,7 @@ def verify(
         arrays=plan.arrays,
         compared=plan.compared,
         options=options,
-        snapshot_id=standing.snapshot_id,
+        snapshot_id=opened.snapshot_id,
         sample=wanted,
         progress=progress,
     )
@@ -259,7 +259,7 @@ def verify(
         sources=tuple(store.url for store in stores),
         target=location.url,
         branch=branch,
-        snapshot_id=standing.snapshot_id,
+        snapshot_id=opened.snapshot_id,
         list_requests=rows.found["list_requests"],
         keys_listed=rows.found["keys_listed"],
         elapsed_s=round(time.monotonic() - started, 3),

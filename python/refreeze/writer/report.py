@@ -29,6 +29,8 @@ class WriteReport:
     dry_run: bool = False
     regions: tuple[dict[str, Any], ...] = ()
     """Where each file went: ``{"file", "region": {dim: [start, stop]}}``."""
+    layout: tuple[dict[str, Any], ...] = ()
+    """A template's arrays: ``{"name", "dims", "shape", "chunk_shape", "dtype"}``."""
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Opens the repository that data is written to, and makes commits that lose nothing.
 
-A commit is never rebased: whoever meets a newer tip does its work again on it. On a local disk,
+Whoever meets a newer tip does its work again on it, unless the caller says that chunks nobody else
+has touched may stay. On a local disk,
 where Icechunk's own commits may be lost, the folder is locked for the moment of the commit, with
 the lock that an ingest takes. What is written is the business of the callers.
 """
@@ -13,7 +14,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from refreeze.exceptions import (
     TargetNotFoundError,
 )
 from refreeze.shown import cleaned, one_line
+from refreeze.stores.icechunk_logs import without_local_warnings
 from refreeze.stores.resolve import BucketTarget, LocalTarget, resolve_target
 
 __all__ = ["Target", "committed", "open_target"]
@@ -70,17 +72,24 @@ class Target:
         except icechunk.IcechunkError as error:
             raise _sorted(error, self.url) from error
 
-    def commit(self, session: icechunk.Session, message: str) -> str:
+    def commit(self, session: icechunk.Session, message: str, *, rebase: bool = False) -> str:
         """Commit a session to the branch and return the snapshot.
+
+        Parameters
+        ----------
+        rebase
+            Put the session on a tip that has moved, if nothing it changes was changed there.
 
         Raises
         ------
         ConflictError
             The branch has moved since the session began.
         """
+        # Never a solver that resolves: it would keep one of two versions of a shared chunk.
+        solver = icechunk.ConflictDetector() if rebase else None
         try:
             with self.lock():
-                return session.commit(message)
+                return session.commit(message, rebase_with=solver)
         except icechunk.ConflictError as error:
             raise ConflictError(
                 f"branch {self.branch} of {self.url} has moved meanwhile; nothing was written",
@@ -131,7 +140,8 @@ def open_target(
         url = found.url
         if isinstance(found, LocalTarget):
             folder = Path(found.path)
-            storage = icechunk.local_filesystem_storage(found.path)
+            with without_local_warnings():
+                storage = icechunk.local_filesystem_storage(found.path)
             plain = lambda: _plain_folder(folder)  # noqa: E731
         else:
             folder, storage = None, _bucket_storage(found)
@@ -146,7 +156,11 @@ def open_target(
 
 
 def committed(
-    target: Target, work: Callable[[icechunk.Session], str | None], *, attempts: int = _ATTEMPTS
+    target: Target,
+    work: Callable[[icechunk.Session], str | None],
+    *,
+    attempts: int = _ATTEMPTS,
+    rebase: bool = False,
 ) -> str | None:
     """Do work in a session and commit it, again from the new tip after every conflict.
 
@@ -154,6 +168,8 @@ def committed(
     ----------
     work
         Gets a writable session, and returns the commit's message; None, if nothing has changed.
+    rebase
+        Whether work that meets nothing of what others have committed may stay as it is.
 
     Returns
     -------
@@ -165,7 +181,7 @@ def committed(
         if message is None:
             return None
         try:
-            return target.commit(session, message)
+            return target.commit(session, message, rebase=rebase)
         except ConflictError:
             if attempt + 1 == attempts:
                 raise
@@ -207,7 +223,8 @@ def _created(storage: icechunk.Storage, url: str, folder: Path | None) -> icechu
             if folder is not None:
                 _clear_left_over(folder)
             try:
-                return icechunk.Repository.create(storage, check_clean_root=folder is not None)
+                with nullcontext() if folder is None else without_local_warnings():
+                    return icechunk.Repository.create(storage, check_clean_root=folder is not None)
             except icechunk.IcechunkError as error:
                 # Somebody else may have been quicker.
                 if attempt == 19 or folder is not None:  # noqa: PLR2004 the last one

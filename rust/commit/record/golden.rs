@@ -52,7 +52,7 @@ fn run_record() -> RunRecord {
         source_path: array.to_string(),
         shape: layout.shape().to_vec(),
         keys: layout.encoding().name().to_owned(),
-        loaded: array == 3,
+        copied: array == 3,
     });
     let options = RunOptions {
         source: "s3://bucket/one.zarr/, file:///two.zarr/".to_owned(),

@@ -69,7 +69,7 @@ pub struct CopyJob {
     /// Publish; otherwise the run stays staged.
     pub publish: bool,
     /// Take a target that may not be safe for concurrent writers.
-    pub trust_target: bool,
+    pub unsafe_target: bool,
 }
 
 /// What was copied.
@@ -132,7 +132,7 @@ pub async fn copy(
 }
 
 async fn run(job: &CopyJob, on_progress: &OnProgress) -> Result<CopyReport> {
-    let target = Target::open(&job.target, job.trust_target).await?;
+    let target = Target::open(&job.target, job.unsafe_target).await?;
     let repository = target.repository();
     let mut report = CopyReport {
         target: target.url().to_owned(),
@@ -214,7 +214,7 @@ async fn begin<'a>(
         source_path: String::new(),
         shape: Vec::new(),
         keys: String::new(),
-        loaded: true,
+        copied: true,
     });
     let base = Some(tip.to_string());
     let mut record =

@@ -8,7 +8,7 @@ use icechunk::store::Store;
 use tokio::sync::RwLock;
 
 use super::tally::Tally;
-use super::{IngestJob, IngestReport, Mode, complete, layouts, native, nodes, outcome, resume};
+use super::{IngestJob, IngestReport, Mode, complete, copied, layouts, nodes, outcome, resume};
 use crate::commit::{
     Completed, Draft, PublishedRun, RunIdentity, RunOptions, RunRecord, Staging, find_published,
     is_below, new_run_id,
@@ -17,11 +17,11 @@ use crate::error::TargetContext as _;
 use crate::plan::{Batches, Fingerprint};
 use crate::target::Target;
 use crate::target::container::SourceContainer;
-use crate::zarr::metadata::GroupNode;
+use crate::zarr::metadata::GroupSpec;
 use crate::{Error, ErrorKind, Result};
 
 /// What an ingest without an unfinished run finds in the target.
-pub(super) enum Standing {
+pub(super) enum Existing {
     /// Nothing is to be done.
     Done(Box<IngestReport>),
     /// What is there of the nodes to be made.
@@ -35,7 +35,7 @@ pub(super) async fn look(
     tip: &SnapshotId,
     fingerprint: &Fingerprint,
     containers: &[SourceContainer],
-) -> Result<Standing> {
+) -> Result<Existing> {
     let repository = target.repository();
     if job.mode.keeps_arrays() {
         if job.base.as_ref().is_some_and(|base| base != tip) {
@@ -45,42 +45,42 @@ pub(super) async fn look(
             )
             .with_hint("run the same command again"));
         }
-        let found = nodes::find(repository, tip, &[], &job.nodes(), &[]).await?;
+        let found = nodes::find(repository, tip, &[], &job.specs(), &[]).await?;
         let lacks = |path: &String| !found.arrays.contains(path) && !job.added.contains(path);
-        if let Some(array) = job.arrays.iter().find(|array| lacks(&array.node.path)) {
+        if let Some(array) = job.arrays.iter().find(|array| lacks(&array.spec.path)) {
             return Err(Error::new(
                 ErrorKind::TargetNotFound,
-                format!("{} has no array {}", target.url(), array.node.path),
+                format!("{} has no array {}", target.url(), array.spec.path),
             )
             .with_hint("ingest it first, or leave it out with --skip"));
         }
-        return Ok(Standing::Found(found));
+        return Ok(Existing::Found(found));
     }
-    let groups: Vec<GroupNode> =
+    let groups: Vec<GroupSpec> =
         job.groups.iter().filter(|group| !removed(&job.replaced, &group.path)).cloned().collect();
-    let mut found = nodes::find(repository, tip, &groups, &job.nodes(), &job.replaced).await?;
+    let mut found = nodes::find(repository, tip, &groups, &job.specs(), &job.replaced).await?;
     // What is removed is made anew, also where its document stays the same.
     let stays = |path: &String| !removed(&job.replaced, path) && !job.replaced.contains(path);
     found.arrays.retain(stays);
     found.documents.retain(|path, _| stays(path));
     if job.mode == Mode::Overwrite && found.arrays.is_empty() {
-        return Ok(Standing::Found(found));
+        return Ok(Existing::Found(found));
     }
     let complete = found.arrays.len() == job.arrays.len() && found.groups.len() == job.groups.len();
     if !complete && found.arrays.is_empty() {
-        return Ok(Standing::Found(found));
+        return Ok(Existing::Found(found));
     }
     match find_published(repository, &job.branch, fingerprint).await? {
         Some(run) if complete => {
             complete::check_published(repository, &run, job).await?;
             let report = outcome::already_published(&run, false, job, target.url(), containers);
-            Ok(Standing::Done(Box::new(report)))
+            Ok(Existing::Done(Box::new(report)))
         }
         _ if found.arrays.is_empty() => {
             complete::check_nothing(job)?;
             let report =
                 outcome::nothing_to_create(tip, job, target.url(), containers, found.warnings);
-            Ok(Standing::Done(Box::new(report)))
+            Ok(Existing::Done(Box::new(report)))
         }
         _ => Err(nodes::already_there(&found.arrays, target.url())),
     }
@@ -101,7 +101,7 @@ pub(super) async fn already_there(
         return Ok(None);
     }
     let repository = target.repository();
-    let found = nodes::find(repository, tip, &job.groups, &job.nodes(), &[]).await?;
+    let found = nodes::find(repository, tip, &job.groups, &job.specs(), &[]).await?;
     if found.arrays.len() < job.arrays.len() || found.groups.len() < job.groups.len() {
         return Ok(None);
     }
@@ -134,7 +134,7 @@ pub(super) struct Prepared<'a> {
 pub(super) async fn begin<'a>(
     repository: &'a Repository,
     prepared: Prepared<'_>,
-    standing: &nodes::Found,
+    existing: &nodes::Found,
     tally: &mut Tally<'_>,
 ) -> Result<Staging<'a>> {
     let Prepared { job, options, fingerprint, tip, base, batches, splits } = prepared;
@@ -143,8 +143,8 @@ pub(super) async fn begin<'a>(
         job.branch.clone(),
         base.clone(),
         options,
-        job.arrays.iter().map(|array| resume::recorded(&array.node)).collect(),
-        created(job, standing),
+        job.arrays.iter().map(|array| resume::recorded(&array.spec)).collect(),
+        created(job, existing),
     );
     record.replaced.clone_from(&job.replaced);
     record.batches = batches;
@@ -160,7 +160,7 @@ pub(super) async fn begin<'a>(
     let message = job.message.clone();
     if job.mode.keeps_arrays() && !job.changes_nodes() {
         let mut draft = Draft::of(repository, &tip).await?;
-        completed.arrays = native::change(&mut draft, repository, job, splits, tally).await?;
+        completed.arrays = copied::change(&mut draft, repository, job, splits, tally).await?;
         let publish = job.finish.publish;
         return Ok(Staging::draft(
             repository, draft, identity, record, message, completed, publish,
@@ -175,15 +175,15 @@ pub(super) async fn begin<'a>(
     }
     nodes::remove(&mut session, &job.replaced, &job.groups).await?;
     let store = Store::from_session(Arc::new(RwLock::new(session))).await;
-    nodes::create(&store, &job.groups, &job.nodes(), standing).await?;
-    completed.arrays = native::copy(&store, job, tally).await?;
+    nodes::create(&store, &job.groups, &job.specs(), existing).await?;
+    completed.arrays = copied::copy(&store, job, tally).await?;
     Staging::begin(repository, &store, identity, record, message, completed).await
 }
 
 /// Paths of the groups that are created, parents before children.
-fn created(job: &IngestJob, standing: &nodes::Found) -> Vec<String> {
+fn created(job: &IngestJob, existing: &nodes::Found) -> Vec<String> {
     let paths = job.groups.iter().map(|group| &group.path);
-    paths.filter(|path| !standing.groups.contains(*path)).cloned().collect()
+    paths.filter(|path| !existing.groups.contains(*path)).cloned().collect()
 }
 
 #[cfg(test)]

@@ -74,14 +74,14 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     async fn read_one(&self, array: &JobArray, index: u64) -> Result<()> {
-        let coords = array.node.layout.coords(index);
+        let coords = array.spec.layout.coords(index);
         let unreadable = |why: String| {
             Error::new(
                 ErrorKind::Target,
                 format!(
                     "chunk {} of array {} cannot be read back through Icechunk: {why}",
                     array.source_key(&coords),
-                    array.node.path
+                    array.spec.path
                 ),
             )
             .with_hint(
@@ -90,7 +90,7 @@ impl Reader<'_> {
             )
         };
         let range = ByteRange::Bounded(0..CHECKED_BYTES);
-        let path = node_path(&array.node.path)?;
+        let path = node_path(&array.spec.path)?;
         let manifest = self.manifest_of(&path, &coords);
         let references = manifest.as_ref().map_or(1, |(_, references)| *references);
         let room = self

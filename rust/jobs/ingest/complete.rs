@@ -9,7 +9,7 @@ use super::{Finish, IngestJob, JobArray};
 use crate::commit::{PublishedRun, missing_examples};
 use crate::error::{TargetContext as _, target_error};
 use crate::format::node_path;
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 use crate::{Error, ErrorKind, Result};
 
 /// Arrays named in a message.
@@ -59,11 +59,11 @@ pub(super) async fn check_published(
     let examples = missing_examples(repository, &job.branch, &run.run_id).await?;
     let (mut found, mut references) = (Vec::new(), 0);
     for (position, array) in job.arrays.iter().enumerate() {
-        let chunks = chunks_of(&snapshot, &array.node)?;
-        if !array.node.loaded {
+        let chunks = chunks_of(&snapshot, &array.spec)?;
+        if !array.spec.copied {
             references += chunks;
         }
-        let missing = array.node.layout.chunks().saturating_sub(chunks);
+        let missing = array.spec.layout.chunks().saturating_sub(chunks);
         found.push(Found { array, missing, example: examples.get(&position).map(Vec::as_slice) });
     }
     compare(finish, &found, references).map_err(|error| {
@@ -89,9 +89,9 @@ fn compare(finish: Finish, found: &[Found<'_>], references: u64) -> Result<()> {
             .take(EXAMPLES)
             .map(|Found { array, missing, example }| match example {
                 Some(coords) => {
-                    format!("{} of array {}", array.source_key(coords), array.node.path)
+                    format!("{} of array {}", array.source_key(coords), array.spec.path)
                 }
-                None => format!("{missing} chunks of array {}", array.node.path),
+                None => format!("{missing} chunks of array {}", array.spec.path),
             })
             .collect();
         return incomplete(format!(
@@ -110,7 +110,7 @@ fn compare(finish: Finish, found: &[Found<'_>], references: u64) -> Result<()> {
 }
 
 /// How many chunks of an array a snapshot has, by its manifests.
-fn chunks_of(snapshot: &Snapshot, array: &ArrayNode) -> Result<u64> {
+fn chunks_of(snapshot: &Snapshot, array: &ArraySpec) -> Result<u64> {
     let reading = || format!("read array {} in snapshot {}", array.path, snapshot.id());
     let node = snapshot.get_node(&node_path(&array.path)?);
     let node = node.map_err(|error| target_error(&reading(), &error.kind))?;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::source::Accept;
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 
 /// Decodes a chunk of the array with a metadata document, or says why it cannot.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ pub(super) enum Coding {
 }
 
 impl Coding {
-    pub(super) fn of(array: &ArrayNode) -> Self {
+    pub(super) fn of(array: &ArraySpec) -> Self {
         let elements =
             array.layout.chunk_shape().iter().fold(1_u64, |n, &len| n.saturating_mul(len));
         let document: Value = serde_json::from_slice(&array.document).unwrap_or_default();
@@ -69,7 +69,7 @@ impl Coding {
     }
 
     /// What has the last word on a chunk of the array.
-    pub(super) fn accept(self, array: &ArrayNode, decoder: Option<&Decoder>) -> Option<Accept> {
+    pub(super) fn accept(self, array: &ArraySpec, decoder: Option<&Decoder>) -> Option<Accept> {
         match self {
             Self::Plain(size) => Some(Accept(Arc::new(move |bytes| has(bytes.len() as u64, size)))),
             Self::Zstd(size) => {
@@ -115,14 +115,14 @@ mod tests {
     use super::*;
     use crate::testing::layout;
 
-    fn array(codecs: &str) -> ArrayNode {
+    fn array(codecs: &str) -> ArraySpec {
         let document = format!("{{\"data_type\":\"int16\",\"codecs\":[{codecs}]}}");
-        ArrayNode {
+        ArraySpec {
             path: "/a".to_owned(),
             source_path: "a".to_owned(),
             document: document.into_bytes(),
             layout: layout(&[4]),
-            loaded: true,
+            copied: true,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::plan::{Determinants, Fingerprint, LimitOptions, PlanLimits};
 use crate::source::Source;
 use crate::target::TargetLocation;
 use crate::target::container::Locations;
-use crate::zarr::metadata::{ArrayNode, GroupNode};
+use crate::zarr::metadata::{ArraySpec, GroupSpec};
 
 /// What becomes of what stands in the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,12 +60,12 @@ pub struct JobSource {
     pub url: String,
 }
 
-/// An array of an ingest: its node in the target and where its chunks come from.
+/// An array of an ingest: its spec in the target and where its chunks come from.
 #[derive(Debug, Clone)]
 pub struct JobArray {
-    /// The node as it will be in the target. Its source path and chunk keys are those of the
+    /// The spec as it will be in the target. Its source path and chunk keys are those of the
     /// first source.
-    pub node: ArrayNode,
+    pub spec: ArraySpec,
     /// Where its chunks are; the boxes do not overlap. None are listed of a copied array.
     pub pieces: Vec<Piece>,
     /// The chunks of a copied array; `None` copies all of them from its only piece.
@@ -75,9 +75,9 @@ pub struct JobArray {
 impl JobArray {
     /// All of an array, from the first source.
     #[must_use]
-    pub fn whole(node: ArrayNode) -> Self {
-        let pieces = vec![Piece::whole(0, &node)];
-        Self { node, pieces, chunks: None }
+    pub fn whole(spec: ArraySpec) -> Self {
+        let pieces = vec![Piece::whole(0, &spec)];
+        Self { spec, pieces, chunks: None }
     }
 
     /// The piece that holds a chunk of the target.
@@ -90,12 +90,12 @@ impl JobArray {
     #[must_use]
     pub fn source_key(&self, coords: &[u32]) -> String {
         let piece = self.piece_at(coords);
-        piece.map_or_else(|| self.node.source_key(coords), |piece| piece.source_key(coords))
+        piece.map_or_else(|| self.spec.source_key(coords), |piece| piece.source_key(coords))
     }
 
     /// Gives the array another shape: what lies beyond is left out.
-    pub(super) fn reshape(&mut self, node: ArrayNode) {
-        let whole = ChunkBox::whole(&node.layout);
+    pub(super) fn reshape(&mut self, spec: ArraySpec) {
+        let whole = ChunkBox::whole(&spec.layout);
         self.pieces.retain_mut(|piece| match piece.target.intersection(&whole) {
             Some(within) => {
                 piece.target = within;
@@ -103,7 +103,7 @@ impl JobArray {
             }
             None => false,
         });
-        self.node = node;
+        self.spec = spec;
     }
 }
 
@@ -120,12 +120,12 @@ pub struct IngestJob {
     pub mode: Mode,
     /// The snapshot that arrays which stay were read from: the tip of the branch.
     pub base: Option<SnapshotId>,
-    /// Paths of nodes that are removed before anything is created.
+    /// Paths of specs that are removed before anything is created.
     pub replaced: Vec<String>,
     /// Paths of arrays that a sync adds to those that are there.
     pub added: Vec<String>,
     /// Groups to create or, by a sync, to give other attributes; parents before children.
-    pub groups: Vec<GroupNode>,
+    pub groups: Vec<GroupSpec>,
     /// Arrays to create or to change, and to fill.
     pub arrays: Vec<JobArray>,
     /// Options that determine the result besides all that, as text.
@@ -151,7 +151,7 @@ pub struct IngestJob {
     /// Discard an unfinished run of these arrays instead of resuming it.
     pub restart: bool,
     /// Take a target that may not be safe for concurrent writers.
-    pub trust_target: bool,
+    pub unsafe_target: bool,
 }
 
 impl IngestJob {
@@ -174,19 +174,19 @@ impl IngestJob {
         self.limits.references_per_commit = Some(possible.max(1));
     }
 
-    /// The nodes of the arrays, by position.
-    pub(super) fn nodes(&self) -> Vec<ArrayNode> {
-        self.arrays.iter().map(|array| array.node.clone()).collect()
+    /// The specs of the arrays, by position.
+    pub(super) fn specs(&self) -> Vec<ArraySpec> {
+        self.arrays.iter().map(|array| array.spec.clone()).collect()
     }
 
-    /// Whether nodes come or go, or groups change, where arrays stay: more than a draft can hold.
+    /// Whether specs come or go, or groups change, where arrays stay: more than a draft can hold.
     pub(super) fn changes_nodes(&self) -> bool {
         self.mode == Mode::Sync
             && !(self.added.is_empty() && self.groups.is_empty() && self.replaced.is_empty())
     }
 
     pub(super) fn has_references(&self) -> bool {
-        self.arrays.iter().any(|array| !array.node.loaded)
+        self.arrays.iter().any(|array| !array.spec.copied)
     }
 
     fn url_prefixes(&self) -> String {
@@ -206,7 +206,7 @@ impl IngestJob {
     /// What the same ingest is known by.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         let arrays: Vec<_> =
-            self.arrays.iter().map(|array| (&array.node, array.pieces.as_slice())).collect();
+            self.arrays.iter().map(|array| (&array.spec, array.pieces.as_slice())).collect();
         Fingerprint::of(&Determinants {
             sources: &self.url_prefixes(),
             mode: self.mode.name(),

@@ -7,10 +7,10 @@ mod begin;
 mod check;
 mod committer;
 mod complete;
+mod copied;
 mod crew;
 mod decoded;
 mod job;
-mod native;
 mod nodes;
 mod outcome;
 pub(super) mod prepare;
@@ -84,9 +84,9 @@ async fn run(
     on_progress: &OnProgress,
 ) -> Result<IngestReport> {
     let mut target = if job.mode.keeps_arrays() {
-        Target::open(&job.target, job.trust_target).await?
+        Target::open(&job.target, job.unsafe_target).await?
     } else {
-        Target::open_or_create(&job.target, job.trust_target).await?
+        Target::open_or_create(&job.target, job.unsafe_target).await?
     };
     job.list_tags();
     let containers = prepare::containers(target.stored_config().await?, &job)?;
@@ -190,7 +190,7 @@ async fn fill<'a>(
     let batches = staging.record().batches.clone();
     let layouts = layouts(work.arrays);
     let pieces: Vec<_> = work.arrays.iter().map(|array| array.pieces.as_slice()).collect();
-    let plan = schedule::Plan {
+    let plan = schedule::Workload {
         batches: &batches,
         layouts: &layouts,
         pieces: &pieces,
@@ -261,7 +261,7 @@ async fn have_done<'a>(
             crew::drive(coordinator!(), schedule, &document, workers, together).await?;
         }
         Crew::Nobody => {
-            let paths: Vec<_> = work.arrays.iter().map(|array| array.node.path.clone()).collect();
+            let paths: Vec<_> = work.arrays.iter().map(|array| array.spec.path.clone()).collect();
             crew::collect(coordinator!(), schedule, &paths).await?;
         }
     }
@@ -365,5 +365,5 @@ enum Published {
 }
 
 pub(super) fn layouts(arrays: &[JobArray]) -> Vec<ArrayLayout> {
-    arrays.iter().map(|array| array.node.layout.clone()).collect()
+    arrays.iter().map(|array| array.spec.layout.clone()).collect()
 }

@@ -12,7 +12,7 @@ use crate::commit::RecordedArray;
 use crate::error::TargetContext as _;
 use crate::format::node_path;
 use crate::format::session::session_at;
-use crate::zarr::metadata::{ArrayNode, GroupNode};
+use crate::zarr::metadata::{ArraySpec, GroupSpec};
 use crate::{Error, ErrorKind, Result};
 
 /// What stands in the target already.
@@ -34,8 +34,8 @@ pub(super) struct Found {
 pub(super) async fn find(
     repository: &Repository,
     snapshot: &SnapshotId,
-    groups: &[GroupNode],
-    arrays: &[ArrayNode],
+    groups: &[GroupSpec],
+    arrays: &[ArraySpec],
     replaced: &[String],
 ) -> Result<Found> {
     let session = session_at(repository, snapshot);
@@ -130,18 +130,18 @@ pub(super) fn already_there(paths: &[String], target: &str) -> Error {
 /// that are kept and for arrays that are as they should be.
 pub(super) async fn create(
     store: &Store,
-    groups: &[GroupNode],
-    arrays: &[ArrayNode],
-    standing: &Found,
+    groups: &[GroupSpec],
+    arrays: &[ArraySpec],
+    existing: &Found,
 ) -> Result<()> {
     let new_groups = groups
         .iter()
-        .filter(|group| !standing.groups.contains(&group.path))
+        .filter(|group| !existing.groups.contains(&group.path))
         .map(|group| (&group.path, &group.document));
     let new_arrays = arrays
         .iter()
         .filter(|array| {
-            let there = standing.documents.get(&array.path);
+            let there = existing.documents.get(&array.path);
             there.is_none_or(|document| *document != array.document)
         })
         .map(|array| (&array.path, &array.document));
@@ -160,7 +160,7 @@ pub(super) async fn create(
 pub(super) async fn remove(
     session: &mut Session,
     paths: &[String],
-    groups: &[GroupNode],
+    groups: &[GroupSpec],
 ) -> Result<()> {
     for path in paths {
         let root = node_path(path)?;

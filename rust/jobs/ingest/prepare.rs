@@ -12,7 +12,7 @@ use crate::list::limit::ConcurrencyLimit;
 use crate::plan::{Batches, ExpectedArray, PlanLimits, split_rules};
 use crate::target::Additions;
 use crate::target::container::SourceContainer;
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 use crate::{Error, ErrorKind, Result};
 
 /// How many chunks each array is expected to have where it is listed.
@@ -51,7 +51,7 @@ pub(in crate::jobs) async fn expectations(
 ) -> Result<Survey> {
     let mut survey = Survey::dense(&job.arrays);
     for (array, chunks) in job.arrays.iter().zip(&mut survey.chunks) {
-        if array.node.loaded || *chunks <= limits.references_per_commit {
+        if array.spec.copied || *chunks <= limits.references_per_commit {
             continue;
         }
         let mut expected = 0_u64;
@@ -115,7 +115,7 @@ pub(in crate::jobs) fn additions(
     survey: &Survey,
     limits: PlanLimits,
 ) -> Additions {
-    let referenced = job.arrays.iter().filter(|array| !array.node.loaded);
+    let referenced = job.arrays.iter().filter(|array| !array.spec.copied);
     let pieces: Vec<_> = referenced.flat_map(|array| &array.pieces).collect();
     let needed = containers.iter().enumerate().filter(|(position, container)| {
         !container.is_configured() && pieces.iter().any(|piece| piece.source == *position)
@@ -124,7 +124,7 @@ pub(in crate::jobs) fn additions(
     // Arrays that stay keep the splits that they have.
     let made = |path: &String| !job.mode.keeps_arrays() || job.added.contains(path);
     let (nodes, chunks): (Vec<_>, Vec<_>) =
-        job.nodes().into_iter().zip(&survey.chunks).filter(|(node, _)| made(&node.path)).unzip();
+        job.specs().into_iter().zip(&survey.chunks).filter(|(spec, _)| made(&spec.path)).unzip();
     let splits = if nodes.is_empty() { Vec::new() } else { split_rules(&nodes, &chunks, limits) };
     Additions { containers, splits }
 }
@@ -137,17 +137,17 @@ pub(in crate::jobs) fn batches(
     references: u64,
 ) -> Batches {
     let expectations = survey.expectations(arrays);
-    let nodes = || arrays.iter().map(|array| &array.node);
-    let names: Vec<_> = nodes().map(ArrayNode::dimension_names).collect();
+    let nodes = || arrays.iter().map(|array| &array.spec);
+    let names: Vec<_> = nodes().map(ArraySpec::dimension_names).collect();
     let known = arrays.iter().zip(splits).zip(&expectations).zip(&names).enumerate();
     let expected: Vec<_> = known
-        .filter(|(_, (((array, _), _), _))| !array.node.loaded && !array.pieces.is_empty())
+        .filter(|(_, (((array, _), _), _))| !array.spec.copied && !array.pieces.is_empty())
         .map(|(position, (((array, split), expectation), names))| ExpectedArray {
             array: position,
-            layout: &array.node.layout,
+            layout: &array.spec.layout,
             leading: names.first().and_then(Option::as_deref),
             split: split.clone(),
-            expected: expectation.of(array.node.layout.chunks()),
+            expected: expectation.of(array.spec.layout.chunks()),
         })
         .collect();
     Batches::new(&expected, references)

@@ -93,20 +93,20 @@ impl ArrayReport {
     /// The report of an array of which nothing has been found yet.
     #[must_use]
     pub fn new(array: &JobArray) -> Self {
-        let (node, layout) = (&array.node, &array.node.layout);
+        let (spec, layout) = (&array.spec, &array.spec.layout);
         let chunks = match &array.chunks {
             Some(chunks) => chunks.len() as u64,
             None => chunks_of(&array.pieces),
         };
         Self {
-            path: node.path.clone(),
+            path: spec.path.clone(),
             shape: layout.shape().to_vec(),
             chunk_shape: layout.chunk_shape().to_vec(),
             grid_shape: layout.grid_shape().to_vec(),
             chunks_in_region: chunks,
             references: 0,
             missing: chunks,
-            loaded: node.loaded,
+            loaded: spec.copied,
             ..Self::default()
         }
     }

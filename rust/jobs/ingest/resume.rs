@@ -15,7 +15,7 @@ use crate::commit::{
 };
 use crate::plan::{Fingerprint, earlier_keys};
 use crate::zarr::compatibility::{Shapes, compare};
-use crate::zarr::metadata::{ArrayLayout, ArrayNode};
+use crate::zarr::metadata::{ArrayLayout, ArraySpec};
 use crate::{Error, ErrorKind, Result};
 
 /// A run that committed so recently may be somebody's present work.
@@ -23,18 +23,18 @@ const AT_WORK: TimeDelta = TimeDelta::minutes(10);
 
 /// The arrays of a run, as it began with them, in its order.
 pub(super) struct Resumed {
-    pub(super) arrays: Vec<ArrayNode>,
+    pub(super) arrays: Vec<ArraySpec>,
     pub(super) warnings: Vec<String>,
 }
 
 /// What the record says of an array.
-pub(super) fn recorded(array: &ArrayNode) -> RecordedArray {
+pub(super) fn recorded(array: &ArraySpec) -> RecordedArray {
     RecordedArray {
         path: array.path.clone(),
         source_path: array.source_path.clone(),
         shape: array.layout.shape().to_vec(),
         keys: array.layout.encoding().name().to_owned(),
-        loaded: array.loaded,
+        copied: array.copied,
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn look(
     fingerprint: &Fingerprint,
 ) -> Result<Left> {
     let runs = remove_finished(repository, staged_runs(repository).await?).await?;
-    let mut related = related(runs, &job.branch, &job.nodes(), fingerprint);
+    let mut related = related(runs, &job.branch, &job.specs(), fingerprint);
     if job.restart {
         for run in related.drain(..) {
             remove(repository, &run.branch()).await?;
@@ -65,7 +65,7 @@ pub(super) async fn look(
 fn related(
     mut runs: Vec<StagedRun>,
     branch: &str,
-    arrays: &[ArrayNode],
+    arrays: &[ArraySpec],
     fingerprint: &Fingerprint,
 ) -> Vec<StagedRun> {
     let paths: BTreeSet<_> = arrays.iter().map(|array| array.path.as_str()).collect();
@@ -189,7 +189,7 @@ pub(super) async fn check(
     repository: &Repository,
     run: &StagedRun,
     options: &RunOptions,
-    arrays: &[ArrayNode],
+    arrays: &[ArraySpec],
 ) -> Result<Resumed> {
     let differs = |what: String| {
         Err(Error::new(
@@ -203,7 +203,7 @@ pub(super) async fn check(
     if let Some(what) = other_options(&run.record.options, options) {
         return differs(what);
     }
-    let mut now: BTreeMap<&str, &ArrayNode> =
+    let mut now: BTreeMap<&str, &ArraySpec> =
         arrays.iter().map(|array| (array.path.as_str(), array)).collect();
     let mut resumed = Resumed { arrays: Vec::new(), warnings: Vec::new() };
     let tip = run.tip().map(|tip| tip.id.clone());
@@ -223,7 +223,7 @@ pub(super) async fn check(
         let warnings = changes.into_iter().map(|change| format!("array {}: {change}", then.path));
         resumed.warnings.extend(warnings);
         let layout = &array.layout;
-        resumed.arrays.push(ArrayNode {
+        resumed.arrays.push(ArraySpec {
             document,
             layout: ArrayLayout::new(
                 then.shape.clone(),
@@ -241,12 +241,12 @@ pub(super) async fn check(
 
 /// Arrays as a run began with them: nodes are put in its order, and what has been added to the
 /// source since is left out.
-pub(super) fn reshaped(mut arrays: Vec<JobArray>, nodes: Vec<ArrayNode>) -> Vec<JobArray> {
-    let mut reshaped = Vec::with_capacity(nodes.len());
-    for node in nodes {
-        if let Some(at) = arrays.iter().position(|array| array.node.path == node.path) {
+pub(super) fn reshaped(mut arrays: Vec<JobArray>, specs: Vec<ArraySpec>) -> Vec<JobArray> {
+    let mut reshaped = Vec::with_capacity(specs.len());
+    for spec in specs {
+        if let Some(at) = arrays.iter().position(|array| array.spec.path == spec.path) {
             let mut array = arrays.swap_remove(at);
-            array.reshape(node);
+            array.reshape(spec);
             reshaped.push(array);
         }
     }
@@ -268,12 +268,12 @@ fn other_options(then: &RunOptions, now: &RunOptions) -> Option<String> {
     .map(|(what, then, now)| format!("{what} was {then} and is {now} now"))
 }
 
-fn other_array(then: &RecordedArray, array: &ArrayNode) -> Option<String> {
+fn other_array(then: &RecordedArray, array: &ArraySpec) -> Option<String> {
     let now = recorded(array);
     let path = &then.path;
-    if then.loaded != now.loaded {
+    if then.copied != now.copied {
         let (was, is) =
-            if then.loaded { ("copied", "referenced") } else { ("referenced", "copied") };
+            if then.copied { ("copied", "referenced") } else { ("referenced", "copied") };
         return Some(format!("array {path} was {was} and is to be {is} now (--loadable-variable)"));
     }
     if then.source_path != now.source_path {

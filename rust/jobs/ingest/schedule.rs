@@ -50,7 +50,7 @@ impl Expectation {
 
 /// What is to be listed, and in which order.
 #[derive(Clone, Copy)]
-pub(in crate::jobs) struct Plan<'a> {
+pub(in crate::jobs) struct Workload<'a> {
     pub(in crate::jobs) batches: &'a Batches,
     /// Of all arrays, by position.
     pub(in crate::jobs) layouts: &'a [ArrayLayout],
@@ -60,7 +60,7 @@ pub(in crate::jobs) struct Plan<'a> {
     pub(in crate::jobs) splits: &'a [Vec<u32>],
 }
 
-impl Plan<'_> {
+impl Workload<'_> {
     /// What is to be listed of a batch. Every part lies in one piece.
     fn parts(&self, batch: u64) -> Vec<Part> {
         let mut within = Vec::new();
@@ -90,7 +90,7 @@ impl Plan<'_> {
 
 /// The parts that are still to be listed.
 pub(in crate::jobs) struct Schedule<'a> {
-    plan: Plan<'a>,
+    plan: Workload<'a>,
     limits: PlanLimits,
     /// Of each array.
     expectations: Vec<Expectation>,
@@ -109,7 +109,7 @@ pub(super) type Loan = (u64, Option<(u64, u64)>, Vec<Part>);
 impl<'a> Schedule<'a> {
     /// Everything from batch `next` on, and before it `rest`.
     pub(in crate::jobs) fn new(
-        plan: Plan<'a>,
+        plan: Workload<'a>,
         limits: PlanLimits,
         expectations: Vec<Expectation>,
         next: u64,
@@ -327,15 +327,15 @@ mod tests {
     use super::*;
     use crate::plan::{ExpectedArray, LimitOptions};
     use crate::testing::layout;
-    use crate::zarr::metadata::ArrayNode;
+    use crate::zarr::metadata::ArraySpec;
 
     /// Gives the schedule of one array of 64 chunks, of which `expected` exist, in manifests of
     /// `split` chunks and commits of 8 references.
     fn with_schedule(expected: u64, split: u32, test: impl FnOnce(Schedule<'_>)) {
         let layout = layout(&[64]);
         let (path, source_path, document) = ("/x".to_owned(), "x".to_owned(), Vec::new());
-        let node = ArrayNode { path, source_path, document, layout: layout.clone(), loaded: false };
-        let pieces = [Piece::whole(0, &node)];
+        let spec = ArraySpec { path, source_path, document, layout: layout.clone(), copied: false };
+        let pieces = [Piece::whole(0, &spec)];
         let splits = [vec![split]];
         let known = ExpectedArray {
             array: 0,
@@ -346,7 +346,7 @@ mod tests {
         };
         let batches = Batches::new(&[known], 8);
         let options = LimitOptions { references_per_commit: Some(8), ..LimitOptions::default() };
-        let plan = Plan {
+        let plan = Workload {
             batches: &batches,
             layouts: std::slice::from_ref(&layout),
             pieces: &[&pieces],

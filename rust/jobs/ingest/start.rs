@@ -36,7 +36,7 @@ pub(super) struct New {
     fingerprint: Fingerprint,
     tip: Tip,
     /// What is there of the nodes to be made.
-    standing: nodes::Found,
+    existing: nodes::Found,
     warnings: Vec<String>,
 }
 
@@ -82,10 +82,10 @@ pub(super) async fn look(
         return Ok(Start::Resumed(Box::new(Resumed { run, warnings })));
     }
     match begin::look(target, job, &tip.snapshot, &fingerprint, containers).await? {
-        begin::Standing::Done(report) => Ok(Start::Done(report)),
-        begin::Standing::Found(mut standing) => {
-            warnings.append(&mut standing.warnings);
-            Ok(Start::New(Box::new(New { fingerprint, tip, standing, warnings })))
+        begin::Existing::Done(report) => Ok(Start::Done(report)),
+        begin::Existing::Found(mut existing) => {
+            warnings.append(&mut existing.warnings);
+            Ok(Start::New(Box::new(New { fingerprint, tip, existing, warnings })))
         }
     }
 }
@@ -98,7 +98,7 @@ pub(super) async fn anew<'a>(
     new: Box<New>,
     on_progress: &'a OnProgress,
 ) -> Result<Begun<'a>> {
-    let New { fingerprint, tip, standing, warnings } = *new;
+    let New { fingerprint, tip, existing, warnings } = *new;
     let limits = PlanLimits::from(job.limits);
     let in_flight = ConcurrencyLimit::new(limits.concurrency);
     let survey = prepare::expectations(job, limits, &in_flight).await?;
@@ -117,7 +117,7 @@ pub(super) async fn anew<'a>(
         splits: &splits,
         job,
     };
-    let staging = begin::begin(target.repository(), prepared, &standing, &mut tally).await?;
+    let staging = begin::begin(target.repository(), prepared, &existing, &mut tally).await?;
     Ok(Begun { target, staging, tally, survey, splits, in_flight })
 }
 
@@ -131,7 +131,7 @@ pub(super) async fn resumed<'a>(
 ) -> Result<Begun<'a>> {
     let Resumed { run, mut warnings } = *resumed;
     let repository = target.repository();
-    let then = resume::check(repository, &run, &job.run_options(), &job.nodes()).await?;
+    let then = resume::check(repository, &run, &job.run_options(), &job.specs()).await?;
     job.arrays = resume::reshaped(std::mem::take(&mut job.arrays), then.arrays);
     warnings.extend(then.warnings);
     let limits = PlanLimits::from(job.limits);
@@ -169,7 +169,7 @@ pub(super) async fn references_together(
 }
 
 fn splits(target: &Target, arrays: &[JobArray]) -> Result<Vec<Vec<u32>>> {
-    arrays.iter().map(|array| effective_split(target.repository(), &array.node)).collect()
+    arrays.iter().map(|array| effective_split(target.repository(), &array.spec)).collect()
 }
 
 /// The snapshot to build on.

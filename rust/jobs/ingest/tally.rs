@@ -7,7 +7,7 @@ use crate::grid::piece::chunks_of;
 use crate::list::ListStats;
 use crate::manifest::Changes;
 use crate::progress::{OnProgress, Progress};
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 
 /// Running figures; arrays are known by their position.
 pub(in crate::jobs) struct Tally<'a> {
@@ -37,7 +37,7 @@ impl<'a> Tally<'a> {
         warnings: Vec<String>,
         on_progress: &'a OnProgress,
     ) -> Self {
-        let referenced = arrays.iter().filter(|array| !array.node.loaded);
+        let referenced = arrays.iter().filter(|array| !array.spec.copied);
         let chunks_possible =
             referenced.map(|array| chunks_of(&array.pieces)).fold(0, u64::saturating_add);
         let mut tally = Self {
@@ -166,7 +166,7 @@ impl<'a> Tally<'a> {
 
     /// The figures with all warnings.
     pub(in crate::jobs) fn finish(mut self, arrays: &[JobArray]) -> Self {
-        for (array, stats) in arrays.iter().map(|array| &array.node).zip(&self.listings) {
+        for (array, stats) in arrays.iter().map(|array| &array.spec).zip(&self.listings) {
             self.warnings.extend(foreign_warning(array, stats));
             self.warnings.extend(dangling_warning(array, stats));
             let about = stats.warnings.iter();
@@ -177,7 +177,7 @@ impl<'a> Tally<'a> {
 }
 
 /// What to tell a user about links under keys of chunks that lead nowhere.
-fn dangling_warning(array: &ArrayNode, stats: &ListStats) -> Option<String> {
+fn dangling_warning(array: &ArraySpec, stats: &ListStats) -> Option<String> {
     let example = stats.dangling_example.as_deref()?;
     let links = if stats.dangling_links == 1 { "chunk is" } else { "chunks are" };
     Some(format!(
@@ -188,7 +188,7 @@ fn dangling_warning(array: &ArrayNode, stats: &ListStats) -> Option<String> {
 }
 
 /// What to tell a user about foreign keys among an array's chunks.
-fn foreign_warning(array: &ArrayNode, stats: &ListStats) -> Option<String> {
+fn foreign_warning(array: &ArraySpec, stats: &ListStats) -> Option<String> {
     let example = stats.foreign_example.as_deref()?;
     let keys = if stats.foreign_keys == 1 { "key" } else { "keys" };
     Some(format!(

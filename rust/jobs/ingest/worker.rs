@@ -252,7 +252,7 @@ impl<'a> Worker<'a> {
         let array = self.work.arrays.get(part.array)?;
         let split = self.work.splits.get(part.array)?;
         let (piece, _) = self.work.piece(part)?;
-        let batch = ReferenceBatch::new(&array.node.layout, part.region.clone(), split);
+        let batch = ReferenceBatch::new(&array.spec.layout, part.region.clone(), split);
         Some(Listed { part: part.clone(), piece, batch, stats: ListStats::default() })
     }
 
@@ -284,7 +284,7 @@ impl<'a> Worker<'a> {
             parts.push((addition, stats, changes_something));
             if changes_something {
                 let locations = container.piece_locations(piece, self.work.locations)?;
-                arrays.push(ArrayReferences { path: array.node.path.clone(), locations, batch });
+                arrays.push(ArrayReferences { path: array.spec.path.clone(), locations, batch });
             }
         }
         let mut written = Vec::new().into_iter();

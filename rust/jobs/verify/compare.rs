@@ -23,7 +23,7 @@ use crate::grid::piece::Piece;
 use crate::source::Source;
 use crate::target::container::ArrayLocations;
 use crate::target::origin::{absolute_url, folder_and_key, is_folder_of};
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 
 /// An array in the target, and what all comparisons of it share.
 pub(super) struct Place {
@@ -48,7 +48,7 @@ pub(super) struct ListedPart {
 /// A store that references may lead to, and the array as it has it.
 pub(super) struct Owner {
     pub(super) source: Source,
-    pub(super) array: ArrayNode,
+    pub(super) array: ArraySpec,
 }
 
 impl ListedPart {
@@ -234,7 +234,7 @@ fn each_reference(
 struct Folders(HashMap<String, bool>);
 
 impl Folders {
-    fn are(&mut self, source: &Source, array: &ArrayNode, folder: &str) -> bool {
+    fn are(&mut self, source: &Source, array: &ArraySpec, folder: &str) -> bool {
         if let Some(known) = self.0.get(folder) {
             return *known;
         }

@@ -28,7 +28,7 @@ pub use differences::{Difference, Kind, Side, difference_schema};
 use found::Found;
 use sample::{Kept, Reservoir, Sampler, choose, room_of_each};
 
-use super::ingest::schedule::{Plan, Schedule};
+use super::ingest::schedule::{Schedule, Workload};
 use super::ingest::tally::Tally;
 use super::ingest::worker::{Event, Listed, Work, Worker};
 use super::ingest::{IngestJob, layouts, prepare};
@@ -104,7 +104,7 @@ pub async fn verify(
     let config = target.stored_config().await?;
     let containers = prepare::containers(config, &job.listing)?;
     let repository = target.repository();
-    let paths = job.listing.arrays.iter().map(|array| array.node.path.as_str());
+    let paths = job.listing.arrays.iter().map(|array| array.spec.path.as_str());
     job.listing.checksum = checksum_of(repository, &job.snapshot, paths).await?;
     job.listing.list_tags();
     let mut limits = PlanLimits::from(job.listing.limits);
@@ -115,13 +115,17 @@ pub async fn verify(
     let arrays = &job.listing.arrays;
     let splits = arrays
         .iter()
-        .map(|array| effective_split(repository, &array.node))
+        .map(|array| effective_split(repository, &array.spec))
         .collect::<Result<Vec<_>>>()?;
     let batches_planned = prepare::batches(arrays, &splits, &survey, limits.references_per_commit);
     let all_layouts = layouts(arrays);
     let pieces: Vec<_> = arrays.iter().map(|array| array.pieces.as_slice()).collect();
-    let plan =
-        Plan { batches: &batches_planned, layouts: &all_layouts, pieces: &pieces, splits: &splits };
+    let plan = Workload {
+        batches: &batches_planned,
+        layouts: &all_layouts,
+        pieces: &pieces,
+        splits: &splits,
+    };
     let expectations = survey.expectations(arrays);
     let mut schedule = Schedule::new(plan, limits, expectations, 0, std::iter::empty());
     let work = Work {
@@ -216,13 +220,13 @@ impl<'a> Comparer<'a> {
         let mut places = Vec::new();
         let mut manifests = 0;
         for (position, array) in job.listing.arrays.iter().enumerate() {
-            let node = snapshot.get_node(&node_path(&array.node.path)?).ok();
+            let node = snapshot.get_node(&node_path(&array.spec.path)?).ok();
             places.push(node.and_then(|node| {
                 let NodeData::Array { manifests: found, .. } = &node.node_data else { return None };
                 manifests += found.len();
                 let place = Place {
                     array: position,
-                    path: array.node.path.clone(),
+                    path: array.spec.path.clone(),
                     node: node.id.clone(),
                     config: repository.config().clone(),
                     differences: Arc::clone(&differences),
@@ -331,7 +335,7 @@ impl<'a> Comparer<'a> {
             let sources = &self.job.listing.sources;
             let mut owners: Vec<_> = sources
                 .iter()
-                .map(|one| Owner { source: one.source.clone(), array: array.node.clone() })
+                .map(|one| Owner { source: one.source.clone(), array: array.spec.clone() })
                 .collect();
             owners.extend(array.pieces.iter().filter_map(|piece| {
                 let source = sources.get(piece.source)?.source.clone();
@@ -346,7 +350,7 @@ impl<'a> Comparer<'a> {
                 let (listed, owners) = (Arc::clone(&listed), Arc::clone(&owners));
                 let (place, compared) = (Arc::clone(place), compared.clone());
                 let (missing, elsewhere) = self
-                    .with_manifest(array.node.path.clone(), manifest, move |manifest| {
+                    .with_manifest(array.spec.path.clone(), manifest, move |manifest| {
                         unlisted(&place, &manifest, &compared, &listed, &owners)
                     })
                     .await?;
@@ -412,7 +416,7 @@ impl<'a> Comparer<'a> {
         let known = self.job.listing.arrays.iter().zip(figures).enumerate();
         let arrays: Vec<_> = known
             .map(|(position, (array, (checked, elsewhere)))| ArrayComparison {
-                path: array.node.path.clone(),
+                path: array.spec.path.clone(),
                 checked,
                 elsewhere,
                 kinds: counts

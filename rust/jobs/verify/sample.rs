@@ -154,7 +154,7 @@ impl<'a> Sampler<'a> {
             let side =
                 |error, length| Side { location: location(), length, error, ..Side::default() };
             let difference = Difference {
-                array: array.node.path.clone(),
+                array: array.spec.path.clone(),
                 coordinates: candidate.coords.clone(),
                 kind,
                 source: Some(side(ours, None)),
@@ -191,7 +191,7 @@ impl<'a> Sampler<'a> {
         array: &JobArray,
         candidate: &Candidate,
     ) -> std::result::Result<bytes::Bytes, String> {
-        let path = node_path(&array.node.path).map_err(|error| error.message().to_owned())?;
+        let path = node_path(&array.spec.path).map_err(|error| error.message().to_owned())?;
         let coords = ChunkIndices(candidate.coords.clone());
         let reader = self.session.get_chunk_reader(&path, &coords, &ByteRange::ALL).await;
         match get_chunk(reader.map_err(|error| chain(&error.kind))?).await {

@@ -4,7 +4,7 @@
 //! A string greater than another has a first byte that is greater, or goes on after it. The keys of
 //! a grid are made of digits and separators, so there are about ten such prefixes for each byte.
 
-use crate::key_order::runs::RankRegion;
+use crate::key_order::rank_region::RankRegion;
 use crate::list::array_keys::ArrayKeys;
 use crate::source::page::{PageError, PageErrorKind};
 
@@ -57,7 +57,7 @@ mod tests {
 
     use super::*;
     use crate::key_order::rank::KeyOrder;
-    use crate::key_order::runs::tests::boxes;
+    use crate::key_order::rank_region::tests::boxes;
     use crate::testing::{all_keys, encodings};
 
     proptest! {

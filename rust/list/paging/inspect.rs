@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::key_order::runs::RankRegion;
+use crate::key_order::rank_region::RankRegion;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::paging::ScanPage;
 use crate::list::paging::fetch::Fetcher;

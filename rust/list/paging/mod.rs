@@ -12,7 +12,7 @@ pub(crate) mod witness;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::key_order::runs::RankRegion;
+use crate::key_order::rank_region::RankRegion;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::limit::ConcurrencyLimit;
 use crate::source::page::{Page, PageCapabilities};

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::segments::{Segments, State};
-use crate::key_order::runs::RankRegion;
+use crate::key_order::rank_region::RankRegion;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::paging::MOST_EMPTY_PAGES;
 use crate::list::paging::cover::Cover;
@@ -38,7 +38,7 @@ enum Purpose {
     /// Any keys of the array, when no page has shown one.
     Opening,
     /// Whether a known key is found from a string before it.
-    Probe,
+    Witness,
 }
 
 /// One request to be sent.
@@ -257,7 +257,7 @@ impl Scanner {
                     last.is_some() && last == job.after.as_ref() && job.token.is_none();
                 Some(self.page(id, inspected)?)
             }
-            Purpose::Opening | Purpose::Probe => {
+            Purpose::Opening | Purpose::Witness => {
                 self.closing_page(job, &inspected)?;
                 None
             }

@@ -4,14 +4,14 @@
 //! pages covered. Keys, requests and proofs are not known here.
 //!
 //! Cuts are made at multiples of the page size among the region's own ranks, so that in a dense
-//! region every page but the last of a run is full, whoever lists it.
+//! region every page but the last of a range is full, whoever lists it.
 
 mod in_order;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::key_order::runs::RankRegion;
+use crate::key_order::rank_region::RankRegion;
 use crate::list::paging::inspect::Inspected;
 
 /// What a chain does next.
@@ -135,7 +135,7 @@ impl Segments {
 
     /// The first rank that the next page of a segment is wanted for, and the most keys to ask for.
     ///
-    /// A page reaches over the gaps to the following runs of the region as long as it is expected
+    /// A page reaches over the gaps to the following ranges of the region as long as it is expected
     /// to cover them, and is no longer than the last rank of those.
     pub(super) fn wanted(&self, id: u64) -> Option<(u64, u32)> {
         let segment = self.get(id)?;
@@ -252,7 +252,7 @@ impl Segments {
         };
         let end_index = segment.end_index;
         let fits = |index: &u64| *index > floor && *index < end_index;
-        let candidates = [self.page_boundary(segment, target), self.end_of_runs(target)];
+        let candidates = [self.page_boundary(segment, target), self.end_of_ranges(target)];
         let index = candidates.into_iter().flatten().find(fits);
         index.is_some_and(|index| self.cut_at(id, index, floor))
     }
@@ -293,13 +293,13 @@ impl Segments {
         Some(round(target))
     }
 
-    /// The end of the run that `target` is in and of those within a page of it.
-    fn end_of_runs(&self, target: u64) -> Option<u64> {
-        let mut end = self.region.run_from(self.region.select(target)?)?.end;
-        // A bounded search: any end of a run will do.
+    /// The end of the range that `target` is in and of those within a page of it.
+    fn end_of_ranges(&self, target: u64) -> Option<u64> {
+        let mut end = self.region.range_from(self.region.select(target)?)?.end;
+        // A bounded search: any end of a range will do.
         for _ in 0..16 {
             match self.region.end_before(end.saturating_add(self.page_size)) {
-                Some(next) if next > end => end = self.region.run_from(next - 1)?.end,
+                Some(next) if next > end => end = self.region.range_from(next - 1)?.end,
                 _ => break,
             }
         }

@@ -33,7 +33,7 @@ pub(super) fn fingerprint(plan: &Determinants<'_>) -> String {
         digest.add(array.path.as_bytes());
         digest.add(array.source_path.as_bytes());
         digest.add(&array.document);
-        digest.add(format!("{} {}", layout(&array.layout), array.loaded).as_bytes());
+        digest.add(format!("{} {}", layout(&array.layout), array.copied).as_bytes());
     }
     digest.finish()
 }

@@ -57,7 +57,7 @@ impl FromStr for PageParser {
 /// In which form a service's listings come.
 #[derive(Debug, Clone, Default)]
 pub enum Dialect {
-    /// As those of S3, or in JSON where the [`Probe`] says so.
+    /// As those of S3, or in JSON where the [`Exchange`] says so.
     #[default]
     S3,
     /// As those of Azure.
@@ -69,10 +69,10 @@ pub enum Dialect {
 #[error("unknown page parser {0:?}: use \"scan\" or \"xml\"")]
 pub struct UnknownParser(String);
 
-/// Marks a request whose response is wanted as a page, and counts what became of it. One probe can
+/// Marks a request whose response is wanted as a page, and counts what became of it. One exchange can
 /// serve many requests; it travels in the request's extensions.
 #[derive(Debug, Default)]
-pub struct Probe {
+pub struct Exchange {
     requests: AtomicU64,
     throttled: AtomicU64,
     stock_pages: AtomicU64,
@@ -82,7 +82,7 @@ pub struct Probe {
     hierarchical: AtomicBool,
 }
 
-impl Probe {
+impl Exchange {
     /// For a request that goes to Google's JSON API instead of its XML API.
     #[must_use]
     pub fn json() -> Self {
@@ -237,11 +237,11 @@ impl HttpService for PageService {
             answer.note(&response);
             return Ok(response);
         }
-        let probe = request.extensions().get::<Arc<Probe>>().cloned();
-        let Some(probe) = probe.filter(|_| request.method() == Method::GET) else {
+        let exchange = request.extensions().get::<Arc<Exchange>>().cloned();
+        let Some(exchange) = exchange.filter(|_| request.method() == Method::GET) else {
             return self.inner.execute(request).await;
         };
-        if probe.json
+        if exchange.json
             && let Some(uri) = json::request(request.uri())
         {
             *request.uri_mut() = uri;
@@ -249,21 +249,21 @@ impl HttpService for PageService {
         if let Dialect::Azure(signer) = &self.dialect {
             signer.raise(&mut request).await?;
         }
-        Probe::count(&probe.requests);
+        Exchange::count(&exchange.requests);
         let response = self.inner.execute(request).await?;
-        probe.status.store(u64::from(response.status().as_u16()), Ordering::Relaxed);
+        exchange.status.store(u64::from(response.status().as_u16()), Ordering::Relaxed);
         match response.status() {
-            StatusCode::OK => self.page(response, &probe).await,
+            StatusCode::OK => self.page(response, &exchange).await,
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                Probe::count(&probe.throttled);
+                Exchange::count(&exchange.throttled);
                 Ok(response)
             }
             StatusCode::UNAUTHORIZED | StatusCode::REQUEST_TIMEOUT => Ok(response),
             status
-                if probe.json
+                if exchange.json
                     && (status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED) =>
             {
-                self.refused_json(response, &probe).await
+                self.refused_json(response, &exchange).await
             }
             _ => Ok(response),
         }
@@ -273,17 +273,21 @@ impl HttpService for PageService {
 impl PageService {
     /// The response with its page in the extensions and a stub for a body, or with the body that
     /// the stock parser is to read.
-    async fn page(&self, response: HttpResponse, probe: &Probe) -> Result<HttpResponse, HttpError> {
+    async fn page(
+        &self,
+        response: HttpResponse,
+        exchange: &Exchange,
+    ) -> Result<HttpResponse, HttpError> {
         let (mut parts, body) = response.into_parts();
         let body = read(body, self.max_body, &self.buffers).await?;
-        if probe.json {
-            let page = json_page(&body, probe)?;
+        if exchange.json {
+            let page = json_page(&body, exchange)?;
             self.buffers.give(body.into());
             let stub = stub(page.next_token.as_deref());
             return Ok(answered(parts, page, stub));
         }
         if matches!(self.dialect, Dialect::Azure(_)) {
-            return self.blobs(parts, body, probe);
+            return self.blobs(parts, body, exchange);
         }
         let (refusal, body) = match self.parser {
             PageParser::Scan => match scan(body) {
@@ -303,7 +307,7 @@ impl PageService {
         match refusal {
             Refusal::Unusual(_) => match stock::inspect(&body) {
                 Ok(notes) => {
-                    Probe::count(&probe.stock_pages);
+                    Exchange::count(&exchange.stock_pages);
                     parts.extensions.insert(notes);
                     Ok(HttpResponse::from_parts(parts, body.into()))
                 }
@@ -315,9 +319,9 @@ impl PageService {
             },
             Refusal::ErrorDocument { code, message } => {
                 let status = status_of(&code);
-                probe.status.store(u64::from(status.as_u16()), Ordering::Relaxed);
+                exchange.status.store(u64::from(status.as_u16()), Ordering::Relaxed);
                 if status == StatusCode::SERVICE_UNAVAILABLE {
-                    Probe::count(&probe.throttled);
+                    Exchange::count(&exchange.throttled);
                 }
                 parts.status = status;
                 // Written anew: the original need not be UTF-8, which `object_store` expects.
@@ -338,12 +342,12 @@ impl PageService {
         &self,
         mut parts: http::response::Parts,
         body: Vec<u8>,
-        probe: &Probe,
+        exchange: &Exchange,
     ) -> Result<HttpResponse, HttpError> {
         let body = if self.parser == PageParser::Scan {
             match blobs::scan(body) {
                 Ok(blobs) => {
-                    probe.hierarchical.fetch_or(blobs.hierarchical, Ordering::Relaxed);
+                    exchange.hierarchical.fetch_or(blobs.hierarchical, Ordering::Relaxed);
                     let (page, body) = blobs.page.compacted();
                     self.buffers.give(body);
                     let stub = blobs_stub(page.next_token.as_deref());
@@ -360,7 +364,7 @@ impl PageService {
         if !blobs::looks_whole(&body) {
             return Err(HttpError::new(HttpErrorKind::Interrupted, Refusal::Incomplete));
         }
-        Probe::count(&probe.stock_pages);
+        Exchange::count(&exchange.stock_pages);
         parts.extensions.insert(stock::Notes::default());
         Ok(HttpResponse::from_parts(parts, body.into()))
     }
@@ -369,19 +373,19 @@ impl PageService {
     async fn refused_json(
         &self,
         response: HttpResponse,
-        probe: &Probe,
+        exchange: &Exchange,
     ) -> Result<HttpResponse, HttpError> {
         let (parts, body) = response.into_parts();
         let body = read(body, self.max_body, &self.buffers).await?;
-        probe.json_absent.fetch_or(!json::is_json(&body), Ordering::Relaxed);
+        exchange.json_absent.fetch_or(!json::is_json(&body), Ordering::Relaxed);
         Ok(HttpResponse::from_parts(parts, body.into()))
     }
 }
 
 /// A page of the JSON API.
-fn json_page(body: &[u8], probe: &Probe) -> Result<Page, HttpError> {
+fn json_page(body: &[u8], exchange: &Exchange) -> Result<Page, HttpError> {
     if !json::is_json(body) {
-        probe.json_absent.store(true, Ordering::Relaxed);
+        exchange.json_absent.store(true, Ordering::Relaxed);
         return Err(HttpError::new(HttpErrorKind::Decode, Refusal::NotAListing));
     }
     json::read(body).map_err(|refusal| match refusal {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 
-use super::connector::Probe;
+use super::connector::Exchange;
 use super::stock::{self, Notes};
 use crate::source::page::{Page, PageRequest};
 
@@ -20,7 +20,7 @@ use crate::source::page::{Page, PageRequest};
 pub async fn list_page<S: PaginatedListStore + ?Sized>(
     store: &S,
     request: PageRequest<'_>,
-    probe: &Arc<Probe>,
+    exchange: &Arc<Exchange>,
 ) -> Result<Page, object_store::Error> {
     let mut options = PaginatedListOptions {
         offset: request.start_after.map(str::to_owned),
@@ -29,7 +29,7 @@ pub async fn list_page<S: PaginatedListStore + ?Sized>(
         delimiter: request.grouped.then_some("/".into()),
         ..PaginatedListOptions::default()
     };
-    options.extensions.insert(Arc::clone(probe));
+    options.extensions.insert(Arc::clone(exchange));
     if options.page_token.is_some() {
         // Where it began is of no use beside a token, and some services refuse both.
         options.offset = None;

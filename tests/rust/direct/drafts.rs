@@ -11,7 +11,7 @@ use icechunk::session::{Session, get_chunk};
 use refreeze::commit::{Draft, commit_draft};
 use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::target::container::Locations;
-use refreeze::zarr::metadata::{ArrayLayout, ArrayNode};
+use refreeze::zarr::metadata::{ArrayLayout, ArraySpec};
 
 use super::world::{Part, Shape, World, coords_of};
 
@@ -27,14 +27,14 @@ async fn world() -> World {
 }
 
 /// The same array with more rows.
-fn grown(array: &ArrayNode, rows: u64) -> ArrayNode {
+fn grown(array: &ArraySpec, rows: u64) -> ArraySpec {
     let mut shape = array.layout.shape().to_vec();
     shape[0] = rows;
     let mut document: serde_json::Value = serde_json::from_slice(&array.document).unwrap();
     document["shape"] = serde_json::json!(shape);
     let chunks = array.layout.chunk_shape().to_vec();
     let layout = ArrayLayout::new(shape, chunks, array.layout.encoding()).unwrap();
-    ArrayNode { document: document.to_string().into_bytes(), layout, ..array.clone() }
+    ArraySpec { document: document.to_string().into_bytes(), layout, ..array.clone() }
 }
 
 async fn session(world: &World, snapshot: &SnapshotId) -> Session {

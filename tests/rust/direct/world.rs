@@ -28,7 +28,7 @@ use refreeze::source::{LocalSource, Source};
 use refreeze::target::Additions;
 use refreeze::target::container::{ArrayLocations, Locations, SourceContainer};
 use refreeze::zarr::key::ChunkKeyEncoding;
-use refreeze::zarr::metadata::{ArrayLayout, ArrayNode};
+use refreeze::zarr::metadata::{ArrayLayout, ArraySpec};
 use tokio::sync::RwLock;
 
 use crate::session_path::set_references;
@@ -53,7 +53,7 @@ pub(super) struct Shape {
 
 pub(super) struct World {
     pub(super) repository: Repository,
-    pub(super) arrays: Vec<ArrayNode>,
+    pub(super) arrays: Vec<ArraySpec>,
     splits: Vec<Vec<u32>>,
     container: SourceContainer,
     form: Locations,
@@ -266,7 +266,7 @@ fn ranges(extents: &ManifestExtents) -> Vec<(u32, u32)> {
     extents.iter().map(|range| (range.start, range.end)).collect()
 }
 
-fn array(number: usize, shape: &Shape) -> ArrayNode {
+fn array(number: usize, shape: &Shape) -> ArraySpec {
     let ones = vec![1_u64; shape.grid.len()];
     let document = serde_json::json!({
         "zarr_format": 3, "node_type": "array", "shape": shape.grid, "data_type": "uint8",
@@ -276,12 +276,12 @@ fn array(number: usize, shape: &Shape) -> ArrayNode {
     });
     let encoding = if number.is_multiple_of(2) { ("default", "/") } else { ("v2", ".") };
     let encoding = ChunkKeyEncoding::parse(encoding.0, encoding.1).unwrap();
-    ArrayNode {
+    ArraySpec {
         path: format!("/group/array{number}"),
         source_path: format!("a#b/array{number}"),
         document: document.to_string().into_bytes(),
         layout: ArrayLayout::new(shape.grid.clone(), ones, encoding).unwrap(),
-        loaded: false,
+        copied: false,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use refreeze::key_order::runs::RankRegion;
+use refreeze::key_order::rank_region::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
 
 use super::mock::{Server, coordinates, encoding, listed, options, order};
@@ -106,7 +106,7 @@ async fn dense_regions_cost_what_they_hold_and_one_request_a_run() {
             Arc::get_mut(&mut server).unwrap().requests = 0.into();
             let (chunks, stats) = listed(&server, &keys, &region, options(1000, concurrency)).await;
             assert_eq!(chunks.unwrap().len() as u64, region.len());
-            let runs = region.runs().count() as u64;
+            let runs = region.ranges().count() as u64;
             let most = region.len().div_ceil(1000) * 101 / 100 + 2 + runs;
             println!(
                 "{ranges:?} C={concurrency} {} calls, {} keys for {} chunks in {runs} runs",

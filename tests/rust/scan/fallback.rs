@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use refreeze::ErrorKind;
 use refreeze::key_order::rank::KeyOrder;
-use refreeze::key_order::runs::RankRegion;
+use refreeze::key_order::rank_region::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
 
 use super::mock::{Fault, Server, encoding, listed, options, order};

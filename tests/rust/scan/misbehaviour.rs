@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use refreeze::ErrorKind;
-use refreeze::key_order::runs::RankRegion;
+use refreeze::key_order::rank_region::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
 use refreeze::source::page::StartAfter;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use proptest::prelude::*;
 use refreeze::ErrorKind;
-use refreeze::key_order::runs::RankRegion;
+use refreeze::key_order::rank_region::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
 use refreeze::list::{ScanOptions, ranked::scan};
 

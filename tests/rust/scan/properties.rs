@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use refreeze::key_order::runs::RankRegion;
+use refreeze::key_order::rank_region::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
 use refreeze::source::page::StartAfter;
 use refreeze::zarr::key::ChunkKeyEncoding;
@@ -202,7 +202,7 @@ proptest! {
         ));
         prop_assert_eq!(chunks.unwrap().len() as u64, region.len());
         let pages = region.len().div_ceil(u64::from(case.page_size));
-        let runs = region.runs().count() as u64;
+        let runs = region.ranges().count() as u64;
         prop_assert!(stats.list_requests <= pages * 101 / 100 + 2 + runs, "{} for {} pages, {} runs", stats.list_requests, pages, runs);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use refreeze::density::Density;
 use refreeze::density::sample::sample;
-use refreeze::key_order::runs::RankRegion;
+use refreeze::key_order::rank_region::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
 
 use super::misbehaviour::FAULTS;

@@ -12,7 +12,7 @@ use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::{ClientOptions, RetryConfig, path::Path};
 use refreeze::source::page::Page;
 use refreeze::source::page::PageRequest;
-use refreeze::source::xml::connector::{PageConnector, PageParser, Probe};
+use refreeze::source::xml::connector::{Exchange, PageConnector, PageParser};
 use refreeze::source::xml::fetch::list_page;
 
 /// Answers every request with status 200 and the present body.
@@ -85,10 +85,11 @@ impl Differential {
             return Err("a refused body has changed".into());
         }
         body.clone_into(&mut self.body.lock().unwrap());
-        let probe = Arc::new(Probe::default());
+        let exchange = Arc::new(Exchange::default());
         let stock =
             self.runtime.block_on(self.stock.list_paginated(None, PaginatedListOptions::default()));
-        let read = |store| self.runtime.block_on(list_page(store, PageRequest::default(), &probe));
+        let read =
+            |store| self.runtime.block_on(list_page(store, PageRequest::default(), &exchange));
         let (scan, xml) = (read(&self.scan), read(&self.xml));
         for (name, page) in [("scan", &scan), ("xml", &xml)] {
             if let (Ok(stock), Ok(page)) = (&stock, page) {

@@ -12,7 +12,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt, RetryConfig, path::Path};
 use refreeze::source::page::Page;
 use refreeze::source::page::PageRequest;
-use refreeze::source::xml::connector::{PageConnector, PageParser, Probe};
+use refreeze::source::xml::connector::{Exchange, PageConnector, PageParser};
 use refreeze::source::xml::fetch::list_page;
 use refreeze_endpoint::{ArrayConfig, Config, Endpoint, Faults, ObjectConfig};
 
@@ -78,12 +78,12 @@ async fn both_parsers_give_the_same_pages_and_follow_tokens_and_starts() {
     let mut all = Vec::new();
     for parser in PARSERS {
         let store = client(&endpoint, parser, 0);
-        let probe = Arc::new(Probe::default());
+        let exchange = Arc::new(Exchange::default());
         let (mut rows_of, mut token) = (Vec::new(), None::<String>);
         loop {
             let query =
                 PageRequest { prefix: "a", token: token.as_deref(), ..PageRequest::default() };
-            let page = list_page(&store, query, &probe).await.unwrap();
+            let page = list_page(&store, query, &exchange).await.unwrap();
             rows_of.extend(rows(&page));
             assert_eq!(page.truncated, page.next_token.is_some());
             token = page.next_token.clone();
@@ -91,8 +91,8 @@ async fn both_parsers_give_the_same_pages_and_follow_tokens_and_starts() {
                 break;
             }
         }
-        assert_eq!(probe.requests(), 3);
-        assert_eq!(probe.stock_pages(), if parser == PageParser::Xml { 3 } else { 0 });
+        assert_eq!(exchange.requests(), 3);
+        assert_eq!(exchange.stock_pages(), if parser == PageParser::Xml { 3 } else { 0 });
         assert_eq!(rows_of.len(), 2402);
         let start = Some("a/c/39/5");
         let query = PageRequest {
@@ -101,7 +101,7 @@ async fn both_parsers_give_the_same_pages_and_follow_tokens_and_starts() {
             max_keys: 3,
             ..PageRequest::default()
         };
-        let page = list_page(&store, query, &probe).await.unwrap();
+        let page = list_page(&store, query, &exchange).await.unwrap();
         let (first, last) = page.ends().unwrap();
         assert_eq!((first, last), (&b"a/c/39/50"[..], &b"a/c/39/52"[..]));
         assert!(page.truncated);
@@ -115,12 +115,12 @@ async fn both_parsers_give_the_same_pages_and_follow_tokens_and_starts() {
 async fn keys_that_paths_cannot_hold() {
     let odd = ["k//double", "k/marker/", "k/new\nline", "k/x%2Fy+z"];
     let endpoint = endpoint(Faults::default(), &odd);
-    let probe = Arc::new(Probe::default());
+    let exchange = Arc::new(Exchange::default());
     let query = PageRequest { prefix: "k/", ..PageRequest::default() };
-    let page = list_page(&client(&endpoint, PageParser::Scan, 0), query, &probe).await.unwrap();
+    let page = list_page(&client(&endpoint, PageParser::Scan, 0), query, &exchange).await.unwrap();
     let keys: Vec<_> = rows(&page).into_iter().map(|row| row.0).collect();
     assert_eq!(keys, odd);
-    let refused = list_page(&client(&endpoint, PageParser::Xml, 0), query, &probe).await;
+    let refused = list_page(&client(&endpoint, PageParser::Xml, 0), query, &exchange).await;
     assert!(format!("{:?}", refused.unwrap_err()).contains("slash"));
 }
 
@@ -134,13 +134,13 @@ async fn keys_that_are_not_utf8() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let probe = Arc::new(Probe::default());
+    let exchange = Arc::new(Exchange::default());
     let query = PageRequest { prefix: "k/", ..PageRequest::default() };
     let store = client(&endpoint, PageParser::Scan, 0);
-    let page = list_page(&store, query, &probe).await.unwrap();
+    let page = list_page(&store, query, &exchange).await.unwrap();
     assert_eq!((page.key(0), page.key(1)), (&b"k/a"[..], &b"k/\xFF"[..]));
     let store = client(&endpoint, PageParser::Xml, 0);
-    assert!(list_page(&store, query, &probe).await.is_err());
+    assert!(list_page(&store, query, &exchange).await.is_err());
 }
 
 #[tokio::test]
@@ -157,13 +157,13 @@ async fn what_can_be_repeated_is_repeated() {
         for parser in PARSERS {
             let endpoint = endpoint(Faults { limit: Some(2), ..faults.clone() }, &[]);
             let query = PageRequest { prefix: "a/", ..PageRequest::default() };
-            let probe = Arc::new(Probe::default());
-            let page = list_page(&client(&endpoint, parser, 5), query, &probe).await.unwrap();
+            let exchange = Arc::new(Exchange::default());
+            let page = list_page(&client(&endpoint, parser, 5), query, &exchange).await.unwrap();
             assert_eq!(page.len(), 1000, "{faults:?}");
-            assert_eq!(probe.requests(), 3, "{faults:?}");
-            assert_eq!(probe.throttled(), if faults.slow_down > 0.0 { 2 } else { 0 });
+            assert_eq!(exchange.requests(), 3, "{faults:?}");
+            assert_eq!(exchange.throttled(), if faults.slow_down > 0.0 { 2 } else { 0 });
             endpoint.set(|s| s.faults.limit = None);
-            let failed = list_page(&client(&endpoint, parser, 1), query, &probe).await;
+            let failed = list_page(&client(&endpoint, parser, 1), query, &exchange).await;
             assert!(failed.is_err(), "{faults:?} became a page");
         }
     }
@@ -193,10 +193,10 @@ async fn a_store_without_the_connector_gives_pages_too() {
         .with_allow_http(true)
         .build()
         .unwrap();
-    let probe = Arc::new(Probe::default());
+    let exchange = Arc::new(Exchange::default());
     let query = PageRequest { prefix: "a/", ..PageRequest::default() };
-    let page = list_page(&store, query, &probe).await.unwrap();
-    assert_eq!((page.len(), page.truncated, probe.requests()), (1000, true, 0));
+    let page = list_page(&store, query, &exchange).await.unwrap();
+    assert_eq!((page.len(), page.truncated, exchange.requests()), (1000, true, 0));
 }
 
 async fn canned(body: &[u8], parser: PageParser, limit: usize) -> Result<Page, String> {
@@ -204,7 +204,7 @@ async fn canned(body: &[u8], parser: PageParser, limit: usize) -> Result<Page, S
     body.clone_into(&mut canned.0.lock().unwrap());
     let connector = PageConnector::over(canned, parser).with_max_body(limit);
     let store = store(connector, "http://127.0.0.1:1");
-    let page = list_page(&store, PageRequest::default(), &Arc::new(Probe::default())).await;
+    let page = list_page(&store, PageRequest::default(), &Arc::new(Exchange::default())).await;
     page.map_err(|error| format!("{error:?}"))
 }
 

@@ -99,8 +99,12 @@ async fn filled(
     };
     let (batches, layouts) = (Batches::default(), layouts(&arrays));
     let pieces: Vec<_> = arrays.iter().map(|array| array.pieces.as_slice()).collect();
-    let all =
-        schedule::Plan { batches: &batches, layouts: &layouts, pieces: &pieces, splits: &splits };
+    let all = schedule::Workload {
+        batches: &batches,
+        layouts: &layouts,
+        pieces: &pieces,
+        splits: &splits,
+    };
     let expectations = Survey::dense(&arrays).expectations(&arrays);
     let parts = unit.parts().into_iter();
     let mut schedule = Schedule::new(all, limits, expectations, 0, parts);

@@ -109,10 +109,10 @@ impl Coordinator<'_, '_, '_> {
             .filter_map(|part| part.manifests.as_ref())
             .flat_map(|new| &new.replaced)
             .collect();
-        let standing = manifest_ids(self.repository, self.committer.tip()).await?;
+        let existing = manifest_ids(self.repository, self.committer.tip()).await?;
         Ok(replaced
             .iter()
-            .all(|id| own.contains(*id) || (standing.contains(*id) && !taken.contains(*id))))
+            .all(|id| own.contains(*id) || (existing.contains(*id) && !taken.contains(*id))))
     }
 
     /// Commits the results that an earlier coordinator did not come to. Gives back the units that

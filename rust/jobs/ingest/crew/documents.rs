@@ -13,7 +13,7 @@ use crate::grid::piece::Piece;
 use crate::plan::{Part, PlanLimits};
 use crate::target::container::Locations;
 use crate::zarr::key::ChunkKeyEncoding;
-use crate::zarr::metadata::{ArrayLayout, ArrayNode};
+use crate::zarr::metadata::{ArrayLayout, ArraySpec};
 use crate::{Error, ErrorKind, Result};
 
 /// Layout of the documents.
@@ -139,12 +139,12 @@ impl WorkPlan {
 }
 
 impl PlannedArray {
-    fn new(JobArray { node, pieces, .. }: &JobArray, split: &[u32]) -> Self {
-        let pieces = if node.loaded { &[][..] } else { pieces };
+    fn new(JobArray { spec, pieces, .. }: &JobArray, split: &[u32]) -> Self {
+        let pieces = if spec.copied { &[][..] } else { pieces };
         Self {
-            path: node.path.clone(),
-            source_path: node.source_path.clone(),
-            layout: StoredLayout::of(&node.layout),
+            path: spec.path.clone(),
+            source_path: spec.source_path.clone(),
+            layout: StoredLayout::of(&spec.layout),
             split: split.to_vec(),
             pieces: pieces
                 .iter()
@@ -153,32 +153,32 @@ impl PlannedArray {
                     source_path: piece.array.source_path.clone(),
                     layout: StoredLayout::of(&piece.array.layout),
                     target: piece.target.ranges().iter().map(|r| (r.start, r.end)).collect(),
-                    shift: piece.shift.chunks(node.layout.ndim()),
+                    shift: piece.shift.chunks(spec.layout.ndim()),
                 })
                 .collect(),
         }
     }
 
     fn job_array(&self) -> Result<JobArray> {
-        let node = |source_path: &str, layout: &StoredLayout| {
-            Ok::<_, Error>(ArrayNode {
+        let spec = |source_path: &str, layout: &StoredLayout| {
+            Ok::<_, Error>(ArraySpec {
                 path: self.path.clone(),
                 source_path: source_path.to_owned(),
                 // A worker does not look at it.
                 document: Vec::new(),
                 layout: layout.layout()?,
-                loaded: self.pieces.is_empty(),
+                copied: self.pieces.is_empty(),
             })
         };
-        let array = node(&self.source_path, &self.layout)?;
+        let array = spec(&self.source_path, &self.layout)?;
         let piece = |stored: &StoredPiece| {
             let StoredPiece { source, source_path, layout, target, shift } = stored;
             let ranges = target.iter().map(|(start, end)| *start..*end).collect();
-            let there = node(source_path, layout)?;
+            let there = spec(source_path, layout)?;
             Piece::of(&array, *source, there, ChunkBox::from_ranges(ranges), shift.clone())
         };
         let pieces = self.pieces.iter().map(piece).collect::<Result<_>>()?;
-        Ok(JobArray { node: array, pieces, chunks: None })
+        Ok(JobArray { spec: array, pieces, chunks: None })
     }
 }
 
@@ -271,18 +271,18 @@ mod tests {
 
     #[test]
     fn an_array_comes_back_from_the_plan() {
-        let node = ArrayNode {
+        let spec = ArraySpec {
             path: "/g/x".to_owned(),
             source_path: "x".to_owned(),
             document: Vec::new(),
             layout: layout(&[64, 3]),
-            loaded: false,
+            copied: false,
         };
-        let array = JobArray::whole(node);
+        let array = JobArray::whole(spec);
         let planned = PlannedArray::new(&array, &[4, 3]);
         let text = serde_json::to_string(&planned).unwrap();
         let back = serde_json::from_str::<PlannedArray>(&text).unwrap().job_array().unwrap();
-        assert_eq!((back.node, back.pieces), (array.node, array.pieces));
+        assert_eq!((back.spec, back.pieces), (array.spec, array.pieces));
     }
 
     #[test]

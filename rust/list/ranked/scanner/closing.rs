@@ -10,7 +10,7 @@ use super::{Basis, Chain, Distrust, Inspected, Job, Purpose, Scanner, follow, sh
 use crate::list::ranked::scanner::Ask;
 
 /// Questions that are asked when known keys are not found again: they may have been deleted.
-const MOST_PROBES: u32 = 5;
+const MOST_QUESTIONS: u32 = 5;
 
 /// What this server was seen to do right.
 #[derive(Debug, Default)]
@@ -22,10 +22,10 @@ pub(super) struct Evidence {
     /// A key was answered with a later one, at any time.
     pub(super) present_works: bool,
     /// The question being asked: from where, and which key is expected (any, when it is empty).
-    probe: Chain,
-    probe_after: String,
-    probed_key: Vec<u8>,
-    probe_failures: u32,
+    question: Chain,
+    asked_after: String,
+    asked_key: Vec<u8>,
+    failed_questions: u32,
 }
 
 impl Scanner {
@@ -47,7 +47,7 @@ impl Scanner {
             }
             return Ok(None);
         }
-        let token = match &self.evidence.probe.ask {
+        let token = match &self.evidence.question.ask {
             Ask::Follow(token) => Some(token.clone()),
             _ => None,
         };
@@ -67,10 +67,10 @@ impl Scanner {
                 .and_then(|key| Some((Vec::new(), str::from_utf8(key).ok()?.to_owned()))),
         };
         match question {
-            Some((key, after)) if self.evidence.probe_failures < MOST_PROBES => {
-                self.evidence.probed_key = key;
-                self.evidence.probe_after.clone_from(&after);
-                let purpose = Purpose::Probe;
+            Some((key, after)) if self.evidence.failed_questions < MOST_QUESTIONS => {
+                self.evidence.asked_key = key;
+                self.evidence.asked_after.clone_from(&after);
+                let purpose = Purpose::Witness;
                 Ok(Some(Job {
                     purpose,
                     after: Some(after),
@@ -80,8 +80,8 @@ impl Scanner {
                 }))
             }
             _ => Err(Distrust::EmptyAnswer {
-                key: shown(self.witnesses.greatest().unwrap_or(&self.evidence.probed_key)),
-                after: std::mem::take(&mut self.evidence.probe_after),
+                key: shown(self.witnesses.greatest().unwrap_or(&self.evidence.asked_key)),
+                after: std::mem::take(&mut self.evidence.asked_after),
             }),
         }
     }
@@ -93,21 +93,21 @@ impl Scanner {
         inspected: &Inspected,
     ) -> Result<(), Distrust> {
         if inspected.page.is_empty() && inspected.page.truncated {
-            let token = follow(&mut self.evidence.probe, job, inspected)?;
-            self.evidence.probe.ask = Ask::Follow(token);
+            let token = follow(&mut self.evidence.question, job, inspected)?;
+            self.evidence.question.ask = Ask::Follow(token);
             return Ok(());
         }
-        self.evidence.probe = Chain::default();
+        self.evidence.question = Chain::default();
         if job.purpose == Purpose::Opening {
             self.evidence.seen_all = !inspected.page.truncated;
             return Ok(());
         }
         let first = inspected.page.keys().next();
         if !first.is_some_and(|first| {
-            self.evidence.probed_key.is_empty() || first == self.evidence.probed_key
+            self.evidence.asked_key.is_empty() || first == self.evidence.asked_key
         }) {
-            self.evidence.probe_failures += 1;
-            self.witnesses.retract(&self.evidence.probed_key);
+            self.evidence.failed_questions += 1;
+            self.witnesses.retract(&self.evidence.asked_key);
             return Ok(());
         }
         self.evidence.present_works |= self.evidence.absent_works;
@@ -115,9 +115,9 @@ impl Scanner {
         let start_trusted = self.evidence.present_works || self.evidence.seen_all;
         for chain in self.chains.values_mut() {
             let claim = &mut chain.claim;
-            if claim.disputed.as_ref() == Some(&self.evidence.probed_key) {
+            if claim.disputed.as_ref() == Some(&self.evidence.asked_key) {
                 // The key is there, and was kept back twice.
-                let (after, key) = (claim.key.clone(), shown(&self.evidence.probed_key));
+                let (after, key) = (claim.key.clone(), shown(&self.evidence.asked_key));
                 return Err(Distrust::EmptyAnswer { after, key });
             }
             claim.proven |= start_trusted || claim.basis != Basis::Start;

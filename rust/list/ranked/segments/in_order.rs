@@ -78,7 +78,7 @@ impl Segments {
             && untouched(next.id)
         {
             let (next, last, last_index) = (next.id, next.end, next.end_index);
-            // Regression: what was left could be a gap between two runs, with nothing to ask for.
+            // Regression: what was left could be a gap between two ranges, with nothing to ask for.
             let nothing_left = self.region.count_below(end.min(last)) >= last_index;
             let end = if nothing_left { last } else { end.min(last) };
             let index = self.region.count_below(end);

@@ -1,4 +1,4 @@
-//! Copies the chunks of loaded arrays as native chunks: byte for byte, or those that are given.
+//! Copies the chunks of copied arrays as native chunks: byte for byte, or those that are given.
 //!
 //! What is copied was listed, has the length and digest that it was listed with, and can be decoded.
 
@@ -24,7 +24,7 @@ use crate::list::{ChunkColumns, ListOptions, ListStats, Listing, list_chunks, st
 use crate::manifest::NativeChunk;
 use crate::source::{Accept, Expected, Source};
 use crate::zarr::key::ChunkKeyForm;
-use crate::zarr::metadata::ArrayNode;
+use crate::zarr::metadata::ArraySpec;
 
 /// Chunks read from the source at a time.
 const CONCURRENT_COPIES: usize = 16;
@@ -36,14 +36,14 @@ pub(super) async fn copy(
     tally: &mut Tally<'_>,
 ) -> Result<Vec<ArrayAddition>> {
     let mut additions = Vec::new();
-    for (position, array) in job.arrays.iter().enumerate().filter(|(_, array)| array.node.loaded) {
+    for (position, array) in job.arrays.iter().enumerate().filter(|(_, array)| array.spec.copied) {
         let Some(chunks) = &array.chunks else {
             let (copied, missing) = copy_all(store, job, position, array, tally).await?;
             tally.misses(position, missing.clone());
             additions.push(ArrayAddition { copied, missing, ..ArrayAddition::of(position) });
             continue;
         };
-        let path = node_path(&array.node.path)?;
+        let path = node_path(&array.spec.path)?;
         for (coords, bytes) in chunks {
             if bytes.is_empty() {
                 remove(store, &path, coords.clone()).await?;
@@ -66,12 +66,12 @@ pub(super) async fn change(
 ) -> Result<Vec<ArrayAddition>> {
     let mut additions = Vec::new();
     for (position, (array, split)) in job.arrays.iter().zip(splits).enumerate() {
-        draft.set_document(&array.node)?;
-        if !array.node.loaded {
+        draft.set_document(&array.spec)?;
+        if !array.spec.copied {
             continue;
         }
         let chunks = array.chunks.as_deref().unwrap_or_default();
-        draft.set_chunks(repository, &array.node, split, chunks).await?;
+        draft.set_chunks(repository, &array.spec, split, chunks).await?;
         additions.push(given(position, chunks, tally));
     }
     Ok(additions)
@@ -94,20 +94,20 @@ async fn copy_all(
     array: &JobArray,
     tally: &mut Tally<'_>,
 ) -> Result<(u64, Option<Vec<u32>>)> {
-    let node = &array.node;
+    let spec = &array.spec;
     let from = array.pieces.first().and_then(|piece| job.sources.get(piece.source));
     let Some(JobSource { source, .. }) = from else { return Ok((0, None)) };
     // Copies carry no times.
     let rules = ChunkRules { empty_chunks: job.empty_chunks, ..ChunkRules::default() };
-    let region = ChunkBox::whole(&node.layout);
-    let mut chunks = ReferenceBatch::new(&node.layout, region.clone(), &[]);
-    let Listing { batches, stats, .. } = list_chunks(source, node, region, listing_options(job))?;
-    let copying = Copying::new(store, source, node, job)?;
+    let region = ChunkBox::whole(&spec.layout);
+    let mut chunks = ReferenceBatch::new(&spec.layout, region.clone(), &[]);
+    let Listing { batches, stats, .. } = list_chunks(source, spec, region, listing_options(job))?;
+    let copying = Copying::new(store, source, spec, job)?;
     let listed = batches
         .map(|records| {
             let records = records?;
-            chunks.extend(&records, node, &Shift::default(), rules)?;
-            Ok(futures::stream::iter(listed(&records, node)?.into_iter().map(Ok)))
+            chunks.extend(&records, spec, &Shift::default(), rules)?;
+            Ok(futures::stream::iter(listed(&records, spec)?.into_iter().map(Ok)))
         })
         .try_flatten();
     listed
@@ -119,7 +119,7 @@ async fn copy_all(
     let count = chunks.len();
     tally.found(position, count, &stats);
     tally.complete(position, count, &stats);
-    let missing = if count < node.layout.chunks() { chunks.first_missing() } else { None };
+    let missing = if count < spec.layout.chunks() { chunks.first_missing() } else { None };
     Ok((count, missing))
 }
 
@@ -136,7 +136,7 @@ struct Listed {
 }
 
 /// The chunks of a record batch that hold something.
-fn listed(records: &RecordBatch, array: &ArrayNode) -> Result<Vec<Listed>> {
+fn listed(records: &RecordBatch, array: &ArraySpec) -> Result<Vec<Listed>> {
     let columns = ChunkColumns::of(records)?;
     let ndim = array.layout.ndim();
     let rows = columns.sizes.iter().zip(columns.e_tags).enumerate();
@@ -152,7 +152,7 @@ fn listed(records: &RecordBatch, array: &ArrayNode) -> Result<Vec<Listed>> {
 struct Copying<'a> {
     store: &'a Store,
     source: &'a Source,
-    array: &'a ArrayNode,
+    array: &'a ArraySpec,
     path: Path,
     coding: Coding,
     accept: Option<Accept>,
@@ -168,7 +168,7 @@ impl<'a> Copying<'a> {
     fn new(
         store: &'a Store,
         source: &'a Source,
-        array: &'a ArrayNode,
+        array: &'a ArraySpec,
         job: &IngestJob,
     ) -> Result<Self> {
         let coding = Coding::of(array);

@@ -1,7 +1,7 @@
-//! A box of chunk coordinates as a set of ranks, and its contiguous runs in rank order.
+//! A box of chunk coordinates as a set of ranks, and its contiguous ranges in rank order.
 //!
 //! The n-th rank of a region, and how many of its ranks come before any other, are arithmetic; so
-//! a run is found without a look at the chunks before it, however large the grid. Which of the
+//! a range is found without a look at the chunks before it, however large the grid. Which of the
 //! ranks have an object is not known here.
 
 use std::ops::Range;
@@ -172,8 +172,8 @@ impl RankRegion {
         }
     }
 
-    /// The run of ranks that `rank`, one of the region, is in: from there to its end.
-    pub(crate) fn run_from(&self, rank: u64) -> Option<Range<u64>> {
+    /// The range of ranks that `rank`, one of the region, is in: from there to its end.
+    pub(crate) fn range_from(&self, rank: u64) -> Option<Range<u64>> {
         let Some(ragged) = self.ragged else {
             return Some(rank..self.order.len());
         };
@@ -189,7 +189,7 @@ impl RankRegion {
         if let Some(end) = gap_after(coord) {
             return Some(rank..base + end);
         }
-        // The run reaches the end of this dimension; it goes on where the next value of an outer
+        // The range reaches the end of this dimension; it goes on where the next value of an outer
         // one belongs to the region and begins with coordinate 0. There it does meet a gap.
         let end = base + block;
         if end < self.order.len() && self.next(end) == Some(end) {
@@ -198,42 +198,42 @@ impl RankRegion {
         Some(rank..end)
     }
 
-    /// The region's maximal runs of consecutive ranks, in order. Lazy.
-    pub fn runs(&self) -> Runs<'_> {
-        Runs { region: self, from: 0, gap: 1 }
+    /// The region's maximal ranges of consecutive ranks, in order. Lazy.
+    pub fn ranges(&self) -> RankRanges<'_> {
+        RankRanges { region: self, from: 0, gap: 1 }
     }
 
-    /// Runs with less than `gap` ranks between them made one: what to list before filtering.
+    /// Ranges with less than `gap` ranks between them made one: what to list before filtering.
     ///
     /// The step from one range to the next looks at the region at intervals of `gap` ranks.
-    pub fn scan_ranges(&self, gap: u64) -> Runs<'_> {
-        Runs { region: self, from: 0, gap: gap.max(1) }
+    pub fn scan_ranges(&self, gap: u64) -> RankRanges<'_> {
+        RankRanges { region: self, from: 0, gap: gap.max(1) }
     }
 }
 
-/// Ranges of ranks in ascending order; see [`RankRegion::runs`] and [`RankRegion::scan_ranges`].
+/// Ranges of ranks in ascending order; see [`RankRegion::ranges`] and [`RankRegion::scan_ranges`].
 #[derive(Debug, Clone)]
-pub struct Runs<'a> {
+pub struct RankRanges<'a> {
     region: &'a RankRegion,
     from: u64,
     gap: u64,
 }
 
-impl Iterator for Runs<'_> {
+impl Iterator for RankRanges<'_> {
     type Item = Range<u64>;
 
     fn next(&mut self) -> Option<Range<u64>> {
-        let mut run = self.region.run_from(self.region.next(self.from)?)?;
+        let mut range = self.region.range_from(self.region.next(self.from)?)?;
         if self.gap > 1 {
             // As far as a step of `gap` reaches, no gap is wider.
-            while let Some(end) = self.region.end_before(run.end.saturating_add(self.gap))
-                && end > run.end
+            while let Some(end) = self.region.end_before(range.end.saturating_add(self.gap))
+                && end > range.end
             {
-                run.end = self.region.run_from(end - 1)?.end;
+                range.end = self.region.range_from(end - 1)?.end;
             }
         }
-        self.from = run.end;
-        Some(run)
+        self.from = range.end;
+        Some(range)
     }
 }
 
@@ -265,14 +265,14 @@ pub(crate) mod tests {
     }
 
     fn merged(ranks: &[u64], gap: u64) -> Vec<Range<u64>> {
-        let mut runs: Vec<Range<u64>> = Vec::new();
+        let mut ranges: Vec<Range<u64>> = Vec::new();
         for rank in ranks {
-            match runs.last_mut() {
-                Some(run) if rank - run.end < gap => run.end = rank + 1,
-                _ => runs.push(*rank..rank + 1),
+            match ranges.last_mut() {
+                Some(range) if rank - range.end < gap => range.end = rank + 1,
+                _ => ranges.push(*rank..rank + 1),
             }
         }
-        runs
+        ranges
     }
 
     #[test]
@@ -281,10 +281,10 @@ pub(crate) mod tests {
         let order = Arc::new(KeyOrder::new(encoding, &[1_000_000_000, 1000, 1000]).unwrap());
         let region = RankRegion::new(order, &[0..500_000_000, 3..900, 1..2]).unwrap();
         assert_eq!(region.len(), 500_000_000 * 897);
-        assert_eq!(region.runs().take(1000).count(), 1000);
+        assert_eq!(region.ranges().take(1000).count(), 1000);
         assert!(region.scan_ranges(1000).take(1000).count() == 1000);
         let whole = RankRegion::whole(Arc::new(region.order().clone()));
-        assert!(whole.runs().eq(std::iter::once(0..1_000_000_000_000_000)));
+        assert!(whole.ranges().eq(std::iter::once(0..1_000_000_000_000_000)));
     }
 
     #[test]
@@ -296,7 +296,7 @@ pub(crate) mod tests {
             let error = RankRegion::new(Arc::clone(&order), ranges).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Mismatch);
         }
-        assert_eq!(RankRegion::new(order, &[2..2, 0..7]).unwrap().runs().count(), 0);
+        assert_eq!(RankRegion::new(order, &[2..2, 0..7]).unwrap().ranges().count(), 0);
     }
 
     proptest! {
@@ -331,7 +331,7 @@ pub(crate) mod tests {
                 let end = below.checked_sub(1).map(|index| ranks[index] + 1);
                 prop_assert_eq!(region.end_before(probe), end);
             }
-            prop_assert_eq!(region.runs().collect::<Vec<_>>(), merged(&ranks, 1));
+            prop_assert_eq!(region.ranges().collect::<Vec<_>>(), merged(&ranks, 1));
             prop_assert_eq!(region.scan_ranges(gap).collect::<Vec<_>>(), merged(&ranks, gap));
         }
     }

@@ -19,8 +19,8 @@ use super::outcome::cut_off;
 use crate::error::target_error;
 use crate::{Error, ErrorKind, Result};
 
-/// What the name of an object of a probe begins with.
-pub(super) const PROBE_PREFIX: &str = "refreeze-probe-";
+/// What the name of an object of a trial begins with.
+pub(super) const TRIAL_PREFIX: &str = "refreeze-probe-";
 
 /// Writers that try to create the same object at the same time.
 const RACERS: usize = 8;
@@ -34,26 +34,23 @@ const ATTEMPTS: usize = 4;
 ///
 /// [`ErrorKind::Target`] naming what the store does wrong; [`ErrorKind::Access`] or
 /// [`ErrorKind::Target`] when it cannot be written at all.
-pub(super) async fn conditional_writes(
-    storage: &Arc<dyn Storage + Send + Sync>,
-    url: &str,
-) -> Result<()> {
+pub(super) async fn check(storage: &Arc<dyn Storage + Send + Sync>, url: &str) -> Result<()> {
     let settings = storage
         .default_settings()
         .await
         .map_err(|error| target_error(&format!("use {url} as a target"), &error.kind))?;
-    let probe = Probe {
+    let trial = Trial {
         storage,
         settings: &settings,
         url,
-        key: format!("{PROBE_PREFIX}{}", NodeId::random().to_string().to_lowercase()),
+        key: format!("{TRIAL_PREFIX}{}", NodeId::random().to_string().to_lowercase()),
     };
-    let outcome = probe.run().await;
-    let removed = probe.remove().await;
+    let outcome = trial.run().await;
+    let removed = trial.remove().await;
     outcome.and(removed)
 }
 
-struct Probe<'a> {
+struct Trial<'a> {
     storage: &'a Arc<dyn Storage + Send + Sync>,
     settings: &'a Settings,
     url: &'a str,
@@ -70,7 +67,7 @@ enum Put {
     Unknown(StorageError),
 }
 
-impl Probe<'_> {
+impl Trial<'_> {
     async fn run(&self) -> Result<()> {
         let create = VersionInfo::for_creation();
         let racers = (0..RACERS).map(|racer| self.put(racer, &create));
@@ -239,7 +236,7 @@ mod tests {
     #[tokio::test]
     async fn a_store_with_conditional_writes_passes_and_keeps_nothing() {
         let storage = icechunk::new_in_memory_storage().await.unwrap();
-        conditional_writes(&storage, "memory").await.unwrap();
+        check(&storage, "memory").await.unwrap();
         let settings = Settings::default();
         let context = StorageContext::unattributed(&settings);
         let left: Vec<_> = storage.list_objects(&context, "").await.unwrap().collect().await;

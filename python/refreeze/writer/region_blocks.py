@@ -1,0 +1,205 @@
+"""Copies a variable of a file into its place in a stored array, block by block.
+
+Blocks end on the stored array's chunks, so that no chunk is written twice; what is read back is
+compared with what the file has. Where the place is has been decided before.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refreeze.exceptions import IncompleteError, MismatchError
+from refreeze.writer.packing import within_range
+from refreeze.writer.region_checks import encoded, is_packed, marks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import xarray as xr
+    import zarr
+
+    from refreeze.writer.region_places import Place
+
+__all__ = ["Copy", "Transfer", "copy_block", "copy_variable", "same_everywhere"]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """How values are copied."""
+
+    cast: bool
+    action: str
+    """For values out of a packed range: ``error``, ``clip`` or ``nan``."""
+    attempts: int
+    """How often a block is written whose values do not arrive."""
+    check: frozenset[str] | None
+    """Variables that are read back; None for all."""
+    block_bytes: int
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One variable on its way from a file into a stored array."""
+
+    name: str
+    own: xr.Variable
+    """The file's, lazy and decoded."""
+    there: xr.Variable
+    """The template's: its encoding says how values are stored."""
+    array: zarr.Array[Any]
+    place: Place
+    where: str
+    """Names the file in errors."""
+
+
+def copy_variable(transfer: Transfer, copy: Copy) -> int:
+    """Copy a whole variable, and return the bytes that were read.
+
+    Raises
+    ------
+    IncompleteError
+        Values that are in the file are missing in what was stored.
+    MismatchError
+        The stored type cannot hold a value.
+    """
+    unit = transfer.array.shards or transfer.array.chunks
+    parts = [transfer.place.region[str(dim)] for dim in transfer.there.dims]
+    bounds = [(part.start, part.stop) for part in parts]
+    blocks = _blocks(bounds, unit, transfer.own.dtype.itemsize, copy.block_bytes)
+    return sum(copy_block(transfer, block, copy) for block in blocks)
+
+
+def copy_block(transfer: Transfer, block: tuple[slice, ...], copy: Copy) -> int:
+    """Copy what belongs into a block of the stored array; see `copy_variable`."""
+    name, array = transfer.name, transfer.array
+    values = _values(transfer, block)
+    wanted, stored = _prepared(transfer, values, copy)
+    checked = copy.check is None or name in copy.check
+    for _ in range(copy.attempts):
+        array[block] = stored
+        if not checked:
+            break
+        lost = _lost(np.asarray(array[block]), stored, wanted, transfer)
+        if not lost.any():
+            break
+    else:
+        first = tuple(int(each) for each in np.argwhere(lost)[0])
+        at = tuple(part.start + k for part, k in zip(block, first, strict=True))
+        raise IncompleteError(
+            f"{int(lost.sum())} values of {name} are there in {transfer.where} and missing in what would be "
+            f"committed, the first is {wanted[first]!r} at element {at}, after {copy.attempts} "
+            f"attempt{'s' if copy.attempts > 1 else ''}",
+            "nothing was committed; a value that equals _FillValue cannot be stored, otherwise "
+            "retries_on_missing (--retries-on-missing) tries again",
+        )
+    return int(values.nbytes)
+
+
+def same_everywhere(transfer: Transfer, copy: Copy) -> bool:
+    """Whether a variable that all files have in full is stored already, with the same values.
+
+    Raises
+    ------
+    MismatchError
+        It is stored with other values.
+    """
+    name, array = transfer.name, transfer.array
+    if array.nchunks_initialized == 0:
+        return False
+    whole = tuple(slice(0, size) for size in array.shape)
+    _, stored = _prepared(transfer, _values(transfer, whole), copy)
+    held = np.asarray(array[...])
+    equal = held == stored
+    if held.dtype.kind == "f":
+        equal = equal | (np.isnan(held) & np.isnan(stored))
+    if not np.all(equal):
+        raise MismatchError(
+            f"{name}, which does not depend on where the file belongs, has other values in "
+            f"{transfer.where} "
+            "than in the target",
+            f"leave it out: drop_variables {name} (--drop-variables {name})",
+        )
+    return True
+
+
+def _values(transfer: Transfer, block: Sequence[slice]) -> np.ndarray[Any, Any]:
+    """Read what belongs into a block, in the order of the stored array."""
+    own, there, place = transfer.own, transfer.there, transfer.place
+    wanted = dict(zip(map(str, there.dims), block, strict=True))
+    parts, turned = [], []
+    for axis, each in enumerate(own.dims):
+        dim = str(each)
+        start = place.region[dim].start
+        first, last = wanted[dim].start - start, wanted[dim].stop - start
+        if dim in place.flipped:
+            first, last = own.shape[axis] - last, own.shape[axis] - first
+            turned.append(axis)
+        parts.append(slice(first, last))
+    values = np.asarray(own[tuple(parts)].values)
+    if turned:
+        values = np.flip(values, tuple(turned))
+    return values.transpose([own.dims.index(dim) for dim in there.dims])
+
+
+def _prepared(
+    transfer: Transfer, values: np.ndarray[Any, Any], copy: Copy
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return values as they should be read, and as they are stored."""
+    name, there, where = transfer.name, transfer.there, transfer.where
+    if is_packed(there):
+        values = within_range(values, there.encoding, copy.action, f"{name} in {where}")
+    elif there.dtype.kind == "f" and values.dtype.kind in "iuf":
+        with np.errstate(over="ignore"):
+            changed = values.astype(there.dtype, copy=False)
+        if values.dtype.kind == "f" and (np.isinf(changed) & ~np.isinf(values)).any():
+            raise MismatchError(f"{name} in {where} has values that {there.dtype} cannot hold")
+        values = changed
+    return values, encoded(name, values, there, where, cast=copy.cast)
+
+
+def _lost(
+    held: np.ndarray[Any, Any],
+    stored: np.ndarray[Any, Any],
+    wanted: np.ndarray[Any, Any],
+    transfer: Transfer,
+) -> np.ndarray[Any, Any]:
+    """Tell which values are missing that should not be."""
+    missing = np.zeros(held.shape, bool)
+    for mark in marks_of(transfer.there):
+        missing |= np.isnan(held) if mark != mark else held == mark  # noqa: PLR0124 NaN
+    if held.dtype.kind == "f":
+        missing |= np.isnan(held)
+    # What was never written reads as the fill value, whether that is a mark or not.
+    if held.dtype.kind in "iufb":
+        missing |= (held == transfer.array.fill_value) & (held != stored)
+    if not missing.any():
+        return missing
+    kind = wanted.dtype.kind
+    if kind == "f":
+        return missing & ~np.isnan(wanted)
+    return missing & ~np.isnat(wanted) if kind in "mM" else missing
+
+
+def _blocks(
+    bounds: Sequence[tuple[int, int]], unit: Sequence[int], itemsize: int, most: int
+) -> Iterator[tuple[slice, ...]]:
+    """Cut a region into blocks of whole chunks, each of at most so many bytes if chunks are."""
+    counts = [1] * len(bounds)
+    for axis in reversed(range(len(bounds))):
+        start, stop = bounds[axis]
+        chunk = itemsize * math.prod(c * u for c, u in zip(counts, unit, strict=True))
+        across = -(-stop // unit[axis]) - start // unit[axis]
+        counts[axis] = max(1, min(across, most // max(1, chunk)))
+        if counts[axis] < across:
+            break
+    edges = []
+    for (start, stop), chunk, count in zip(bounds, unit, counts, strict=True):
+        step = chunk * count
+        inner = range((start // step + 1) * step, stop, step)
+        edges.append([slice(a, b) for a, b in itertools.pairwise([start, *inner, stop])])
+    yield from itertools.product(*edges)
