@@ -23,6 +23,7 @@ mod settings;
 mod staleness;
 pub mod transport;
 mod unchanged;
+pub mod web;
 pub mod xml;
 
 use icechunk::ObjectStoreConfig;
@@ -44,6 +45,7 @@ pub use service::Service;
 pub use settings::{AzureSettings, GcsSettings, Settings};
 pub use staleness::Staleness;
 pub use unchanged::Referenced;
+pub use web::{Probing, WebSettings, WebSource};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -63,6 +65,8 @@ pub struct ObjectInfo {
 pub enum Source {
     /// A prefix of a bucket.
     Bucket(BucketSource),
+    /// A folder of a web server that cannot be listed.
+    Web(WebSource),
     /// A folder of a local file system.
     Local(LocalSource),
     /// What another library told of its store in memory; can be listed, not referenced.
@@ -75,6 +79,7 @@ impl Source {
     pub fn url_prefix(&self) -> String {
         match self {
             Self::Bucket(source) => source.url_prefix(),
+            Self::Web(source) => source.url_prefix(),
             Self::Local(source) => source.url_prefix(),
             Self::Memory(_) => "memory:///".to_owned(),
         }
@@ -88,6 +93,7 @@ impl Source {
     pub async fn head(&self, key: &str) -> Result<Option<ObjectInfo>> {
         match self {
             Self::Bucket(source) => source.head(key).await,
+            Self::Web(source) => source.head(key).await,
             Self::Local(source) => LocalSource::info(&source.path(key)),
             Self::Memory(source) => Ok(source.head(key)),
         }
@@ -102,6 +108,7 @@ impl Source {
     pub async fn touch(&self, key: &str) -> Result<()> {
         match self {
             Self::Bucket(source) => source.touch(key).await,
+            Self::Web(source) => source.touch(key).await,
             // Nobody is sent elsewhere.
             Self::Local(_) | Self::Memory(_) => Ok(()),
         }
@@ -113,6 +120,7 @@ impl Source {
     pub fn is_read_by_icechunk(&self) -> bool {
         match self {
             Self::Bucket(source) => source.is_plain(),
+            Self::Web(source) => source.is_plain(),
             Self::Local(_) | Self::Memory(_) => true,
         }
     }
@@ -125,7 +133,8 @@ impl Source {
     /// [`ErrorKind::Access`] or [`ErrorKind::Listing`].
     pub async fn staleness(&self, key: &str, last_modified: i64, tag: bool) -> Result<Staleness> {
         match self {
-            Self::Bucket(source) => source.staleness(key, last_modified, tag).await,
+            Self::Bucket(source) => staleness::staleness(source, key, last_modified, tag).await,
+            Self::Web(source) => staleness::staleness(source, key, last_modified, tag).await,
             // Files are judged by the reader itself.
             Self::Local(_) | Self::Memory(_) if tag => Ok(Staleness::ByTag),
             Self::Local(_) | Self::Memory(_) => Ok(Staleness::ByTime),
@@ -134,13 +143,13 @@ impl Source {
 
     /// The same source, which is not listed any more: an inventory says what is there.
     ///
-    /// A store in memory, which its own library has listed, stays as it is.
+    /// A store in memory, which its own library has listed, and a web server stay as they are.
     #[must_use]
     pub fn with_inventory(self, inventory: Inventory) -> Self {
         match self {
             Self::Bucket(source) => Self::Bucket(source.with_inventory(inventory)),
             Self::Local(source) => Self::Local(source.with_inventory(inventory)),
-            Self::Memory(source) => Self::Memory(source),
+            Self::Memory(_) | Self::Web(_) => self,
         }
     }
 
@@ -150,7 +159,7 @@ impl Source {
         match self {
             Self::Bucket(source) => source.inventory(),
             Self::Local(source) => source.inventory(),
-            Self::Memory(_) => None,
+            Self::Memory(_) | Self::Web(_) => None,
         }
     }
 
@@ -159,6 +168,7 @@ impl Source {
     pub fn with_e_tags(self) -> Self {
         match self {
             Self::Bucket(source) => Self::Bucket(source.with_e_tags()),
+            Self::Web(source) => Self::Web(source.with_e_tags()),
             Self::Local(source) => Self::Local(source.with_e_tags()),
             Self::Memory(source) => Self::Memory(source),
         }
@@ -169,6 +179,7 @@ impl Source {
     pub fn container_store(&self) -> ObjectStoreConfig {
         match self {
             Self::Bucket(source) => source.container_store(),
+            Self::Web(_) => WebSource::container_store(),
             Self::Local(source) => source.container_store(),
             Self::Memory(_) => ObjectStoreConfig::InMemory,
         }
@@ -183,6 +194,7 @@ impl Source {
     pub async fn container_credentials(&self) -> Result<Option<Credentials>> {
         match self {
             Self::Bucket(source) => source.container_credentials().await,
+            Self::Web(_) => Ok(Some(Credentials::HttpAccess)),
             Self::Local(_) => Ok(Some(Credentials::LocalFileSystemAccess)),
             Self::Memory(_) => Err(not_in_memory()),
         }

@@ -7,7 +7,8 @@
 use bytes::Bytes;
 use object_store::{GetOptions, GetRange};
 
-use super::{BucketSource, LocalSource, ObjectInfo, Source};
+use super::object::Readable as _;
+use super::{BucketSource, Expected, LocalSource, ObjectInfo, Source};
 use crate::{Error, ErrorKind, Result};
 
 /// An object, or a part of it, and what it was.
@@ -58,8 +59,32 @@ impl Source {
         match self {
             Self::Bucket(source) => source.read_unchanged(wanted).await,
             Self::Local(source) => source.read_unchanged(wanted).await,
+            Self::Web(_) => self.read_between(wanted).await,
             Self::Memory(_) => Err(super::not_in_memory()),
         }
+    }
+
+    /// The bytes of a reference to a whole object, which is looked at before and after.
+    async fn read_between(&self, wanted: &Referenced) -> Result<Result<Bytes, String>> {
+        let before = self.head(&wanted.key).await?;
+        if let Some(what) = wanted.difference(before.as_ref()) {
+            return Ok(Err(what));
+        }
+        let Some(bytes) = self.read(&wanted.key, &Expected::default()).await? else {
+            return Ok(Err("is gone".to_owned()));
+        };
+        let after = self.head(&wanted.key).await?;
+        if let Some(what) = wanted.difference(after.as_ref()) {
+            return Ok(Err(what));
+        }
+        let part = usize::try_from(wanted.offset).ok().zip(usize::try_from(wanted.length).ok());
+        let part = part.and_then(|(start, length)| Some(start..start.checked_add(length)?));
+        let part = part.filter(|part| part.end <= bytes.len());
+        let info = after.unwrap_or(ObjectInfo { size: 0, last_modified: 0, e_tag: None });
+        Ok(match part {
+            Some(part) => whole(wanted, &info, bytes.slice(part)),
+            None => Err(format!("gave {} bytes", bytes.len())),
+        })
     }
 }
 

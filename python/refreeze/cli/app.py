@@ -35,7 +35,7 @@ __all__ = ["main"]
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 _LATER_VERBS: set[str] = set()
-_LATER_OPTIONS = {"--probe"}
+_LATER_OPTIONS: set[str] = set()
 
 app = typer.Typer(
     name="refreeze",

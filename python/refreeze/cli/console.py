@@ -39,6 +39,8 @@ __all__ = [
     "ListingOption",
     "LogLevel",
     "MaxDocument",
+    "MaxRequests",
+    "Probe",
     "Quiet",
     "RegionOption",
     "Repository",
@@ -49,6 +51,7 @@ __all__ = [
     "Terminated",
     "UnsafeTarget",
     "Version",
+    "Yes",
     "count",
     "fail",
     "listing_arguments",
@@ -149,6 +152,24 @@ ListingOption = Annotated[
 ]
 SampleListing = Annotated[
     int, typer.Option(metavar="N", help="Compare N pages of the listing with LIST requests.")
+]
+Probe = Annotated[
+    bool,
+    typer.Option("--probe", help="Ask a web server for every predicted key, one request each."),
+]
+Yes = Annotated[
+    bool,
+    typer.Option(
+        "--yes",
+        help="Agree to a million requests and more, to 403 for missing chunks, and to the use of a "
+        "web server that answers listings as an S3 endpoint.",
+    ),
+]
+MaxRequests = Annotated[
+    float | None,
+    typer.Option(
+        "--max-requests-per-second", metavar="N", help="Requests a second to a web server."
+    ),
 ]
 
 UnsafeTarget = Annotated[

@@ -22,6 +22,8 @@ from refreeze.cli.console import (
     ListingOption,
     LogLevel,
     MaxDocument,
+    MaxRequests,
+    Probe,
     Quiet,
     RegionOption,
     SampleListing,
@@ -30,6 +32,7 @@ from refreeze.cli.console import (
     TargetOption,
     UnsafeTarget,
     Version,
+    Yes,
     count,
     listing_arguments,
     one_or_several,
@@ -191,6 +194,9 @@ def ingest(
     listing_columns: ListingColumns = None,
     listing_option: ListingOption = None,
     sample_listing: SampleListing = 0,
+    probe: Probe = False,
+    yes: Yes = False,
+    max_requests_per_second: MaxRequests = None,
     source_option: SourceOption = None,
     target_option: TargetOption = None,
     as_json: Json = False,
@@ -275,7 +281,7 @@ def carry_out(sources: list[str], target: str | None, given: Mapping[str, Any]) 
             print_report(
                 report,
                 given["target_group"],
-                said_by_url(sources[0], source_options),
+                said_by_url(sources[0], source_options, report.source),
                 said_by_url(target or "", target_options),
             )
 

@@ -12,6 +12,7 @@ from refreeze.exceptions import SourceNotFoundError
 from refreeze.metadata.region import bounds_of
 from refreeze.metadata.selection import Selection, matches, read_metadata
 from refreeze.planning.options import check_texts
+from refreeze.planning.probing import check_probed, unused_warning
 from refreeze.planning.request import Planned, Request
 from refreeze.planning.source_slice import Store
 from refreeze.runtime.interruption import interruptible
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from refreeze.metadata.region import Region
     from refreeze.stores.listings import Listing
     from refreeze.stores.resolve import Options, Source
+    from refreeze.stores.web_store import Probing
 
 __all__ = ["MODES", "checked_request", "listing_report", "planned_for", "read_stores", "several"]
 
@@ -115,8 +117,9 @@ def read_stores(
     given: Sequence[Any],
     options: Options | None,
     selection: Selection,
-    listing: Listing | None = None,
+    probing: Probing | None = None,
     *,
+    listing: Listing | None = None,
     memory: int = 0,
     concurrency: int = 1,
 ) -> list[Store]:
@@ -131,10 +134,12 @@ def read_stores(
 
     Raises
     ------
+    ListingError
+        A source cannot be listed, and its keys may not be asked for.
     SourceNotFoundError
         There is no source, a selected array is in none of them, or there is no array at all.
     """
-    sources: list[Source] = [resolve_source(one, options) for one in given]
+    sources: list[Source] = [resolve_source(one, options, probing) for one in given]
     if listing is not None:
         sources = interruptible(
             with_listing,
@@ -150,6 +155,9 @@ def read_stores(
     ]
     for store in stores:
         store.metadata.warnings.extend(store.source.notes)
+        check_probed(store.source, store.metadata.arrays)
+    if stores and (text := unused_warning(probing, sources)) is not None:
+        stores[0].metadata.warnings.append(text)
     found = [spec.path.lstrip("/") for store in stores for spec in store.metadata.arrays]
     group = (selection.target_group or "").strip("/")
     below = [path.removeprefix(f"{group}/") if group else path for path in found]

@@ -82,6 +82,9 @@ class IngestArguments:
     listing_columns: Mapping[str, str] | None = None
     listing_options: Options | None = None
     sample_listing: int = 0
+    probe: bool = False
+    yes: bool = False
+    max_requests_per_second: float | None = None
     source_options: Options | None = None
     target_options: Options | None = None
 

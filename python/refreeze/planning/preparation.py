@@ -30,6 +30,7 @@ from refreeze.planning.options import (
     requests_in_flight,
     selected,
 )
+from refreeze.planning.probing import probing_of
 from refreeze.stores.listing_manifests import iso
 from refreeze.stores.listings import listing_of
 from refreeze.stores.resolve import resolve_target
@@ -122,14 +123,17 @@ def prepared(
         figures_only=figures_only,
     )
     options = _options(given, request.fingerprint)
-    listing = listing_of(
-        given.listing, given.listing_columns, given.listing_options, given.sample_listing
+    probing = probing_of(
+        probe=given.probe, yes=given.yes, max_requests_per_second=given.max_requests_per_second
     )
     stores = read_stores(
         sources,
         given.source_options,
         selection,
-        listing,
+        probing,
+        listing=listing_of(
+            given.listing, given.listing_columns, given.listing_options, given.sample_listing
+        ),
         memory=options.memory,
         concurrency=options.concurrency,
     )

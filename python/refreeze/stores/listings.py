@@ -150,6 +150,8 @@ def with_listing(
     for source in sources:
         if type(source.store).__name__ == "MemoryStore":
             raise TypeError("a store in memory is listed by its own library: leave out listing")
+        if type(source.store).__name__ == "WebStore":
+            raise ValueError("a listing goes with object stores and folders, not with a web server")
     options = listing.options if listing.options is not None else source_options
     services = {_service(source) for source in sources}
     service = services.pop() if len(services) == 1 else None

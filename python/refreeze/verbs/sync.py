@@ -116,6 +116,9 @@ def sync(
     listing_columns: Mapping[str, str] | None = None,
     listing_options: Options | None = None,
     sample_listing: int = 0,
+    probe: bool = False,
+    yes: bool = False,
+    max_requests_per_second: float | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
     progress: Callable[[dict[str, Any]], object] | None = None,
@@ -145,8 +148,9 @@ def sync(
     group, target_group, arrays, skip_variables, loadable_variables, branch, empty_chunks, memory
         As for `refreeze.ingest`, and so are ``max_refs_per_commit``, ``max_document``,
         ``concurrency``, ``message``, ``no_publish``, ``restart``, ``unsafe_target``,
-        ``no_read_check``, ``listing``, ``listing_columns``, ``listing_options``,
-        ``sample_listing``, ``source_options``, ``target_options`` and ``progress``.
+        ``no_read_check``, ``probe``, ``yes``, ``max_requests_per_second``, ``listing``,
+        ``listing_columns``, ``listing_options``, ``sample_listing``, ``source_options``,
+        ``target_options`` and ``progress``.
 
     Returns
     -------
@@ -171,6 +175,7 @@ def sync(
     """
     from refreeze import _refreeze
     from refreeze.planning.dispatch import listing_report, read_stores, several
+    from refreeze.planning.probing import check_requests, probing_of
     from refreeze.planning.sync import planned_sync
     from refreeze.planning.target_arrays import Target
     from refreeze.runtime.memory import return_large_blocks
@@ -225,11 +230,13 @@ def sync(
         plan=json.dumps(what),
     )
     return_large_blocks()
+    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
     stores = read_stores(
         given,
         source_options,
         selection,
-        listing_of(listing, listing_columns, listing_options, sample_listing),
+        probing,
+        listing=listing_of(listing, listing_columns, listing_options, sample_listing),
         memory=options.memory,
         concurrency=options.concurrency,
     )
@@ -274,6 +281,9 @@ def sync(
             listing=listing,
             listing_columns=listing_columns,
             listing_options=listing_options,
+            probe=probe,
+            yes=yes,
+            max_requests_per_second=max_requests_per_second,
             source_options=source_options,
             target_options=target_options,
             progress=progress,
@@ -296,6 +306,7 @@ def sync(
         return _report(
             planned.warnings, started, **blank, snapshot_id=None, previous_snapshot_id=planned.base
         )
+    check_requests(planned.arrays, stores)
     try:
         report = json.loads(
             _refreeze.ingest(

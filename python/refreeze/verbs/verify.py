@@ -114,6 +114,9 @@ def verify(
     listing_columns: Mapping[str, str] | None = None,
     listing_options: Options | None = None,
     sample_listing: int = 0,
+    probe: bool = False,
+    yes: bool = False,
+    max_requests_per_second: float | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
     progress: Callable[[dict[str, Any]], object] | None = None,
@@ -145,9 +148,11 @@ def verify(
         ``coordinates``, ``kind``, ``source``, ``target``, all but the first and third as JSON.
     memory
         Bound on everything that grows with the work, as for `refreeze.ingest`.
-    max_document, concurrency, source_options, target_options, progress
+    max_document, concurrency, probe, yes, max_requests_per_second
         As for `refreeze.ingest`, and so are ``listing``, ``listing_columns``, ``listing_options`` and
         ``sample_listing``.
+    source_options, target_options, progress
+        As for `refreeze.ingest`.
 
     Returns
     -------
@@ -180,6 +185,7 @@ def verify(
     """
     from refreeze import _refreeze
     from refreeze.planning.dispatch import listing_report, read_stores, several
+    from refreeze.planning.probing import check_requests, probing_of
     from refreeze.planning.target_arrays import Target
     from refreeze.planning.verify import planned_verify
     from refreeze.runtime.memory import return_large_blocks
@@ -214,17 +220,20 @@ def verify(
     )
     wanted = sample_size(sample)
     return_large_blocks()
+    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
     stores = read_stores(
         given,
         source_options,
         selection,
-        listing_of(listing, listing_columns, listing_options, sample_listing),
+        probing,
+        listing=listing_of(listing, listing_columns, listing_options, sample_listing),
         memory=options.memory,
         concurrency=options.concurrency,
     )
     location = resolve_target(target, target_options)
     opened = Target(location, branch)
     plan = planned_verify(stores, opened, bounds, selection)
+    check_requests(plan.arrays, stores)
     comparison = _refreeze.verify(
         [(store.source.store, store.source.path) for store in stores],
         location,
