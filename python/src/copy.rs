@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use icechunk::config::RepositoryConfig;
+use icechunk::virtual_chunks::VirtualChunkContainer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use refreeze::grid::chunk_box::ChunkBox;
@@ -27,8 +29,8 @@ pub(crate) fn containers(
     let look = async move {
         let (target, _) = Target::open_to_read(&location).await?;
         let config = target.stored_config().await?;
-        let all = config.iter().flat_map(|config| config.virtual_chunk_containers());
-        let spec = |container: &icechunk::virtual_chunks::VirtualChunkContainer| {
+        let all = config.iter().flat_map(RepositoryConfig::virtual_chunk_containers);
+        let spec = |container: &VirtualChunkContainer| {
             let name = container.name().map(str::to_owned);
             (name, container.url_prefix().to_owned(), settings_of(&container.store))
         };
@@ -47,7 +49,6 @@ type Place<'py> = (Option<String>, String, (Bound<'py, PyAny>, String));
     message, publish, unsafe_target, progress
 ))]
 #[expect(clippy::too_many_arguments, reason = "the options of one Python call, all keywords")]
-#[expect(clippy::fn_params_excessive_bools, reason = "flags of the interface, all by name")]
 pub(crate) fn copy(
     py: Python<'_>,
     target: &Bound<'_, PyAny>,

@@ -91,8 +91,8 @@ impl InventoryBuilder {
         sources: Vec<(Bound<'_, PyAny>, String)>,
     ) -> PyResult<Vec<OpenedSource>> {
         let opened = sources
-            .iter()
-            .map(|(store, path)| source(store, path))
+            .into_iter()
+            .map(|(store, path)| source(&store, &path))
             .collect::<PyResult<Vec<_>>>()?;
         let builder = self.builder().take().ok_or_else(finished)?;
         let inventories = py.detach(|| builder.finish()).map_err(|error| to_python(py, &error))?;

@@ -53,13 +53,12 @@ pub async fn sample_inventory(
     };
     let root = PageSource::key(bucket, "");
     let prefix = if root.is_empty() { root } else { format!("{root}/") };
-    let starts = match fetcher.source.capabilities().start_after {
+    let starts = if fetcher.source.capabilities().start_after == StartAfter::None {
         // Only its first page can be asked for.
-        StartAfter::None => vec![prefix.clone()],
-        _ => {
-            let shares: Vec<f64> = (0..pages).map(|_| rand::random()).collect();
-            inventory.keys_at(&shares)?
-        }
+        vec![prefix.clone()]
+    } else {
+        let shares: Vec<f64> = (0..pages).map(|_| rand::random()).collect();
+        inventory.keys_at(&shares)?
     };
     let mut found = InventorySample::default();
     let mut wrong = Vec::new();

@@ -89,8 +89,8 @@ impl ManifestChunks {
         let Self { place, manifest, mut references } = self;
         let files = Files::of(repository);
         let making = files.clone();
-        let changed = copied.len() as u64;
-        let make = move || {
+        let count = copied.len() as u64;
+        let rewritten = move || {
             let mut touched = Vec::with_capacity(copied.len());
             for chunk in &mut references {
                 if let Some(payload) = copied.remove(&chunk.coord.0) {
@@ -101,14 +101,14 @@ impl ManifestChunks {
             touched.sort_unstable();
             Ok::<_, Error>((build_slices(&place, &making, references)?, touched, place))
         };
-        let (made, touched, place) = tokio::task::spawn_blocking(make)
+        let (made, touched, place) = tokio::task::spawn_blocking(rewritten)
             .await
             .map_err(|error| target_error("write manifests", &error))??;
         let mut chunks = CommittedChunks::new(place.grid.grid_shape());
         chunks.add(ChunkRanges::of_indices(touched));
         let written = store(&files, &place, made).await?;
         let Place { path, node_id, .. } = place;
-        let changes = Changes { changed, ..Changes::default() };
+        let changes = Changes { changed: count, ..Changes::default() };
         Ok(NewManifests {
             path,
             node_id,

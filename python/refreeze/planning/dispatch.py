@@ -16,6 +16,7 @@ from refreeze.planning.probing import check_probed, unused_warning
 from refreeze.planning.request import Planned, Request
 from refreeze.planning.source_slice import Store
 from refreeze.runtime.interruption import interruptible
+from refreeze.stores.listing_manifests import iso
 from refreeze.stores.listings import with_listing
 from refreeze.stores.resolve import resolve_source
 
@@ -27,7 +28,15 @@ if TYPE_CHECKING:
     from refreeze.stores.resolve import Options, Source
     from refreeze.stores.web_store import Probing
 
-__all__ = ["MODES", "checked_request", "listing_report", "planned_for", "read_stores", "several"]
+__all__ = [
+    "MODES",
+    "checked_request",
+    "listing_date",
+    "listing_report",
+    "planned_for",
+    "read_stores",
+    "several",
+]
 
 MODES = ("create", "append", "overwrite", "update")
 
@@ -177,6 +186,12 @@ def listing_report(stores: Sequence[Store]) -> dict[str, Any] | None:
     """Return what reports say of the listing that the stores' keys come from, if there is one."""
     info = stores[0].source.listing if stores else None
     return None if info is None else info.to_dict()
+
+
+def listing_date(stores: Sequence[Store]) -> str | None:
+    """Return when the listing was made, as ISO 8601; None when the stores are listed."""
+    info = stores[0].source.listing if stores else None
+    return None if info is None else iso(info.date)
 
 
 def planned_for(

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from refreeze.planning.dispatch import (
     checked_request,
+    listing_date,
     listing_report,
     planned_for,
     read_stores,
     several,
 )
 from refreeze.planning.options import (
+    CHECKSUMS,
     IngestArguments,
     IngestOptions,
     byte_count,
@@ -31,7 +33,6 @@ from refreeze.planning.options import (
     selected,
 )
 from refreeze.planning.probing import probing_of
-from refreeze.stores.listing_manifests import iso
 from refreeze.stores.listings import listing_of
 from refreeze.stores.resolve import resolve_target
 
@@ -46,7 +47,7 @@ __all__ = ["Prepared", "prepared"]
 
 _CHOICES = {
     "empty_chunks": ("error", "skip"),
-    "checksum": ("last-modified", "etag", "none"),
+    "checksum": CHECKSUMS,
     "locations": ("relative", "absolute"),
 }
 _READ_TARGET = {"append", "update"}
@@ -137,8 +138,7 @@ def prepared(
         memory=options.memory,
         concurrency=options.concurrency,
     )
-    if (info := stores[0].source.listing) is not None:
-        options = replace(options, listing=iso(info.date))
+    options = replace(options, listing=listing_date(stores))
     # Asked for late: to look at some targets creates them.
     location = cache(lambda: resolve_target(target, given.target_options, create=not figures_only))
     if figures_only and isinstance(target, str | os.PathLike):

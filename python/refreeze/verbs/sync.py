@@ -12,6 +12,7 @@ from refreeze.exceptions import MismatchError
 from refreeze.metadata.chunk_codec import check_chunk
 from refreeze.metadata.region import bounds_of
 from refreeze.planning.options import (
+    CHECKSUMS,
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_DOCUMENT,
     DEFAULT_MEMORY,
@@ -103,6 +104,7 @@ def sync(
     remove_arrays: bool = False,
     dry_run: bool = False,
     empty_chunks: str = "error",
+    checksum: str | None = None,
     memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
@@ -143,6 +145,9 @@ def sync(
         Remove arrays that are gone from the source; otherwise they are an error.
     region
         Slices by dimension name, in elements of the source: only these are brought up to date.
+    checksum
+        By what readers notice that an object has changed, as for `refreeze.ingest`; None leaves it
+        as the references have it. Another than theirs changes them all.
     dry_run
         Compare and write nothing: the report has counts, and examples.
     group, target_group, arrays, skip_variables, loadable_variables, branch, empty_chunks, memory
@@ -174,18 +179,18 @@ def sync(
     3
     """
     from refreeze import _refreeze
-    from refreeze.planning.dispatch import listing_report, read_stores, several
+    from refreeze.planning.dispatch import listing_date, listing_report, read_stores, several
     from refreeze.planning.probing import check_requests, probing_of
     from refreeze.planning.sync import planned_sync
     from refreeze.planning.target_arrays import Target
     from refreeze.runtime.memory import return_large_blocks
-    from refreeze.stores.listing_manifests import iso
     from refreeze.stores.listings import listing_of
     from refreeze.stores.resolve import resolve_target
 
     started = time.monotonic()
     check_texts({"branch": branch, "new_arrays": new_arrays, "empty_chunks": empty_chunks})
-    check_texts({} if message is None else {"message": message})
+    optional = {"message": message, "checksum": checksum}
+    check_texts({name: text for name, text in optional.items() if text is not None})
     check_mappings({"source_options": source_options, "target_options": target_options})
     if progress is not None and not callable(progress):
         raise TypeError(f"progress is a function, not {progress!r}")
@@ -193,6 +198,8 @@ def sync(
         raise ValueError(f"new_arrays is one of {', '.join(_NEW_ARRAYS)}, not {new_arrays!r}")
     if empty_chunks not in {"error", "skip"}:
         raise ValueError(f"empty_chunks must be 'error' or 'skip', not {empty_chunks!r}")
+    if checksum not in {None, *CHECKSUMS}:
+        raise ValueError(f"checksum is one of {', '.join(CHECKSUMS)}, not {checksum!r}")
     flags(
         {
             "remove_arrays": remove_arrays,
@@ -219,6 +226,8 @@ def sync(
         branch=branch,
         mode="sync",
         skip_empty_chunks=empty_chunks == "skip",
+        checksum=checksum or CHECKSUMS[0],
+        keep_checksum=checksum is None,
         memory=byte_count("memory", memory),
         references_per_commit=refs_per_commit(max_refs_per_commit),
         concurrency=requests_in_flight(concurrency),
@@ -240,8 +249,6 @@ def sync(
         memory=options.memory,
         concurrency=options.concurrency,
     )
-    if (info := stores[0].source.listing) is not None:
-        options = replace(options, listing=iso(info.date))
     location = resolve_target(target, target_options)
     planned = planned_sync(
         stores,
@@ -316,7 +323,11 @@ def sync(
                 groups=planned.groups,
                 arrays=planned.arrays,
                 options=replace(
-                    options, base=planned.base, replaced=planned.replaced, added=planned.added
+                    options,
+                    base=planned.base,
+                    replaced=planned.replaced,
+                    added=planned.added,
+                    listing=listing_date(stores),
                 ),
                 decoder=check_chunk,
                 progress=CommitLog(progress),

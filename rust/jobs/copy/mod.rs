@@ -150,7 +150,7 @@ async fn run(job: &CopyJob, on_progress: &OnProgress) -> Result<CopyReport> {
     let mut copier = Copier {
         job,
         repository,
-        transfer: Transfer::new(repository, job)?,
+        transfer: Transfer::new(repository, job),
         report: &mut report,
         on_progress,
         progress: Progress { stage: MODE, ..Progress::default() },

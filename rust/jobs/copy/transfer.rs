@@ -62,7 +62,7 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
-    pub(super) fn new(repository: &Repository, job: &CopyJob) -> Result<Self> {
+    pub(super) fn new(repository: &Repository, job: &CopyJob) -> Self {
         let pieces = u32::try_from(job.memory / PIECE).unwrap_or(u32::MAX).max(1);
         let bucket = match &job.target {
             TargetLocation::Bucket { builder, transport, prefix, .. } => {
@@ -81,7 +81,7 @@ impl Transfer {
                 _ => false,
             })
             .collect();
-        Ok(Self {
+        Self {
             // Chunk writers do not look at the snapshot.
             session: session_at(
                 repository,
@@ -93,7 +93,7 @@ impl Transfer {
             room: Semaphore::new(pieces as usize),
             pieces,
             inline: u64::from(repository.config().inline_chunk_threshold_bytes()),
-        })
+        }
     }
 
     /// Copies a chunk; the inner value tells when it is not what was referenced.

@@ -136,7 +136,7 @@ impl Read {
 
 /// Times in microseconds, from timestamps, text or numbers.
 struct Times {
-    times: TimestampMicrosecondArray,
+    stamps: TimestampMicrosecondArray,
     /// Text that is no ISO 8601.
     texts: Option<StringArray>,
     numbers: Option<Int64Array>,
@@ -174,13 +174,17 @@ impl Times {
             None if is_number => Ok(arrow_array::new_null_array(&micros, column.len())),
             None => cast(column, &micros),
         };
-        let times = of.map_err(|error| unusable(name, column, &error.to_string()))?;
-        Ok(Self { times: times.as_primitive::<TimestampMicrosecondType>().clone(), texts, numbers })
+        let stamps = of.map_err(|error| unusable(name, column, &error.to_string()))?;
+        Ok(Self {
+            stamps: stamps.as_primitive::<TimestampMicrosecondType>().clone(),
+            texts,
+            numbers,
+        })
     }
 
     fn at(&self, at: usize) -> Option<i64> {
-        if self.times.is_valid(at) {
-            return Some(self.times.value(at));
+        if self.stamps.is_valid(at) {
+            return Some(self.stamps.value(at));
         }
         if let Some(numbers) = self.numbers.as_ref().filter(|numbers| numbers.is_valid(at)) {
             return Some(micros_of(numbers.value(at)));

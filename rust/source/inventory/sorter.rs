@@ -138,13 +138,11 @@ impl Sorter {
         }
         let mut writer = Once::new(TableWriter::new(self.file()?));
         while let Some(mut head) = heap.peek_mut() {
-            match head.0.0.row() {
-                Some(row) => writer.push(row).map_err(|error| self.of(error))?,
-                None => {
-                    std::collections::binary_heap::PeekMut::pop(head);
-                    continue;
-                }
-            }
+            let Some(row) = head.0.0.row() else {
+                std::collections::binary_heap::PeekMut::pop(head);
+                continue;
+            };
+            writer.push(row).map_err(|error| self.of(error))?;
             head.0.0.advance().map_err(|error| self.failed(&error))?;
         }
         writer.writer.finish().map_err(|error| self.failed(&error))
