@@ -8,6 +8,7 @@ mod copy;
 mod crew;
 mod doctor;
 mod errors;
+mod foreign;
 mod handed_over;
 mod ingest;
 mod inventory;

@@ -59,8 +59,7 @@ impl Source {
         match self {
             Self::Bucket(source) => source.read_unchanged(wanted).await,
             Self::Local(source) => source.read_unchanged(wanted).await,
-            Self::Web(_) => self.read_between(wanted).await,
-            Self::Memory(_) => Err(super::not_in_memory()),
+            Self::Web(_) | Self::Foreign(_) => self.read_between(wanted).await,
         }
     }
 

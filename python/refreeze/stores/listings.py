@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import ListingError
 from refreeze.stores.buckets import BUCKET_SCHEMES, Bucket, bucket_of_url
+from refreeze.stores.kinds import kind_of
 from refreeze.stores.listing_files import ListingFile, in_bucket, listing_file
 from refreeze.stores.listing_manifests import DataFile, Manifest, iso, parsed_manifest
 from refreeze.stores.listing_tables import (
@@ -35,6 +36,7 @@ __all__ = ["Listing", "ListingInfo", "listing_of", "with_listing"]
 _MOST_MEMORY = 64 << 20
 """Bytes of rows that are sorted at a time."""
 _LARGEST_MANIFEST = 64 << 20
+_KINDS = {"S3Store", "GCSStore", "AzureStore", "LocalStore"}
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ def with_listing(
 
     Raises
     ------
+    ValueError
+        A source is one that its own library lists, or a web server.
     ListingError
         The listing is damaged, has other columns, is of another bucket, names nothing below a
         source, or differs from the sampled pages.
@@ -148,10 +152,12 @@ def with_listing(
     from refreeze import _refreeze
 
     for source in sources:
-        if type(source.store).__name__ == "MemoryStore":
-            raise TypeError("a store in memory is listed by its own library: leave out listing")
-        if type(source.store).__name__ == "WebStore":
-            raise ValueError("a listing goes with object stores and folders, not with a web server")
+        known = kind_of(source.store) in _KINDS
+        if not known or _refreeze.open_source(source.store, source.path).is_foreign:
+            raise ValueError(
+                f"a listing goes with object stores and folders that refreeze lists itself, not with "
+                f"{source.url}"
+            )
     options = listing.options if listing.options is not None else source_options
     services = {_service(source) for source in sources}
     service = services.pop() if len(services) == 1 else None
