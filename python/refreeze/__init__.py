@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from refreeze import exceptions
     from refreeze._refreeze import ChunkStream, __version__
+    from refreeze.verbs.copy import CopyReport, copy
     from refreeze.verbs.coverage import coverage
     from refreeze.verbs.coverage_report import ArrayCoverage, Coverage, MissingRange
     from refreeze.verbs.doctor import doctor
@@ -54,6 +55,7 @@ __all__ = [
     "Check",
     "ChunkStream",
     "Container",
+    "CopyReport",
     "Coverage",
     "DoctorReport",
     "GcReport",
@@ -72,6 +74,7 @@ __all__ = [
     "ZarrParser",
     "ZarrSaver",
     "__version__",
+    "copy",
     "coverage",
     "create_template",
     "doctor",
@@ -97,6 +100,7 @@ _PLACES = {
     "Check": "refreeze.verbs.doctor_report",
     "ChunkStream": "refreeze._refreeze",
     "Container": "refreeze.verbs.report",
+    "CopyReport": "refreeze.verbs.copy",
     "Coverage": "refreeze.verbs.coverage_report",
     "GcReport": "refreeze.verbs.report",
     "DoctorReport": "refreeze.verbs.doctor_report",
@@ -119,6 +123,7 @@ _PLACES = {
     "replacing": "refreeze.writer.replacing",
     "write": "refreeze.writer.write",
     "__version__": "refreeze._refreeze",
+    "copy": "refreeze.verbs.copy",
     "coverage": "refreeze.verbs.coverage",
     "gc": "refreeze.verbs.gc",
     "doctor": "refreeze.verbs.doctor",

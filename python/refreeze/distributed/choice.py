@@ -29,8 +29,20 @@ def crew_at_work(crew: Any, places: Callable[[], Places]) -> Iterator[Any]:
         crew.close()
 
 
-def crew_of(executor: Any, client: Any, workers: int | None, wait_for_workers: float) -> Any:
-    """Return the crew for these options, of which at most one may be given; None for one process."""
+def crew_of(
+    executor: Any,
+    client: Any,
+    workers: int | None,
+    wait_for_workers: float,
+    *,
+    listing: Any = None,
+) -> Any:
+    """Return the crew for these options, of which at most one may be given; None for one process.
+
+    Workers would not know a ``listing``: beside one they are refused.
+    """
+    if listing is not None and not (executor is client is workers is None):
+        raise ValueError("a listing is read by this process alone: leave out the workers")
     if sum(option is not None for option in (executor, client, workers)) > 1:
         raise ValueError("give one of executor, client and workers")
     if isinstance(wait_for_workers, bool) or not isinstance(wait_for_workers, int | float):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -76,14 +76,22 @@ class SyncReport:
     elapsed_s: float
     peak_rss_bytes: int
     warnings: tuple[str, ...]
+    listing: dict[str, Any] | None = None
+    """Where the keys come from, as in `IngestReport`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for `json.dumps`."""
         report = asdict(self)
+        if self.listing is None:
+            del report["listing"]
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in report.items()
         }
+
+
+_SHOWN = ("path", "shape", "added", "changed", "removed")
+"""What a report says of each array."""
 
 
 def sync(
@@ -111,6 +119,10 @@ def sync(
     restart: bool = False,
     unsafe_target: bool = False,
     no_read_check: bool = False,
+    listing: Any = None,
+    listing_columns: Mapping[str, str] | None = None,
+    listing_options: Options | None = None,
+    sample_listing: int = 0,
     probe: bool = False,
     yes: bool = False,
     max_requests_per_second: float | None = None,
@@ -150,7 +162,8 @@ def sync(
     group, target_group, arrays, skip_variables, loadable_variables, branch, empty_chunks, memory
         As for `refreeze.ingest`, and so are ``max_refs_per_commit``, ``max_document``,
         ``concurrency``, ``message``, ``no_publish``, ``restart``, ``unsafe_target``,
-        ``no_read_check``, ``probe``, ``yes``, ``max_requests_per_second``, ``source_options``,
+        ``no_read_check``, ``probe``, ``yes``, ``max_requests_per_second``, ``listing``,
+        ``listing_columns``, ``listing_options``, ``sample_listing``, ``source_options``,
         ``target_options``, ``progress``, ``executor``, ``client``, ``workers`` and
         ``wait_for_workers``.
 
@@ -177,11 +190,12 @@ def sync(
     """
     from refreeze import _refreeze
     from refreeze.distributed.choice import crew_at_work, crew_of, places_of
-    from refreeze.planning.dispatch import read_stores, several
+    from refreeze.planning.dispatch import listing_date, listing_report, read_stores, several
     from refreeze.planning.probing import check_requests, probing_of
     from refreeze.planning.sync import planned_sync
     from refreeze.planning.target_arrays import Target
     from refreeze.runtime.memory import return_large_blocks
+    from refreeze.stores.listings import listing_of
     from refreeze.stores.resolve import resolve_target
 
     started = time.monotonic()
@@ -236,7 +250,7 @@ def sync(
         unsafe_target=unsafe_target,
         plan=json.dumps({"region": {name: list(part) for name, part in sorted(bounds.items())}}),
     )
-    crew = crew_of(executor, client, workers, wait_for_workers)
+    crew = crew_of(executor, client, workers, wait_for_workers, listing=listing)
     places = partial(
         places_of,
         given,
@@ -248,7 +262,15 @@ def sync(
         probing=probing,
     )
     return_large_blocks()
-    stores = read_stores(given, source_options, selection, probing)
+    stores = read_stores(
+        given,
+        source_options,
+        selection,
+        probing,
+        listing=listing_of(listing, listing_columns, listing_options, sample_listing),
+        memory=options.memory,
+        concurrency=options.concurrency,
+    )
     location = resolve_target(target, target_options)
     planned = planned_sync(
         stores,
@@ -267,6 +289,7 @@ def sync(
         "examples": (),
         "new_arrays": planned.added,
         "removed_arrays": planned.replaced,
+        "listing": listing_report(stores),
     }
     if dry_run:
         from refreeze.verbs.verify import verify
@@ -284,6 +307,9 @@ def sync(
             memory=memory,
             max_document=max_document,
             concurrency=concurrency,
+            listing=listing,
+            listing_columns=listing_columns,
+            listing_options=listing_options,
             probe=probe,
             yes=yes,
             max_requests_per_second=max_requests_per_second,
@@ -324,7 +350,11 @@ def sync(
                     groups=planned.groups,
                     arrays=planned.arrays,
                     options=replace(
-                        options, base=planned.base, replaced=planned.replaced, added=planned.added
+                        options,
+                        base=planned.base,
+                        replaced=planned.replaced,
+                        added=planned.added,
+                        listing=listing_date(stores),
                     ),
                     decoder=check_chunk,
                     progress=CommitLog(progress),
@@ -341,13 +371,12 @@ def sync(
         *("added", "changed", "removed", "manifests_written", "commits", "run_id"),
         *("list_requests", "keys_listed", "published", "previous_snapshot_id"),
     )
-    shown = ("path", "shape", "added", "changed", "removed")
     return _report(
         (*planned.warnings, *report["warnings"]),
         started,
         **blank | {name: report[name] for name in names},
         snapshot_id=report["snapshot_id"] if report["run_id"] else None,
-        arrays=tuple({name: array[name] for name in shown} for array in report["arrays"]),
+        arrays=tuple({name: array[name] for name in _SHOWN} for array in report["arrays"]),
     )
 
 

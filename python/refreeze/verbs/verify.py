@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -85,11 +85,16 @@ class VerifyReport:
     output: str | None
     """The file that holds every difference."""
     warnings: tuple[str, ...]
+    listing: dict[str, Any] | None = None
+    """Where the keys come from, as in `IngestReport`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for `json.dumps`."""
         lists = ("examples", "sources", "warnings")
-        return asdict(self) | {name: list(getattr(self, name)) for name in lists}
+        report = asdict(self) | {name: list(getattr(self, name)) for name in lists}
+        if self.listing is None:
+            del report["listing"]
+        return report
 
 
 def verify(
@@ -108,6 +113,10 @@ def verify(
     memory: str | int = DEFAULT_MEMORY,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
     concurrency: int = DEFAULT_CONCURRENCY,
+    listing: Any = None,
+    listing_columns: Mapping[str, str] | None = None,
+    listing_options: Options | None = None,
+    sample_listing: int = 0,
     probe: bool = False,
     yes: bool = False,
     max_requests_per_second: float | None = None,
@@ -147,7 +156,8 @@ def verify(
     memory
         Bound on everything that grows with the work, as for `refreeze.ingest`.
     max_document, concurrency, probe, yes, max_requests_per_second
-        As for `refreeze.ingest`.
+        As for `refreeze.ingest`, and so are ``listing``, ``listing_columns``, ``listing_options`` and
+        ``sample_listing``.
     source_options, target_options, progress
         As for `refreeze.ingest`.
     executor, client, workers, wait_for_workers
@@ -190,6 +200,7 @@ def verify(
     from refreeze.planning.target_arrays import Target
     from refreeze.planning.verify import planned_verify
     from refreeze.runtime.memory import return_large_blocks
+    from refreeze.stores.listings import listing_of
     from refreeze.stores.resolve import resolve_target
 
     started = time.monotonic()
@@ -221,7 +232,7 @@ def verify(
         requests_per_second=max_requests_per_second,
     )
     wanted = sample_size(sample)
-    crew = crew_of(executor, client, workers, wait_for_workers)
+    crew = crew_of(executor, client, workers, wait_for_workers, listing=listing)
     if crew is not None and file is not None:
         raise ValueError("output needs one process: leave out workers, client and executor")
     places = partial(
@@ -235,7 +246,15 @@ def verify(
         probing=probing,
     )
     return_large_blocks()
-    stores = read_stores(given, source_options, selection, probing)
+    stores = read_stores(
+        given,
+        source_options,
+        selection,
+        probing,
+        listing=listing_of(listing, listing_columns, listing_options, sample_listing),
+        memory=options.memory,
+        concurrency=options.concurrency,
+    )
     location = resolve_target(target, target_options)
     opened = Target(location, branch)
     plan = planned_verify(stores, opened, bounds, selection)
@@ -296,6 +315,8 @@ def _report(
     started: float,
     file: Path | None = None,
 ) -> VerifyReport:
+    from refreeze.planning.dispatch import listing_report
+
     kinds, examples = _counted(found, plan)
     return VerifyReport(
         equal=not kinds,
@@ -320,6 +341,7 @@ def _report(
         peak_rss_bytes=peak_rss_bytes(),
         output=None if file is None else str(file),
         warnings=tuple(dict.fromkeys((*plan.warnings, *found["warnings"]))),
+        listing=listing_report(stores),
     )
 
 
