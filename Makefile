@@ -15,7 +15,7 @@ PY := .venv/bin/python
 LOCKED := $(if $(CI),--locked)
 RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
 
-.PHONY: help demo test test-rust test-python test-exits test-kills test-together test-faults test-soak check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-scaling bench-billion bench-profile bench-build docs build lock servers endpoint clean
+.PHONY: help demo test test-rust test-python test-exits test-kills test-together test-faults test-soak check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-writing bench-scaling bench-billion bench-profile bench-build docs build lock servers endpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ bench-scaling: bench-build ## how an ingest scales with worker processes, latenc
 
 bench-billion: bench-build ## a billion references, in one process and on a Dask cluster: hours (ARGS="--scale 0.001")
 	$(PY) benches/billion.py $(ARGS)
+
+bench-writing: .venv/.refreeze ## what templates and regions cost, beside xarray's own regions (ARGS="--scale 0.1")
+	$(PY) benches/writing.py $(ARGS)
 
 bench-profile: .venv/.tools ## where the CPU time of an ingest of 10 million chunks goes, by perf
 	cargo build --profile profiling -p refreeze-python $(LOCKED)
