@@ -1,4 +1,4 @@
-"""What is shipped beside the code: completion for shells, the container, the example of a Job."""
+"""What is shipped beside the code: completion for shells, extras, the container."""
 
 import re
 import subprocess
@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from refreeze.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,12 +46,3 @@ def test_the_container():
     assert "COPY dist/refreeze-*.whl" in text
     assert re.search(r"^USER refreeze$", text, re.MULTILINE)
     assert 'ENTRYPOINT ["refreeze"]' in text
-
-
-def test_the_job():
-    """Its command is one that refreeze has, with a part for each pod."""
-    text = (ROOT / "examples/kubernetes-job.yaml").read_text()
-    command = re.search(r"exec refreeze (\w+) \S+ --part \$JOB_COMPLETION_INDEX/(\d+)", text)
-    assert command
-    assert command[1] in {one.name for one in app.registered_commands}
-    assert f"completions: {command[2]}\n" in text
