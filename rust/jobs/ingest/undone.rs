@@ -28,12 +28,12 @@ pub(super) fn zstd(bytes: &[u8], most: u64) -> Result<u64, Failed> {
     drained("zstd", decoder, most)
 }
 
-/// As [`zstd`], of a gzip file of one member or more.
+/// As [`zstd()`], of a gzip file of one member or more.
 pub(super) fn gzip(bytes: &[u8], most: u64) -> Result<u64, Failed> {
     drained("gzip", flate2::read::MultiGzDecoder::new(bytes), most)
 }
 
-/// As [`zstd`], of a zlib stream.
+/// As [`zstd()`], of a zlib stream.
 pub(super) fn zlib(bytes: &[u8], most: u64) -> Result<u64, Failed> {
     drained("zlib", flate2::read::ZlibDecoder::new(bytes), most)
 }
@@ -154,7 +154,7 @@ mod tests {
     /// A Blosc chunk of bytes, in one block and one stream.
     fn chunk(bytes: &[u8], compressor: u8, packed: &[u8]) -> Vec<u8> {
         let length = |number: usize| u32::try_from(number).unwrap().to_le_bytes();
-        let mut chunk = vec![2, 1, compressor << 5 | NOT_SPLIT, 4];
+        let mut chunk = vec![2, 1, (compressor << 5) | NOT_SPLIT, 4];
         chunk.extend(length(bytes.len()));
         chunk.extend(length(bytes.len()));
         chunk.extend(length(HEADER + 8 + packed.len()));
