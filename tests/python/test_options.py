@@ -82,7 +82,7 @@ def test_what_the_core_is_told(source):
     )
     told = prepared(source, None, given, figures_only=True).options
     defaults = IngestOptions()
-    of_the_mode = {"mode", "base", "replaced", "added", "plan"}
+    of_the_mode = {"mode", "base", "replaced", "added", "plan", "keep_checksum"}
     same = {
         name
         for name in IngestOptions.__dataclass_fields__

@@ -55,7 +55,7 @@ class NotInThisVersionError(NotImplementedError):
 
 @dataclass(frozen=True)
 class Source:
-    """A Zarr store, group or array: a path in an obstore store."""
+    """A Zarr store, group or array: a path in an obstore store, or on a web server."""
 
     url: str
     """For messages, reports and commits; holds no credentials."""
@@ -116,7 +116,7 @@ def resolve_source(
     ----------
     source
         URL or local path; ``(registry, url)`` with an obspec registry; or ``(store, path)`` with
-        an obstore ``S3Store``, ``GCSStore``, ``AzureStore`` or ``LocalStore``.
+        an obstore ``S3Store``, ``GCSStore``, ``AzureStore``, ``HTTPStore`` or ``LocalStore``.
     probing
         What may be asked of a web server that cannot be listed.
     options

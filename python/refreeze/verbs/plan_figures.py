@@ -44,9 +44,11 @@ class ArrayPlan:
     chunks_in_region: int
     """Chunks that there is room for."""
     strategy: str
-    """``ranked-pages``, ``folder-walk``, ``head`` (a scalar) or ``given-list`` (in memory)."""
+    """``ranked-pages``, ``token-pages``, ``probe`` (every predicted key is asked for),
+    ``folder-walk``, ``head`` (a scalar) or ``given-list`` (in memory)."""
     list_requests: int
-    """LIST requests for as many chunks as are expected; on a local file system, folders read."""
+    """LIST requests for as many chunks as are expected; on a local file system, folders read; of a
+    probe, one for each possible chunk."""
     refs_per_manifest: int
     batches: int
     """Commits that the references expected would fill by themselves."""
