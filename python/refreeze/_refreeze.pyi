@@ -73,6 +73,10 @@ class OpenedSource:
     It can be given to `list_chunks` in the place of the store that it was opened in.
     """
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether only the store's own library lists and reads it."""
+
 @final
 class Comparison:
     """The differences between sources and a repository, as record batches, and then a report."""

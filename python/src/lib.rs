@@ -7,6 +7,7 @@ mod contents;
 mod crew;
 mod doctor;
 mod errors;
+mod foreign;
 mod handed_over;
 mod ingest;
 mod listing;

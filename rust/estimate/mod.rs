@@ -34,7 +34,7 @@ pub enum Strategy {
     Probe,
     /// The folders of the region are read.
     FolderWalk,
-    /// Another library has listed the store.
+    /// Another library lists the store.
     GivenList,
 }
 
@@ -98,7 +98,7 @@ pub fn estimate(
             (strategy, share(pages.pages, expected, possible).max(1))
         }
         Lister::Walk(_) => (Strategy::FolderWalk, folders(array, region, density)),
-        Lister::Given(_) => (Strategy::GivenList, 0),
+        Lister::Foreign(_) => (Strategy::GivenList, 0),
     };
     let manifests: u64 = split
         .iter()

@@ -66,8 +66,11 @@ impl SourceContainer {
     ///
     /// [`ErrorKind::Mismatch`] when a configured container covers the source but points to another
     /// store, or has the name that a new one would get. [`ErrorKind::Target`] when no legal prefix
-    /// leads to the source.
+    /// leads to the source, or only another library reads it.
     pub fn new(config: Option<&RepositoryConfig>, source: &Source) -> Result<Self> {
+        if let Source::Foreign(foreign) = source {
+            return Err(foreign.not_referenced());
+        }
         let url = source.url_prefix();
         let store = source.container_store();
         let configured = || config.into_iter().flat_map(RepositoryConfig::virtual_chunk_containers);

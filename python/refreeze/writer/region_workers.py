@@ -68,11 +68,13 @@ def share_out(
 
 
 def _planned(fork: Any, inputs: Sequence[Any], job: Job) -> list[Done]:
-    return [write_file(fork, each, job, dry_run=True) for each in inputs]
+    template = template_of(fork, job)
+    return [write_file(fork, each, job, template=template, dry_run=True) for each in inputs]
 
 
 def _written(fork: Any, inputs: Sequence[Any], job: Job) -> tuple[Any, list[Done]]:
-    done = [write_file(fork, each, job, part="moving") for each in inputs]
+    template = template_of(fork, job)
+    done = [write_file(fork, each, job, template=template, part="moving") for each in inputs]
     return fork, done
 
 
