@@ -36,6 +36,8 @@ pub enum Strategy {
     FolderWalk,
     /// Another library lists the store.
     GivenList,
+    /// An inventory says what is there.
+    Inventory,
 }
 
 /// The expected cost of one array.
@@ -91,6 +93,7 @@ pub fn estimate(
     let (strategy, list_requests) = match lister {
         Lister::Predicted(_) => (Strategy::Probe, possible),
         _ if layout.ndim() == 0 => (Strategy::Head, 0),
+        _ if source.inventory().is_some() => (Strategy::Inventory, 0),
         // Pages reach over what is missing: as many fewer as there are fewer chunks.
         Lister::Pages(_) => {
             let by_rank = lister.is_ranked();

@@ -29,6 +29,34 @@ const LOCATION: &AsciiSet =
 /// Icechunk's limit for a location, in bytes.
 const LONGEST_LOCATION: usize = 1_024;
 
+/// The settings by which a container's store is reached, by `object_store`'s names; none is secret.
+#[must_use]
+pub fn settings_of(store: &ObjectStoreConfig) -> HashMap<String, String> {
+    match store {
+        ObjectStoreConfig::S3(options)
+        | ObjectStoreConfig::S3Compatible(options)
+        | ObjectStoreConfig::Tigris(options) => {
+            let flags = [
+                ("skip_signature", options.anonymous),
+                ("allow_http", options.allow_http),
+                ("request_payer", options.requester_pays),
+            ];
+            let texts = [("region", &options.region), ("endpoint", &options.endpoint_url)];
+            let on = flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true".into()));
+            let given = texts.into_iter().filter_map(|(name, text)| Some((name, text.clone()?)));
+            given.chain(on).map(|(name, text): (&str, String)| (name.to_owned(), text)).collect()
+        }
+        ObjectStoreConfig::Gcs(options) => options.clone(),
+        ObjectStoreConfig::Azure(options) => {
+            // Icechunk's own name for it.
+            let renamed =
+                |name: &str| if name == "account" { "account_name" } else { name }.to_owned();
+            options.iter().map(|(name, text)| (renamed(name), text.clone())).collect()
+        }
+        _ => HashMap::new(),
+    }
+}
+
 /// How references name their objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum Locations {

@@ -23,6 +23,7 @@ from refreeze.stores.web_store import WebStore, is_web
 
 if TYPE_CHECKING:
     from refreeze.stores.buckets import Bucket
+    from refreeze.stores.listings import ListingInfo
     from refreeze.stores.mistakes import Kind
     from refreeze.stores.web_store import Probing
 
@@ -65,6 +66,8 @@ class Source:
     """Key prefix in the store, without slashes at its ends."""
     notes: tuple[str, ...] = ()
     """What readers of references have to know of the store's settings, for warnings."""
+    listing: ListingInfo | None = None
+    """What its keys come from, where it is not listed."""
 
     @property
     def name(self) -> str:

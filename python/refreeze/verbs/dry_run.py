@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from refreeze.metadata.specs import ArraySpec
+from refreeze.planning.dispatch import listing_report
 from refreeze.planning.probing import requests_warning
 from refreeze.shown import shown
 from refreeze.stores.buckets import is_bucket
@@ -74,7 +75,10 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
             together["manifests"] = 1
         plan = _array_plan(array, together, options.concurrency)
         figures.append((plan, together, array.copied))
-    is_remote = any(is_bucket(store.url) or is_web(store.url) for store in stores)
+    is_remote = any(
+        (is_bucket(store.url) or is_web(store.url)) and store.source.listing is None
+        for store in stores
+    )
     commits = max(commits, 1) if arrays else 0
     totals = summed(figures, commits, options.concurrency, options.memory, is_remote=is_remote)
     sampled = any(together["sampled"] for _, together, _ in figures)
@@ -90,6 +94,7 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
             if is_remote
             else None
         ),
+        listing=listing_report(stores),
     )
 
 
