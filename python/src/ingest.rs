@@ -53,7 +53,7 @@ pub(crate) struct PyArraySpec {
     chunk_shape: Vec<u64>,
     key_encoding: String,
     separator: String,
-    copied: bool,
+    pub(crate) copied: bool,
     pub(crate) dimension_names: Option<Vec<Option<String>>>,
     pub(crate) source: usize,
     pieces: Option<Vec<PyPiece>>,

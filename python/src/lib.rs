@@ -35,7 +35,10 @@ mod _refreeze {
     #[pymodule_export]
     use super::reading::{list_folders, read_objects};
     #[pymodule_export]
-    use super::region::region_box;
+    use super::region::{
+        addressed_names, alignment, check_known, region_box, region_elements, resolve_region,
+        slice_elements,
+    };
     #[pymodule_export]
     use super::runtime::{shut_down, stop_calls};
     #[pymodule_export]

@@ -131,7 +131,10 @@ impl<'a> Staging<'a> {
         message: Option<String>,
     ) -> Result<Self> {
         let Some(tip) = run.tip().map(|tip| tip.id.clone()) else {
-            return Err(Error::new(ErrorKind::Target, format!("{} has no commit", run.branch())));
+            return Err(Error::new(
+                ErrorKind::Target,
+                format!("{} has no commit", run.identity.branch()),
+            ));
         };
         let StagedRun { identity, record, completed, .. } = run;
         let resumed = completed.len();
@@ -163,7 +166,7 @@ impl<'a> Staging<'a> {
     /// The staging branch's name.
     #[must_use]
     pub fn name(&self) -> String {
-        staging_branch(&self.identity.run_id)
+        self.identity.branch()
     }
 
     /// The last snapshot committed.

@@ -15,7 +15,7 @@ from refreeze.planning.compatibility import (
 )
 from refreeze.planning.concatenate import check_continues, cuts_by_path
 from refreeze.planning.request import Planned, source_warnings
-from refreeze.planning.source_slice import check_dimensions
+from refreeze.planning.source_slice import agreed_length, check_dimensions
 from refreeze.planning.target_arrays import Standing
 
 if TYPE_CHECKING:
@@ -125,17 +125,12 @@ def _check_documents(one: _Series) -> list[str]:
 
 
 def _check_lengths(growing: Sequence[_Series], target: Target, dimension: str) -> None:
-    lengths: dict[int, str] = {}
-    for one in growing:
-        if one.axis is not None:
-            lengths.setdefault(one.standing.shape[one.axis], one.standing.path)
-    if len(lengths) > 1:
-        (length, path), (other, shorter), *_ = lengths.items()
-        raise MismatchError(
-            f"the arrays of {target.url} do not agree in their length along {dimension}: {path} "
-            f"has {length}, {shorter} has {other}",
-            "append to arrays of one length at a time: --array",
-        )
+    lengths = [
+        (one.standing.path, one.standing.shape[one.axis]) for one in growing if one.axis is not None
+    ]
+    agreed_length(
+        lengths, target.url, dimension, "append to arrays of one length at a time: --array"
+    )
 
 
 def _check_boundaries(one: _Series, dimension: str) -> None:

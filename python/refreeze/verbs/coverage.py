@@ -23,11 +23,11 @@ from refreeze.planning.options import (
     requests_in_flight,
 )
 from refreeze.shown import shown
+from refreeze.verbs.plan_figures import addressed_names
 
 if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream
     from refreeze.metadata.labels import Labels
-    from refreeze.metadata.specs import ArraySpec
     from refreeze.stores.resolve import Options, Source
     from refreeze.verbs.coverage_report import ArrayCoverage, Coverage
 
@@ -164,7 +164,7 @@ class StorePlace(Place):
         self._specs = {spec.path: spec for spec in metadata.arrays}
         self.warnings = [*metadata.warnings, *source.notes]
         self.arrays = [
-            GridOfArray(spec.path, spec.shape, spec.chunk_shape, _names(spec))
+            GridOfArray(spec.path, spec.shape, spec.chunk_shape, tuple(addressed_names(spec)))
             for spec in metadata.arrays
         ]
         wanted = {name for array in self.arrays for name in array.names}
@@ -274,11 +274,6 @@ class RepositoryPlace(Place):
         chunks = _refreeze.target_chunks(self.location, snapshot_id=self.snapshot_id, path=path)
         values = decoded_values(json.dumps(document).encode(), chunks)
         return values, document.get("attributes") or {}
-
-
-def _names(spec: ArraySpec) -> tuple[str, ...]:
-    given = spec.dimension_names or (None,) * len(spec.shape)
-    return tuple(f"dim_{axis}" if name is None else name for axis, name in enumerate(given))
 
 
 def repository_place(place: Any, options: Options | None) -> Any:
