@@ -28,6 +28,7 @@ __all__ = [
     "list_chunks",
     "list_folders",
     "open_source",
+    "open_web",
     "origins",
     "publish",
     "read_objects",
@@ -114,6 +115,18 @@ def verify(
 def open_source(store: Any, path: str) -> OpenedSource:
     """Open the source at a path in an obstore store."""
 
+def open_web(
+    base: str,
+    *,
+    headers: Sequence[tuple[str, str]],
+    client: Mapping[str, str],
+    root_certificate: bytes | None,
+    probe: bool,
+    yes: bool,
+    max_requests_per_second: float | None,
+) -> OpenedSource:
+    """Open the root of a web server; see `refreeze.stores.web_store.WebStore`."""
+
 def list_chunks(
     store: Any,
     path: str,
@@ -123,6 +136,7 @@ def list_chunks(
     paths: bool,
     flat: bool,
     concurrency: int,
+    undated: bool = False,
 ) -> ChunkStream:
     """List the chunks of one array; see `refreeze.list_chunks`.
 

@@ -205,6 +205,7 @@ def carry_out(
     from refreeze.planning.options import byte_count, requests_in_flight
     from refreeze.runtime.memory import return_large_blocks
     from refreeze.stores.resolve import resolve_source, resolve_target
+    from refreeze.stores.web_store import Probing
 
     if not isinstance(plan, WorkPlan):
         plan = WorkPlan.from_json(plan)
@@ -217,7 +218,8 @@ def carry_out(
     # Options are for object stores; folders have none.
     source_options = plan.source_options | secrets.source or None
     target_options = plan.target_options | secrets.target or None
-    sources = [resolve_source(url, source_options) for url in plan.sources]
+    probing = Probing.of(plan.ingest)
+    sources = [resolve_source(url, source_options, probing) for url in plan.sources]
     result = _refreeze.carry_out(
         json.dumps(plan.plan),
         text,

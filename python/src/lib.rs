@@ -16,6 +16,7 @@ mod runtime;
 mod shown;
 mod stores;
 mod verify;
+mod web;
 mod work;
 
 use pyo3::prelude::*;
@@ -47,6 +48,8 @@ mod _refreeze {
     use super::stores::{OpenedSource, open_source};
     #[pymodule_export]
     use super::verify::{Comparison, verify};
+    #[pymodule_export]
+    use super::web::open_web;
     #[pymodule_export]
     use super::work::carry_out;
 

@@ -41,7 +41,7 @@ pub(crate) enum Wanted {
 
 /// Lists the chunks of one array; see `refreeze.list_chunks`.
 #[pyfunction]
-#[pyo3(signature = (store, path, array, *, region, paths, flat, concurrency))]
+#[pyo3(signature = (store, path, array, *, region, paths, flat, concurrency, undated=false))]
 #[expect(clippy::too_many_arguments, reason = "the options of one Python call, all keywords")]
 pub(crate) fn list_chunks(
     py: Python<'_>,
@@ -52,6 +52,7 @@ pub(crate) fn list_chunks(
     paths: bool,
     flat: bool,
     concurrency: usize,
+    undated: bool,
 ) -> PyResult<ChunkStream> {
     let source = source(store, path)?;
     let listed = || {
@@ -59,6 +60,7 @@ pub(crate) fn list_chunks(
         let mut options = ListOptions::new(concurrency);
         options.paths = paths.then(|| path.trim_matches('/').to_owned());
         options.flat = flat;
+        options.undated = undated;
         let _runtime = enter();
         run_list_chunks(&source, &array, region, options)
     };

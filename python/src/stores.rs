@@ -29,7 +29,7 @@ use crate::errors::to_python;
 
 /// A source that several listings share, and its connections with it; see `refreeze.ZarrParser`.
 #[pyclass(frozen, module = "refreeze._refreeze")]
-pub(crate) struct OpenedSource(Source);
+pub(crate) struct OpenedSource(pub(crate) Source);
 
 /// Opens the source at `path` in an obstore store.
 #[pyfunction]
@@ -46,6 +46,7 @@ pub(crate) fn source(store: &Bound<'_, PyAny>, path: &str) -> PyResult<Source> {
     let result = match class_name(store)?.as_str() {
         "S3Store" | "GCSStore" | "AzureStore" => bucket(store, path)?.map(Source::Bucket),
         "LocalStore" => LocalSource::new(local_path(store, path)?).map(Source::Local),
+        "WebStore" => return on_the_web(store, path),
         "MemoryStore" => given(store, path).map(Source::Memory).map(Ok)?,
         other => {
             return Err(PyTypeError::new_err(format!(
@@ -55,6 +56,14 @@ pub(crate) fn source(store: &Bound<'_, PyAny>, path: &str) -> PyResult<Source> {
         }
     };
     result.map_err(|error| to_python(py, &error))
+}
+
+/// The folder at `path` of a `refreeze.stores.web_store.WebStore`, which keeps its server open.
+fn on_the_web(store: &Bound<'_, PyAny>, path: &str) -> PyResult<Source> {
+    match &store.getattr("opened")?.cast::<OpenedSource>()?.get().0 {
+        Source::Web(server) => Ok(Source::Web(server.below(path))),
+        _ => Err(PyTypeError::new_err("the store is no web server")),
+    }
 }
 
 /// A bucket; listings are as persistent as the store says, if it does.

@@ -43,6 +43,10 @@ pub async fn probe(
         return Ok(Density { chunks_expected: 1, exact: true, list_requests: 0 });
     }
     match Lister::of(source) {
+        // Every request would be one of the listing's own.
+        Lister::Predicted(_) => {
+            Ok(Density { chunks_expected: region.chunks(), exact: false, list_requests: 0 })
+        }
         Lister::Pages(source) if source.capabilities().start_after == StartAfter::None => {
             // A few pages of a listing in no order say nothing of the rest.
             Ok(Density { chunks_expected: region.chunks(), exact: false, list_requests: 0 })

@@ -30,6 +30,8 @@ pub enum Strategy {
     RankedPages,
     /// Chains of continuation tokens: the service does not list from a given key on.
     TokenPages,
+    /// Every key that a chunk may have is asked for, one request each.
+    Probe,
     /// The folders of the region are read.
     FolderWalk,
     /// Another library has listed the store.
@@ -87,6 +89,7 @@ pub fn estimate(
     let possible = region.chunks();
     let expected = density.map_or(possible, |density| density.chunks_expected.min(possible));
     let (strategy, list_requests) = match lister {
+        Lister::Predicted(_) => (Strategy::Probe, possible),
         _ if layout.ndim() == 0 => (Strategy::Head, 0),
         // Pages reach over what is missing: as many fewer as there are fewer chunks.
         Lister::Pages(_) => {

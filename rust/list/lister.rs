@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::source::page::{PageCapabilities, PageSource, StartAfter};
-use crate::source::{LocalSource, MemorySource, Source};
+use crate::source::{LocalSource, MemorySource, Source, WebSource};
 
 /// How chunks are found in a store.
 #[derive(Clone)]
@@ -11,6 +11,8 @@ pub enum Lister {
     /// Page by page: independent pages in the order of ranks where the service lists from a given
     /// key on, chains of continuation tokens where it does not.
     Pages(Arc<dyn PageSource>),
+    /// The server cannot list: every key that a chunk may have is asked for.
+    Predicted(WebSource),
     /// Folders are read.
     Walk(LocalSource),
     /// Another library has listed the store already.
@@ -23,6 +25,7 @@ impl Lister {
     pub fn of(source: &Source) -> Self {
         match source {
             Source::Bucket(source) => Self::Pages(Arc::new(source.clone())),
+            Source::Web(source) => Self::Predicted(source.clone()),
             Source::Local(source) => Self::Walk(source.clone()),
             Source::Memory(source) => Self::Given(source.clone()),
         }
@@ -33,7 +36,7 @@ impl Lister {
     pub fn capabilities(&self) -> Option<PageCapabilities> {
         match self {
             Self::Pages(pages) => Some(pages.capabilities()),
-            Self::Walk(_) | Self::Given(_) => None,
+            Self::Predicted(_) | Self::Walk(_) | Self::Given(_) => None,
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Which keys are chunks is decided below this module; what they become is not. Each chunk of the
 //! region comes once, in unspecified order unless it is asked for. How the chunks are found depends on the source: by
-//! computed ranks and independent pages ([`ranked`], else [`by_token`]), by a walk of folders (`walk`), or
-//! from what another library has listed already.
+//! computed ranks and independent pages ([`ranked`], else [`by_token`]), by asking for every key that there
+//! could be (`predicted`), by a walk of folders (`walk`), or from what another library has listed
+//! already.
 
 pub mod array_keys;
 pub mod by_token;
@@ -14,6 +15,7 @@ pub mod limit;
 mod lister;
 pub mod pages;
 pub(crate) mod paging;
+mod predicted;
 pub mod ranked;
 mod records;
 pub mod stats;
@@ -68,6 +70,8 @@ pub struct ListOptions {
     pub ordered: bool,
     /// Only a local file system has such.
     pub dangling_links: DanglingLinks,
+    /// Objects without a time are taken, as of 1970; only web servers have such.
+    pub undated: bool,
 }
 
 impl ListOptions {
@@ -80,6 +84,7 @@ impl ListOptions {
             flat: false,
             ordered: false,
             dangling_links: DanglingLinks::default(),
+            undated: false,
         }
     }
 }
@@ -116,9 +121,13 @@ pub fn list_chunks(
     let dangling_links = options.dangling_links;
     let e_tags = !matches!(source, Source::Local(source) if !source.lists_e_tags());
     let layout = Arc::new(layout);
-    let wanted = Wanted { array: array.clone(), region, layout, dangling_links, e_tags };
+    let undated = options.undated;
+    let wanted = Wanted { array: array.clone(), region, layout, dangling_links, e_tags, undated };
     let stats = SharedStats::default();
     let batches = match Lister::of(source) {
+        Lister::Predicted(source) => {
+            predicted::list(source, wanted, Arc::clone(&stats), options.limit, options.ordered)?
+        }
         _ if array.layout.ndim() == 0 => scalar(source.clone(), wanted, Arc::clone(&stats)),
         Lister::Pages(pages) => {
             paged(pages, &wanted, Arc::clone(&stats), options.limit, options.ordered)?

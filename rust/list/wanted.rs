@@ -24,6 +24,8 @@ pub(super) struct Wanted {
     pub(super) dangling_links: DanglingLinks,
     /// Files have none of their own.
     pub(super) e_tags: bool,
+    /// Objects without a time are taken.
+    pub(super) undated: bool,
 }
 
 impl Wanted {

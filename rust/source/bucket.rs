@@ -21,6 +21,7 @@ use super::body::{Body, Failure};
 use super::builder::{BucketBuilder, unusable};
 use super::client::{Clients, Provider};
 use super::listing::Listings;
+use super::object::Readable;
 use super::page::{Page, PageCapabilities, PageError, PageErrorKind, PageRequest, PageSource};
 use super::service::Service;
 use super::settings::{Settings, is_read_by_icechunk};
@@ -195,49 +196,6 @@ impl BucketSource {
         read.await.map(|_| ()).map_err(|error| self.error("read", key, &error))
     }
 
-    /// Reads an object once, unless it is longer than `limit`; `None` when it is not there.
-    pub(super) async fn read_once(&self, key: &str, limit: u64) -> Result<Option<Body>, Failure> {
-        self.look_for_credentials().await?;
-        let answer = Arc::new(Answer::default());
-        let read = async {
-            let mut options = GetOptions::default();
-            options.extensions.insert(Arc::clone(&answer));
-            let found = self.once.get_opts(&self.path(key)?, options).await?;
-            let (size, e_tag) = (found.meta.size, found.meta.e_tag.clone());
-            let bytes = if size > limit { Bytes::new() } else { found.bytes().await? };
-            Ok((size, e_tag, bytes))
-        };
-        match read.await {
-            Ok((size, _, _)) if size > limit => Err(Failure::TooLarge(size)),
-            Ok((size, e_tag, bytes)) => {
-                if bytes.len() as u64 != size {
-                    let text = format!("{} of {size} bytes came", bytes.len());
-                    return Err(PageError::new(PageErrorKind::Transient, text).into());
-                }
-                let e_tag = e_tag.filter(|_| !answer.tag_is_no_digest());
-                Ok(Some(Body { bytes, e_tag }))
-            }
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(object_error(&error, answer.status()).into()),
-        }
-    }
-
-    /// The error of a read, of which asking again is of no use.
-    pub(super) fn unreadable(&self, key: &str, error: &PageError) -> Error {
-        let url = format!("{}/{}", self.root(), self.key(key));
-        let message = format!("cannot read {url}: {}", error.message);
-        match error.kind {
-            PageErrorKind::AccessDenied => {
-                Error::new(ErrorKind::Access, message).with_hint(self.service().access_hint())
-            }
-            PageErrorKind::Redirected => {
-                Error::new(ErrorKind::Listing, message).of_redirection("source")
-            }
-            _ => Error::new(ErrorKind::Listing, message)
-                .with_hint("check the endpoint and the network, then run the same command again"),
-        }
-    }
-
     /// The whole key of something relative to the root.
     pub(crate) fn key(&self, relative: &str) -> String {
         match (self.prefix.is_empty(), relative.is_empty()) {
@@ -266,6 +224,57 @@ impl BucketSource {
             _ => Error::new(ErrorKind::Listing, message)
                 .with_hint("check the endpoint and the network, then run the same command again"),
         }
+    }
+}
+
+impl Readable for BucketSource {
+    async fn read_once(&self, key: &str, limit: u64) -> Result<Option<Body>, Failure> {
+        self.look_for_credentials().await?;
+        let answer = Arc::new(Answer::default());
+        let read = async {
+            let mut options = GetOptions::default();
+            options.extensions.insert(Arc::clone(&answer));
+            let found = self.once.get_opts(&self.path(key)?, options).await?;
+            let (size, e_tag) = (found.meta.size, found.meta.e_tag.clone());
+            let bytes = if size > limit { Bytes::new() } else { found.bytes().await? };
+            Ok((size, e_tag, bytes))
+        };
+        match read.await {
+            Ok((size, _, _)) if size > limit => Err(Failure::TooLarge(size)),
+            Ok((size, e_tag, bytes)) => {
+                if bytes.len() as u64 != size {
+                    let text = format!("{} of {size} bytes came", bytes.len());
+                    return Err(PageError::new(PageErrorKind::Transient, text).into());
+                }
+                let e_tag = e_tag.filter(|_| !answer.tag_is_no_digest());
+                Ok(Some(Body { bytes, e_tag }))
+            }
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(object_error(&error, answer.status()).into()),
+        }
+    }
+
+    fn unreadable(&self, key: &str, error: &PageError) -> Error {
+        let url = format!("{}/{}", self.root(), self.key(key));
+        let message = format!("cannot read {url}: {}", error.message);
+        match error.kind {
+            PageErrorKind::AccessDenied => {
+                Error::new(ErrorKind::Access, message).with_hint(self.service().access_hint())
+            }
+            PageErrorKind::Redirected => {
+                Error::new(ErrorKind::Listing, message).of_redirection("source")
+            }
+            _ => Error::new(ErrorKind::Listing, message)
+                .with_hint("check the endpoint and the network, then run the same command again"),
+        }
+    }
+
+    fn retries(&self) -> RetryPolicy {
+        self.retry.clone()
+    }
+
+    fn shown(&self, key: &str) -> String {
+        format!("{}{key}", self.url_prefix())
     }
 }
 

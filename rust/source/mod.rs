@@ -21,6 +21,7 @@ mod service;
 mod settings;
 mod staleness;
 pub mod transport;
+pub mod web;
 pub mod xml;
 
 use icechunk::ObjectStoreConfig;
@@ -40,6 +41,7 @@ pub use s3_settings::S3Settings;
 pub use service::Service;
 pub use settings::{AzureSettings, GcsSettings, Settings};
 pub use staleness::Staleness;
+pub use web::{Probing, WebSettings, WebSource};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -59,6 +61,8 @@ pub struct ObjectInfo {
 pub enum Source {
     /// A prefix of a bucket.
     Bucket(BucketSource),
+    /// A folder of a web server that cannot be listed.
+    Web(WebSource),
     /// A folder of a local file system.
     Local(LocalSource),
     /// What another library told of its store in memory; can be listed, not referenced.
@@ -71,6 +75,7 @@ impl Source {
     pub fn url_prefix(&self) -> String {
         match self {
             Self::Bucket(source) => source.url_prefix(),
+            Self::Web(source) => source.url_prefix(),
             Self::Local(source) => source.url_prefix(),
             Self::Memory(_) => "memory:///".to_owned(),
         }
@@ -84,6 +89,7 @@ impl Source {
     pub async fn head(&self, key: &str) -> Result<Option<ObjectInfo>> {
         match self {
             Self::Bucket(source) => source.head(key).await,
+            Self::Web(source) => source.head(key).await,
             Self::Local(source) => LocalSource::info(&source.path(key)),
             Self::Memory(source) => Ok(source.head(key)),
         }
@@ -98,6 +104,7 @@ impl Source {
     pub async fn touch(&self, key: &str) -> Result<()> {
         match self {
             Self::Bucket(source) => source.touch(key).await,
+            Self::Web(source) => source.touch(key).await,
             // Nobody is sent elsewhere.
             Self::Local(_) | Self::Memory(_) => Ok(()),
         }
@@ -109,6 +116,7 @@ impl Source {
     pub fn is_read_by_icechunk(&self) -> bool {
         match self {
             Self::Bucket(source) => source.is_plain(),
+            Self::Web(source) => source.is_plain(),
             Self::Local(_) | Self::Memory(_) => true,
         }
     }
@@ -121,7 +129,8 @@ impl Source {
     /// [`ErrorKind::Access`] or [`ErrorKind::Listing`].
     pub async fn staleness(&self, key: &str, last_modified: i64, tag: bool) -> Result<Staleness> {
         match self {
-            Self::Bucket(source) => source.staleness(key, last_modified, tag).await,
+            Self::Bucket(source) => staleness::staleness(source, key, last_modified, tag).await,
+            Self::Web(source) => staleness::staleness(source, key, last_modified, tag).await,
             // Files are judged by the reader itself.
             Self::Local(_) | Self::Memory(_) if tag => Ok(Staleness::ByTag),
             Self::Local(_) | Self::Memory(_) => Ok(Staleness::ByTime),
@@ -133,6 +142,7 @@ impl Source {
     pub fn with_e_tags(self) -> Self {
         match self {
             Self::Bucket(source) => Self::Bucket(source.with_e_tags()),
+            Self::Web(source) => Self::Web(source.with_e_tags()),
             Self::Local(source) => Self::Local(source.with_e_tags()),
             Self::Memory(source) => Self::Memory(source),
         }
@@ -143,6 +153,7 @@ impl Source {
     pub fn container_store(&self) -> ObjectStoreConfig {
         match self {
             Self::Bucket(source) => source.container_store(),
+            Self::Web(_) => WebSource::container_store(),
             Self::Local(source) => source.container_store(),
             Self::Memory(_) => ObjectStoreConfig::InMemory,
         }
@@ -157,6 +168,7 @@ impl Source {
     pub async fn container_credentials(&self) -> Result<Option<Credentials>> {
         match self {
             Self::Bucket(source) => source.container_credentials().await,
+            Self::Web(_) => Ok(Some(Credentials::HttpAccess)),
             Self::Local(_) => Ok(Some(Credentials::LocalFileSystemAccess)),
             Self::Memory(_) => Err(not_in_memory()),
         }

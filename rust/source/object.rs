@@ -12,9 +12,9 @@ use bytes::Bytes;
 use md5::{Digest as _, Md5};
 
 use super::Source;
-use super::body::{Failure, too_large};
-use super::bucket::BucketSource;
-use super::page::{PageErrorKind, PageSource as _};
+use super::body::{Body, Failure, too_large};
+use super::page_error::{PageError, PageErrorKind};
+use super::retry::RetryPolicy;
 use crate::{Error, ErrorKind, Result};
 
 /// Reads of an object whose bytes are wrong, before that is an error.
@@ -63,7 +63,8 @@ impl Source {
     pub async fn read(&self, key: &str, expected: &Expected) -> Result<Option<Bytes>> {
         let limit = expected.limit.unwrap_or(u64::MAX);
         let bytes = match self {
-            Self::Bucket(source) => return read_from_bucket(source, key, expected).await,
+            Self::Bucket(source) => return read_from_server(source, key, expected).await,
+            Self::Web(source) => return read_from_server(source, key, expected).await,
             Self::Local(source) => source.read(key, limit).await?,
             Self::Memory(_) => return Err(super::not_in_memory()),
         };
@@ -81,8 +82,23 @@ impl Source {
     }
 }
 
-async fn read_from_bucket(
-    source: &BucketSource,
+/// A server that objects are read of, once or until they are right.
+pub(super) trait Readable {
+    /// Reads an object once, unless it is longer than `limit`; `None` when it is not there.
+    async fn read_once(&self, key: &str, limit: u64) -> Result<Option<Body>, Failure>;
+
+    /// How persistent reads are.
+    fn retries(&self) -> RetryPolicy;
+
+    /// The object's URL, for messages.
+    fn shown(&self, key: &str) -> String;
+
+    /// The error of a read, of which asking again is of no use.
+    fn unreadable(&self, key: &str, error: &PageError) -> Error;
+}
+
+async fn read_from_server(
+    source: &impl Readable,
     key: &str,
     expected: &Expected,
 ) -> Result<Option<Bytes>> {
@@ -109,7 +125,7 @@ async fn read_from_bucket(
                         {
                             return match checked(body.bytes, expected.accept.as_ref()).await {
                                 Ok(bytes) => Ok(Some(bytes)),
-                                Err((_, what)) => Err(damaged(&shown(source, key), &what)),
+                                Err((_, what)) => Err(damaged(&source.shown(key), &what)),
                             };
                         }
                         what
@@ -117,26 +133,26 @@ async fn read_from_bucket(
                 };
                 wrong_bytes += 1;
                 if wrong_bytes >= READS_OF_WRONG_BYTES {
-                    return Err(damaged(&shown(source, key), &what));
+                    return Err(damaged(&source.shown(key), &what));
                 }
                 None
             }
             Ok(None) if expected.size.is_some() => {
                 wrong_bytes += 1;
                 if wrong_bytes >= READS_OF_WRONG_BYTES {
-                    return Err(gone(&shown(source, key)));
+                    return Err(gone(&source.shown(key)));
                 }
                 None
             }
             Ok(None) => return Ok(None),
             Err(Failure::TooLarge(size)) if expected.size.is_none() => {
-                return Err(too_large(&shown(source, key), size, limit));
+                return Err(too_large(&source.shown(key), size, limit));
             }
             Err(Failure::TooLarge(size)) => {
                 wrong_bytes += 1;
                 let what = format!("it has {size} bytes now, {limit} were listed");
                 if wrong_bytes >= READS_OF_WRONG_BYTES {
-                    return Err(damaged(&shown(source, key), &what));
+                    return Err(damaged(&source.shown(key), &what));
                 }
                 None
             }
@@ -156,10 +172,6 @@ async fn read_from_bucket(
         };
         tokio::time::sleep(wait).await;
     }
-}
-
-fn shown(source: &BucketSource, key: &str) -> String {
-    format!("{}{key}", source.url_prefix())
 }
 
 /// What is wrong with bytes, as far as that can be told without knowing what they mean.
@@ -194,7 +206,7 @@ async fn checked(
 ///
 /// Told by another object; where none is named, which is so for metadata, by whether the bytes are
 /// whole. Without an answer the tags are what they look like.
-async fn made_up(source: &BucketSource, bytes: &Bytes, expected: &Expected) -> bool {
+async fn made_up(source: &impl Readable, bytes: &Bytes, expected: &Expected) -> bool {
     let Some(beside) = &expected.beside else {
         return is_whole(bytes);
     };

@@ -95,16 +95,28 @@ impl Transport {
 
 impl HttpConnector for Transport {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = self.client(&Settings(options))?;
+        let client = self.client(&Settings(options), Policy::custom(within_host))?;
         Ok(HttpClient::new(WithinHost { inner: HttpClient::new(client) }))
     }
 }
 
 impl Transport {
+    /// A client whose user follows redirections itself.
+    pub(super) fn without_redirections(
+        &self,
+        options: &ClientOptions,
+    ) -> object_store::Result<reqwest::Client> {
+        self.client(&Settings(options), Policy::none())
+    }
+
     /// A client with all settings, as `object_store` itself applies them.
-    fn client(&self, settings: &Settings<'_>) -> object_store::Result<reqwest::Client> {
+    fn client(
+        &self,
+        settings: &Settings<'_>,
+        redirections: Policy,
+    ) -> object_store::Result<reqwest::Client> {
         let mut builder = reqwest::Client::builder()
-            .redirect(Policy::custom(within_host))
+            .redirect(redirections)
             // A compressed answer would have no length.
             .no_gzip()
             .no_brotli()

@@ -356,9 +356,10 @@ fn container_name(prefix: &str) -> String {
 
 /// Whether two settings lead to the same bytes; how a reader signs or retries does not matter.
 pub(super) fn same_store(one: &ObjectStoreConfig, other: &ObjectStoreConfig) -> bool {
-    use ObjectStoreConfig::{Azure, Gcs, LocalFileSystem, S3, S3Compatible};
+    use ObjectStoreConfig::{Azure, Gcs, Http, LocalFileSystem, S3, S3Compatible};
     match (one, other) {
-        (LocalFileSystem(_), LocalFileSystem(_)) => true,
+        // Where they are is in their URLs.
+        (LocalFileSystem(_), LocalFileSystem(_)) | (Http(_), Http(_)) => true,
         (S3(one) | S3Compatible(one), S3(other) | S3Compatible(other)) => {
             let endpoint = |url: &Option<String>| {
                 url.as_deref().map(|url| url.trim_end_matches('/').to_owned())

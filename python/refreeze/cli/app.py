@@ -34,7 +34,7 @@ __all__ = ["main"]
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 _LATER_VERBS = {"copy"}
-_LATER_OPTIONS = {"--copy", "--probe"}
+_LATER_OPTIONS = {"--copy"}
 
 app = typer.Typer(
     name="refreeze",

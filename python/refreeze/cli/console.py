@@ -36,6 +36,8 @@ __all__ = [
     "Level",
     "LogLevel",
     "MaxDocument",
+    "MaxRequests",
+    "Probe",
     "Quiet",
     "RegionOption",
     "Repository",
@@ -45,6 +47,7 @@ __all__ = [
     "Terminated",
     "UnsafeTarget",
     "Version",
+    "Yes",
     "count",
     "fail",
     "print_json",
@@ -124,6 +127,25 @@ SourceOption = Annotated[
 TargetOption = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUE", help="Setting of the target's store (repeatable)."),
+]
+
+Probe = Annotated[
+    bool,
+    typer.Option("--probe", help="Ask a web server for every predicted key, one request each."),
+]
+Yes = Annotated[
+    bool,
+    typer.Option(
+        "--yes",
+        help="Agree to a million requests and more, to 403 for missing chunks, and to the use of a "
+        "web server that answers listings as an S3 endpoint.",
+    ),
+]
+MaxRequests = Annotated[
+    float | None,
+    typer.Option(
+        "--max-requests-per-second", metavar="N", help="Requests a second to a web server."
+    ),
 ]
 
 UnsafeTarget = Annotated[

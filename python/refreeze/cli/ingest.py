@@ -19,6 +19,8 @@ from refreeze.cli.console import (
     Level,
     LogLevel,
     MaxDocument,
+    MaxRequests,
+    Probe,
     Quiet,
     RegionOption,
     Skip,
@@ -26,6 +28,7 @@ from refreeze.cli.console import (
     TargetOption,
     UnsafeTarget,
     Version,
+    Yes,
     count,
     one_or_several,
     run_job,
@@ -178,6 +181,9 @@ def ingest(
     wait_for_workers: Annotated[
         float, typer.Option(help="Seconds to wait for a first worker of the cluster.")
     ] = 60,
+    probe: Probe = False,
+    yes: Yes = False,
+    max_requests_per_second: MaxRequests = None,
     source_option: SourceOption = None,
     target_option: TargetOption = None,
     as_json: Json = False,
@@ -260,7 +266,7 @@ def carry_out(sources: list[str], target: str | None, given: Mapping[str, Any]) 
         print_report(
             report,
             given["target_group"],
-            said_by_url(sources[0], source_options),
+            said_by_url(sources[0], source_options, report.source),
             said_by_url(target or "", target_options),
         )
 

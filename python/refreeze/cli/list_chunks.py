@@ -16,10 +16,13 @@ from refreeze.cli.console import (
     Level,
     LogLevel,
     MaxDocument,
+    MaxRequests,
+    Probe,
     Quiet,
     RegionOption,
     SourceOption,
     Version,
+    Yes,
     count,
     print_json,
     run_job,
@@ -57,6 +60,9 @@ def list_chunks(
     paths: Annotated[bool, typer.Option("--paths", help="Add a column of object keys.")] = False,
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
     max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
+    probe: Probe = False,
+    yes: Yes = False,
+    max_requests_per_second: MaxRequests = None,
     source_option: SourceOption = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -75,6 +81,7 @@ def list_chunks(
     def job() -> None:
         from refreeze.metadata.region import parse_region
         from refreeze.metadata.selection import read_array
+        from refreeze.planning.probing import probing_of
         from refreeze.runtime.interruption import interruptible
         from refreeze.stores.resolve import resolve_source
         from refreeze.verbs.list_chunks import open_stream
@@ -91,7 +98,8 @@ def list_chunks(
                 _finish(summary, chosen, stored.url, output, as_json=as_json, quiet=quiet)
                 return
         place = source if array is None else f"{source.rstrip('/')}/{array.strip('/')}"
-        resolved = resolve_source(place, options)
+        probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
+        resolved = resolve_source(place, options, probing)
         limit = byte_count("max_document", max_document, least=1)
         spec = interruptible(read_array, resolved, max_document=limit)
         stream = open_stream(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from refreeze.stores.cloud_settings import public_settings
 from refreeze.stores.resolve import shown_url
+from refreeze.stores.web_store import is_web
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from refreeze.stores.resolve import Options
     from refreeze.verbs.report import IngestReport
@@ -40,11 +42,15 @@ def opening_lines(
         )
     group = (target_group or "").strip("/")
     group_argument = f", group={group!r}" if group else ""
+    modules, storage, before = "icechunk", _storage(report.target, target_options), ""
+    if headers := _headers(report.containers, source_options):
+        modules, before, storage = "icechunk, os", _with_headers(storage, headers), "storage"
+        authorise = f"\n    config=config,{authorise}"
     return f"""\
-import icechunk, xarray as xr
-
+import {modules}, xarray as xr
+{before}
 repo = icechunk.Repository.open(
-    {_storage(report.target, target_options)},{authorise}
+    {storage},{authorise}
 )
 session = repo.readonly_session({report.branch!r})
 ds = xr.open_zarr(session.store{group_argument}, consolidated=False)
@@ -87,9 +93,35 @@ _KEPT = {"gs": ("base_url", "allow_http"), "az": ("endpoint", "use_fabric_endpoi
 """Settings that lead to a store and are no secrets."""
 
 
+def _headers(containers: Iterable[str], options: Options | None) -> dict[str, dict[str, str]]:
+    """Return the headers that containers on web servers need: environment variables by name."""
+    names = [key[len("header.") :] for key in options or {} if key.lower().startswith("header.")]
+    variables = {name: re.sub(r"\W", "_", name).upper() for name in names}
+    return {container: variables for container in containers if is_web(container) and names}
+
+
+def _with_headers(storage: str, headers: dict[str, dict[str, str]]) -> str:
+    """Return lines that give containers their headers, which no repository holds."""
+    lines = ["", f"storage = {storage}", "config = icechunk.Repository.fetch_config(storage)"]
+    for prefix, variables in headers.items():
+        values = ", ".join(
+            f"{name!r}: os.environ[{variable!r}]" for name, variable in variables.items()
+        )
+        lines += [
+            f"container = config.virtual_chunk_containers[{prefix!r}]",
+            f"store = icechunk.http_store(headers={{{values}}})",
+            "config.set_virtual_chunk_container(",
+            f"    icechunk.VirtualChunkContainer({prefix!r}, store, name=container.name)",
+            ")",
+        ]
+    return "\n".join([*lines, ""])
+
+
 def _credentials(container: str, options: Options | None) -> str:
     scheme, separator, _ = container.partition("://")
     makers = {"s3": "s3_credentials", "gs": "gcs_credentials", "az": "azure_credentials"}
+    if is_web(container):
+        return "icechunk.credentials.HttpAccess"
     if not separator or scheme not in makers:
         return "icechunk.credentials.LocalFileSystemAccess"
     if scheme == "s3":

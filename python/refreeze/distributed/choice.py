@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from refreeze.distributed.crew import ExecutorCrew, Later, Nobody, Places
 from refreeze.work import Secrets, allowed_settings
+
+if TYPE_CHECKING:
+    from refreeze.stores.web_store import Probing
 
 __all__ = ["crew_of", "places_of"]
 
@@ -44,6 +47,7 @@ def places_of(
     target_options: Any,
     memory: int,
     concurrency: int,
+    probing: Probing,
 ) -> Places:
     """Return where workers find sources and target, which must have addresses for that."""
     for what, place in (*(("source", source) for source in sources), ("target", target)):
@@ -62,6 +66,7 @@ def places_of(
         secrets=Secrets(source_secrets, target_secrets),
         memory=memory,
         concurrency=concurrency,
+        probing=probing,
     )
 
 

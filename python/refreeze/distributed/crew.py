@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import RefreezeError
 from refreeze.work import Secrets, WorkPlan, carry_out
+
+if TYPE_CHECKING:
+    from refreeze.stores.web_store import Probing
 
 __all__ = ["ExecutorCrew", "Later", "Nobody", "Places", "carry_out_unit"]
 
@@ -48,15 +51,17 @@ class Places:
     secrets: Secrets
     memory: int
     concurrency: int
+    probing: Probing
 
-    def plan(self, core: str) -> WorkPlan:
-        """Return the plan of a run that the core has begun."""
+    def plan(self, core: str, workers: int) -> WorkPlan:
+        """Return the plan of a run that the core has begun, for each of so many workers."""
         return WorkPlan(
             sources=self.sources,
             target=self.target,
             plan=json.loads(core),
             source_options=self.source_options,
             target_options=self.target_options,
+            ingest=asdict(self.probing.shared_by(workers)),
         )
 
 
@@ -84,7 +89,7 @@ class ExecutorCrew:
     def start(self, core: str) -> None:
         """Take the plan."""
         assert self.places is not None  # noqa: S101 set by `ingest`
-        self._plan = self.places.plan(core).to_json()
+        self._plan = self.places.plan(core, self.count()).to_json()
 
     def submit(self, unit: str) -> None:
         """Hand out a unit."""

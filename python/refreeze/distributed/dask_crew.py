@@ -114,7 +114,7 @@ class DaskCrew:
     def start(self, core: str) -> None:
         """Take the plan."""
         assert self.places is not None  # noqa: S101 set by `ingest`
-        self._plan = self.places.plan(core).to_json()
+        self._plan = self.places.plan(core, max(1, self._threads())).to_json()
         self._run = json.loads(core)["run_id"]
         address = str(getattr(self._client.scheduler, "address", ""))
         if self.places.secrets:

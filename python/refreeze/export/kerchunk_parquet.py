@@ -260,6 +260,8 @@ class _Run:
             paths=False,
             flat=True,
             concurrency=self._options.concurrency,
+            # References hold no times.
+            undated=True,
         )
         found = np.zeros(box.chunks, dtype=np.int64)
         for batch in stream:

@@ -98,6 +98,7 @@ def _listed(
         paths=False,
         flat=True,
         concurrency=_CONCURRENCY,
+        undated=True,
     )
     listed = {}
     for batch in stream:

@@ -12,6 +12,7 @@ from refreeze.exceptions import SourceNotFoundError
 from refreeze.metadata.region import bounds_of
 from refreeze.metadata.selection import Selection, matches, read_metadata
 from refreeze.planning.options import check_texts
+from refreeze.planning.probing import check_probed, unused_warning
 from refreeze.planning.request import Planned, Request
 from refreeze.planning.source_slice import Store
 from refreeze.runtime.interruption import interruptible
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from refreeze.metadata.region import Region
     from refreeze.stores.resolve import Options, Source
+    from refreeze.stores.web_store import Probing
 
 __all__ = ["MODES", "checked_request", "planned_for", "read_stores", "several"]
 
@@ -109,21 +111,31 @@ def checked_request(
     )
 
 
-def read_stores(given: Sequence[Any], options: Options | None, selection: Selection) -> list[Store]:
+def read_stores(
+    given: Sequence[Any],
+    options: Options | None,
+    selection: Selection,
+    probing: Probing | None = None,
+) -> list[Store]:
     """Read the metadata of sources.
 
     Raises
     ------
+    ListingError
+        A source cannot be listed, and its keys may not be asked for.
     SourceNotFoundError
         There is no source, a selected array is in none of them, or there is no array at all.
     """
-    sources: list[Source] = [resolve_source(one, options) for one in given]
+    sources: list[Source] = [resolve_source(one, options, probing) for one in given]
     stores = [
         Store(index, source, interruptible(read_metadata, source, selection))
         for index, source in enumerate(sources)
     ]
     for store in stores:
         store.metadata.warnings.extend(store.source.notes)
+        check_probed(store.source, store.metadata.arrays)
+    if stores and (text := unused_warning(probing, sources)) is not None:
+        stores[0].metadata.warnings.append(text)
     found = [spec.path.lstrip("/") for store in stores for spec in store.metadata.arrays]
     group = (selection.target_group or "").strip("/")
     below = [path.removeprefix(f"{group}/") if group else path for path in found]

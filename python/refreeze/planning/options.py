@@ -77,6 +77,9 @@ class IngestArguments:
     expect_count: int | None = None
     unsafe_target: bool = False
     no_read_check: bool = False
+    probe: bool = False
+    yes: bool = False
+    max_requests_per_second: float | None = None
     source_options: Options | None = None
     target_options: Options | None = None
 

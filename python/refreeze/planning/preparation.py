@@ -24,6 +24,7 @@ from refreeze.planning.options import (
     requests_in_flight,
     selected,
 )
+from refreeze.planning.probing import probing_of
 from refreeze.stores.resolve import resolve_target
 
 if TYPE_CHECKING:
@@ -109,7 +110,10 @@ def prepared(
         figures_only=figures_only,
     )
     options = _options(given, request.fingerprint)
-    stores = read_stores(sources, given.source_options, selection)
+    probing = probing_of(
+        probe=given.probe, yes=given.yes, max_requests_per_second=given.max_requests_per_second
+    )
+    stores = read_stores(sources, given.source_options, selection, probing)
     # Asked for late: to look at some targets creates them.
     location = cache(lambda: resolve_target(target, given.target_options, create=not figures_only))
     if figures_only and isinstance(target, str | os.PathLike):

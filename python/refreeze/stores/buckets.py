@@ -16,6 +16,8 @@ from refreeze.exceptions import AccessError
 from refreeze.shown import one_line, remember
 from refreeze.stores.cloud_settings import AZURE, GOOGLE, cloud_settings, has_credentials
 from refreeze.stores.s3_settings import S3Settings, s3_settings
+from refreeze.stores.web import endpoint_settings
+from refreeze.stores.web_store import is_web
 
 __all__ = ["BUCKET_SCHEMES", "Bucket", "bucket_of_url", "is_bucket", "open_bucket", "said_by_url"]
 
@@ -211,11 +213,18 @@ def open_bucket(
     return store, (*said, *settings.notes)
 
 
-def said_by_url(url: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return options with what a URL says beside them, secrets left out."""
+def said_by_url(
+    url: str, options: Mapping[str, Any] | None, used_as: str | None = None
+) -> dict[str, Any]:
+    """Return options with what a URL says beside them, secrets left out.
+
+    ``used_as`` is the URL that a source has in reports: that of a bucket, where a web server was
+    used as an S3 endpoint.
+    """
     bucket = bucket_of_url(url)
     if bucket is None:
-        return dict(options or {})
+        as_endpoint = is_web(url) and used_as is not None and is_bucket(used_as)
+        return (endpoint_settings(url) if as_endpoint else {}) | dict(options or {})
     return {
         name: value for name, value in _from_url(bucket, options).items() if name != "sas_key"
     } | dict(options or {})

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import AccessError, RefreezeError, SourceNotFoundError, TargetError
 from refreeze.stores.buckets import BUCKET_SCHEMES
+from refreeze.stores.web_store import WebStore
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -217,7 +218,7 @@ def _first_bytes(source: Source, root: str) -> bytes | None:
     import obstore.exceptions
 
     key = "/".join(part for part in (source.path.strip("/"), root.strip("/")) if part)
-    if not key:
+    if not key or isinstance(source.store, WebStore):
         return None
     try:
         size = obstore.head(source.store, key)["size"]

@@ -69,6 +69,7 @@ class Reader:
         readers: dict[str, type[_LocalFolder | _Bucket]]
         readers = {
             "LocalStore": _LocalFolder,
+            "WebStore": _Web,
             **dict.fromkeys(("S3Store", "GCSStore", "AzureStore"), _Bucket),
         }
         self._store = readers.get(type(source.store).__name__, _ObjectStore)(source)
@@ -182,6 +183,23 @@ class _Bucket:
     def folders(self, folders: Sequence[tuple[str, list[str]]]) -> list[Folder]:
         found = self._core.list_folders(self._store, self._path, folders, concurrency=_READERS)
         return [Folder(names, objects) for names, objects in found]
+
+
+class _Web(_Bucket):
+    """A web server, read by the core; it has no folders to list."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self._url = source.url
+
+    def folders(self, folders: Sequence[tuple[str, list[str]]]) -> list[Folder]:
+        names = ", ".join(name or "/" for name, _ in folders[:3])
+        raise ListingError(
+            f"{self._url} is on a web server, which cannot be listed, and has no consolidated "
+            f"metadata that tells what is in {names}",
+            "name one array as the source (the URL, '/' and its name), or consolidate the store's "
+            "metadata (zarr.consolidate_metadata)",
+        )
 
 
 class _OneByOne:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from refreeze.stores.resolve import Source, resolve_source, without_credentials
+from refreeze.stores.web_store import WebStore
+
+if TYPE_CHECKING:
+    from refreeze.stores.web_store import Probing
 
 __all__ = ["Located", "resolve_url"]
 
@@ -26,7 +30,7 @@ class Located:
     """Ends with a slash: a chunk's location is this and its key in the store."""
 
 
-def resolve_url(url: Any, registry: Any) -> Located:
+def resolve_url(url: Any, registry: Any, probing: Probing | None = None) -> Located:
     """Find a URL's store in a registry.
 
     Parameters
@@ -35,6 +39,8 @@ def resolve_url(url: Any, registry: Any) -> Located:
         Of the root of a Zarr store, a group or an array; or a local path.
     registry
         An ``ObjectStoreRegistry``.
+    probing
+        What may be asked of a web server.
 
     Raises
     ------
@@ -56,7 +62,9 @@ def resolve_url(url: Any, registry: Any) -> Located:
         # Everything from there on would be dropped, and another store read.
         raise ValueError("a URL's query or fragment (? or #) cannot be part of a store's path")
     uri = uri.rstrip("/") if not uri.endswith("://") else uri
-    source = resolve_source((registry, uri))
+    source = resolve_source((registry, uri), probing=probing)
+    if isinstance(source.store, WebStore):
+        return Located(source, f"{source.store.base}/")
     # References are made of it, and everybody may read those.
     uri = without_credentials(uri)
     if _is_encoded(source):

@@ -18,10 +18,12 @@ from refreeze.exceptions import ListingError, SourceNotFoundError, TargetError
 from refreeze.shown import remember
 from refreeze.stores.buckets import BUCKET_SCHEMES, bucket_of_url, open_bucket
 from refreeze.stores.mistakes import FIRST_BYTES, check_slashes, what_file
+from refreeze.stores.web_store import WebStore, is_web
 
 if TYPE_CHECKING:
     from refreeze.stores.buckets import Bucket
     from refreeze.stores.mistakes import Kind
+    from refreeze.stores.web_store import Probing
 
 __all__ = [
     "BucketTarget",
@@ -38,8 +40,6 @@ __all__ = [
 ]
 
 Options = Mapping[str, Any]
-
-_LATER_SCHEMES = {"http", "https"}
 
 _SIGNATURES = re.compile(
     r"(?i)(?:^|[&;])(?:x-amz-(?:signature|security-token|credential)"
@@ -107,7 +107,9 @@ class RepositoryTarget:
     kind: str = "repository"
 
 
-def resolve_source(source: Any, options: Options | None = None) -> Source:
+def resolve_source(
+    source: Any, options: Options | None = None, probing: Probing | None = None
+) -> Source:
     """Find the store behind a source.
 
     Parameters
@@ -115,6 +117,8 @@ def resolve_source(source: Any, options: Options | None = None) -> Source:
     source
         URL or local path; ``(registry, url)`` with an obspec registry; or ``(store, path)`` with
         an obstore ``S3Store``, ``GCSStore``, ``AzureStore`` or ``LocalStore``.
+    probing
+        What may be asked of a web server that cannot be listed.
     options
         object_store settings (``endpoint``, ``region``, ``skip_signature`` …) that take
         precedence over the environment. Only for URLs.
@@ -127,7 +131,7 @@ def resolve_source(source: Any, options: Options | None = None) -> Source:
         The source or an option is not what it should be.
     """
     if isinstance(source, str | os.PathLike):
-        return _source_from_url(os.fspath(source), options)
+        return _source_from_url(os.fspath(source), options, probing)
     if isinstance(source, tuple) and len(source) == 2:  # noqa: PLR2004 a pair
         first, second = source
         if options:
@@ -139,24 +143,37 @@ def resolve_source(source: Any, options: Options | None = None) -> Source:
             url = url if "://" in url else Path(url).absolute().as_uri()
             shown_url(url)  # what is secret in it is known from here on
             store, path = first.resolve(url)
-            return _checked(Source(shown_url(url), store, str(path).strip("/")))
-        return store_source(first, os.fspath(second))
+            path = str(path).strip("/")
+            if type(store).__name__ == "HTTPStore":
+                return _web_source(store, path, probing)
+            return _checked(Source(shown_url(url), store, path))
+        return store_source(first, os.fspath(second), probing)
     raise TypeError(
         f"source must be a URL, a path, (registry, url) or (store, path), not {type(source).__name__}"
     )
 
 
-def store_source(store: Any, path: str) -> Source:
+def store_source(store: Any, path: str, probing: Probing | None = None) -> Source:
     """Find the source at a path in an obstore store."""
     path = path.strip("/")
+    if type(store).__name__ == "HTTPStore":
+        return _web_source(store, path, probing)
     return _checked(Source(_store_url(store, path), store, path))
 
 
-def _source_from_url(url: str, options: Options | None) -> Source:
+def _web_source(store: Any, path: str, probing: Probing | None) -> Source:
+    """Take over an obstore ``HTTPStore``."""
+    server, prefix = WebStore.of_obstore(store, probing)
+    whole = "/".join(part for part in (prefix, unquote(path)) if part)
+    return Source(f"{server.base}/{whole}", server, whole, server.notes)
+
+
+def _source_from_url(url: str, options: Options | None, probing: Probing | None) -> Source:
     if bucket := _bucket(url):
         store, notes = open_bucket(bucket, options, "source")
         return Source(bucket.url, store, bucket.path, notes)
-    _check_web(url)
+    if is_web(url):
+        return _source_on_the_web(url, options, probing)
     scheme = _scheme(url)
     from obstore.store import LocalStore
 
@@ -242,22 +259,31 @@ def resolve_target(target: Any, options: Options | None = None, *, create: bool 
     )
 
 
-def _check_web(url: str) -> None:
-    """Say how a web server that lists like an object store is used as one."""
-    if url.partition("://")[0].lower() not in _LATER_SCHEMES:
-        return
-    from refreeze.stores.web import as_bucket
+def _source_on_the_web(url: str, options: Options | None, probing: Probing | None) -> Source:
+    """Use a web server as an object store if it is one and the user agrees, otherwise as it is."""
+    from refreeze.stores.web import as_bucket, endpoint_settings
 
     shown = shown_url(url)
-    found = as_bucket(url)
-    if found is None:
-        return
-    place, endpoint = found
-    plain = " --source-option allow_http=true" if endpoint.startswith("http:") else ""
+    # What is wrong with the URL is said before anybody is asked.
+    WebStore.of_url(url, None, probing)
+    place = as_bucket(url)
+    settings = endpoint_settings(url)
+    if place is not None and probing is not None and probing.yes:
+        bucket = bucket_of_url(place)
+        assert bucket is not None  # noqa: S101 an s3:// URL
+        store, notes = open_bucket(bucket, settings | dict(options or {}), "source")
+        used = f"{shown} is an object store: used as {place}, endpoint={settings['endpoint']}"
+        return Source(bucket.url, store, bucket.path, (used, *notes))
+    server, path = WebStore.of_url(url, options, probing)
+    if place is None:
+        return Source(shown, server, path, server.notes)
+    given = " ".join(f"--source-option {name}={value}" for name, value in settings.items())
+    if probing is not None and probing.probe:
+        cheaper = f"{shown} answers listings, which take far fewer requests: {place} {given}"
+        return Source(shown, server, path, (cheaper, *server.notes))
     raise ListingError(
         f"{shown} is an object store that answers listings, and is used as one when you say so",
-        f"give it as {place} --source-option endpoint={endpoint} "
-        f"--source-option skip_signature=true{plain}",
+        f"agree with --yes, or give it as {place} {given}",
     )
 
 
@@ -267,8 +293,8 @@ def _scheme(url: str) -> str:
     if not separator:
         return ""
     scheme = scheme.lower()
-    if scheme in _LATER_SCHEMES:
-        raise NotInThisVersionError(f"{scheme}:// is not in this version")
+    if is_web(url):
+        raise NotInThisVersionError(f"{scheme}:// is not in this version, as a target")
     if scheme != "file":
         known = ", ".join(f"{name}://" for name in (*BUCKET_SCHEMES, "file"))
         raise ValueError(f"unknown scheme {scheme}:// (known: {known}, local paths)")

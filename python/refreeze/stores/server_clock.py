@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from refreeze.stores.cloud_settings import AZURE, GOOGLE, environment_settings
 from refreeze.stores.s3_settings import environment_settings as s3_environment
+from refreeze.stores.web_store import WebStore
 
 __all__ = ["clock_difference", "endpoint_of"]
 
@@ -37,7 +38,7 @@ def endpoint_of(store: Any) -> str | None:
         settings = environment_settings(AZURE) | config
         usual = f"https://{settings.get('account_name', '')}.blob.core.windows.net"
         return str(settings.get("endpoint") or usual)
-    return None
+    return store.base if isinstance(store, WebStore) else None
 
 
 def clock_difference(endpoint: str) -> float | None:

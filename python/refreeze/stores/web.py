@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from urllib.parse import quote, unquote, urlsplit
 
-__all__ = ["as_bucket"]
+__all__ = ["as_bucket", "endpoint_settings"]
 
 _SECONDS = 5
 _ENOUGH = 4096
@@ -23,7 +23,15 @@ class _Stays(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def as_bucket(url: str) -> tuple[str, str] | None:
+def endpoint_settings(url: str) -> dict[str, str]:
+    """Return the settings with which a server at a URL is used as an S3 endpoint."""
+    parts = urlsplit(url)
+    endpoint = f"{parts.scheme.lower()}://{parts.netloc.rpartition('@')[2]}"
+    plain = {"allow_http": "true"} if parts.scheme.lower() == "http" else {}
+    return {"endpoint": endpoint, "skip_signature": "true"} | plain
+
+
+def as_bucket(url: str) -> str | None:
     """Ask whether an HTTP server lists like an object store.
 
     Parameters
@@ -33,18 +41,17 @@ def as_bucket(url: str) -> tuple[str, str] | None:
 
     Returns
     -------
-    tuple of str, or None
-        The ``s3://`` form of the URL, and the endpoint; None where the server does not list.
+    str or None
+        The ``s3://`` form of the URL; None where the server does not list.
     """
     try:
         parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
+        endpoint = endpoint_settings(url)["endpoint"]
         bucket, _, path = unquote(parts.path).strip("/").partition("/")
     except ValueError:
         return None
-    if not host or not bucket:
+    if not bucket:
         return None
-    endpoint = f"{parts.scheme.lower()}://{host}"
     asked = f"{endpoint}/{quote(bucket)}?list-type=2&max-keys=1"
     try:
         opener = urllib.request.build_opener(_Stays)
@@ -54,4 +61,4 @@ def as_bucket(url: str) -> tuple[str, str] | None:
         return None
     if b"<ListBucketResult" not in start:
         return None
-    return f"s3://{bucket}/{path}", endpoint
+    return f"s3://{bucket}/{path}"

@@ -9,12 +9,14 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refreeze.distributed.choice import absolute
 from refreeze.distributed.crew import Later, Nobody
 from refreeze.exceptions import ConflictError, TargetError
+from refreeze.stores.web_store import Probing
 from refreeze.verbs.ingest import ingest
 from refreeze.work import Secrets, WorkPlan, allowed_settings, carry_out
 
@@ -109,6 +111,8 @@ def work(
     secrets = Secrets(source_options, target_options)
     memory = memory or work_plan.ingest.get("memory", "192MiB")
     concurrency = concurrency or work_plan.ingest.get("concurrency", 64)
+    probing = Probing.of(work_plan.ingest).shared_by(count)
+    work_plan = replace(work_plan, ingest=work_plan.ingest | asdict(probing))
     done = references = 0
     over = False
     for unit in work_plan.units[index::count]:

@@ -11,8 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from refreeze.metadata.specs import ArraySpec
+from refreeze.planning.probing import requests_warning
 from refreeze.shown import shown
 from refreeze.stores.buckets import is_bucket
+from refreeze.stores.web_store import is_web
 from refreeze.verbs.plan_figures import (
     ArrayPlan,
     Plan,
@@ -70,7 +72,7 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
             together["chunks_in_region"] = len(array.chunks) or _chunks_of(array)
             together["manifests"] = 1
         figures.append((_array_plan(array, together), together, array.copied))
-    is_remote = any(is_bucket(store.url) for store in stores)
+    is_remote = any(is_bucket(store.url) or is_web(store.url) for store in stores)
     commits = max(commits, 1) if arrays else 0
     totals = summed(figures, commits, options.concurrency, options.memory, is_remote=is_remote)
     sampled = any(together["sampled"] for _, together, _ in figures)
@@ -78,7 +80,9 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
         arrays=tuple(array for array, _, _ in figures),
         estimate="sampled" if sampled else "dense",
         totals=totals,
-        warnings=tuple(shown(warning) for warning in planned.warnings),
+        warnings=tuple(
+            shown(warning) for warning in (*planned.warnings, *requests_warning(arrays, stores))
+        ),
         most_in_flight=(
             most_in_flight([together for _, together, _ in figures], options.concurrency)
             if is_remote

@@ -64,6 +64,9 @@ def ingest(
     expect_count: int | None = None,
     unsafe_target: bool = False,
     no_read_check: bool = False,
+    probe: bool = False,
+    yes: bool = False,
+    max_requests_per_second: float | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
     executor: Any = None,
@@ -106,6 +109,9 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     expect_count: int | None = None,
     unsafe_target: bool = False,
     no_read_check: bool = False,
+    probe: bool = False,
+    yes: bool = False,
+    max_requests_per_second: float | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
     executor: Any = None,
@@ -205,6 +211,14 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         without locks. Two writers at a time may then lose commits.
     no_read_check
         Do not read one reference of each array before publishing.
+    probe
+        Ask a web server, which cannot be listed, for every predicted key: one request each.
+    yes
+        Agree to more than a million such requests, to take the answer 403 for a missing chunk where
+        a server gives it for keys that cannot exist, and to use a server that answers listings as an
+        S3 endpoint.
+    max_requests_per_second
+        At most so many requests a second to a web server, over all workers.
     source_options, target_options
         Settings of the object stores (``endpoint``, ``region``, ``skip_signature``, …), which
         take precedence over the environment.
@@ -279,9 +293,11 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     from refreeze.distributed.choice import crew_of, places_of
     from refreeze.planning.dispatch import several
     from refreeze.planning.preparation import prepared
+    from refreeze.planning.probing import check_requests
     from refreeze.runtime.memory import return_large_blocks
     from refreeze.shown import shown
     from refreeze.stores.resolve import resolve_target
+    from refreeze.stores.web_store import Probing
     from refreeze.verbs.ingest_kerchunk import check_format, ingest_kerchunk
     from refreeze.verbs.nothing_new import report_of_nothing
 
@@ -301,6 +317,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
             target_options=target_options,
             memory=options.memory,
             concurrency=options.concurrency,
+            probing=Probing(probe, yes, max_requests_per_second),
         )
     if format != "icechunk" and not dry_run:
         return ingest_kerchunk(
@@ -313,6 +330,8 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
             progress=progress,
         )
     planned = ready.planned
+    if not dry_run and not planned.nothing_new:
+        check_requests(planned.arrays, stores)
     if dry_run:
         from refreeze.verbs.dry_run import plan_of
 

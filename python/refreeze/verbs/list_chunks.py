@@ -29,6 +29,9 @@ def list_chunks(
     paths: bool = False,
     concurrency: int = DEFAULT_CONCURRENCY,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
+    probe: bool = False,
+    yes: bool = False,
+    max_requests_per_second: float | None = None,
 ) -> ChunkStream:
     """List the stored chunks of an array, or of a region of it.
 
@@ -38,7 +41,8 @@ def list_chunks(
     Parameters
     ----------
     store
-        An obstore store: ``S3Store``, ``LocalStore`` or ``MemoryStore``.
+        An obstore store: ``S3Store``, ``GCSStore``, ``AzureStore``, ``HTTPStore``, ``LocalStore`` or
+        ``MemoryStore``.
     path
         Path of the Zarr array in the store.
     region
@@ -50,6 +54,8 @@ def list_chunks(
         LIST requests in flight; fewer when the service asks for it.
     max_document
         Bytes that the array's metadata document may have, or text such as ``"64MB"``.
+    probe, yes, max_requests_per_second
+        For an ``HTTPStore``, which cannot be listed: as for `refreeze.ingest`.
 
     Returns
     -------
@@ -79,6 +85,7 @@ def list_chunks(
     1200
     """
     from refreeze.metadata.selection import read_array
+    from refreeze.planning.probing import probing_of
     from refreeze.runtime.interruption import interruptible
     from refreeze.stores.resolve import store_source
 
@@ -87,7 +94,8 @@ def list_chunks(
     if not hasattr(store, "list_with_delimiter"):
         # Not shown: a URL may hold secrets.
         raise TypeError(f"store is an obstore store, not {type(store).__name__}")
-    source = store_source(store, path)
+    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
+    source = store_source(store, path, probing)
     limit = byte_count("max_document", max_document, least=1)
     spec = interruptible(read_array, source, max_document=limit)
     return open_stream(
@@ -103,14 +111,20 @@ def open_stream(
     paths: bool,
     flat: bool,
     concurrency: int,
+    undated: bool = False,
 ) -> ChunkStream:
-    """As `list_chunks`, of a resolved source; ``flat`` gives each dimension a column."""
+    """As `list_chunks`, of a resolved source; ``flat`` gives each dimension a column.
+
+    ``undated`` takes objects of which a web server does not tell the time.
+    """
     from refreeze import _refreeze
+    from refreeze.planning.probing import check_probed
     from refreeze.runtime.memory import return_large_blocks
 
     return_large_blocks()
     in_flight = requests_in_flight(concurrency)
     bounds = bounds_of(region)
+    check_probed(source, [spec])
     return _refreeze.list_chunks(
         source.store,
         source.path,
@@ -119,4 +133,5 @@ def open_stream(
         paths=paths,
         flat=flat,
         concurrency=in_flight,
+        undated=undated,
     )

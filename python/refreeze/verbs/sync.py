@@ -108,6 +108,9 @@ def sync(
     restart: bool = False,
     unsafe_target: bool = False,
     no_read_check: bool = False,
+    probe: bool = False,
+    yes: bool = False,
+    max_requests_per_second: float | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
     progress: Callable[[dict[str, Any]], object] | None = None,
@@ -137,7 +140,8 @@ def sync(
     group, target_group, arrays, skip_variables, loadable_variables, branch, empty_chunks, memory
         As for `refreeze.ingest`, and so are ``max_refs_per_commit``, ``max_document``,
         ``concurrency``, ``message``, ``no_publish``, ``restart``, ``unsafe_target``,
-        ``no_read_check``, ``source_options``, ``target_options`` and ``progress``.
+        ``no_read_check``, ``probe``, ``yes``, ``max_requests_per_second``, ``source_options``,
+        ``target_options`` and ``progress``.
 
     Returns
     -------
@@ -162,6 +166,7 @@ def sync(
     """
     from refreeze import _refreeze
     from refreeze.planning.dispatch import read_stores, several
+    from refreeze.planning.probing import check_requests, probing_of
     from refreeze.planning.sync import planned_sync
     from refreeze.planning.target_arrays import Target
     from refreeze.runtime.memory import return_large_blocks
@@ -214,7 +219,8 @@ def sync(
         plan=json.dumps(what),
     )
     return_large_blocks()
-    stores = read_stores(given, source_options, selection)
+    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
+    stores = read_stores(given, source_options, selection, probing)
     location = resolve_target(target, target_options)
     planned = planned_sync(
         stores,
@@ -250,6 +256,9 @@ def sync(
             memory=memory,
             max_document=max_document,
             concurrency=concurrency,
+            probe=probe,
+            yes=yes,
+            max_requests_per_second=max_requests_per_second,
             source_options=source_options,
             target_options=target_options,
             progress=progress,
@@ -272,6 +281,7 @@ def sync(
         return _report(
             planned.warnings, started, **blank, snapshot_id=None, previous_snapshot_id=planned.base
         )
+    check_requests(planned.arrays, stores)
     try:
         report = json.loads(
             _refreeze.ingest(

@@ -105,6 +105,9 @@ def verify(
     memory: str | int = DEFAULT_MEMORY,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
     concurrency: int = DEFAULT_CONCURRENCY,
+    probe: bool = False,
+    yes: bool = False,
+    max_requests_per_second: float | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
     progress: Callable[[dict[str, Any]], object] | None = None,
@@ -136,7 +139,9 @@ def verify(
         ``coordinates``, ``kind``, ``source``, ``target``, all but the first and third as JSON.
     memory
         Bound on everything that grows with the work, as for `refreeze.ingest`.
-    max_document, concurrency, source_options, target_options, progress
+    max_document, concurrency, probe, yes, max_requests_per_second
+        As for `refreeze.ingest`.
+    source_options, target_options, progress
         As for `refreeze.ingest`.
 
     Returns
@@ -170,6 +175,7 @@ def verify(
     """
     from refreeze import _refreeze
     from refreeze.planning.dispatch import read_stores, several
+    from refreeze.planning.probing import check_requests, probing_of
     from refreeze.planning.target_arrays import Target
     from refreeze.planning.verify import planned_verify
     from refreeze.runtime.memory import return_large_blocks
@@ -203,10 +209,12 @@ def verify(
     )
     wanted = sample_size(sample)
     return_large_blocks()
-    stores = read_stores(given, source_options, selection)
+    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
+    stores = read_stores(given, source_options, selection, probing)
     location = resolve_target(target, target_options)
     opened = Target(location, branch)
     plan = planned_verify(stores, opened, bounds, selection)
+    check_requests(plan.arrays, stores)
     comparison = _refreeze.verify(
         [(store.source.store, store.source.path) for store in stores],
         location,

@@ -24,6 +24,7 @@ from refreeze.metadata.region import bounds_of
 from refreeze.metadata.selection import read_metadata
 from refreeze.metadata.values import read_box
 from refreeze.planning.options import DEFAULT_CONCURRENCY, selected
+from refreeze.planning.probing import check_count, check_probed
 from refreeze.runtime.interruption import Job, in_parallel, interruptible
 from refreeze.stores.registry import resolve_url
 from refreeze.verbs.list_chunks import open_stream
@@ -62,7 +63,7 @@ _MISREAD = re.compile("[#?]|%[0-9A-Fa-f]{2}")
 
 def manifest_store(parser: ZarrParser, url: Any, registry: Any) -> ManifestStore:
     """Do what a parser says; see `refreeze.ZarrParser`."""
-    located = resolve_url(url, registry)
+    located = resolve_url(url, registry, parser.probing)
     selection = selected(parser.group, None, None, parser.skip_variables, None)
     metadata = interruptible(read_metadata, located.source, selection)
     for text in metadata.warnings:
@@ -70,6 +71,8 @@ def manifest_store(parser: ZarrParser, url: Any, registry: Any) -> ManifestStore
         if not text.startswith("no array matches"):
             warnings.warn(text, stacklevel=3)
     parts = list(_parts(metadata, parser.region, located))
+    check_probed(located.source, metadata.arrays)
+    check_count(located.source, sum(part.chunks for part in parts))
     # All parts are known to be legal before anything is listed.
     opened = dataclasses.replace(
         located.source, store=_refreeze.open_source(located.source.store, located.source.path)
@@ -102,8 +105,12 @@ class _Part:
     @property
     def slots(self) -> int:
         """LIST requests that its listing can have in flight."""
-        chunks = math.prod(end - start for start, end in self.box)
-        return max(1, min(DEFAULT_CONCURRENCY, -(-chunks // _KEYS_PER_PAGE)))
+        return max(1, min(DEFAULT_CONCURRENCY, -(-self.chunks // _KEYS_PER_PAGE)))
+
+    @property
+    def chunks(self) -> int:
+        """Chunks that there is room for."""
+        return math.prod(end - start for start, end in self.box)
 
     def work(
         self, source: Source, opened: Source, stop: threading.Event
@@ -121,6 +128,8 @@ class _Part:
             paths=False,
             flat=True,
             concurrency=self.slots,
+            # Manifests hold no times.
+            undated=True,
         )
         found = references(
             stream,

@@ -7,10 +7,12 @@ workers. What it does is `refreeze.virtualizarr.manifest_store`' work.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from refreeze.metadata.region import bounds_of
 from refreeze.planning.options import check_texts, names
+from refreeze.planning.probing import probing_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,6 +42,8 @@ class ZarrParser:
         chunk (shard) boundary of every array that has the dimension, and ends on one or at the
         array's end; `refreeze.regions` gives such. Dimensions without a name are ``dim_0``,
         ``dim_1``, …. Arrays without the dimensions are taken whole. None: everything.
+    probe, yes, max_requests_per_second
+        For web servers, which cannot be listed: as for `refreeze.ingest`.
 
     Raises
     ------
@@ -84,6 +88,10 @@ class ZarrParser:
         group: str | None = None,
         skip_variables: Iterable[str] | None = None,
         region: Region | None = None,
+        *,
+        probe: bool = False,
+        yes: bool = False,
+        max_requests_per_second: float | None = None,
     ) -> None:
         if group is not None:
             check_texts({"group": group})
@@ -93,6 +101,9 @@ class ZarrParser:
             None if skip_variables is None else names("skip_variables", skip_variables)
         )
         self.region = None if region is None else dict(region)
+        self.probing = probing_of(
+            probe=probe, yes=yes, max_requests_per_second=max_requests_per_second
+        )
 
     def __call__(self, url: str, registry: Any) -> ManifestStore:
         """Read metadata and list chunks.
@@ -103,7 +114,7 @@ class ZarrParser:
             Root of a Zarr store, a group, or an array (which becomes the only variable of a group).
         registry
             An ``ObjectStoreRegistry`` with a store for the URL: obstore's ``S3Store``,
-            ``LocalStore``, ``MemoryStore``, ``GCSStore`` or ``AzureStore``.
+            ``LocalStore``, ``MemoryStore``, ``GCSStore``, ``AzureStore`` or ``HTTPStore``.
 
         Returns
         -------
@@ -131,6 +142,7 @@ class ZarrParser:
 
     def __repr__(self) -> str:
         given = {"group": self.group, "skip_variables": self.skip_variables, "region": self.region}
+        given |= {name: value for name, value in asdict(self.probing).items() if value}
         shown = (f"{name}={_shown(value)}" for name, value in given.items() if value is not None)
         return f"ZarrParser({', '.join(shown)})"
 
@@ -144,7 +156,7 @@ class ZarrParser:
 
     def _key(self) -> tuple[Any, ...]:
         region = None if self.region is None else frozenset(bounds_of(self.region).items())
-        return self.group, self.skip_variables, region
+        return self.group, self.skip_variables, region, self.probing
 
 
 def _shown(value: Any) -> str:

@@ -125,7 +125,8 @@ async fn copy_all(
 
 fn listing_options(job: &IngestJob) -> ListOptions {
     let dangling_links = job.empty_chunks.into();
-    ListOptions { dangling_links, ..ListOptions::new(CONCURRENT_COPIES) }
+    // Copies carry no times.
+    ListOptions { dangling_links, undated: true, ..ListOptions::new(CONCURRENT_COPIES) }
 }
 
 /// A chunk as it was listed.

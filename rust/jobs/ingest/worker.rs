@@ -375,8 +375,9 @@ fn listing(number: usize, work: &Work<'_>, part: &Part) -> Option<BoxStream<'sta
     let (source, array) = (source.clone(), piece.array.clone());
     let (region, limit) = (piece.shift.box_in_source(&part.region), Arc::clone(&work.in_flight));
     let dangling_links = work.empty_chunks.into();
+    let undated = work.checksum != ChecksumBy::LastModified;
     let pages = futures::stream::once(async move {
-        let options = ListOptions { limit, dangling_links, ..ListOptions::new(1) };
+        let options = ListOptions { limit, dangling_links, undated, ..ListOptions::new(1) };
         match list_chunks(&source, &array, region, options) {
             Ok(Listing { batches, stats, .. }) => {
                 let end = futures::stream::once(std::future::ready(Ok(None)));
