@@ -14,6 +14,7 @@ __all__ = [
     "ChunkStream",
     "Comparison",
     "OpenedSource",
+    "OpenedTarget",
     "__version__",
     "addressed_names",
     "alignment",
@@ -28,8 +29,8 @@ __all__ = [
     "list_chunks",
     "list_folders",
     "open_source",
+    "open_target",
     "open_web",
-    "origins",
     "publish",
     "read_objects",
     "redact",
@@ -43,9 +44,6 @@ __all__ = [
     "slice_elements",
     "status",
     "stop_calls",
-    "stored_chunks",
-    "target_chunks",
-    "target_nodes",
     "verify",
 ]
 
@@ -264,48 +262,43 @@ def carry_out(
 ) -> str:
     """Do one unit of a plan, both as JSON; see `refreeze.work.carry_out`."""
 
-def target_nodes(
+@final
+class OpenedTarget:
+    """A branch of a repository as it was when it was opened."""
+
+    @property
+    def snapshot_id(self) -> str:
+        """The tip of the branch."""
+    @property
+    def nodes(self) -> dict[str, bytes]:
+        """The metadata documents of all nodes by path."""
+    def chunks(self, path: str) -> dict[tuple[int, ...], bytes]:
+        """Return the native chunks of an array by coordinates.
+
+        Raises `MismatchError` when it has virtual ones.
+        """
+    def stored_chunks(self, path: str, *, flat: bool) -> ChunkStream:
+        """Stream the chunks of an array from its manifests: coordinates, size, kind, location.
+
+        ``kind`` is ``native`` or ``virtual``; ``last_modified`` and ``e_tag`` are what references
+        carry.
+        """
+    def origins(
+        self, store: Any, path: str, *, arrays: Sequence[ArraySpec], axes: Sequence[int | None]
+    ) -> list[tuple[str, tuple[int, ...] | None, str | None]]:
+        """Tell for each array where its chunks are in a source, by one of its references.
+
+        ``native`` and ``empty`` tell nothing; ``virtual`` comes with the shift of `Piece`,
+        ``elsewhere`` with the URL of another source. With an axis, the reference furthest along it
+        is looked at; without, any that lies in the source.
+        """
+
+def open_target(
     target: BucketTarget | LocalTarget | RepositoryTarget, *, branch: str
-) -> tuple[str, dict[str, bytes]]:
-    """Return the snapshot at the tip of a branch, and the metadata documents of all its nodes.
+) -> OpenedTarget:
+    """Open a repository to read what is at the tip of a branch.
 
     Raises `TargetNotFoundError` when there is no repository or no such branch.
-    """
-
-def target_chunks(
-    target: BucketTarget | LocalTarget | RepositoryTarget, *, snapshot_id: str, path: str
-) -> dict[tuple[int, ...], bytes]:
-    """Return the native chunks of an array by coordinates.
-
-    Raises `MismatchError` when it has virtual ones.
-    """
-
-def stored_chunks(
-    target: LocalTarget | BucketTarget | RepositoryTarget,
-    *,
-    snapshot_id: str,
-    path: str,
-    flat: bool,
-) -> ChunkStream:
-    """Stream the chunks of an array from its manifests: coordinates, size, kind, location.
-
-    ``kind`` is ``native`` or ``virtual``; ``last_modified`` and ``e_tag`` are what references carry.
-    """
-
-def origins(
-    target: BucketTarget | LocalTarget | RepositoryTarget,
-    *,
-    snapshot_id: str,
-    sources: Sequence[tuple[Any, str]],
-    source_urls: Sequence[str],
-    arrays: Sequence[ArraySpec],
-    axes: Sequence[int | None],
-) -> list[tuple[str, tuple[int, ...] | None]]:
-    """Tell for each array of the target where its chunks are, by one of its references.
-
-    ``native`` and ``empty`` have no shift; ``virtual`` has that of `Piece`. With an axis, the
-    reference furthest along it is looked at; without, any that lies in the source. Raises
-    `MismatchError` when that does not lie in the source.
     """
 
 def differences(was: bytes, now: bytes) -> tuple[str | None, list[str]]:

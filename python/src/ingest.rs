@@ -20,7 +20,7 @@ use refreeze::jobs::{PublishJob, RelocateJob};
 use refreeze::plan::LimitOptions;
 use refreeze::progress::{OnProgress, Progress};
 use refreeze::target::TargetLocation;
-use refreeze::target::container::Locations;
+use refreeze::target::locations::Locations;
 use refreeze::zarr::key::ChunkKeyEncoding;
 use refreeze::zarr::metadata::{ArrayLayout, ArraySpec, GroupSpec};
 

@@ -26,7 +26,7 @@ mod _refreeze {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::contents::{differences, origins, stored_chunks, target_chunks, target_nodes};
+    use super::contents::{OpenedTarget, differences, open_target};
     #[pymodule_export]
     use super::doctor::{check_writes, examine_listing};
     #[pymodule_export]

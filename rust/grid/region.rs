@@ -149,7 +149,7 @@ pub fn elements(array: &RegionArray, region: &Region) -> Result<Vec<Range<u64>>>
         if range.is_empty() {
             let (start, stop) = (range.start, range.end);
             return Err(region_error(format!(
-                "the region is empty along {name}: {start} to {stop} of {length} elements of array \
+                "the region is empty along {name}: {start}:{stop} of {length} elements of array \
                  {}",
                 array.path
             ))

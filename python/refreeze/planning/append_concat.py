@@ -88,11 +88,8 @@ def _series(parts: list[Cut], target: Target, dimension: str) -> _Series:
     copied = False
     if any(part.copied or part.grid.coordinate for part in parts):
         # What is copied was decided when the array was created.
-        try:
-            ((kind, _),) = target.origins(first.store, [first], [None])
-            copied = kind == "native" or (kind == "empty" and first.copied)
-        except MismatchError:
-            pass  # It is made of references, to another store.
+        (origin,) = target.origins(first.store, [first.spec], [None])
+        copied = origin.kind == "native" or (origin.kind == "empty" and first.copied)
     standing = Standing(first, target, copied, (0,) * len(first.shape))
     return _Series(standing, parts, first.axis(dimension))
 
@@ -169,15 +166,12 @@ def _are_there(growing: Sequence[_Series], target: Target) -> bool:
         end = one.standing.shape[one.axis]
         for number, part in enumerate(reversed(one.parts)):
             end -= part.shape[one.axis]
-            try:
-                ((kind, shift),) = target.origins(
-                    part.store, [part], [None if number else one.axis]
-                )
-            except MismatchError:
+            (origin,) = target.origins(part.store, [part.spec], [None if number else one.axis])
+            if origin.kind == "elsewhere":
                 return False
-            if kind != "virtual" or shift is None:
+            if origin.shift is None:
                 continue
-            offset = shift[one.axis] * one.standing.chunk_shape[one.axis]
+            offset = origin.shift[one.axis] * one.standing.chunk_shape[one.axis]
             if end != part.elements[one.axis][0] - offset:
                 return False
             proven = True

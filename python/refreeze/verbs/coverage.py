@@ -210,12 +210,11 @@ class RepositoryPlace(Place):
     ) -> None:
         from refreeze import _refreeze
 
-        self.location = location
         self.url = str(location.url)
-        self.snapshot_id, documents = _refreeze.target_nodes(location, branch=branch)
+        self._opened = _refreeze.open_target(location, branch=branch)
         self.warnings = []
         self._documents: dict[str, dict[str, Any]] = {}
-        for path, document in sorted(documents.items()):
+        for path, document in sorted(self._opened.nodes.items()):
             parsed = json.loads(document)
             if parsed.get("node_type") == "array":
                 self._documents[path] = parsed
@@ -255,15 +254,10 @@ class RepositoryPlace(Place):
 
     def chunks(self, array: GridOfArray, *, flat: bool = True) -> ChunkStream:
         """Read an array's manifests."""
-        from refreeze import _refreeze
-
-        return _refreeze.stored_chunks(
-            self.location, snapshot_id=self.snapshot_id, path=array.path, flat=flat
-        )
+        return self._opened.stored_chunks(array.path, flat=flat)
 
     def coordinate(self, path: str) -> tuple[Any, dict[str, Any]] | None:
         """Read a coordinate's native chunks; one of references has no values here."""
-        from refreeze import _refreeze
         from refreeze.metadata.chunk_codec import decoded_values
 
         document = self._documents.get(path)
@@ -271,7 +265,7 @@ class RepositoryPlace(Place):
             return None
         if document["shape"][0] > _LONGEST_COORDINATE:
             return None
-        chunks = _refreeze.target_chunks(self.location, snapshot_id=self.snapshot_id, path=path)
+        chunks = self._opened.chunks(path)
         values = decoded_values(json.dumps(document).encode(), chunks)
         return values, document.get("attributes") or {}
 
