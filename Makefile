@@ -15,7 +15,7 @@ PY := .venv/bin/python
 LOCKED := $(if $(CI),--locked)
 RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
 
-.PHONY: help demo test test-rust test-python test-exits check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-profile bench-build docs build lock servers endpoint clean
+.PHONY: help demo test test-rust test-python test-exits test-together test-faults test-soak check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-profile bench-build docs build lock servers endpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,8 +25,17 @@ demo: .venv/.refreeze ## ingest a real data set into Icechunk and read it back (
 
 test: test-rust test-python ## run all tests, those against a real S3 server included
 
+test-together: .venv/.refreeze servers ## 40 files by 8 processes of which 4 are killed, on local disk and S3 (not part of test)
+	REFREEZE_SWEEP=1 $(PY) -m pytest tests/python/test_region_together.py -q
+
 test-exits: .venv/.refreeze servers ## run 500 commands that must end with their own exit code (not part of test)
 	REFREEZE_EXITS=500 $(PY) -m pytest tests/python/test_exits.py --timeout 3600 $(ARGS)
+
+test-faults: .venv/.refreeze servers ## let every request of every verb go wrong in every way: hours (REFREEZE_FAULTS=100: of each verb)
+	REFREEZE_FAULTS=$(or $(REFREEZE_FAULTS),all) $(PY) -m pytest tests/python/test_fault_sweep.py --timeout 360000 -q $(ARGS)
+
+test-soak: .venv/.refreeze ## 300 commits by one process, whose memory and time are shown
+	REFREEZE_SOAK=$(or $(REFREEZE_SOAK),300) $(PY) -m pytest tests/python/test_soak.py --timeout 36000 -q $(ARGS)
 
 test-rust: ## run the Rust tests and doc-tests
 	cargo test --workspace $(LOCKED)

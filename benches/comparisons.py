@@ -331,6 +331,35 @@ def reading(bench: Bench, _: bool) -> Section:
     return section
 
 
+def checking(bench: Bench, full: bool) -> Section:
+    """`refreeze.verify`, and a `refreeze.sync` that finds no change, beside the ingest."""
+    columns = ["runs", "wall", "cpu", "rss", "list_requests"]
+    section = Section(
+        "checking", "Comparing a store with its repository, beside ingesting it", columns
+    )
+    for millions in (1, 10, 100) if full else (1,):
+        grid = [bench.steps(millions * 1_000), 10, 100]
+        case = f"{prod(grid):,} chunks"
+        with Endpoint([dense(grid)]) as endpoint, workspace() as fresh:
+            target = {"target": str(fresh())}
+            made = Subject("ingest", "refreeze_ingest", {**target, "options": {}})
+            section.rows.append(bench.once(endpoint, case, made))
+            subjects = [
+                Subject("verify", "refreeze_verify", target),
+                Subject("sync", "refreeze_sync", target),
+            ]
+            section.rows += bench.compare(endpoint, case, subjects)
+        verified, synced = (section.of(case, tool) for tool in ("verify", "sync"))
+        if not (verified["equal"] and synced["unchanged"]):
+            raise SystemExit(f"{case}: the repository differs from its source")
+        section.ratio("wall", case, "ingest", 1, "wall", tool="verify")
+        limit = 150 + 192 * MIB / 1e6
+        section.checks.append(
+            Check(f"{case}: peak MB", verified["rss"] / 1e6, limit, at_least=False)
+        )
+    return section
+
+
 def choices(bench: Bench, _: bool) -> Section:
     """Leave the parts of refreeze out, one at a time."""
     title = "What each design choice brings"
@@ -383,4 +412,9 @@ QUICK: dict[str, Scenario] = {
     "parser": parsing,
     "append": append,
 }
-FULL: dict[str, Scenario] = QUICK | {"scale": scale, "reading": reading, "choices": choices}
+FULL: dict[str, Scenario] = QUICK | {
+    "scale": scale,
+    "reading": reading,
+    "checking": checking,
+    "choices": choices,
+}

@@ -93,6 +93,22 @@ def refreeze_ingest(url: str, target: str, options: dict[str, Any]) -> dict[str,
     }
 
 
+def refreeze_verify(url: str, target: str) -> dict[str, Any]:
+    """Compare a store with a repository."""
+    import refreeze
+
+    report = refreeze.verify("s3://bucket/store.zarr", target, source_options=_options(url))
+    return {"equal": report.equal, "references": report.checked}
+
+
+def refreeze_sync(url: str, target: str) -> dict[str, Any]:
+    """Bring a repository up to date with a store that has not changed."""
+    import refreeze
+
+    report = refreeze.sync("s3://bucket/store.zarr", target, source_options=_options(url))
+    return {"unchanged": report.snapshot_id is None, "references": report.keys_listed}
+
+
 def _storage(url: str, target: str) -> Any:
     """Name a folder, or a prefix of the endpoint's bucket."""
     import icechunk
@@ -269,6 +285,8 @@ TASKS = {
         refreeze_parse,
         virtualizarr_parse,
         refreeze_ingest,
+        refreeze_verify,
+        refreeze_sync,
         virtualizarr_ingest,
         refreeze_append,
         virtualizarr_append,

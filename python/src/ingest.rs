@@ -174,6 +174,7 @@ pub(crate) struct IngestOptions {
     plan: String,
     skip_empty_chunks: bool,
     checksum: String,
+    keep_checksum: bool,
     absolute_locations: bool,
     memory: u64,
     references_per_manifest: Option<u32>,
@@ -271,6 +272,7 @@ pub(crate) fn job(
             "none" => ChecksumBy::None,
             _ => ChecksumBy::LastModified,
         },
+        keep_checksum: options.keep_checksum,
         locations: if options.absolute_locations {
             Locations::Absolute
         } else {

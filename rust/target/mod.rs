@@ -4,7 +4,6 @@
 //! added to.
 
 mod backend;
-mod checksums;
 mod conditional_writes;
 mod config;
 pub mod container;
@@ -16,6 +15,7 @@ pub mod moved;
 pub mod origin;
 pub(crate) mod outcome;
 mod payload;
+mod reference_form;
 mod storage;
 mod stored_chunks;
 
@@ -27,9 +27,9 @@ use icechunk::Storage;
 use icechunk::config::RepositoryConfig;
 use icechunk::repository::{DetectedSpecVersion, RepositoryErrorKind};
 
-pub use checksums::checksum_of;
 pub use config::{Additions, effective_split};
 pub use contents::{branch_nodes, native_chunks};
+pub use reference_form::{ReferenceForm, reference_form};
 pub use storage::TargetLocation;
 pub use stored_chunks::{StoredChunks, stored_chunks};
 

@@ -106,7 +106,11 @@ def servers_required() -> bool:
 
 
 @contextmanager
-def run_s3_server() -> Iterator[S3Server]:
+def run_s3_server(
+    *,
+    access_key_id: str = "testkey",
+    secret_access_key: str = "testsecret",  # noqa: S107 of a server on loopback
+) -> Iterator[S3Server]:
     """Start a server on a free port, and end it and its data when the context is left."""
     binary = find_versitygw()
     if binary is None and servers_required():
@@ -118,8 +122,8 @@ def run_s3_server() -> Iterator[S3Server]:
         server = S3Server(
             kind="versitygw" if binary else "moto",
             endpoint=f"http://127.0.0.1:{port}",
-            access_key_id="testkey",
-            secret_access_key="testsecret",
+            access_key_id=access_key_id,
+            secret_access_key=secret_access_key,
             region="us-east-1",
             root=folder / "buckets",
         )

@@ -242,10 +242,15 @@ def write_series(folder: Path, *, length: int = 26) -> Path:
     return folder
 
 
-def attempt(
-    source: str, target: Any, options: Mapping[str, Any], at: Any, begun: Connection | None
+def attempt(  # noqa: PLR0917 a process is given what it needs by position
+    source: str,
+    target: Any,
+    options: Mapping[str, Any],
+    at: Any,
+    begun: Connection | None,
+    verb: str = "ingest",
 ) -> None:
-    """Ingest, in a process of its own; SIGKILL comes `at` a stage and a number of commits."""
+    """Ingest or sync, in a process of its own; SIGKILL comes `at` a stage and a number of commits."""
 
     def look(event: dict[str, Any]) -> None:
         if begun is not None and event["stage"] == "metadata":
@@ -253,7 +258,7 @@ def attempt(
         if at == (event["stage"], event["commits"]):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    refreeze.ingest(source, target, progress=look, **options)
+    getattr(refreeze, verb)(source, target, progress=look, **options)
 
 
 IMPORTED = [
@@ -264,6 +269,7 @@ IMPORTED = [
     "refreeze._refreeze",
     "refreeze.cli.app",
     "refreeze.verbs.ingest",
+    "refreeze.verbs.sync",
     "refreeze.metadata.selection",
     "refreeze.stores.resolve",
     "zarr",

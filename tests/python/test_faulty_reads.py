@@ -9,7 +9,7 @@ import zarr
 from obstore.store import S3Store
 
 import refreeze
-from fault_proxy import Fault, fault_proxy
+from fault_proxy import OF_READS, Fault, fault_proxy
 from refreeze.exceptions import ListingError, RefreezeError
 from refreeze.stores.reading import Folder, Reader
 from refreeze.stores.resolve import store_source
@@ -18,7 +18,7 @@ from scenarios import s3_repository
 LENGTH, CHUNK = 2_000, 1_000
 """Of the coordinate: two chunks, too large to be carried inline."""
 
-REPAIRED = set(Fault) - {Fault.REFUSED}
+REPAIRED = OF_READS - {Fault.REFUSED}
 """Faults that asking again gets over; a refusal is believed."""
 
 
@@ -100,7 +100,7 @@ def is_get(request):
 
 
 @pytest.mark.parametrize("most", [1, None])
-@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("fault", sorted(OF_READS, key=str))
 def test_a_copied_chunk(place, fault, most):
     """Once: got over. For ever: an error that names the key, and nothing is published."""
     place.faults.begin(
@@ -137,7 +137,7 @@ def test_a_copied_chunk_without_digests(place, fault, most, monkeypatch):
 
 
 @pytest.mark.parametrize("most", [1, None])
-@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("fault", sorted(OF_READS, key=str))
 def test_a_folder(place, fault, most):
     """An answer to the LIST of a folder that is no listing is asked for again, and never an empty folder."""
     reader = Reader(store_source(impatient(place.seen, place.bucket), "source.zarr"))
@@ -160,7 +160,7 @@ def test_a_folder_that_lacks_what_is_there(place):
 
 
 @pytest.mark.parametrize("most", [1, None])
-@pytest.mark.parametrize("fault", sorted(set(Fault) - {Fault.MISSING}, key=str))
+@pytest.mark.parametrize("fault", sorted(OF_READS - {Fault.MISSING}, key=str))
 def test_a_document(place, fault, most):
     """The metadata of an array: got over, or an error that names it."""
     reader = Reader(store_source(impatient(place.seen, place.bucket), "source.zarr"))
@@ -193,7 +193,11 @@ def check(place, named, *, repaired):
 
 @pytest.mark.parametrize(
     ("fault", "most"),
-    [*((fault, 1) for fault in Fault), (Fault.MISSING, None), (Fault.GARBAGE, None)],
+    [
+        *((fault, 1) for fault in sorted(OF_READS, key=str)),
+        (Fault.MISSING, None),
+        (Fault.GARBAGE, None),
+    ],
 )
 def test_a_native_chunk_of_the_target(place, fault, most):
     """Appending reads the coordinate that stands; what cannot be read of it is never taken for fill values."""

@@ -314,3 +314,40 @@ def test_the_command(tmp_path, target):
     assert run("write-region", files[0], target, "--region", "time").returncode == 2
     assert run("write-region", files[0], target, "--retries-on-missing", "x").returncode == 2
     assert run("write-region", target).returncode == 2
+
+
+@pytest.mark.parametrize("calendar", ["standard", "360_day"])
+def test_bounds_of_times(tmp_path, calendar):
+    """They have the units of their coordinate, which each file may count from another beginning."""
+
+    def month(number):
+        times = xr.date_range(
+            "2000-01-01", periods=4, freq="MS", calendar=calendar, use_cftime=calendar != "standard"
+        )
+        middle = times[number : number + 1] + np.timedelta64(14, "D").astype("m8[us]").item()
+        edges = np.stack([times[number : number + 1], times[number + 1 : number + 2]], axis=1)
+        data = xr.Dataset(
+            {"t": ("time", [float(number)]), "time_bnds": (("time", "bnds"), edges)},
+            coords={"time": ("time", middle, {"bounds": "time_bnds"})},
+        )
+        data.time.encoding = {
+            "units": f"days since 2000-{number + 1:02d}-01",
+            "calendar": calendar,
+            "dtype": "f8",
+        }
+        path = tmp_path / f"month{number}.nc"
+        data.to_netcdf(path, engine="h5netcdf")
+        return path
+
+    files = [month(k) for k in range(3)]
+    labels = xr.concat([xr.open_dataset(file) for file in files], "time")
+    refreeze.create_template(
+        labels.drop_encoding().assign_coords(
+            time=labels.time.drop_attrs(deep=False).assign_attrs(bounds="time_bnds")
+        ),
+        tmp_path / "r",
+    )
+    for file in files:
+        refreeze.write_region(file, tmp_path / "r")
+    assert opened(tmp_path / "r").time_bnds.values.tolist() == labels.time_bnds.values.tolist()
+    assert opened(tmp_path / "r").t.values.tolist() == [0, 1, 2]

@@ -72,16 +72,19 @@ class Repository(RuleBasedStateMachine):
         model: Model,
         *,
         changed: slice = NOTHING,
+        verb: str = "ingest",
         **options: Any,
     ) -> Any:
-        """Ingest, maybe after an attempt that is killed after so many commits; the model is the result.
+        """Ingest or sync, maybe after an attempt that is killed after so many commits; the model is the result.
 
         After a kill readers see what they saw before, but for the days that have `changed` in the
         source: these cannot be read before they are referenced anew.
         """
+        limits = SMALL if verb == "ingest" else {"max_refs_per_commit": 6}
         if kill is not None:
             given = [str(one) for one in source] if isinstance(source, list) else str(source)
-            process = start_attempt(given, str(self.target), SMALL | options, ("list", kill), None)
+            at = ("list", kill)
+            process = start_attempt(given, str(self.target), limits | options, at, None, verb)
             process.join()
             assert process.exitcode in {-signal.SIGKILL, 0}
             if process.exitcode == 0:
@@ -91,7 +94,7 @@ class Repository(RuleBasedStateMachine):
             self.runs_left = 1
             self.agree_but(changed)
             self.runs_left = 0
-        report = refreeze.ingest(source, self.target, **SMALL, **options)
+        report = getattr(refreeze, verb)(source, self.target, **limits, **options)
         self.model = model
         return report
 
@@ -237,6 +240,45 @@ class Repository(RuleBasedStateMachine):
             kill, piece.archive.folder, model, changed=rows, mode="update",
             region={"time": slice(first, stop)},
         )  # fmt: skip
+
+    @precondition(lambda self: any(p.days == p.archive.days for p in self.pieces))
+    @rule(data=st.data(), days=st.integers(0, 7), kill=st.none() | st.integers(1, 3))
+    def sync(self, data: st.DataObject, days: int, kill: int | None) -> None:
+        """One source, whatever has become of it: rewritten and vanished chunks anywhere, and more days at the end."""
+        piece = data.draw(
+            st.sampled_from([p for p in self.pieces if p.days == p.archive.days]), label="piece"
+        )
+        for change in data.draw(st.lists(st.sampled_from(["rewrite", "delete"]), max_size=4)):
+            name = data.draw(st.sampled_from(["air", "soil", "sea"]))
+            day = data.draw(st.integers(0, piece.days - 1), label="day")
+            getattr(piece.archive, change)(name, day)
+        if piece is self.pieces[-1] and days:
+            piece.archive.grow(days)
+        shown, known = piece.archive.shown(), piece.days
+        rows = slice(piece.start, piece.start + known)
+        model = self.model.with_rows(rows, shown, 0)
+        if piece.start and not np.array_equal(self.model.values["mask"], shown.values["mask"]):
+            # It is another source's, and stays so.
+            model.values["mask"] = self.model.values["mask"]
+        grown = Model({n: array[known:] for n, array in shown.values.items()}, shown.times[known:])
+        self.carry_out(
+            kill, piece.archive.folder, model.followed_by(grown), changed=rows, verb="sync"
+        )
+        piece.days = piece.archive.days
+        again = refreeze.sync(piece.archive.folder, self.target)
+        assert (again.snapshot_id, again.commits) == (None, 0)
+
+    @precondition(lambda self: all(p.days == p.archive.days for p in self.pieces))
+    @rule(sample=st.integers(0, 9))
+    def verify(self, sample: int) -> None:
+        """All sources together say what the target says; of arrays that each of them has, one is referenced."""
+        report = refreeze.verify(
+            [piece.archive.folder for piece in self.pieces],
+            self.target,
+            sample=sample,
+            skip_variables=["mask", "height"],
+        )
+        assert report.equal, report.examples
 
     @rule(number=st.integers(0, 100))
     def another_client_commits(self, number: int) -> None:

@@ -91,6 +91,7 @@ impl Scenario {
             finish: Finish::default(),
             decoder: None,
             restart: false,
+            keep_checksum: false,
             unsafe_target: false,
         }
     }

@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 __all__ = [
     "USAGE",
     "Array",
+    "ChecksumForm",
     "Concurrency",
+    "EmptyChunks",
     "Ended",
     "Group",
     "Json",
     "Level",
+    "Load",
     "LogLevel",
     "MaxDocument",
     "MaxRequests",
@@ -50,11 +53,14 @@ __all__ = [
     "Yes",
     "count",
     "fail",
+    "loadable",
+    "one_or_several",
     "print_json",
     "run_job",
     "say",
     "show_report",
     "show_warnings",
+    "sources_and_target",
     "store_options",
 ]
 
@@ -71,6 +77,21 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+class EmptyChunks(StrEnum):
+    """What to do with objects of zero bytes under chunk keys."""
+
+    ERROR = "error"
+    SKIP = "skip"
+
+
+class ChecksumForm(StrEnum):
+    """By what readers notice that an object has changed."""
+
+    LAST_MODIFIED = "last-modified"
+    ETAG = "etag"
+    NONE = "none"
 
 
 class Ended(BaseException):
@@ -118,6 +139,15 @@ RegionOption = Annotated[
         "--region",
         metavar="DIM=START:STOP",
         help="Elements along a dimension, on chunk boundaries (repeatable).",
+    ),
+]
+Load = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--loadable-variable",
+        "--load",
+        help="Copy this array's chunks instead of referencing them (repeatable, globs; "
+        "'none' for no array). Default: one-dimensional dimension coordinates.",
     ),
 ]
 SourceOption = Annotated[
@@ -263,6 +293,13 @@ def sources_and_target(paths: list[str]) -> tuple[list[str], str]:
     if len(paths) < 2:  # noqa: PLR2004 SOURCE and TARGET
         raise typer.BadParameter("give a SOURCE and a TARGET", param_hint="SOURCE TARGET")
     return paths[:-1], paths[-1]
+
+
+def loadable(names: list[str] | None) -> list[str] | None:
+    """Return the arrays of ``--load`` as `refreeze.ingest` and its like take them."""
+    if not names:
+        return None
+    return [name for name in names if name != "none"]
 
 
 def one_or_several(sources: list[str]) -> str | list[str]:

@@ -14,9 +14,12 @@ import typer
 
 from refreeze.cli.console import (
     Array,
+    ChecksumForm,
+    EmptyChunks,
     Group,
     Json,
     Level,
+    Load,
     LogLevel,
     MaxDocument,
     MaxRequests,
@@ -30,6 +33,7 @@ from refreeze.cli.console import (
     Version,
     Yes,
     count,
+    loadable,
     one_or_several,
     run_job,
     say,
@@ -48,21 +52,6 @@ if TYPE_CHECKING:
     from refreeze.verbs.report import IngestReport
 
 __all__ = ["arguments_of", "carry_out", "ingest", "print_report"]
-
-
-class EmptyChunks(StrEnum):
-    """What to do with objects of zero bytes under chunk keys."""
-
-    ERROR = "error"
-    SKIP = "skip"
-
-
-class ChecksumForm(StrEnum):
-    """By what readers notice that an object has changed."""
-
-    LAST_MODIFIED = "last-modified"
-    ETAG = "etag"
-    NONE = "none"
 
 
 class LocationForm(StrEnum):
@@ -89,15 +78,7 @@ def ingest(
     ] = None,
     array: Array = None,
     skip: Skip = None,
-    load: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--loadable-variable",
-            "--load",
-            help="Copy this array's chunks instead of referencing them (repeatable, globs; "
-            "'none' for no array). Default: one-dimensional dimension coordinates.",
-        ),
-    ] = None,
+    load: Load = None,
     branch: Annotated[str, typer.Option(help="Branch to publish on.")] = "main",
     mode: Annotated[
         str,
@@ -212,7 +193,7 @@ def arguments_of(
         "format": given["format_"],
         "arrays": given["array"],
         "skip_variables": given["skip"],
-        "loadable_variables": _loadable(given["load"]),
+        "loadable_variables": loadable(given["load"]),
         "region": parse_region(given["region"] or []),
         "source_options": source_options,
         "target_options": target_options,
@@ -287,12 +268,6 @@ _AFTER = {
     "done": "everything was published before; there is nothing left to do",
 }
 """What to say after an interruption, by the stage in which it came."""
-
-
-def _loadable(names: list[str] | None) -> list[str] | None:
-    if not names:
-        return None
-    return [name for name in names if name != "none"]
 
 
 def print_report(

@@ -11,10 +11,13 @@ import typer
 
 from refreeze.cli.console import (
     Array,
+    ChecksumForm,
     Concurrency,
+    EmptyChunks,
     Group,
     Json,
     Level,
+    Load,
     LogLevel,
     MaxDocument,
     MaxRequests,
@@ -28,6 +31,7 @@ from refreeze.cli.console import (
     Version,
     Yes,
     count,
+    loadable,
     one_or_several,
     run_job,
     say,
@@ -53,13 +57,6 @@ class NewArrays(StrEnum):
     ERROR = "error"
 
 
-class EmptyChunks(StrEnum):
-    """What to do with objects of zero bytes under chunk keys."""
-
-    ERROR = "error"
-    SKIP = "skip"
-
-
 def sync(
     paths: Annotated[
         list[str],
@@ -75,6 +72,7 @@ def sync(
     ] = None,
     array: Array = None,
     skip: Skip = None,
+    load: Load = None,
     branch: Annotated[str, typer.Option(help="Branch to publish on.")] = "main",
     region: RegionOption = None,
     new_arrays: Annotated[
@@ -87,6 +85,10 @@ def sync(
     empty_chunks: Annotated[
         EmptyChunks, typer.Option(help="Objects of zero bytes under chunk keys.")
     ] = EmptyChunks.ERROR,
+    checksum: Annotated[
+        ChecksumForm | None,
+        typer.Option(help="By what readers notice that an object has changed [default: as it is]."),
+    ] = None,
     memory: Annotated[
         str, typer.Option(help="Bound on all memory that grows with the work.")
     ] = DEFAULT_MEMORY,
@@ -138,12 +140,14 @@ def sync(
                 target_group=target_group,
                 arrays=array,
                 skip_variables=skip,
+                loadable_variables=loadable(load),
                 branch=branch,
                 region=parse_region(region or []),
                 new_arrays=new_arrays.value,
                 remove_arrays=remove_arrays,
                 dry_run=dry_run,
                 empty_chunks=empty_chunks.value,
+                checksum=None if checksum is None else checksum.value,
                 memory=memory,
                 max_refs_per_commit=max_refs_per_commit,
                 max_document=max_document,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from refreeze.stores.resolve import Options
 
 __all__ = [
+    "CHECKSUMS",
     "DEFAULT_CONCURRENCY",
     "DEFAULT_MEMORY",
     "IngestArguments",
@@ -36,6 +37,8 @@ DEFAULT_MEMORY = "192MiB"
 DEFAULT_MAX_DOCUMENT = "64MB"
 """Bound on everything that grows with the work."""
 LEAST_MEMORY = 16 << 20
+CHECKSUMS = ("last-modified", "etag", "none")
+"""By what readers notice that an object has changed."""
 DEFAULT_REFS_PER_MANIFEST = 250_000
 MAX_REFS_PER_MANIFEST = 1_000_000
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -96,6 +99,8 @@ class IngestOptions:
     branch: str = "main"
     skip_empty_chunks: bool = False
     checksum: str = "last-modified"
+    keep_checksum: bool = False
+    """Sync: as the references that stand have it."""
     absolute_locations: bool = False
     memory: int = 192 << 20
     references_per_manifest: int | None = None

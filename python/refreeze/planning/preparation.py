@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from refreeze.planning.dispatch import checked_request, planned_for, read_stores, several
 from refreeze.planning.options import (
+    CHECKSUMS,
     IngestArguments,
     IngestOptions,
     byte_count,
@@ -38,7 +39,7 @@ __all__ = ["Prepared", "prepared"]
 
 _CHOICES = {
     "empty_chunks": ("error", "skip"),
-    "checksum": ("last-modified", "etag", "none"),
+    "checksum": CHECKSUMS,
     "locations": ("relative", "absolute"),
 }
 _READ_TARGET = {"append", "update"}

@@ -12,6 +12,7 @@ from refreeze.exceptions import MismatchError
 from refreeze.metadata.chunk_codec import check_chunk
 from refreeze.metadata.region import bounds_of
 from refreeze.planning.options import (
+    CHECKSUMS,
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_DOCUMENT,
     DEFAULT_MEMORY,
@@ -99,6 +100,7 @@ def sync(
     remove_arrays: bool = False,
     dry_run: bool = False,
     empty_chunks: str = "error",
+    checksum: str | None = None,
     memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
@@ -135,6 +137,9 @@ def sync(
         Remove arrays that are gone from the source; otherwise they are an error.
     region
         Slices by dimension name, in elements of the source: only these are brought up to date.
+    checksum
+        By what readers notice that an object has changed, as for `refreeze.ingest`; None leaves it
+        as the references have it. Another than theirs changes them all.
     dry_run
         Compare and write nothing: the report has counts, and examples.
     group, target_group, arrays, skip_variables, loadable_variables, branch, empty_chunks, memory
@@ -174,7 +179,8 @@ def sync(
 
     started = time.monotonic()
     check_texts({"branch": branch, "new_arrays": new_arrays, "empty_chunks": empty_chunks})
-    check_texts({} if message is None else {"message": message})
+    optional = {"message": message, "checksum": checksum}
+    check_texts({name: text for name, text in optional.items() if text is not None})
     check_mappings({"source_options": source_options, "target_options": target_options})
     if progress is not None and not callable(progress):
         raise TypeError(f"progress is a function, not {progress!r}")
@@ -182,6 +188,8 @@ def sync(
         raise ValueError(f"new_arrays is one of {', '.join(_NEW_ARRAYS)}, not {new_arrays!r}")
     if empty_chunks not in {"error", "skip"}:
         raise ValueError(f"empty_chunks must be 'error' or 'skip', not {empty_chunks!r}")
+    if checksum not in {None, *CHECKSUMS}:
+        raise ValueError(f"checksum is one of {', '.join(CHECKSUMS)}, not {checksum!r}")
     flags(
         {
             "remove_arrays": remove_arrays,
@@ -208,6 +216,8 @@ def sync(
         branch=branch,
         mode="sync",
         skip_empty_chunks=empty_chunks == "skip",
+        checksum=checksum or CHECKSUMS[0],
+        keep_checksum=checksum is None,
         memory=byte_count("memory", memory),
         references_per_commit=refs_per_commit(max_refs_per_commit),
         concurrency=requests_in_flight(concurrency),

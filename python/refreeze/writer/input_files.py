@@ -1,7 +1,8 @@
 """Opens what is written into a template: NetCDF, HDF5, GRIB, Zarr, or a data set that is open already.
 
-Nothing is loaded. Variables are decoded by the CF conventions; what was stored stands in their
-encoding.
+Nothing is loaded. Variables are decoded by the CF conventions, with one exception: times that are
+not labels along a dimension stay the numbers that they are stored as. What was stored stands in
+the encoding.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from refreeze.shown import cleaned, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["GRIB", "chosen", "names_of", "opened", "shown_input"]
+__all__ = ["GRIB", "chosen", "names_of", "opened", "shown_input", "times_as_numbers"]
 
 GRIB = (".grib", ".grib2", ".grb", ".grb2")
 _HDF = (b"\x89HDF\r\n\x1a\n",)
@@ -45,10 +46,11 @@ def opened(source: Any, options: Mapping[str, Any] | None = None) -> Iterator[xr
         xarray cannot read it, or lacks the library that would.
     """
     if isinstance(source, xr.Dataset):
-        yield source
+        yield times_as_numbers(source)
         return
     if isinstance(source, xr.DataArray):
-        yield source.to_dataset(name="data" if source.name is None else source.name)
+        name = "data" if source.name is None else source.name
+        yield times_as_numbers(source.to_dataset(name=name))
         return
     text = os.fspath(source)
     try:
@@ -64,18 +66,44 @@ def opened(source: Any, options: Mapping[str, Any] | None = None) -> Iterator[xr
             "NetCDF 4, HDF5 and Zarr are read; NetCDF 3 needs scipy, GRIB needs cfgrib",
         ) from None
     with data:
-        yield data
+        yield times_as_numbers(data)
+
+
+def times_as_numbers(data: xr.Dataset) -> xr.Dataset:
+    """Return a data set in which times are numbers, but those along a dimension are times."""
+    changed: dict[str, Any] = {}
+    for each, variable in data.variables.items():
+        name = str(each)
+        if each in data.dims:
+            if " since " in str(variable.attrs.get("units", "")):
+                try:
+                    changed[name] = xr.conventions.decode_cf_variable(
+                        name, variable.to_base_variable()
+                    )
+                except (ValueError, OverflowError):
+                    continue  # units that nobody knows: the numbers are labels too
+        elif variable.dtype.kind in "mM" or (
+            variable.dtype.kind == "O" and hasattr(_first(variable), "calendar")
+        ):
+            changed[name] = xr.conventions.encode_cf_variable(variable, name=name)
+            for key in ("units", "calendar"):
+                changed[name].encoding.pop(key, None)
+    return data.assign(changed)
+
+
+def _first(variable: Any) -> Any:
+    return variable[(0,) * variable.ndim].values.item() if variable.size else None
 
 
 def _open(text: str, options: Mapping[str, Any] | None) -> Any:
-    common: dict[str, Any] = {"chunks": None, "cache": False}
+    common: dict[str, Any] = {"chunks": None, "cache": False, "decode_times": False}
     if "://" in text and not text.startswith("file://"):
         return _open_remote(text, options, common)
     path = Path(text.removeprefix("file://")).expanduser()
     if not path.exists():
         raise SourceNotFoundError(f"there is no file or store {path}", "check the path")
     if path.is_dir():
-        return xr.open_zarr(str(path), consolidated=False, chunks=None)
+        return xr.open_zarr(str(path), consolidated=False, chunks=None, decode_times=False)
     with path.open("rb") as file:
         start = file.read(8)
     if start.startswith(b"GRIB") or path.suffix.lower() in GRIB:
@@ -102,7 +130,7 @@ def _open_remote(text: str, options: Mapping[str, Any] | None, common: Mapping[s
     import zarr.storage
 
     store = zarr.storage.ObjectStore(found.store, read_only=True)
-    return xr.open_zarr(store, group=found.path or None, chunks=None)
+    return xr.open_zarr(store, group=found.path or None, chunks=None, decode_times=False)
 
 
 def _hdf_engine() -> str:

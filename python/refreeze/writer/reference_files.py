@@ -198,7 +198,7 @@ def _check_stored(transfer: Transfer, metadata: Any) -> None:
         ("shards", None, array.shards),
         ("codecs", _without_levels(metadata.codecs), _without_levels(stored.codecs)),
         *((key, own.encoding.get(key), there.encoding.get(key)) for key in _MEANING),
-        *((k, own.encoding.get(k), there.encoding.get(k)) for k in ("units", "calendar")),
+        ("units of time", transfer.times, transfer.times_there),
     ):
         if what == "_FillValue" and mine is None and _means_missing(its):
             continue
@@ -221,7 +221,7 @@ def _means_missing(mark: Any) -> bool:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    if one is None or other is None or isinstance(one, str | list | tuple):
+    if one is None or other is None or isinstance(one, str | list | tuple | dict):
         return bool(one == other)
     return bool(np.array_equal(one, other, equal_nan=np.asarray(one).dtype.kind == "f"))
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refreeze.exceptions import IncompleteError, MismatchError
+from refreeze.metadata.time_units import in_units_of
 from refreeze.writer.packing import within_range
 from refreeze.writer.region_checks import encoded, is_packed, marks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import xarray as xr
     import zarr
@@ -55,6 +56,9 @@ class Transfer:
     place: Place
     where: str
     """Names the file in errors."""
+    times: Mapping[str, Any] | None = None
+    """Units and calendar of the file's numbers, if they are times."""
+    times_there: Mapping[str, Any] | None = None
 
 
 def copy_variable(transfer: Transfer, copy: Copy) -> int:
@@ -151,6 +155,10 @@ def _prepared(
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return values as they should be read, and as they are stored."""
     name, there, where = transfer.name, transfer.there, transfer.where
+    if transfer.times is not None and transfer.times_there is not None:
+        values = in_units_of(
+            values, transfer.times, transfer.times_there, where=f"{name} in {where}"
+        )
     if is_packed(there):
         values = within_range(values, there.encoding, copy.action, f"{name} in {where}")
     elif there.dtype.kind == "f" and values.dtype.kind in "iuf":
@@ -179,10 +187,7 @@ def _lost(
         missing |= (held == transfer.array.fill_value) & (held != stored)
     if not missing.any():
         return missing
-    kind = wanted.dtype.kind
-    if kind == "f":
-        return missing & ~np.isnan(wanted)
-    return missing & ~np.isnat(wanted) if kind in "mM" else missing
+    return missing & ~np.isnan(wanted) if wanted.dtype.kind == "f" else missing
 
 
 def _blocks(

@@ -12,9 +12,9 @@ import xarray as xr
 import zarr
 
 from refreeze.exceptions import MismatchError, TargetNotFoundError
-from refreeze.writer.input_files import chosen, opened, shown_input
+from refreeze.writer.input_files import chosen, opened, shown_input, times_as_numbers
 from refreeze.writer.region_blocks import Copy, Transfer, copy_variable, same_everywhere
-from refreeze.writer.region_checks import check_variable
+from refreeze.writer.region_checks import check_variable, times_of
 from refreeze.writer.region_places import Place, place_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,11 @@ def template_of(session: icechunk.Session, job: Job) -> xr.Dataset:
     """
     try:
         found: xr.Dataset = xr.open_zarr(
-            session.store, group=job.group or None, consolidated=False, chunks=None
+            session.store,
+            group=job.group or None,
+            consolidated=False,
+            chunks=None,
+            decode_times=False,
         )
     except FileNotFoundError:
         found = xr.Dataset()
@@ -96,7 +100,7 @@ def template_of(session: icechunk.Session, job: Job) -> xr.Dataset:
                 f"missing_check_vars: the template has no variable {name!r}",
                 f"it has {', '.join(map(str, found.data_vars))}",
             )
-    return found
+    return times_as_numbers(found)
 
 
 def plan_file(data: xr.Dataset, template: xr.Dataset, job: Job, where: str) -> FilePlan:
@@ -127,7 +131,7 @@ def plan_file(data: xr.Dataset, template: xr.Dataset, job: Job, where: str) -> F
         )
     place = place_of(data, template, job.region, where)
     for name in names:
-        check_variable(name, data[name], template[name], where, cast=job.cast)
+        check_variable(name, data, template, where, cast=job.cast)
     whole = {
         dim for dim, part in place.region.items() if part == slice(0, int(template.sizes[dim]))
     }
@@ -176,6 +180,8 @@ def write_file(
                     _array(session, job, name),
                     plan.place,
                     where,
+                    times_of(name, data),
+                    times_of(name, template),
                 )
                 if name in shared and same_everywhere(transfer, job.copy):
                     continue

@@ -24,7 +24,6 @@ __all__ = ["Wishes", "archive_of", "layout_of_archive"]
 
 _KEPT = ("dtype", "units", "calendar", "scale_factor", "add_offset", "_FillValue", "missing_value")
 """Of a file's encoding: what its numbers mean."""
-_TIMES = "mM"
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def _unwritten(
     dtype = variable.dtype
     if dtype.kind == "O":
         raise MismatchError(
-            f"{name} holds {dtype} (text of any length, or dates), which a template cannot reserve",
+            f"{name} holds {dtype} (text of any length), which a template cannot reserve",
             f"leave it out: drop_variables={name}",
         )
     attributes = dict(variable.attrs)
@@ -148,11 +147,7 @@ def _unwritten(
         encoding = packed_encoding(
             name, attributes, variable.encoding, wishes.ranges, wishes.packing_bits
         )
-    stored = np.dtype(encoding.get("dtype", "i8" if dtype.kind in _TIMES else dtype))
-    if dtype.kind in _TIMES:
-        encoding.setdefault("units", "seconds since 1970-01-01" if dtype.kind == "M" else "seconds")
-        encoding["dtype"] = stored
-        encoding.setdefault("_FillValue", _missing_mark(stored))
+    stored = np.dtype(encoding.get("dtype", dtype))
     if stored.kind == "f":
         encoding.setdefault("_FillValue", encoding.get("missing_value", math.nan))
     mark = encoding.get("_FillValue", encoding.get("missing_value"))
@@ -186,10 +181,6 @@ def _unwritten(
     made = xr.Variable(dims, zeros, attributes)
     made.encoding = encoding
     return made
-
-
-def _missing_mark(stored: np.dtype[Any]) -> Any:
-    return int(np.iinfo(stored).min) if stored.kind == "i" else math.nan
 
 
 def _chunks_of_file(variable: Any) -> tuple[int, ...] | None:

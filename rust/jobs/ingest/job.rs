@@ -136,6 +136,8 @@ pub struct IngestJob {
     pub checksum: ChecksumBy,
     /// How references name their objects.
     pub locations: Locations,
+    /// A sync: keep the checksum of the references that stand, instead of `checksum`.
+    pub keep_checksum: bool,
     /// How many references go where.
     pub limits: LimitOptions,
     /// The user's message for every commit.

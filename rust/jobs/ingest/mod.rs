@@ -42,7 +42,7 @@ use worker::{Work, Worker};
 use crate::commit::{PublishedRun, Staging};
 use crate::plan::PlanLimits;
 use crate::progress::OnProgress;
-use crate::target::Target;
+use crate::target::{Target, reference_form};
 use crate::target::container::SourceContainer;
 use crate::zarr::metadata::ArrayLayout;
 use crate::{Error, ErrorKind, Result};
@@ -88,6 +88,7 @@ async fn run(
     } else {
         Target::open_or_create(&job.target, job.unsafe_target).await?
     };
+    keep_form(&target, &mut job).await?;
     job.list_tags();
     let containers = prepare::containers(target.stored_config().await?, &job)?;
     let begun = match start::look(&target, &job, &containers).await? {
@@ -99,6 +100,19 @@ async fn run(
         }
     };
     complete_run(&job, &containers, begun, publishing).await
+}
+
+/// Lets a sync write references of the form that those have which stand, so that only what has
+/// changed in the source differs.
+async fn keep_form(target: &Target, job: &mut IngestJob) -> Result<()> {
+    let (Mode::Sync, Some(base)) = (job.mode, job.base.as_ref()) else { return Ok(()) };
+    let paths = job.arrays.iter().map(|array| array.spec.path.as_str());
+    let form = reference_form(target.repository(), base, paths).await?;
+    job.locations = form.locations;
+    if job.keep_checksum {
+        job.checksum = form.checksum;
+    }
+    Ok(())
 }
 
 /// Lists, commits and publishes what a run that has begun lacks.

@@ -40,7 +40,7 @@ use crate::list::limit::ConcurrencyLimit;
 use crate::plan::PlanLimits;
 use crate::progress::OnProgress;
 use crate::target::container::SourceContainer;
-use crate::target::{Target, checksum_of, effective_split};
+use crate::target::{Target, effective_split, reference_form};
 use crate::{Error, ErrorKind, Result};
 
 /// What is to be compared.
@@ -105,7 +105,7 @@ pub async fn verify(
     let containers = prepare::containers(config, &job.listing)?;
     let repository = target.repository();
     let paths = job.listing.arrays.iter().map(|array| array.spec.path.as_str());
-    job.listing.checksum = checksum_of(repository, &job.snapshot, paths).await?;
+    job.listing.checksum = reference_form(repository, &job.snapshot, paths).await?.checksum;
     job.listing.list_tags();
     let mut limits = PlanLimits::from(job.listing.limits);
     // What was listed waits while more is listed.

@@ -1,5 +1,6 @@
-//! By what the references of a repository notice that their objects have changed, read from one of
-//! them. What a reference should carry is not decided here.
+//! What the references of a repository look like, read from one of them: by what they notice that
+//! their objects have changed, and how they name them. What a reference should be is not decided
+//! here.
 
 use std::sync::Arc;
 
@@ -13,18 +14,28 @@ use crate::batch::ChecksumBy;
 use crate::error::{TargetContext as _, target_error};
 use crate::format::files::without_cache;
 use crate::format::node_path;
+use crate::target::container::Locations;
 
-/// What the first reference carries that is found in some arrays of a snapshot; times, when none
-/// is found.
+/// How references are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReferenceForm {
+    /// By what readers notice that an object has changed.
+    pub checksum: ChecksumBy,
+    /// How objects are named.
+    pub locations: Locations,
+}
+
+/// What the first reference looks like that is found in some arrays of a snapshot; the default,
+/// when none is found.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Target`](crate::ErrorKind::Target) when the repository cannot be read.
-pub async fn checksum_of(
+pub async fn reference_form(
     repository: &Repository,
     snapshot: &SnapshotId,
     paths: impl Iterator<Item = &str>,
-) -> Result<ChecksumBy> {
+) -> Result<ReferenceForm> {
     let assets = without_cache(repository);
     let snapshot =
         assets.fetch_snapshot(snapshot).await.doing(|| format!("read snapshot {snapshot}"))?;
@@ -41,14 +52,20 @@ pub async fn checksum_of(
                 let (_, payload) =
                     reference.map_err(|error| target_error(&reading(), &error.kind))?;
                 if let ChunkPayload::Virtual(reference) = payload {
-                    return Ok(match reference.checksum {
+                    let checksum = match reference.checksum {
                         Some(Checksum::ETag(_)) => ChecksumBy::ETag,
                         Some(Checksum::LastModified(_)) => ChecksumBy::LastModified,
                         None => ChecksumBy::None,
-                    });
+                    };
+                    let locations = if reference.location.url().starts_with("vcc://") {
+                        Locations::Relative
+                    } else {
+                        Locations::Absolute
+                    };
+                    return Ok(ReferenceForm { checksum, locations });
                 }
             }
         }
     }
-    Ok(ChecksumBy::default())
+    Ok(ReferenceForm::default())
 }
