@@ -65,7 +65,7 @@ impl StagedRun {
 }
 
 /// An unpublished run of which snapshots have expired, the first one and the plan with it: nobody
-/// can go on with it or publish it.
+/// can resume it or publish it.
 #[derive(Debug, Clone)]
 pub struct LostRun {
     /// Who it was.

@@ -212,7 +212,7 @@ def bucket():
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(Case(("default", "/"), (), (), ((),), ("0", "c/x"), None, ()), "a", 1)
 def test_s3(bucket, case, path, page_size):
-    """On S3, with small pages and a store that has a prefix; strangers are counted once."""
+    """On S3, with small pages and a store that has a prefix; foreign keys are counted once."""
     endpoint, number = bucket
     endpoint.set(page_size=page_size)
     store = endpoint.store(prefix=f"p{next(number)}")
@@ -225,7 +225,7 @@ def test_s3(bucket, case, path, page_size):
 
 
 def test_real_server(s3_bucket):
-    """On a real S3 server: every layout, dense with a stranger, whole and by region."""
+    """On a real S3 server: every layout, dense with a foreign key, whole and by region."""
     server, name = s3_bucket
     for number, layout in enumerate(LAYOUTS):
         possible = tuple(itertools.product(range(3), range(12)))
@@ -284,7 +284,7 @@ def test_links_are_followed(tmp_path):
 
 
 def test_odd_file_names(tmp_path):
-    """Names that are not UTF-8, hidden files and pipes are strangers."""
+    """Names that are not UTF-8, hidden files and pipes are foreign keys."""
     store = _local(tmp_path / "a", [4], [1], *(f"c/{n}" for n in range(4)))
     folder = os.fsencode(tmp_path / "a/c")
     for name in (b"\xff\xfe", b".0", b"0~", b" 1"):

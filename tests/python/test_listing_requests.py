@@ -117,7 +117,7 @@ def _raw_put(endpoint, key):
 
 
 def test_odd_keys_on_s3(serve, monkeypatch):
-    """Keys that are not UTF-8, hold `//` or need escaping are strangers like others."""
+    """Keys that are not UTF-8, hold `//` or need escaping are foreign keys like others."""
     endpoint = serve(array("a", 12, 12))
     odd = [
         b"a/c//0",

@@ -50,7 +50,7 @@ def other_source(part: Cut, origin: Origin) -> MismatchError:
     """Return the error for an array that is made of another source than the one given."""
     return MismatchError(
         f"array {part.path} was ingested from {origin.source}, not from {part.store.url}",
-        "give the source that it came from; --concat-dim goes on with another one",
+        "give the source that it came from; --concat-dim continues with another one",
     )
 
 

@@ -103,7 +103,8 @@ mod tests {
     #[test]
     fn lengths_are_of_the_whole_object() {
         let part = headers(&[(&CONTENT_RANGE, "bytes 0-0/77"), (&CONTENT_LENGTH, "1")]);
-        let size = |status, headers| Described::of(status, headers).map(|found| found.size);
+        let size =
+            |status, headers: &HeaderMap| Described::of(status, headers).map(|found| found.size);
         assert_eq!(size(StatusCode::PARTIAL_CONTENT, &part), Some(77));
         assert_eq!(size(StatusCode::OK, &headers(&[(&CONTENT_LENGTH, "9")])), Some(9));
         let empty = headers(&[(&CONTENT_RANGE, "bytes */0")]);
