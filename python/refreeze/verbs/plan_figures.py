@@ -138,8 +138,9 @@ def summed(
 
 def addressed_names(spec: ArraySpec) -> list[str]:
     """Return the names by which an array's dimensions are addressed in regions."""
-    names = spec.dimension_names or (None,) * len(spec.shape)
-    return [f"dim_{axis}" if name is None else name for axis, name in enumerate(names)]
+    from refreeze import _refreeze
+
+    return _refreeze.addressed_names(spec.dimension_names, len(spec.shape))
 
 
 def array_plan(spec: ArraySpec, estimate: Mapping[str, Any], in_flight: int) -> ArrayPlan:
