@@ -28,11 +28,10 @@ from refreeze.verbs.plan_figures import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from refreeze.metadata.region import SliceBounds
     from refreeze.metadata.specs import Piece
     from refreeze.planning.options import IngestOptions
     from refreeze.planning.request import Planned
-    from refreeze.planning.source_slice import Store
+    from refreeze.planning.source_slice import Box, Store
 
 __all__ = ["plan_of"]
 
@@ -50,7 +49,7 @@ _NOTHING = {
 }
 """The estimate of an array of which nothing is listed."""
 
-_Part = tuple[ArraySpec, dict[str, "SliceBounds"]]
+_Part = tuple[ArraySpec, "Box"]
 
 
 def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -> Plan:
@@ -106,12 +105,12 @@ def _chunks_of(array: ArraySpec) -> int:
 def _parts(array: ArraySpec, source: int) -> list[_Part]:
     """Return what of an array is listed in a source."""
     if array.pieces is None:
-        return [(array, {})] if array.source == source else []
+        return [(array, _whole(array))] if array.source == source else []
     return [_part(array, piece) for piece in array.pieces if piece.source == source]
 
 
 def _part(array: ArraySpec, piece: Piece) -> _Part:
-    """Return a piece as a region of the array in the source; dimensions go by their numbers."""
+    """Return a piece as chunks of the array in the source."""
     spec = ArraySpec(
         path=array.path,
         source_path=piece.source_path,
@@ -122,11 +121,13 @@ def _part(array: ArraySpec, piece: Piece) -> _Part:
         separator=piece.separator,
         copied=False,
     )
-    sizes = zip(piece.target, piece.shift, piece.chunk_shape, piece.shape, strict=True)
-    return spec, {
-        f"dim_{axis}": ((start + by) * chunk, min((stop + by) * chunk, length), None)
-        for axis, ((start, stop), by, chunk, length) in enumerate(sizes)
-    }
+    target = zip(piece.target, piece.shift, strict=True)
+    return spec, tuple((start + by, stop + by) for (start, stop), by in target)
+
+
+def _whole(array: ArraySpec) -> Box:
+    sizes = zip(array.shape, array.chunk_shape, strict=True)
+    return tuple((0, -(-length // max(chunk, 1))) for length, chunk in sizes)
 
 
 def _estimated(store: Store, parts: list[_Part], options: IngestOptions) -> dict[str, Any]:
@@ -170,12 +171,11 @@ def _array_plan(array: ArraySpec, together: dict[str, Any], in_flight: int) -> A
     if array.pieces is None or len(array.pieces) != 1:
         return plan
     (piece,) = array.pieces
-    (_, bounds) = _part(array, piece)
+    (_, chunks) = _part(array, piece)
+    axes = zip(addressed_names(array), piece.shape, piece.chunk_shape, chunks, strict=True)
     region: dict[str, tuple[int | None, int | None]] = {
-        name: (start, stop)
-        for name, length, (start, stop, _) in zip(
-            addressed_names(array), piece.shape, bounds.values(), strict=True
-        )
-        if (start, stop) != (0, length)
+        name: (start * chunk, min(stop * chunk, length))
+        for name, length, chunk, (start, stop) in axes
+        if start or stop * chunk < length
     }
     return replace(plan, region=region or None)

@@ -144,7 +144,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     ----------
     source
         Root of a Zarr version 2 or 3 store, a group, or one array (which lands under its own
-        name): a local path, ``file://`` or ``s3://`` URL; ``(registry, url)`` with an
+        name): a local path, a URL (of a web server with ``probe``); ``(registry, url)`` with an
         ``ObjectStoreRegistry``; or ``(store, path)`` with an obstore store. Also a list of such:
         with ``concat_dim`` they follow each other along it; otherwise they are merged into one
         group.
