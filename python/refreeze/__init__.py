@@ -14,10 +14,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from refreeze import exceptions
     from refreeze._refreeze import ChunkStream, __version__
+    from refreeze.verbs.copy import CopyReport, copy
     from refreeze.verbs.coverage import coverage
     from refreeze.verbs.coverage_report import ArrayCoverage, Coverage, MissingRange
     from refreeze.verbs.doctor import doctor
     from refreeze.verbs.doctor_report import Check, DoctorReport
+    from refreeze.verbs.gc import gc
     from refreeze.verbs.ingest import ingest
     from refreeze.verbs.list_chunks import list_chunks
     from refreeze.verbs.plan import Plan, plan
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from refreeze.verbs.report import (
         ArrayReport,
         Container,
+        GcReport,
         IngestReport,
         ListStats,
         PublishReport,
@@ -52,8 +55,10 @@ __all__ = [
     "Check",
     "ChunkStream",
     "Container",
+    "CopyReport",
     "Coverage",
     "DoctorReport",
+    "GcReport",
     "IngestReport",
     "ListStats",
     "MissingRange",
@@ -69,10 +74,12 @@ __all__ = [
     "ZarrParser",
     "ZarrSaver",
     "__version__",
+    "copy",
     "coverage",
     "create_template",
     "doctor",
     "exceptions",
+    "gc",
     "ingest",
     "list_chunks",
     "plan",
@@ -93,7 +100,9 @@ _PLACES = {
     "Check": "refreeze.verbs.doctor_report",
     "ChunkStream": "refreeze._refreeze",
     "Container": "refreeze.verbs.report",
+    "CopyReport": "refreeze.verbs.copy",
     "Coverage": "refreeze.verbs.coverage_report",
+    "GcReport": "refreeze.verbs.report",
     "DoctorReport": "refreeze.verbs.doctor_report",
     "IngestReport": "refreeze.verbs.report",
     "ListStats": "refreeze.verbs.report",
@@ -114,7 +123,9 @@ _PLACES = {
     "replacing": "refreeze.writer.replacing",
     "write": "refreeze.writer.write",
     "__version__": "refreeze._refreeze",
+    "copy": "refreeze.verbs.copy",
     "coverage": "refreeze.verbs.coverage",
+    "gc": "refreeze.verbs.gc",
     "doctor": "refreeze.verbs.doctor",
     "ingest": "refreeze.verbs.ingest",
     "list_chunks": "refreeze.verbs.list_chunks",

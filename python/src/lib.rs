@@ -4,12 +4,14 @@
 //! zarr-python made, results go out as JSON, errors as the classes of `refreeze.exceptions`.
 
 mod contents;
+mod copy;
 mod crew;
 mod doctor;
 mod errors;
 mod foreign;
 mod handed_over;
 mod ingest;
+mod inventory;
 mod listing;
 mod reading;
 mod region;
@@ -27,17 +29,24 @@ mod _refreeze {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::contents::{differences, origins, stored_chunks, target_chunks, target_nodes};
+    use super::contents::{OpenedTarget, differences, open_target};
+    #[pymodule_export]
+    use super::copy::{containers, copy};
     #[pymodule_export]
     use super::doctor::{check_writes, examine_listing};
     #[pymodule_export]
-    use super::ingest::{ingest, publish, relocate, status};
+    use super::ingest::{gc, ingest, publish, relocate, status};
+    #[pymodule_export]
+    use super::inventory::{InventoryBuilder, sample_listing};
     #[pymodule_export]
     use super::listing::{ChunkStream, estimate_arrays, list_chunks};
     #[pymodule_export]
     use super::reading::{list_folders, read_objects};
     #[pymodule_export]
-    use super::region::region_box;
+    use super::region::{
+        addressed_names, alignment, check_known, region_box, region_elements, resolve_region,
+        slice_elements,
+    };
     #[pymodule_export]
     use super::runtime::{shut_down, stop_calls};
     #[pymodule_export]

@@ -28,6 +28,12 @@ use crate::foreign::PythonStore;
 #[pyclass(frozen, module = "refreeze._refreeze")]
 pub(crate) struct OpenedSource(pub(crate) Source);
 
+impl OpenedSource {
+    pub(crate) fn new(source: Source) -> Self {
+        Self(source)
+    }
+}
+
 #[pymethods]
 impl OpenedSource {
     /// Whether only the store's own library lists and reads it.

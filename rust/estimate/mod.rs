@@ -1,5 +1,5 @@
 //! What listing and referencing an array takes, when every chunk of the region exists or as many
-//! as a look at the store has let expect.
+//! as a look at the store has shown.
 //!
 //! Arithmetic only: nothing is asked of a store, and a grid of a billion chunks costs no more than
 //! a small one.
@@ -36,6 +36,8 @@ pub enum Strategy {
     FolderWalk,
     /// Another library lists the store.
     GivenList,
+    /// An inventory says what is there.
+    Inventory,
 }
 
 /// The expected cost of one array.
@@ -91,6 +93,7 @@ pub fn estimate(
     let (strategy, list_requests) = match lister {
         Lister::Predicted(_) => (Strategy::Probe, possible),
         _ if layout.ndim() == 0 => (Strategy::Head, 0),
+        _ if source.inventory().is_some() => (Strategy::Inventory, 0),
         // Pages reach over what is missing: as many fewer as there are fewer chunks.
         Lister::Pages(_) => {
             let by_rank = lister.is_ranked();

@@ -23,6 +23,9 @@ impl Lister {
     /// The one for a source.
     #[must_use]
     pub fn of(source: &Source) -> Self {
+        if let Some(inventory) = source.inventory() {
+            return Self::Pages(Arc::new(inventory.clone()));
+        }
         match source {
             Source::Bucket(source) => Self::Pages(Arc::new(source.clone())),
             Source::Web(source) => Self::Predicted(source.clone()),

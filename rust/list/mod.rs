@@ -11,6 +11,7 @@ pub mod by_token;
 mod examine;
 mod folders;
 pub(crate) mod foreign;
+mod inventory_sample;
 pub mod limit;
 mod lister;
 pub mod pages;
@@ -33,6 +34,7 @@ pub use crate::source::page::PAGE_SIZE;
 use array_keys::ArrayKeys;
 pub use examine::{ListingTraits, examine_listing};
 pub use folders::{Folder, FolderRequest, list_folders};
+pub use inventory_sample::{InventorySample, sample_inventory};
 use limit::ConcurrencyLimit;
 pub use lister::Lister;
 pub use paging::{ScanOptions, ScanPage};
@@ -153,6 +155,9 @@ fn scalar(
     futures::stream::once(async move {
         let key = wanted.array.source_key(&[]);
         let found = match &source {
+            source if source.inventory().is_some() => {
+                source.inventory().map(|inventory| inventory.find(&key)).transpose()?.flatten()
+            }
             Source::Local(folder) => walk::chunk(&folder.path(&key), &wanted, &stats, &key)?,
             source => source.head(&key).await?,
         };

@@ -9,6 +9,7 @@
 mod build;
 mod chunks;
 mod clusters;
+mod copied;
 mod native;
 mod rewrite;
 mod written;
@@ -30,6 +31,7 @@ use build::{Built, manifest, slices};
 use chunks::ChunkRanges;
 pub use chunks::CommittedChunks;
 use clusters::{box_of, clusters};
+pub use copied::ManifestChunks;
 pub use native::{NativeChunk, native_manifests};
 pub use rewrite::Changes;
 use rewrite::{Rewritten, rewrite};
@@ -41,7 +43,7 @@ use crate::format::files::{FileId, Files, without_cache};
 use crate::format::node_path;
 use crate::format::session::session_at;
 use crate::grid::chunk_box::ChunkBox;
-use crate::target::container::ArrayLocations;
+use crate::target::locations::ArrayLocations;
 use crate::{Error, ErrorKind, Result};
 
 /// Buckets being made or uploaded at a time, however small they are.

@@ -10,6 +10,7 @@ mod client;
 mod credentials;
 mod echo;
 mod foreign;
+pub mod inventory;
 mod listing;
 mod local;
 mod object;
@@ -21,6 +22,7 @@ mod service;
 mod settings;
 mod staleness;
 pub mod transport;
+mod unchanged;
 pub mod web;
 pub mod xml;
 
@@ -33,6 +35,7 @@ pub(crate) use builder::unusable;
 pub(crate) use client::credentials_to_write;
 pub use credentials::{Secrets, checked};
 pub use foreign::{ForeignObject, ForeignSource, ForeignStore};
+use inventory::Inventory;
 pub use local::LocalSource;
 pub(crate) use local::{is_absent, no_file, unreadable};
 pub use object::{Accept, AcceptFn, Expected};
@@ -41,6 +44,7 @@ pub use s3_settings::S3Settings;
 pub use service::Service;
 pub use settings::{AzureSettings, GcsSettings, Settings};
 pub use staleness::Staleness;
+pub use unchanged::Referenced;
 pub use web::{Probing, WebSettings, WebSource};
 
 use crate::Result;
@@ -134,6 +138,28 @@ impl Source {
             // Files are judged by the reader itself.
             Self::Local(_) | Self::Foreign(_) if tag => Ok(Staleness::ByTag),
             Self::Local(_) | Self::Foreign(_) => Ok(Staleness::ByTime),
+        }
+    }
+
+    /// The same source, which is not listed any more: an inventory says what is there.
+    ///
+    /// A web server, and a store that its own library lists, stay as they are.
+    #[must_use]
+    pub fn with_inventory(self, inventory: Inventory) -> Self {
+        match self {
+            Self::Bucket(source) => Self::Bucket(source.with_inventory(inventory)),
+            Self::Local(source) => Self::Local(source.with_inventory(inventory)),
+            Self::Foreign(_) | Self::Web(_) => self,
+        }
+    }
+
+    /// The inventory that stands for its listings, if there is one.
+    #[must_use]
+    pub fn inventory(&self) -> Option<&Inventory> {
+        match self {
+            Self::Bucket(source) => source.inventory(),
+            Self::Local(source) => source.inventory(),
+            Self::Foreign(_) | Self::Web(_) => None,
         }
     }
 

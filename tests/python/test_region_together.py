@@ -22,7 +22,7 @@ pytest.importorskip("dask")
 
 FULL = "REFREEZE_SWEEP" in os.environ
 """Whether there is time for all of it: `make test-together`."""
-PROCESSES, KILLS = (8, 4) if FULL else (4, 2)
+PROCESSES, KILLS = (8, 4) if FULL else (3, 1)
 DAYS = 5 * PROCESSES
 
 
@@ -141,6 +141,24 @@ def test_a_client_of_dask(tmp_path):
         refreeze.write_region([file_of(tmp_path, k) for k in range(4)], target, client=client)
     assert commits(target) == before + 1
     assert opened(target).t.equals(xr.concat([day(k) for k in range(4)], "time").t)
+
+
+def test_write_with_a_client(tmp_path):
+    """`write` of lazy data, its own source, through a cluster: one commit, every value."""
+    distributed = pytest.importorskip("distributed")
+    data = xr.Dataset({"t": (("time", "x"), np.arange(240.0).reshape(60, 4))})
+    refreeze.write(data, tmp_path / "r", encoding={"t": {"chunks": (10, 4)}})
+    before = commits(tmp_path / "r")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, processes=False, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        lazy = opened(tmp_path / "r").chunk({"time": 7})
+        refreeze.write(lazy + 1, tmp_path / "r", mode="overwrite")
+    assert commits(tmp_path / "r") == before + 1
+    assert opened(tmp_path / "r").equals(data + 1)
 
 
 def test_groups_share_no_chunk():

@@ -17,7 +17,7 @@ use refreeze::jobs::ingest::{Finish, IngestJob, JobArray, JobSource, Mode};
 use refreeze::plan::LimitOptions;
 use refreeze::source::{LocalSource, Source};
 use refreeze::target::TargetLocation;
-use refreeze::target::container::Locations;
+use refreeze::target::locations::Locations;
 use refreeze::zarr::key::ChunkKeyEncoding;
 use refreeze::zarr::metadata::{ArrayLayout, ArraySpec, GroupSpec};
 use tempfile::TempDir;
@@ -69,6 +69,7 @@ impl Scenario {
             replaced: Vec::new(),
             added: Vec::new(),
             plan: String::new(),
+            listing: None,
             groups: vec![GroupSpec {
                 path: "/".to_owned(),
                 document: br#"{"zarr_format":3,"node_type":"group","attributes":{}}"#.to_vec(),

@@ -19,6 +19,9 @@ from refreeze.cli.console import (
     Group,
     Json,
     Level,
+    ListingColumns,
+    ListingFiles,
+    ListingOption,
     Load,
     LogLevel,
     MaxDocument,
@@ -26,6 +29,7 @@ from refreeze.cli.console import (
     Probe,
     Quiet,
     RegionOption,
+    SampleListing,
     Skip,
     SourceOption,
     TargetOption,
@@ -33,23 +37,24 @@ from refreeze.cli.console import (
     Version,
     Yes,
     count,
+    listing_arguments,
     loadable,
     one_or_several,
-    print_json,
     run_job,
     say,
-    show_warnings,
+    show_report,
     sources_and_target,
     store_options,
 )
+from refreeze.cli.crews import Dask, SchedulerFile, WaitForWorkers, Workers
 from refreeze.cli.plan_table import print_plan
 from refreeze.cli.progress import ProgressDisplay
 from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
-from refreeze.runtime.command import begin_result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from refreeze.verbs.plan import Plan
     from refreeze.verbs.report import IngestReport
 
 __all__ = ["arguments_of", "carry_out", "ingest", "print_report"]
@@ -150,19 +155,17 @@ def ingest(
     no_read_check: Annotated[
         bool, typer.Option("--no-read-check", help="Do not read a reference before publishing.")
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes that list and write.")
-    ] = None,
-    dask: Annotated[
-        str | None,
-        typer.Option("--dask", metavar="ADDRESS", help="Let a Dask cluster list and write."),
-    ] = None,
-    scheduler_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The same, by its scheduler file.")
-    ] = None,
-    wait_for_workers: Annotated[
-        float, typer.Option(help="Seconds to wait for a first worker of the cluster.")
-    ] = 60,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy the chunks instead of referring to them.")
+    ] = False,
+    workers: Workers = None,
+    dask: Dask = None,
+    scheduler_file: SchedulerFile = None,
+    wait_for_workers: WaitForWorkers = 60,
+    listing: ListingFiles = None,
+    listing_columns: ListingColumns = None,
+    listing_option: ListingOption = None,
+    sample_listing: SampleListing = 0,
     probe: Probe = False,
     yes: Yes = False,
     max_requests_per_second: MaxRequests = None,
@@ -196,6 +199,7 @@ def arguments_of(
         "skip_variables": given["skip"],
         "loadable_variables": loadable(given["load"]),
         "region": parse_region(given["region"] or []),
+        **listing_arguments(given),
         "source_options": source_options,
         "target_options": target_options,
     }
@@ -217,7 +221,6 @@ def carry_out(sources: list[str], target: str | None, given: Mapping[str, Any]) 
     def job() -> None:
         from refreeze.distributed.dask_crew import cluster
         from refreeze.verbs.ingest import ingest as run
-        from refreeze.verbs.plan import Plan
         from refreeze.verbs.plan import plan as compute
 
         source = one_or_several(sources)
@@ -237,21 +240,21 @@ def carry_out(sources: list[str], target: str | None, given: Mapping[str, Any]) 
                     wait_for_workers=given["wait_for_workers"],
                     progress=display,
                 )
-        begin_result()
-        show_warnings(report.warnings, quiet=quiet)
-        if as_json:
-            print_json(report.to_dict())
-        elif isinstance(report, Plan):
-            print_plan(report)
-        else:
-            from refreeze.stores.buckets import said_by_url
+        show_report(report, as_text, as_json=as_json, quiet=quiet)
 
-            print_report(
-                report,
-                given["target_group"],
-                said_by_url(sources[0], source_options, report.source),
-                said_by_url(target or "", target_options),
-            )
+    def as_text(report: IngestReport | Plan) -> None:
+        from refreeze.stores.buckets import said_by_url
+        from refreeze.verbs import plan
+
+        if isinstance(report, plan.Plan):
+            print_plan(report)
+            return
+        print_report(
+            report,
+            given["target_group"],
+            said_by_url(sources[0], source_options, report.source),
+            said_by_url(target or "", target_options),
+        )
 
     run_job(
         job,
@@ -309,7 +312,7 @@ def print_report(
             f"{_DONE[report.mode]} {named} {_WHERE[report.mode]} {report.target}, branch {report.branch}: "
             f"{count(len(report.arrays), 'array')}, "
             f"{count(report.references_written, 'reference')} "
-            f"({report.bytes_referenced:,} bytes stay where they are), "
+            f"({report.bytes_referenced:,} bytes {_stay(report)}), "
             f"{count(report.commits, 'commit')}, {report.elapsed_s:.1f} s."
         )
         say(f"Snapshot {report.snapshot_id}.")
@@ -324,6 +327,12 @@ def print_report(
         ),
         end="",
     )
+
+
+def _stay(report: IngestReport) -> str:
+    if report.copied is None:
+        return "stay where they are"
+    return f"; {count(report.copied['chunks'], 'chunk')} copied"
 
 
 _DONE = {

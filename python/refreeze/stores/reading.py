@@ -33,7 +33,8 @@ __all__ = ["LARGEST_DOCUMENT", "Folder", "ListedChunk", "Reader"]
 LARGEST_DOCUMENT = 64_000_000
 """Bytes of a metadata document, unless a caller allows more."""
 
-_BUCKETS = {"S3Store", "GCSStore", "AzureStore"}
+_BUCKETS = {"S3Store", "GCSStore", "AzureStore", "OpenedSource"}
+"""Kinds of stores that the core lists and reads; the last has an inventory for its listings."""
 
 _READERS = 16
 
@@ -170,7 +171,7 @@ def _opened(source: Source) -> OpenedSource:
 
 
 class _Bucket:
-    """A bucket, listed and read by the core."""
+    """A bucket, or a source that an inventory lists; listed and read by the core."""
 
     def __init__(self, path: str, opened: OpenedSource) -> None:
         from refreeze import _refreeze

@@ -23,6 +23,7 @@ from refreeze.stores.web_store import WebStore, is_web
 
 if TYPE_CHECKING:
     from refreeze.stores.buckets import Bucket
+    from refreeze.stores.listings import ListingInfo
     from refreeze.stores.mistakes import Kind
     from refreeze.stores.web_store import Probing
 
@@ -56,7 +57,7 @@ class NotInThisVersionError(NotImplementedError):
 
 @dataclass(frozen=True)
 class Source:
-    """A Zarr store, group or array: a path in an obstore store."""
+    """A Zarr store, group or array: a path in an obstore store, or on a web server."""
 
     url: str
     """For messages, reports and commits; holds no credentials."""
@@ -65,6 +66,8 @@ class Source:
     """Key prefix in the store, without slashes at its ends."""
     notes: tuple[str, ...] = ()
     """What readers of references have to know of the store's settings, for warnings."""
+    listing: ListingInfo | None = None
+    """What its keys come from, where it is not listed."""
 
     @property
     def name(self) -> str:

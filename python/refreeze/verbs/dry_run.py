@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from refreeze.metadata.specs import ArraySpec
+from refreeze.planning.dispatch import listing_report
 from refreeze.planning.probing import requests_warning
 from refreeze.shown import shown
 from refreeze.stores.buckets import is_bucket
@@ -27,11 +28,10 @@ from refreeze.verbs.plan_figures import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from refreeze.metadata.region import SliceBounds
     from refreeze.metadata.specs import Piece
     from refreeze.planning.options import IngestOptions
     from refreeze.planning.request import Planned
-    from refreeze.planning.source_slice import Store
+    from refreeze.planning.source_slice import Box, Store
 
 __all__ = ["plan_of"]
 
@@ -49,7 +49,7 @@ _NOTHING = {
 }
 """The estimate of an array of which nothing is listed."""
 
-_Part = tuple[ArraySpec, dict[str, "SliceBounds"]]
+_Part = tuple[ArraySpec, "Box"]
 
 
 def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -> Plan:
@@ -74,7 +74,10 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
             together["manifests"] = 1
         plan = _array_plan(array, together, options.concurrency)
         figures.append((plan, together, array.copied))
-    is_remote = any(is_bucket(store.url) or is_web(store.url) for store in stores)
+    is_remote = any(
+        (is_bucket(store.url) or is_web(store.url)) and store.source.listing is None
+        for store in stores
+    )
     commits = max(commits, 1) if arrays else 0
     totals = summed(figures, commits, options.concurrency, options.memory, is_remote=is_remote)
     sampled = any(together["sampled"] for _, together, _ in figures)
@@ -90,6 +93,7 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
             if is_remote
             else None
         ),
+        listing=listing_report(stores),
     )
 
 
@@ -101,12 +105,12 @@ def _chunks_of(array: ArraySpec) -> int:
 def _parts(array: ArraySpec, source: int) -> list[_Part]:
     """Return what of an array is listed in a source."""
     if array.pieces is None:
-        return [(array, {})] if array.source == source else []
+        return [(array, _whole(array))] if array.source == source else []
     return [_part(array, piece) for piece in array.pieces if piece.source == source]
 
 
 def _part(array: ArraySpec, piece: Piece) -> _Part:
-    """Return a piece as a region of the array in the source; dimensions go by their numbers."""
+    """Return a piece as chunks of the array in the source."""
     spec = ArraySpec(
         path=array.path,
         source_path=piece.source_path,
@@ -117,11 +121,13 @@ def _part(array: ArraySpec, piece: Piece) -> _Part:
         separator=piece.separator,
         copied=False,
     )
-    sizes = zip(piece.target, piece.shift, piece.chunk_shape, piece.shape, strict=True)
-    return spec, {
-        f"dim_{axis}": ((start + by) * chunk, min((stop + by) * chunk, length), None)
-        for axis, ((start, stop), by, chunk, length) in enumerate(sizes)
-    }
+    target = zip(piece.target, piece.shift, strict=True)
+    return spec, tuple((start + by, stop + by) for (start, stop), by in target)
+
+
+def _whole(array: ArraySpec) -> Box:
+    sizes = zip(array.shape, array.chunk_shape, strict=True)
+    return tuple((0, -(-length // max(chunk, 1))) for length, chunk in sizes)
 
 
 def _estimated(store: Store, parts: list[_Part], options: IngestOptions) -> dict[str, Any]:
@@ -165,12 +171,11 @@ def _array_plan(array: ArraySpec, together: dict[str, Any], in_flight: int) -> A
     if array.pieces is None or len(array.pieces) != 1:
         return plan
     (piece,) = array.pieces
-    (_, bounds) = _part(array, piece)
+    (_, chunks) = _part(array, piece)
+    axes = zip(addressed_names(array), piece.shape, piece.chunk_shape, chunks, strict=True)
     region: dict[str, tuple[int | None, int | None]] = {
-        name: (start, stop)
-        for name, length, (start, stop, _) in zip(
-            addressed_names(array), piece.shape, bounds.values(), strict=True
-        )
-        if (start, stop) != (0, length)
+        name: (start * chunk, min(stop * chunk, length))
+        for name, length, chunk, (start, stop) in axes
+        if start or stop * chunk < length
     }
     return replace(plan, region=region or None)

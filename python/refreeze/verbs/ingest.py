@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from refreeze.metadata.chunk_codec import check_chunk
@@ -64,6 +65,11 @@ def ingest(
     expect_count: int | None = None,
     unsafe_target: bool = False,
     no_read_check: bool = False,
+    copy: bool = False,
+    listing: Any = None,
+    listing_columns: Mapping[str, str] | None = None,
+    listing_options: Options | None = None,
+    sample_listing: int = 0,
     probe: bool = False,
     yes: bool = False,
     max_requests_per_second: float | None = None,
@@ -109,6 +115,11 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     expect_count: int | None = None,
     unsafe_target: bool = False,
     no_read_check: bool = False,
+    copy: bool = False,
+    listing: Any = None,
+    listing_columns: Mapping[str, str] | None = None,
+    listing_options: Options | None = None,
+    sample_listing: int = 0,
     probe: bool = False,
     yes: bool = False,
     max_requests_per_second: float | None = None,
@@ -133,7 +144,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     ----------
     source
         Root of a Zarr version 2 or 3 store, a group, or one array (which lands under its own
-        name): a local path, ``file://`` or ``s3://`` URL; ``(registry, url)`` with an
+        name): a local path, a URL (of a web server with ``probe``); ``(registry, url)`` with an
         ``ObjectStoreRegistry``; or ``(store, path)`` with an obstore store. Also a list of such:
         with ``concat_dim`` they follow each other along it; otherwise they are merged into one
         group.
@@ -211,6 +222,22 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         without locks. Two writers at a time may then lose commits.
     no_read_check
         Do not read one reference of each array before publishing.
+    copy
+        Copy the chunks into the repository instead of referring to them, as `refreeze.copy` does,
+        before anything is published.
+    listing
+        Where the keys of the sources come from, instead of LIST requests: the manifest of an S3
+        Inventory, a Storage Insights report or an Azure Blob Inventory, or a table of objects
+        (Parquet, Arrow, CSV, ORC) with columns ``key``, ``size``, ``last_modified`` and
+        optionally ``etag``; a path or URL, several, or an Arrow table. What happened since it was
+        made is not seen: a warning says how old it is.
+    listing_columns
+        What its columns are called, such as ``{"key": "Key"}``, where that is not usual.
+    listing_options
+        Settings of the store that holds it (default: ``source_options``).
+    sample_listing
+        Compare so many pages of it with LIST requests; what differs beyond what was written since
+        is a `ListingError`.
     probe
         Ask a web server, which cannot be listed, for every predicted key: one request each.
     yes
@@ -218,7 +245,8 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         a server gives it for keys that cannot exist, and to use a server that answers listings as an
         S3 endpoint.
     max_requests_per_second
-        At most so many requests a second to a web server, over all workers.
+        At most so many requests a second to list the sources (to a web server: in all), over all
+        workers.
     source_options, target_options
         Settings of the object stores (``endpoint``, ``region``, ``skip_signature``, …), which
         take precedence over the environment.
@@ -290,7 +318,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     arguments = IngestArguments.of(locals())
     started = time.monotonic()
     from refreeze import _refreeze
-    from refreeze.distributed.choice import crew_of, places_of
+    from refreeze.distributed.choice import crew_at_work, crew_of, places_of
     from refreeze.planning.dispatch import several
     from refreeze.planning.preparation import prepared
     from refreeze.planning.probing import check_requests
@@ -302,23 +330,23 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     from refreeze.verbs.nothing_new import report_of_nothing
 
     flags({"dry_run": dry_run})
-    check_format(format, record_size)
+    check_format(format, record_size, copy=copy)
     if progress is not None and not callable(progress):
         raise TypeError(f"progress is a function, not {progress!r}")
-    crew = crew_of(executor, client, workers, wait_for_workers)
+    crew = crew_of(executor, client, workers, wait_for_workers, listing=listing)
     return_large_blocks()
     ready = prepared(source, target, arguments, figures_only=dry_run)
     stores, location, options = ready.stores, ready.location, ready.options
-    if crew is not None and crew.kind == "workers":
-        crew.places = places_of(
-            several(source),
-            target,
-            source_options=source_options,
-            target_options=target_options,
-            memory=options.memory,
-            concurrency=options.concurrency,
-            probing=Probing(probe, yes, max_requests_per_second),
-        )
+    places = partial(
+        places_of,
+        several(source),
+        target,
+        source_options=source_options,
+        target_options=target_options,
+        memory=options.memory,
+        concurrency=options.concurrency,
+        probing=Probing(probe, yes, max_requests_per_second),
+    )
     if format != "icechunk" and not dry_run:
         return ingest_kerchunk(
             stores,
@@ -340,7 +368,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         return report_of_nothing(
             planned, stores, location().url, options, elapsed=time.monotonic() - started
         )
-    try:
+    with crew_at_work(crew, places):
         report = json.loads(
             _refreeze.ingest(
                 [(store.source.store, store.source.path) for store in stores],
@@ -348,20 +376,33 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
                 source_urls=[store.url for store in stores],
                 groups=planned.groups,
                 arrays=planned.arrays,
-                options=replace(options, base=planned.base, replaced=planned.replaced),
+                options=replace(
+                    options,
+                    base=planned.base,
+                    replaced=planned.replaced,
+                    # What is copied is published together with it.
+                    publish=options.publish and not copy,
+                ),
                 decoder=check_chunk,
                 progress=CommitLog(progress),
                 crew=crew,
             )
         )
-    finally:
-        if crew is not None and crew.kind == "workers":
-            crew.close()
+    if copy:
+        from refreeze.verbs.ingest_copy import with_copies
+
+        report = with_copies(
+            report, location(), planned, options=options, given=arguments, progress=progress
+        )
     if crew is not None and "work_plan" in report:
         crew.document = report.pop("work_plan")
     noted = getattr(location(), "notes", ())
     report["warnings"] = tuple(
-        shown(warning) for warning in (*planned.warnings, *noted, *report["warnings"])
+        shown(warning)
+        for warning in (
+            *(*planned.warnings, *noted, *getattr(crew, "warnings", ())),
+            *report["warnings"],
+        )
     )
     report["arrays"] = tuple(_array_report(array) for array in report["arrays"])
     report["containers"] = tuple(report["containers"])
@@ -370,6 +411,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         mode=mode,
         elapsed_s=round(time.monotonic() - started, 3),
         peak_rss_bytes=peak_rss_bytes(),
+        listing=ready.listing,
         **report,
     )
 

@@ -89,10 +89,19 @@ class IngestReport:
     """URL prefix of the first virtual chunk container; empty without one."""
     containers: tuple[str, ...]
     """URL prefixes of the virtual chunk containers, which readers authorise."""
+    copied: dict[str, int] | None = None
+    """With ``copy``: ``chunks``, ``bytes`` and ``server_side`` of what this attempt has copied; left
+    out of the plain data otherwise."""
+    listing: dict[str, Any] | None = None
+    """Where the keys come from, where the sources were not listed: ``date``, ``age_s``, ``files``,
+    ``rows``; left out of the plain data otherwise."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for `json.dumps`."""
         report = asdict(self)
+        for name in ("copied", "listing"):
+            if report[name] is None:
+                del report[name]
         report["sources"] = list(self.sources)
         report["warnings"] = list(self.warnings)
         report["containers"] = list(self.containers)
@@ -140,13 +149,32 @@ class StatusReport:
 
     runs: tuple[RunStatus, ...]
     containers: tuple[Container, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What could harm an unfinished run."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for `json.dumps`."""
         report: dict[str, Any] = {"runs": [asdict(run) for run in self.runs]}
         if self.containers:
             report["containers"] = [asdict(container) for container in self.containers]
+        if self.warnings:
+            report["warnings"] = list(self.warnings)
         return report
+
+
+@dataclass(frozen=True)
+class GcReport:
+    """The result of `refreeze.gc`."""
+
+    files: tuple[str, ...]
+    """Keys in the target that were removed, or would be, sorted."""
+    bytes: int
+    runs: tuple[str, ...]
+    """The runs whose results are among them."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, ready for `json.dumps`."""
+        return {"files": list(self.files), "bytes": self.bytes, "runs": list(self.runs)}
 
 
 @dataclass(frozen=True)

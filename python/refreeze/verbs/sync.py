@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import MismatchError
@@ -75,14 +76,22 @@ class SyncReport:
     elapsed_s: float
     peak_rss_bytes: int
     warnings: tuple[str, ...]
+    listing: dict[str, Any] | None = None
+    """Where the keys come from, as in `IngestReport`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for `json.dumps`."""
         report = asdict(self)
+        if self.listing is None:
+            del report["listing"]
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in report.items()
         }
+
+
+_SHOWN = ("path", "shape", "added", "changed", "removed")
+"""What a report says of each array."""
 
 
 def sync(
@@ -110,11 +119,19 @@ def sync(
     restart: bool = False,
     unsafe_target: bool = False,
     no_read_check: bool = False,
+    listing: Any = None,
+    listing_columns: Mapping[str, str] | None = None,
+    listing_options: Options | None = None,
+    sample_listing: int = 0,
     probe: bool = False,
     yes: bool = False,
     max_requests_per_second: float | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
+    executor: Any = None,
+    client: Any = None,
+    workers: int | None = None,
+    wait_for_workers: float = 60,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> SyncReport:
     """Make a repository equal to its sources as they are now.
@@ -145,8 +162,10 @@ def sync(
     group, target_group, arrays, skip_variables, loadable_variables, branch, empty_chunks, memory
         As for `refreeze.ingest`, and so are ``max_refs_per_commit``, ``max_document``,
         ``concurrency``, ``message``, ``no_publish``, ``restart``, ``unsafe_target``,
-        ``no_read_check``, ``probe``, ``yes``, ``max_requests_per_second``, ``source_options``,
-        ``target_options`` and ``progress``.
+        ``no_read_check``, ``probe``, ``yes``, ``max_requests_per_second``, ``listing``,
+        ``listing_columns``, ``listing_options``, ``sample_listing``, ``source_options``,
+        ``target_options``, ``progress``, ``executor``, ``client``, ``workers`` and
+        ``wait_for_workers``.
 
     Returns
     -------
@@ -170,11 +189,13 @@ def sync(
     3
     """
     from refreeze import _refreeze
-    from refreeze.planning.dispatch import read_stores, several
+    from refreeze.distributed.choice import crew_at_work, crew_of, places_of
+    from refreeze.planning.dispatch import listing_date, listing_report, read_stores, several
     from refreeze.planning.probing import check_requests, probing_of
     from refreeze.planning.sync import planned_sync
     from refreeze.planning.target_arrays import Target
     from refreeze.runtime.memory import return_large_blocks
+    from refreeze.stores.listings import listing_of
     from refreeze.stores.resolve import resolve_target
 
     started = time.monotonic()
@@ -211,7 +232,7 @@ def sync(
         max_document=max_document,
         partial=len(given) > 1,
     )
-    what = {"region": {name: list(part) for name, part in sorted(bounds.items())}}
+    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
     options = IngestOptions(
         branch=branch,
         mode="sync",
@@ -221,16 +242,35 @@ def sync(
         memory=byte_count("memory", memory),
         references_per_commit=refs_per_commit(max_refs_per_commit),
         concurrency=requests_in_flight(concurrency),
+        requests_per_second=max_requests_per_second,
         message=message,
         publish=not no_publish,
         restart=restart,
         read_check=not no_read_check,
         unsafe_target=unsafe_target,
-        plan=json.dumps(what),
+        plan=json.dumps({"region": {name: list(part) for name, part in sorted(bounds.items())}}),
+    )
+    crew = crew_of(executor, client, workers, wait_for_workers, listing=listing)
+    places = partial(
+        places_of,
+        given,
+        target,
+        source_options=source_options,
+        target_options=target_options,
+        memory=options.memory,
+        concurrency=options.concurrency,
+        probing=probing,
     )
     return_large_blocks()
-    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
-    stores = read_stores(given, source_options, selection, probing)
+    stores = read_stores(
+        given,
+        source_options,
+        selection,
+        probing,
+        listing=listing_of(listing, listing_columns, listing_options, sample_listing),
+        memory=options.memory,
+        concurrency=options.concurrency,
+    )
     location = resolve_target(target, target_options)
     planned = planned_sync(
         stores,
@@ -249,6 +289,7 @@ def sync(
         "examples": (),
         "new_arrays": planned.added,
         "removed_arrays": planned.replaced,
+        "listing": listing_report(stores),
     }
     if dry_run:
         from refreeze.verbs.verify import verify
@@ -266,11 +307,18 @@ def sync(
             memory=memory,
             max_document=max_document,
             concurrency=concurrency,
+            listing=listing,
+            listing_columns=listing_columns,
+            listing_options=listing_options,
             probe=probe,
             yes=yes,
             max_requests_per_second=max_requests_per_second,
             source_options=source_options,
             target_options=target_options,
+            executor=executor,
+            client=client,
+            workers=workers,
+            wait_for_workers=wait_for_workers,
             progress=progress,
         )
         counts = {
@@ -293,20 +341,26 @@ def sync(
         )
     check_requests(planned.arrays, stores)
     try:
-        report = json.loads(
-            _refreeze.ingest(
-                [(store.source.store, store.source.path) for store in stores],
-                location,
-                source_urls=[store.url for store in stores],
-                groups=planned.groups,
-                arrays=planned.arrays,
-                options=replace(
-                    options, base=planned.base, replaced=planned.replaced, added=planned.added
-                ),
-                decoder=check_chunk,
-                progress=CommitLog(progress),
+        with crew_at_work(crew, places):
+            report = json.loads(
+                _refreeze.ingest(
+                    [(store.source.store, store.source.path) for store in stores],
+                    location,
+                    source_urls=[store.url for store in stores],
+                    groups=planned.groups,
+                    arrays=planned.arrays,
+                    options=replace(
+                        options,
+                        base=planned.base,
+                        replaced=planned.replaced,
+                        added=planned.added,
+                        listing=listing_date(stores),
+                    ),
+                    decoder=check_chunk,
+                    progress=CommitLog(progress),
+                    crew=crew,
+                )
             )
-        )
     except MismatchError as error:
         if "refers to" not in error.message:
             raise
@@ -317,13 +371,12 @@ def sync(
         *("added", "changed", "removed", "manifests_written", "commits", "run_id"),
         *("list_requests", "keys_listed", "published", "previous_snapshot_id"),
     )
-    shown = ("path", "shape", "added", "changed", "removed")
     return _report(
         (*planned.warnings, *report["warnings"]),
         started,
         **blank | {name: report[name] for name in names},
         snapshot_id=report["snapshot_id"] if report["run_id"] else None,
-        arrays=tuple({name: array[name] for name in shown} for array in report["arrays"]),
+        arrays=tuple({name: array[name] for name in _SHOWN} for array in report["arrays"]),
     )
 
 

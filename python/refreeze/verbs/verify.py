@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import os
 
     from refreeze.metadata.region import Region
+    from refreeze.planning.source_slice import Store
+    from refreeze.planning.target_arrays import Target
     from refreeze.planning.verify import ToCompare
     from refreeze.stores.resolve import Options
 
@@ -82,11 +85,16 @@ class VerifyReport:
     output: str | None
     """The file that holds every difference."""
     warnings: tuple[str, ...]
+    listing: dict[str, Any] | None = None
+    """Where the keys come from, as in `IngestReport`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for `json.dumps`."""
         lists = ("examples", "sources", "warnings")
-        return asdict(self) | {name: list(getattr(self, name)) for name in lists}
+        report = asdict(self) | {name: list(getattr(self, name)) for name in lists}
+        if self.listing is None:
+            del report["listing"]
+        return report
 
 
 def verify(
@@ -105,11 +113,19 @@ def verify(
     memory: str | int = DEFAULT_MEMORY,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
     concurrency: int = DEFAULT_CONCURRENCY,
+    listing: Any = None,
+    listing_columns: Mapping[str, str] | None = None,
+    listing_options: Options | None = None,
+    sample_listing: int = 0,
     probe: bool = False,
     yes: bool = False,
     max_requests_per_second: float | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
+    executor: Any = None,
+    client: Any = None,
+    workers: int | None = None,
+    wait_for_workers: float = 60,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> VerifyReport:
     """List sources afresh and compare them with a repository, reference by reference.
@@ -140,9 +156,13 @@ def verify(
     memory
         Bound on everything that grows with the work, as for `refreeze.ingest`.
     max_document, concurrency, probe, yes, max_requests_per_second
-        As for `refreeze.ingest`.
+        As for `refreeze.ingest`, and so are ``listing``, ``listing_columns``, ``listing_options`` and
+        ``sample_listing``.
     source_options, target_options, progress
         As for `refreeze.ingest`.
+    executor, client, workers, wait_for_workers
+        As for `refreeze.ingest`: others list and compare. They keep some examples of differences
+        and count the rest, so that there is no ``output``.
 
     Returns
     -------
@@ -174,11 +194,13 @@ def verify(
     True
     """
     from refreeze import _refreeze
+    from refreeze.distributed.choice import crew_at_work, crew_of, places_of
     from refreeze.planning.dispatch import read_stores, several
     from refreeze.planning.probing import check_requests, probing_of
     from refreeze.planning.target_arrays import Target
     from refreeze.planning.verify import planned_verify
     from refreeze.runtime.memory import return_large_blocks
+    from refreeze.stores.listings import listing_of
     from refreeze.stores.resolve import resolve_target
 
     started = time.monotonic()
@@ -200,21 +222,50 @@ def verify(
         max_document=max_document,
         partial=len(given) > 1,
     )
+    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
     options = IngestOptions(
         branch=branch,
         mode="update",
         skip_empty_chunks=True,
         memory=byte_count("memory", memory),
         concurrency=requests_in_flight(concurrency),
+        requests_per_second=max_requests_per_second,
     )
     wanted = sample_size(sample)
+    crew = crew_of(executor, client, workers, wait_for_workers, listing=listing)
+    if crew is not None and file is not None:
+        raise ValueError("output needs one process: leave out workers, client and executor")
+    places = partial(
+        places_of,
+        given,
+        target,
+        source_options=source_options,
+        target_options=target_options,
+        memory=options.memory,
+        concurrency=options.concurrency,
+        probing=probing,
+    )
     return_large_blocks()
-    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
-    stores = read_stores(given, source_options, selection, probing)
+    stores = read_stores(
+        given,
+        source_options,
+        selection,
+        probing,
+        listing=listing_of(listing, listing_columns, listing_options, sample_listing),
+        memory=options.memory,
+        concurrency=options.concurrency,
+    )
     location = resolve_target(target, target_options)
     opened = Target(location, branch)
     plan = planned_verify(stores, opened, bounds, selection)
+    report = partial(
+        _report, plan=plan, stores=stores, target=location.url, opened=opened, started=started
+    )
     check_requests(plan.arrays, stores)
+    if crew is not None:
+        with crew_at_work(crew, places):
+            found = _by_crew(crew, plan, opened, sample=wanted, progress=progress)
+        return report(found)
     comparison = _refreeze.verify(
         [(store.source.store, store.source.path) for store in stores],
         location,
@@ -232,14 +283,48 @@ def verify(
             pass
     else:
         write_table(comparison.schema, rows, file)
-    kinds, examples = _counted(rows.found, plan)
+    return report(rows.found, file=file)
+
+
+def _by_crew(
+    crew: Any,
+    plan: ToCompare,
+    opened: Target,
+    *,
+    sample: int,
+    progress: Callable[[dict[str, Any]], object] | None,
+) -> dict[str, Any]:
+    """Have a crew compare; return the figures in the form of the core's."""
+    from refreeze.distributed.comparison import results_of
+    from refreeze.planning.verify_units import core_plan, summed, units
+
+    document = core_plan(plan, branch=opened.branch, snapshot_id=opened.snapshot_id)
+    cut = units(plan, crew.count(), sample)
+    found = summed(results_of(crew, document, cut, progress), plan, _EXAMPLES)
+    plan.settle({one["path"]: one["elsewhere"] for one in found["arrays"]})
+    return found
+
+
+def _report(
+    found: dict[str, Any],
+    *,
+    plan: ToCompare,
+    stores: Sequence[Store],
+    target: str,
+    opened: Target,
+    started: float,
+    file: Path | None = None,
+) -> VerifyReport:
+    from refreeze.planning.dispatch import listing_report
+
+    kinds, examples = _counted(found, plan)
     return VerifyReport(
         equal=not kinds,
-        checked=rows.found["checked"] + plan.checked,
+        checked=found["checked"] + plan.checked,
         missing_in_target=kinds["missing_in_target"],
         missing_in_source=kinds["missing_in_source"],
         changed=sum(kinds[kind] for kind in (*_OF_REFERENCES, "values")),
-        sampled=rows.found["sampled"],
+        sampled=found["sampled"],
         sample_mismatches=sum(kinds[kind] for kind in _OF_SAMPLES),
         stale=kinds["stale"],
         metadata_differences=sum(one.kind != "values" for one in plan.differences),
@@ -247,15 +332,16 @@ def verify(
         examples=tuple(examples),
         source=stores[0].url,
         sources=tuple(store.url for store in stores),
-        target=location.url,
-        branch=branch,
+        target=target,
+        branch=opened.branch,
         snapshot_id=opened.snapshot_id,
-        list_requests=rows.found["list_requests"],
-        keys_listed=rows.found["keys_listed"],
+        list_requests=found["list_requests"],
+        keys_listed=found["keys_listed"],
         elapsed_s=round(time.monotonic() - started, 3),
         peak_rss_bytes=peak_rss_bytes(),
         output=None if file is None else str(file),
-        warnings=tuple(dict.fromkeys((*plan.warnings, *rows.found["warnings"]))),
+        warnings=tuple(dict.fromkeys((*plan.warnings, *found["warnings"]))),
+        listing=listing_report(stores),
     )
 
 
