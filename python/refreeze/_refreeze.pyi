@@ -23,6 +23,7 @@ __all__ = [
     "error_line",
     "estimate_arrays",
     "examine_listing",
+    "gc",
     "ingest",
     "list_chunks",
     "list_folders",
@@ -271,6 +272,7 @@ def carry_out(
     source_urls: Sequence[str],
     memory: int,
     concurrency: int,
+    requests_per_second: float | None = None,
 ) -> str:
     """Do one unit of a plan, both as JSON; see `refreeze.work.carry_out`."""
 
@@ -342,6 +344,15 @@ def publish(
     unsafe_target: bool,
 ) -> str:
     """Publish a staged ingest; see `refreeze.publish`. Returns the report as JSON."""
+
+def gc(
+    target: BucketTarget | LocalTarget | RepositoryTarget,
+    *,
+    dry_run: bool,
+    older_than: float,
+    unsafe_target: bool,
+) -> str:
+    """Remove what nothing refers to; see `refreeze.gc`. Returns the report as JSON."""
 
 def stop_calls() -> None:
     """Make every call, now and later, raise `KeyboardInterrupt` soon: the process is about to end."""

@@ -35,7 +35,7 @@ mod _refreeze {
     #[pymodule_export]
     use super::doctor::{check_writes, examine_listing};
     #[pymodule_export]
-    use super::ingest::{ingest, publish, relocate, status};
+    use super::ingest::{gc, ingest, publish, relocate, status};
     #[pymodule_export]
     use super::inventory::{InventoryBuilder, sample_listing};
     #[pymodule_export]

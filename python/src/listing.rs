@@ -85,6 +85,7 @@ pub(crate) fn estimate_arrays(
         references_per_manifest,
         references_per_commit,
         concurrency,
+        apart: None,
     });
     let estimates = run(py, |_stop| async move {
         let densities = survey(&source, &parts, &ConcurrencyLimit::new(concurrency)).await?;

@@ -166,6 +166,17 @@ pub async fn lost_runs(repository: &Repository) -> Result<Vec<LostRun>> {
     Ok(runs)
 }
 
+/// The ids of all runs that have a staging branch, whatever has become of them.
+///
+/// # Errors
+///
+/// [`ErrorKind::Target`](crate::ErrorKind::Target) when the branches cannot be read.
+pub async fn run_branches(repository: &Repository) -> Result<Vec<String>> {
+    let branches = branches(repository).await?;
+    let ids = branches.iter().filter_map(|branch| branch.strip_prefix(STAGING_PREFIX));
+    Ok(ids.map(str::to_owned).collect())
+}
+
 /// The snapshots of each run that has a staging branch, oldest first; none for a branch that
 /// somebody else has given such a name.
 async fn staged(repository: &Repository) -> Result<Vec<Vec<SnapshotInfo>>> {

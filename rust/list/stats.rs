@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 /// What a listing cost and met; complete once its stream has ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListStats {
-    /// LIST requests, retries included; on a local file system, folders read.
+    /// LIST requests, retries included; on a local file system, folders read; on a web server,
+    /// requests for keys.
     pub list_requests: u64,
     /// Keys met.
     pub keys_listed: u64,

@@ -198,7 +198,9 @@ Yes = Annotated[
 MaxRequests = Annotated[
     float | None,
     typer.Option(
-        "--max-requests-per-second", metavar="N", help="Requests a second to a web server."
+        "--max-requests-per-second",
+        metavar="N",
+        help="Requests a second that list the sources, over all workers.",
     ),
 ]
 

@@ -47,6 +47,7 @@ from refreeze.cli.console import (
     sources_and_target,
     store_options,
 )
+from refreeze.cli.crews import Dask, SchedulerFile, WaitForWorkers, Workers
 from refreeze.cli.plan_table import print_plan
 from refreeze.cli.progress import ProgressDisplay
 from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
@@ -158,19 +159,10 @@ def ingest(
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy the chunks instead of referring to them.")
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes that list and write.")
-    ] = None,
-    dask: Annotated[
-        str | None,
-        typer.Option("--dask", metavar="ADDRESS", help="Let a Dask cluster list and write."),
-    ] = None,
-    scheduler_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The same, by its scheduler file.")
-    ] = None,
-    wait_for_workers: Annotated[
-        float, typer.Option(help="Seconds to wait for a first worker of the cluster.")
-    ] = 60,
+    workers: Workers = None,
+    dask: Dask = None,
+    scheduler_file: SchedulerFile = None,
+    wait_for_workers: WaitForWorkers = 60,
     listing: ListingFiles = None,
     listing_columns: ListingColumns = None,
     listing_option: ListingOption = None,

@@ -18,6 +18,7 @@ from refreeze.cli.console import (
     print_json,
     run_job,
     say,
+    show_warnings,
     store_options,
 )
 from refreeze.runtime.command import begin_result
@@ -52,6 +53,7 @@ def status(
 
         report = read(target, target_options=options)
         begin_result()
+        show_warnings(report.warnings, quiet=quiet)
         if as_json:
             print_json(report.to_dict())
             return

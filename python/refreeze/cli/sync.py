@@ -45,6 +45,7 @@ from refreeze.cli.console import (
     sources_and_target,
     store_options,
 )
+from refreeze.cli.crews import Dask, SchedulerFile, WaitForWorkers, Workers
 from refreeze.cli.progress import ProgressDisplay
 from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
 from refreeze.runtime.command import begin_result
@@ -115,6 +116,10 @@ def sync(
     no_read_check: Annotated[
         bool, typer.Option("--no-read-check", help="Do not read a reference before publishing.")
     ] = False,
+    workers: Workers = None,
+    dask: Dask = None,
+    scheduler_file: SchedulerFile = None,
+    wait_for_workers: WaitForWorkers = 60,
     listing: ListingFiles = None,
     listing_columns: ListingColumns = None,
     listing_option: ListingOption = None,
@@ -148,10 +153,11 @@ def sync(
     display = ProgressDisplay(sys.stderr, quiet=quiet)
 
     def job() -> None:
+        from refreeze.distributed.dask_crew import cluster
         from refreeze.metadata.region import parse_region
         from refreeze.verbs.sync import sync as run
 
-        with display:
+        with display, cluster(dask, scheduler_file) as client:
             report = run(
                 one_or_several(sources),
                 target,
@@ -182,6 +188,9 @@ def sync(
                 max_requests_per_second=max_requests_per_second,
                 source_options=source_options,
                 target_options=target_options,
+                client=client,
+                workers=workers,
+                wait_for_workers=wait_for_workers,
                 progress=display,
             )
         begin_result()

@@ -22,6 +22,7 @@ from refreeze.planning.options import (
     names,
     requests_in_flight,
 )
+from refreeze.planning.probing import probing_of
 from refreeze.shown import shown
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from refreeze.metadata.labels import Labels
     from refreeze.metadata.specs import ArraySpec
     from refreeze.stores.resolve import Options, Source
+    from refreeze.stores.web_store import Probing
     from refreeze.verbs.coverage_report import ArrayCoverage, Coverage
 
 __all__ = ["GridOfArray", "Place", "RepositoryPlace", "StorePlace", "coverage", "repository_place"]
@@ -44,6 +46,9 @@ def coverage(
     branch: str = "main",
     dims: Sequence[str] | None = None,
     concurrency: int = DEFAULT_CONCURRENCY,
+    probe: bool = False,
+    yes: bool = False,
+    max_requests_per_second: float | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
 ) -> Coverage:
@@ -67,6 +72,8 @@ def coverage(
         By default the first two along which there is more than one chunk.
     concurrency
         LIST requests in flight.
+    probe, yes, max_requests_per_second
+        For a store on a web server, which cannot be listed: as for `refreeze.ingest`.
     source_options, target_options
         Settings of the object store; the former for a Zarr store, the latter for a repository.
         One that is given alone holds for either.
@@ -104,7 +111,8 @@ def coverage(
         raise ValueError("dims names one or two different dimensions of the picture")
     in_flight = requests_in_flight(concurrency)
     options = {"source": source_options, "target": target_options}
-    found = _place(place, patterns, group, branch, options, concurrency=in_flight)
+    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
+    found = _place(place, patterns, group, branch, options, concurrency=in_flight, probing=probing)
     known = {name for array in found.arrays for name in array.names}
     for dimension in chosen_dims:
         if dimension not in known:
@@ -189,6 +197,8 @@ class StorePlace(Place):
             paths=False,
             flat=flat,
             concurrency=self._concurrency,
+            # Which there are is what counts.
+            undated=True,
         )
 
     def coordinate(self, path: str) -> tuple[Any, dict[str, Any]] | None:
@@ -321,6 +331,7 @@ def _place(
     options: dict[str, Options | None],
     *,
     concurrency: int,
+    probing: Probing,
 ) -> Place:
     from refreeze.stores.resolve import resolve_source
 
@@ -328,7 +339,7 @@ def _place(
     location = repository_place(place, target_options)
     if location is not None:
         return RepositoryPlace(location, patterns, group, branch)
-    source = resolve_source(place, options["source"] or options["target"])
+    source = resolve_source(place, options["source"] or options["target"], probing)
     try:
         return StorePlace(source, patterns, group, concurrency)
     except SourceNotFoundError as error:

@@ -45,11 +45,12 @@ class ArrayPlan:
     """Chunks that there is room for."""
     strategy: str
     """``ranked-pages``: independent pages, each from a computed key on; ``token-pages``: chains of
-    continuation tokens, on services that list from no key on; ``folder-walk``, on a local file
-    system; ``head``: a scalar's one key; ``given-list``: by the store's own library; ``inventory``: a listing
-    that exists already."""
+    continuation tokens, on services that list from no key on; ``probe``: every possible key is
+    asked for, on a web server; ``folder-walk``, on a local file system; ``head``: a scalar's one
+    key; ``given-list``: by the store's own library; ``inventory``: a listing that exists already."""
     list_requests: int
-    """LIST requests for as many chunks as are expected; on a local file system, folders read."""
+    """LIST requests for as many chunks as are expected; on a local file system, folders read; of a
+    probe, one for each possible chunk."""
     refs_per_manifest: int
     batches: int
     """Commits that the references expected would fill by themselves."""

@@ -107,11 +107,13 @@ def _crew(workers: int | None, client: Any) -> Iterator[tuple[Any, int]]:
 
     try:
         yield run_here, workers or 1
+        pool.shutdown()
     except BrokenExecutor as error:
         raise RefreezeError(
             "a worker died", "nothing was written; fewer workers or less memory may help"
         ) from error
     finally:
+        # After an error, or a signal, what is still at work is of no use.
         processes = list((getattr(pool, "_processes", None) or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
