@@ -20,7 +20,7 @@ use refreeze::jobs::{GcJob, PublishJob, RelocateJob};
 use refreeze::plan::LimitOptions;
 use refreeze::progress::{OnProgress, Progress};
 use refreeze::target::TargetLocation;
-use refreeze::target::container::Locations;
+use refreeze::target::locations::Locations;
 use refreeze::zarr::key::ChunkKeyEncoding;
 use refreeze::zarr::metadata::{ArrayLayout, ArraySpec, GroupSpec};
 
@@ -53,7 +53,7 @@ pub(crate) struct PyArraySpec {
     chunk_shape: Vec<u64>,
     key_encoding: String,
     separator: String,
-    copied: bool,
+    pub(crate) copied: bool,
     pub(crate) dimension_names: Option<Vec<Option<String>>>,
     pub(crate) source: usize,
     pieces: Option<Vec<PyPiece>>,

@@ -73,7 +73,7 @@ pub async fn publish(job: PublishJob) -> Result<PublishReport> {
         )
         .with_hint("run its refreeze ingest command again to finish it"));
     };
-    let (branch, staging) = (&run.record.branch, run.branch());
+    let (branch, staging) = (&run.record.branch, run.identity.branch());
     let base = run.record.base.as_deref().map(snapshot_id).transpose()?;
     let mut report = PublishReport {
         target: target.url().to_owned(),

@@ -45,6 +45,17 @@ impl ListStats {
         }
     }
 
+    /// What to tell a user about foreign keys among the chunks of `array`, when there are any.
+    #[must_use]
+    pub fn foreign_note(&self, array: &str) -> Option<String> {
+        let example = self.foreign_example.as_deref()?;
+        let keys = if self.foreign_keys == 1 { "key" } else { "keys" };
+        Some(format!(
+            "array {array}: {} {keys} below it are not chunks and were ignored, for example {example}",
+            self.foreign_keys
+        ))
+    }
+
     /// Adds the statistics of another part of the same array; a warning is kept once.
     pub fn add(&mut self, other: &Self) {
         self.list_requests += other.list_requests;

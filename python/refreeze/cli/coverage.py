@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,14 +20,15 @@ from refreeze.cli.console import (
     TargetOption,
     Version,
     Yes,
-    print_json,
     run_job,
     say,
-    show_warnings,
+    show_report,
     store_options,
 )
 from refreeze.planning.options import DEFAULT_CONCURRENCY
-from refreeze.runtime.command import begin_result
+
+if TYPE_CHECKING:
+    from refreeze.verbs.coverage_report import Coverage
 
 __all__ = ["coverage", "print_coverage"]
 
@@ -108,10 +109,9 @@ def coverage(
 
 def print_coverage(report: Any, *, as_json: bool, quiet: bool) -> None:
     """Print a coverage as text or as JSON."""
-    begin_result()
-    show_warnings(report.warnings, quiet=quiet)
-    if as_json:
-        print_json(report.to_dict())
-        return
+    show_report(report, _print_lines, as_json=as_json, quiet=quiet)
+
+
+def _print_lines(report: Coverage) -> None:
     for line in report.lines():
         say(line)

@@ -36,17 +36,15 @@ from refreeze.cli.console import (
     listing_arguments,
     loadable,
     one_or_several,
-    print_json,
     run_job,
     say,
-    show_warnings,
+    show_report,
     sources_and_target,
     store_options,
 )
 from refreeze.cli.crews import Dask, SchedulerFile, WaitForWorkers, Workers
 from refreeze.cli.progress import ProgressDisplay
 from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
-from refreeze.runtime.command import begin_result
 from refreeze.shown import shown
 
 if TYPE_CHECKING:
@@ -155,12 +153,7 @@ def verify(
                 wait_for_workers=wait_for_workers,
                 progress=display,
             )
-        begin_result()
-        show_warnings(report.warnings, quiet=quiet)
-        if as_json:
-            print_json(report.to_dict())
-        else:
-            _print_report(report)
+        show_report(report, _print_report, as_json=as_json, quiet=quiet)
         if not report.equal:
             raise Ended(_DIFFERENT)
 

@@ -24,11 +24,11 @@ from refreeze.planning.options import (
 )
 from refreeze.planning.probing import probing_of
 from refreeze.shown import shown
+from refreeze.verbs.plan_figures import addressed_names
 
 if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream
     from refreeze.metadata.labels import Labels
-    from refreeze.metadata.specs import ArraySpec
     from refreeze.stores.resolve import Options, Source
     from refreeze.stores.web_store import Probing
     from refreeze.verbs.coverage_report import ArrayCoverage, Coverage
@@ -172,7 +172,7 @@ class StorePlace(Place):
         self._specs = {spec.path: spec for spec in metadata.arrays}
         self.warnings = [*metadata.warnings, *source.notes]
         self.arrays = [
-            GridOfArray(spec.path, spec.shape, spec.chunk_shape, _names(spec))
+            GridOfArray(spec.path, spec.shape, spec.chunk_shape, tuple(addressed_names(spec)))
             for spec in metadata.arrays
         ]
         wanted = {name for array in self.arrays for name in array.names}
@@ -220,12 +220,11 @@ class RepositoryPlace(Place):
     ) -> None:
         from refreeze import _refreeze
 
-        self.location = location
         self.url = str(location.url)
-        self.snapshot_id, documents = _refreeze.target_nodes(location, branch=branch)
+        self._opened = _refreeze.open_target(location, branch=branch)
         self.warnings = []
         self._documents: dict[str, dict[str, Any]] = {}
-        for path, document in sorted(documents.items()):
+        for path, document in sorted(self._opened.nodes.items()):
             parsed = json.loads(document)
             if parsed.get("node_type") == "array":
                 self._documents[path] = parsed
@@ -265,15 +264,10 @@ class RepositoryPlace(Place):
 
     def chunks(self, array: GridOfArray, *, flat: bool = True) -> ChunkStream:
         """Read an array's manifests."""
-        from refreeze import _refreeze
-
-        return _refreeze.stored_chunks(
-            self.location, snapshot_id=self.snapshot_id, path=array.path, flat=flat
-        )
+        return self._opened.stored_chunks(array.path, flat=flat)
 
     def coordinate(self, path: str) -> tuple[Any, dict[str, Any]] | None:
         """Read a coordinate's native chunks; one of references has no values here."""
-        from refreeze import _refreeze
         from refreeze.metadata.chunk_codec import decoded_values
 
         document = self._documents.get(path)
@@ -281,14 +275,9 @@ class RepositoryPlace(Place):
             return None
         if document["shape"][0] > _LONGEST_COORDINATE:
             return None
-        chunks = _refreeze.target_chunks(self.location, snapshot_id=self.snapshot_id, path=path)
+        chunks = self._opened.chunks(path)
         values = decoded_values(json.dumps(document).encode(), chunks)
         return values, document.get("attributes") or {}
-
-
-def _names(spec: ArraySpec) -> tuple[str, ...]:
-    given = spec.dimension_names or (None,) * len(spec.shape)
-    return tuple(f"dim_{axis}" if name is None else name for axis, name in enumerate(given))
 
 
 def repository_place(place: Any, options: Options | None) -> Any:

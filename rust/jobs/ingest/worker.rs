@@ -28,7 +28,8 @@ use crate::list::{
 use crate::manifest::{ArrayReferences, CommittedChunks, ManifestWriter, NewManifests};
 use crate::plan::{Part, PlanLimits};
 use crate::source::{Source, Staleness};
-use crate::target::container::{Locations, SourceContainer};
+use crate::target::container::SourceContainer;
+use crate::target::locations::Locations;
 use crate::{Error, ErrorKind, Result};
 
 /// Parts listed at a time, when they are small. Each keeps pages of its own that wait, so that

@@ -13,7 +13,7 @@ use crate::grid::chunk_box::ChunkBox;
 use crate::grid::piece::Piece;
 use crate::manifest::CommittedChunks;
 use crate::plan::{Part, PlanLimits};
-use crate::target::container::Locations;
+use crate::target::locations::Locations;
 use crate::zarr::key::ChunkKeyEncoding;
 use crate::zarr::metadata::{ArrayLayout, ArraySpec};
 use crate::{Error, ErrorKind, Result};
