@@ -15,7 +15,7 @@ PY := .venv/bin/python
 LOCKED := $(if $(CI),--locked)
 RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
 
-.PHONY: help demo test test-rust test-python test-exits test-kills test-together test-faults test-soak check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-writing bench-scaling bench-billion bench-profile bench-build docs build lock servers endpoint clean
+.PHONY: help demo test test-rust test-python test-exits test-kills test-together test-faults test-soak check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-writing bench-scaling bench-billion bench-profile bench-build docs docs-rust build packages smoke lock servers endpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,7 @@ check-python: .venv/.refreeze ## the Python half of check
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-cache
+	@$(MAKE) --no-print-directory docs
 	MYPYPATH=python $(PY) -m mypy.stubtest refreeze._refreeze --mypy-config-file pyproject.toml
 
 deny: ## licences, bans and sources of the Rust dependencies (ADVISORIES=1: known vulnerabilities too, over the network)
@@ -114,12 +115,27 @@ bench-build: .venv/.tools
 	@rm -rf target/bench && mkdir -p target/bench && cp -r python/refreeze target/bench/
 	@rm -f target/bench/refreeze/_refreeze*.so && cp target/release/lib_refreeze.so target/bench/refreeze/_refreeze.abi3.so
 
-docs: ## build the Rust documentation
+docs: .venv/.refreeze ## build the documentation site into site/ (a link that leads nowhere is an error)
+	$(PY) scripts/check_docs.py
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+docs-rust: ## build the Rust documentation
 	cargo doc --workspace --no-deps $(LOCKED)
 	@echo "open target/doc/refreeze/index.html"
 
 build: .venv/.tools ## build the optimised wheel into dist/
 	$(PY) -m maturin build --release --out dist $(LOCKED)
+
+packages: build ## build the optimised wheel and the source distribution into dist/
+	$(PY) -m maturin sdist --out dist
+
+# Not optimised: what is tried is the package, and cargo has compiled it for the tests already.
+smoke: .venv/.refreeze ## install the wheel into new environments and run the demo there; look into the sdist
+	rm -rf target/smoke && mkdir -p target/smoke
+	$(PY) -m maturin build --out target/smoke/dist --compatibility linux $(LOCKED)
+	$(PY) -m maturin sdist --out target/smoke/dist
+	$(PY) scripts/smoke_packages.py target/smoke
 
 lock: .venv/.tools ## renew requirements-dev.lock (UPGRADE=1 also moves to the newest versions)
 	UV_SYSTEM_CERTS=true $(PY) -m uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.12 \

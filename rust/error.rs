@@ -185,6 +185,12 @@ pub(crate) fn redirected(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
+/// Whether a server of plain HTTP was spoken to in TLS, which it will never understand.
+pub(crate) fn knows_no_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    // The library that finds out is three layers below; its error has no other sign.
+    chain(error).contains("InvalidContentType")
+}
+
 /// What to do when the source refuses.
 pub(crate) const SOURCE_ACCESS_HINT: &str = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set --source-option access_key_id=… \
      and secret_access_key=… (skip_signature=true for public data)";

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import zarr
@@ -335,9 +336,18 @@ def terminal(*arguments):
 
 
 def test_demo(tmp_path):
-    """It says what it does and that it compared; a second one into the same folder is an error."""
+    """It plans, ingests, verifies, appends and leaves a page; a second one there is an error.
+
+    Icechunk's warning of local commits is not among what it says: nobody else commits here.
+    """
     outcome = run("demo", tmp_path / "demo")
     assert outcome.code == 0, outcome.err
+    assert outcome.err == ""
+    assert "   equal, " in outcome.out
+    assert "--mode append" in outcome.out
+    page = tmp_path / "demo/coverage.html"
+    assert page.as_uri() in outcome.out
+    assert "air_temperature" in page.read_text()
     assert "equals the store" in outcome.out
     assert "refreeze ingest" in outcome.out
     assert "refreeze.ingest(" in outcome.out
@@ -351,10 +361,13 @@ def test_demo(tmp_path):
 
 
 def test_demo_into_a_temporary_folder(capsys):
-    """Without a folder nothing is left, and it says how to keep it."""
+    """Without a folder it makes one, says where, and how to choose another."""
     outcome = cli(capsys, "demo")
     assert outcome.code == 0, outcome.err
     assert "refreeze demo DIR" in outcome.out
+    folder = Path(re.search(r"All of it is in (\S+);", outcome.out)[1])
+    assert (folder / "coverage.html").is_file()
+    shutil.rmtree(folder)
 
 
 def test_make_demo_runs_the_command():

@@ -54,7 +54,7 @@ def source_of(store: Any, path: str = "store.zarr") -> Source:
 def through_zarr(source: Source, selection: Selection | None = None) -> SourceMetadata:
     """Read metadata as it is read of arrays that are not plain."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refreeze.metadata.interpretation, "plain_document", lambda _: None)
+        patch.setattr(refreeze.metadata.interpretation, "_plainly", lambda *_: None)
         return read_metadata(source, selection or Selection())
 
 

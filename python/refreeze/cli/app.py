@@ -42,7 +42,6 @@ app = typer.Typer(
     name="refreeze",
     help="Icechunk repositories over native Zarr, without copying a chunk.",
     epilog="Example: refreeze ingest s3://bucket/store.zarr ./store.icechunk",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

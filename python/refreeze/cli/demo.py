@@ -1,4 +1,7 @@
-"""``refreeze demo``: a real data set, from NetCDF to Zarr to Icechunk, read back and compared."""
+"""``refreeze demo``: a real data set, from NetCDF to Zarr to Icechunk, read back, verified, and grown.
+
+Every step is one call of the Python interface; what it prints are that call's own figures.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,12 @@ import typer
 
 from refreeze.cli.console import Level, LogLevel, Version, run_job
 from refreeze.exceptions import AlreadyExistsError, SourceNotFoundError, TargetError
+from refreeze.stores.icechunk_logs import without_local_warnings
 
 __all__ = ["demo", "run"]
+
+_APPENDED = 12
+"""Time steps that the store grows by, one chunk."""
 
 DATASET = "A1B_north_america.nc"
 """Air temperature over North America, 1860 to 2099, scenario A1B; part of iris-sample-data."""
@@ -21,15 +28,17 @@ DATASET = "A1B_north_america.nc"
 def demo(
     directory: Annotated[
         str | None,
-        typer.Argument(metavar="[DIR]", help="Folder that keeps the result [default: temporary]."),
+        typer.Argument(
+            metavar="[DIR]", help="Folder for the result [default: a new temporary one]."
+        ),
     ] = None,
     *,
     log_level: Level = LogLevel.WARNING,
     version: Version = False,
 ) -> None:
-    """Write a small real Zarr store, ingest it, and read it back with xarray.
+    """Write a small real Zarr store; plan, ingest and verify it, append to it, and draw its coverage.
 
-    Needs the extra packages of refreeze[demo].
+    The repository is read back with xarray and compared. Needs the extra packages of refreeze[demo].
     """
 
     def job() -> None:
@@ -39,12 +48,12 @@ def demo(
 
 
 def run(directory: str | None = None) -> None:
-    """Write a Zarr store with xarray, ingest it, read the repository back, and say so.
+    """Write a Zarr store with xarray and show on it what refreeze does.
 
     Parameters
     ----------
     directory
-        Folder that keeps the store and the repository; a temporary one, which is removed, if None.
+        Folder for the store, the repository and the page; a new temporary one if None.
 
     Raises
     ------
@@ -58,15 +67,91 @@ def run(directory: str | None = None) -> None:
     if directory is not None:
         _demonstrate(Path(directory).absolute())
         return
-    with tempfile.TemporaryDirectory(prefix="refreeze-demo-") as temporary:
-        _demonstrate(Path(temporary))
-        print("\nThe folder was temporary and is gone; keep it with: refreeze demo DIR")
+    temporary = tempfile.mkdtemp(prefix="refreeze-demo-")
+    _demonstrate(Path(temporary))
+    print(f"\nAll of it is in {temporary}; remove it when you have seen it.")
+    print("In a folder of your choice: refreeze demo DIR")
 
 
 def _demonstrate(folder: Path) -> None:
     import refreeze
     from refreeze.cli.snippet import opening_lines
 
+    xr, original = _imported()
+    store, repository = folder / "air.zarr", folder / "air.icechunk"
+    page = folder / "coverage.html"
+    _prepare(folder, (store, repository, page))
+
+    with xr.open_dataset(original, engine="h5netcdf") as dataset:
+        grown = dataset.sizes["time"]
+        print(f"1. All but the last {_APPENDED} years of {DATASET} become a Zarr store, by xarray:")
+        first = dataset.isel(time=slice(grown - _APPENDED))
+        first.to_zarr(store, consolidated=False, encoding=_chunks(dataset))
+    print(f"   {store} ({_size(store):,} bytes)\n")
+
+    print("2. What ingesting it will take:")
+    totals = refreeze.plan(store).totals
+    print(
+        f"   {totals.chunks_in_region:,} chunks, {totals.commits} commits, about "
+        f"{totals.manifest_bytes:,} bytes of manifests\n"
+    )
+
+    print("3. refreeze ingests it into an Icechunk repository:")
+    report = refreeze.ingest(store, repository)
+    print(
+        f"   {report.references_written:,} references to {report.bytes_referenced:,} bytes of "
+        f"chunks, {report.commits} commits, {report.elapsed_s:.2f} s"
+    )
+    print(f"   {repository} ({_size(repository):,} bytes: metadata, references and coordinates)\n")
+
+    print("4. Is it what the store is now? Listed again, and 20 chunks read both ways:")
+    verified = refreeze.verify(store, repository, sample=20)
+    print(f"   {'equal' if verified.equal else 'different'}, {verified.checked:,} compared\n")
+
+    print(f"5. The store grows by {_APPENDED} years, and only what is new is listed and written:")
+    with xr.open_dataset(original, engine="h5netcdf") as dataset:
+        last = dataset.isel(time=slice(grown - _APPENDED, None))
+        still = [name for name, variable in last.variables.items() if "time" not in variable.dims]
+        last.drop_vars(still).to_zarr(store, append_dim="time", consolidated=False)
+    added = refreeze.ingest(store, repository, mode="append", append_dim="time")
+    print(f"   {added.references_written:,} references, {added.commits} commits\n")
+
+    print("6. Which chunks there are, on a page to open in a browser:")
+    coverage = refreeze.coverage(repository)
+    coverage.save(page)
+    print("   " + "\n   ".join(coverage.lines()))
+    print(f"   {page.as_uri()}\n")
+
+    print("7. xarray opens the repository, and it equals the store:")
+    code = opening_lines(report)
+    names: dict[str, Any] = {}
+    with without_local_warnings():  # nothing is committed
+        exec(code, names)  # noqa: S102 the very lines that are shown to the user
+    with xr.open_zarr(store, consolidated=False) as expected:
+        xr.testing.assert_identical(names["ds"].load(), expected.load())
+    print("   " + str(names["ds"]).replace("\n", "\n   ") + "\n")
+    _print_commands(store, repository, page)
+    print("\nand what opened it:\n")
+    print("   " + code.rstrip().replace("\n", "\n   "))
+
+
+def _print_commands(source: Path, target: Path, page: Path) -> None:
+    print("What did it, on the command line:\n")
+    store, repository = shlex.quote(str(source)), shlex.quote(str(target))
+    for words in (
+        f"plan {store}",
+        f"ingest {store} {repository}",
+        f"verify {store} {repository} --sample 20",
+        f"ingest {store} {repository} --mode append --append-dim time",
+        f"coverage {repository} --output {shlex.quote(str(page))}",
+    ):
+        print(f"   refreeze {words}")
+    print("\nand in Python:\n")
+    print(f"   import refreeze\n   refreeze.ingest({str(source)!r}, {str(target)!r})")
+
+
+def _imported() -> tuple[Any, Path]:
+    """Return xarray, and the file of the data set."""
     try:
         import cftime  # noqa: F401 xarray needs it for the data's calendar
         import h5netcdf  # noqa: F401 xarray reads NetCDF with it
@@ -76,9 +161,12 @@ def _demonstrate(folder: Path) -> None:
         raise SourceNotFoundError(
             f"the demo needs the package {error.name}", "pip install 'refreeze[demo]'"
         ) from None
+    return xr, Path(iris_sample_data.path) / DATASET
 
-    store, repository = folder / "air.zarr", folder / "air.icechunk"
-    for path in (store, repository):
+
+def _prepare(folder: Path, results: tuple[Path, ...]) -> None:
+    """Make the folder, which must hold no earlier demo."""
+    for path in results:
         if path.exists():
             raise AlreadyExistsError(f"{path} exists", "choose another folder for the demo")
     try:
@@ -88,36 +176,9 @@ def _demonstrate(folder: Path) -> None:
             f"cannot use the folder {folder}: {error.strerror}", "choose another folder"
         ) from None
 
-    print(f"1. {DATASET} is written to a Zarr store by xarray:")
-    original = Path(iris_sample_data.path) / DATASET
-    with xr.open_dataset(original, engine="h5netcdf") as dataset:
-        dataset.to_zarr(store, consolidated=False, encoding=_chunks(dataset))
-    size = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
-    print(f"   {store} ({size:,} bytes)\n")
 
-    print("2. refreeze ingests it into an Icechunk repository:")
-    report = refreeze.ingest(store, repository)
-    written = sum(file.stat().st_size for file in repository.rglob("*") if file.is_file())
-    print(
-        f"   {report.references_written:,} references to {report.bytes_referenced:,} bytes of "
-        f"chunks, {report.commits} commits, {report.elapsed_s:.2f} s"
-    )
-    print(f"   {repository} ({written:,} bytes: metadata, references and coordinates)\n")
-
-    print("3. xarray opens the repository, and it equals the store:")
-    code = opening_lines(report)
-    names: dict[str, Any] = {}
-    exec(code, names)  # noqa: S102 the very lines that are shown to the user
-    with xr.open_zarr(store, consolidated=False) as expected:
-        xr.testing.assert_identical(names["ds"].load(), expected.load())
-    print("   " + str(names["ds"]).replace("\n", "\n   ") + "\n")
-
-    print("What did it, on the command line:\n")
-    print(f"   refreeze ingest {shlex.quote(str(store))} {shlex.quote(str(repository))}\n")
-    print("and in Python:\n")
-    print(f"   import refreeze\n   refreeze.ingest({str(store)!r}, {str(repository)!r})\n")
-    print("and what opened it:\n")
-    print("   " + code.rstrip().replace("\n", "\n   "))
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _chunks(dataset: Any) -> dict[str, dict[str, tuple[int, ...]]]:

@@ -28,7 +28,7 @@ from refreeze.metadata.nodes import (
     is_name,
     node_of,
 )
-from refreeze.stores.mistakes import something_else
+from refreeze.stores.mistakes import page_in_place_of, something_else
 from refreeze.stores.reading import Folder, Reader
 from refreeze.stores.reading_errors import one_line
 
@@ -143,6 +143,8 @@ class HierarchyReader:
         shown = root or self._source.url
         # Most stores are of version 3, and for those one request is enough.
         (stored,) = self._documents([_join(root, "zarr.json")])
+        if (page := page_in_place_of(stored, self._source.url)) is not None:
+            raise page
         found: dict[str, Any] = {"zarr.json": stored}
         if stored is None:
             names = [".zarray", ".zattrs", ".zgroup", ".zmetadata"]

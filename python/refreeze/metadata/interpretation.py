@@ -15,6 +15,7 @@ from refreeze.exceptions import RefreezeError, UnsupportedArrayError
 from refreeze.metadata.documents import check_storable
 from refreeze.metadata.layout import ARRAY_DIMENSIONS, given_names, layout_of
 from refreeze.metadata.plain_reader import plain_document
+from refreeze.metadata.plain_reader_version_2 import plain_version_2_document
 from refreeze.stores.reading_errors import one_line
 
 if TYPE_CHECKING:
@@ -73,6 +74,9 @@ def described(document: Mapping[str, Any]) -> Described:
 
 
 def _plainly(document: Mapping[str, Any], layout: Layout) -> Described | None:
+    if document.get("zarr_format") == _V2:
+        found = plain_version_2_document(document, layout)
+        return None if found is None else Described(found[0], layout, found[1], source_format=_V2)
     found = plain_document(document)
     return None if found is None else Described(found[0], layout, found[1])
 

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 __all__ = [
     "FIRST_BYTES",
     "Kind",
+    "check_scheme",
     "check_slashes",
     "explained",
+    "page_in_place_of",
     "something_else",
     "what_file",
     "what_folder",
@@ -54,6 +56,9 @@ class Kind:
     def error(self, shown: str) -> SourceNotFoundError:
         """Return the error for something of this kind, given how it is shown."""
         stem = os.path.splitext(shown.rstrip("/"))[0]  # noqa: PTH122 shown may be a URL
+        if "://" in shown:
+            # What is made of it is made here.
+            stem = stem.rpartition("/")[2]
         return SourceNotFoundError(
             f"{shown} is {self.what}, not a Zarr store", self.hint.format(name=shown, stem=stem)
         )
@@ -127,6 +132,8 @@ _NO_CREDENTIALS = (
     "--source-option skip_signature=true"
 )
 
+_OFF = {"", "0", "false", "off", "no", "n"}
+
 _ONE_SLASH = re.compile(r"^([A-Za-z][A-Za-z0-9]*):/(?!/)(.*)$")
 
 
@@ -151,6 +158,32 @@ def check_slashes(path: str, side: str) -> None:
     raise SourceNotFoundError(message, f"write {meant}: refreeze ingest {meant} TARGET")
 
 
+def check_scheme(source: Source) -> None:
+    """Refuse an endpoint of plain HTTP that nobody has allowed, at which every request would fail.
+
+    Raises
+    ------
+    AccessError
+        With the setting that allows it.
+    """
+    from refreeze.stores.server_clock import endpoint_of
+
+    if type(source.store).__name__ not in ("S3Store", "GCSStore", "AzureStore"):
+        # The address of a web server says the scheme by itself.
+        return
+    endpoint = endpoint_of(source.store)
+    if endpoint is None or not endpoint.lower().startswith("http://"):
+        return
+    client = dict(getattr(source.store, "client_options", None) or {})
+    allowed = [client.get("allow_http", "")] if client else []
+    allowed += [os.environ.get(f"{name}_ALLOW_HTTP", "") for name in ("AWS", "GOOGLE", "AZURE")]
+    if not any(str(one).lower() not in _OFF for one in allowed):
+        raise AccessError(
+            f"{source.url} is asked of {endpoint}: plain HTTP is refused unless it is allowed",
+            "add --source-option allow_http=true, or give the endpoint as https://",
+        )
+
+
 def what_file(start: bytes) -> Kind:
     """Return what kind of file begins with these bytes."""
     for magic, kind in _MAGIC:
@@ -162,6 +195,13 @@ def what_file(start: bytes) -> Kind:
     if text.startswith(b"{") and (b'"refs"' in text or b'".zgroup"' in text):
         return _KERCHUNK
     return _OTHER_FILE
+
+
+def page_in_place_of(document: Any, shown: str) -> RefreezeError | None:
+    """Return the error for a server that answers with a web page whatever it is asked for."""
+    if isinstance(document, bytes) and what_file(document[:FIRST_BYTES]) is _PAGE:
+        return _PAGE.error(shown)
+    return None
 
 
 def what_folder(folders: Collection[str], objects: Collection[str]) -> Kind | None:
@@ -217,13 +257,17 @@ def _first_bytes(source: Source, root: str) -> bytes | None:
     import obstore
     import obstore.exceptions
 
+    from refreeze.stores.web import first_bytes
+
+    if "://" in source.url and hasattr(source.store, "base"):
+        return first_bytes(source.url, FIRST_BYTES)
     key = "/".join(part for part in (source.path.strip("/"), root.strip("/")) if part)
     if not key or isinstance(source.store, WebStore):
         return None
     try:
         size = obstore.head(source.store, key)["size"]
         read = obstore.get_range(source.store, key, start=0, end=min(size, FIRST_BYTES))
-    except (OSError, ValueError, obstore.exceptions.BaseError):
+    except (OSError, TypeError, ValueError, obstore.exceptions.BaseError):
         return None
     return bytes(read)
 
@@ -237,17 +281,18 @@ def explained(error: RefreezeError, source: Source) -> RefreezeError:
     hint = None
     if region := _region_in(text):
         hint = f"add --source-option region={region}, or set AWS_REGION={region}"
-    elif "URL scheme is not allowed" in text:
-        hint = (
-            "the endpoint is http://: add --source-option allow_http=true, or give it as https://"
-        )
     elif "InvalidContentType" in text or "wrong version number" in text:
         hint = (
             "the endpoint is given as https:// and answers plain HTTP: give it as http:// and add "
             "--source-option allow_http=true"
         )
-    elif "HTTP request to an HTTPS server" in text or "plain HTTP request was sent" in text:
-        hint = "the endpoint answers HTTPS only: give it as https://"
+    elif "an error document came" in text and text.split(" ")[0].endswith("/zarr.json"):
+        hint = (
+            "if the address is one of a web page, give that of the store itself, without zarr.json"
+        )
+    elif "http://" in text and text.endswith("400 Bad Request"):
+        # What servers of HTTPS say to HTTP is no document, and not shown.
+        hint = "the endpoint is http://: if its server wants HTTPS, give it as https://"
     elif isinstance(error, AccessError) and type(source.store).__name__ == "S3Store":
         hint = _NO_CREDENTIALS if "169.254.169.254" in text else _of_refusal(source)
     return error if hint is None else type(error)(text, hint)
@@ -265,7 +310,7 @@ def _of_refusal(source: Source) -> str:
     """Say what makes S3 refuse: no credentials, the wrong ones, or a requester who does not pay."""
     from refreeze.stores.s3_settings import environment_settings
 
-    settings = environment_settings() | dict(source.store.config)
+    settings = environment_settings() | dict(getattr(source.store, "config", None) or {})
     if str(settings.get("skip_signature", "")).lower() in {"true", "1"}:
         return (
             "the bucket is not public: leave skip_signature out, and set AWS_ACCESS_KEY_ID and "

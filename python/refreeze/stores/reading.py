@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from refreeze.exceptions import ListingError, RefreezeError, UnsupportedArrayError
 from refreeze.runtime.interruption import Job, in_parallel
 from refreeze.stores.kinds import kind_of
-from refreeze.stores.mistakes import explained
+from refreeze.stores.mistakes import check_scheme, explained
 from refreeze.stores.reading_errors import store_errors
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Reader:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        check_scheme(source)
         # The kinds of which the core knows how to prove what they say, and the others.
         self._store: _LocalFolder | _Bucket | _Web | _ObjectStore
         kind = kind_of(source.store)

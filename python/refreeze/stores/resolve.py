@@ -179,12 +179,12 @@ def _source_from_url(url: str, options: Options | None, probing: Probing | None)
     if is_web(url):
         return _source_on_the_web(url, options, probing)
     scheme = _scheme(url)
+    check_slashes(url, "source")
     from obstore.store import LocalStore
 
     if options:
         raise ValueError(f"source options are for object stores; {shown_url(url)} is a local path")
     root = Path(_local_path(url, scheme)).absolute()
-    check_slashes(url, "source")
     if not root.exists():
         raise SourceNotFoundError(f"there is nothing at {root}", "check the path")
     return _checked(Source(str(root), LocalStore(root) if root.is_dir() else None, ""), root)
@@ -237,11 +237,11 @@ def resolve_target(target: Any, options: Options | None = None, *, create: bool 
             store, notes = open_bucket(bucket, options, "target")
             return BucketTarget(bucket.url, store, bucket.path, notes)
         scheme = _scheme(url)
+        check_slashes(url, "target")
         if options:
             raise ValueError(
                 f"target options are for object stores; {shown_url(url)} is a local path"
             )
-        check_slashes(url, "target")
         folder = Path(_local_path(url, scheme)).absolute()
         if folder.is_file():
             raise TargetError(f"{folder} is a file", "use a folder as the target")

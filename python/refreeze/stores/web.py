@@ -1,7 +1,7 @@
 """HTTP servers as sources: which of them are object stores behind another name.
 
 A server that answers a listing of version 2 can be used as an S3 endpoint; that is asked with one
-request, without credentials, and said with the command that does it. Nothing is listed or read here.
+request, without credentials, and said with the command that does it. Nothing is listed here, and read only what tells a page from a store.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from urllib.parse import quote, unquote, urlsplit
 
-__all__ = ["as_bucket", "endpoint_settings"]
+__all__ = ["as_bucket", "endpoint_settings", "first_bytes"]
 
 _SECONDS = 5
 _ENOUGH = 4096
@@ -62,3 +62,14 @@ def as_bucket(url: str) -> str | None:
     if b"<ListBucketResult" not in start:
         return None
     return f"s3://{bucket}/{path}"
+
+
+def first_bytes(url: str, most: int) -> bytes | None:
+    """Read how the answer to a URL begins, without credentials; None where there is none."""
+    try:
+        parts = urlsplit(url)
+        asked = parts._replace(path=quote(unquote(parts.path)), query="", fragment="").geturl()
+        with urllib.request.build_opener(_Stays).open(asked, timeout=_SECONDS) as answer:
+            return bytes(answer.read(most))
+    except (OSError, ValueError, urllib.error.HTTPError):
+        return None

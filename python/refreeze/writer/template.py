@@ -105,6 +105,8 @@ def create_template(
         Take chunks and codecs from the file, for ``write_region(references=True)``.
     compute
         Only False: data is written by `write_region`.
+    group, branch, message, source_options, target_options
+        As for `refreeze.ingest`.
     dry_run
         Write nothing; the report says what there would be.
 

@@ -64,6 +64,8 @@ def write(
     encoding
         Of new arrays: keywords of ``zarr.create_array`` for an array; xarray's encoding, by
         variable, for a data set.
+    branch, message, target_options
+        As for `refreeze.ingest`.
     if_present
         What an append does with labels that are there: ``error``, ``skip`` or ``overwrite``.
 

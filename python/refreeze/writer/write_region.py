@@ -89,6 +89,10 @@ def write_region(
         Bound on the values that are held at a time; chunks that are larger still are held whole.
     dry_run
         Only find and check the regions.
+    variables, drop_variables
+        Which of the files' variables to take or to leave.
+    group, branch, message, source_options, target_options
+        As for `refreeze.ingest`.
     progress
         Called with ``{"stage", "file", "files_done", "files_total", "bytes"}``.
 

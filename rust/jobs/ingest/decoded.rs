@@ -1,15 +1,15 @@
 //! Whether the bytes of a copied chunk can be decoded, before they are committed.
 //!
-//! What every writer makes by default (plain numbers, zstd or no compression) is undone here, into
-//! nothing; of everything else a caller is asked who knows the codecs.
+//! What writers make by default (plain numbers; zstd, gzip, zlib, Blosc or no compression) is undone
+//! here, into nothing; of everything else a caller is asked who knows the codecs.
 
 use std::fmt;
-use std::io::Read as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::undone;
 use crate::source::Accept;
 use crate::zarr::metadata::ArraySpec;
 
@@ -32,9 +32,19 @@ pub(super) enum Coding {
     /// Numbers one after the other; so many bytes.
     Plain(u64),
     /// The same, compressed.
-    Zstd(u64),
+    Compressed(Compression, u64),
+    /// The same, in chunks that name their compressor.
+    Blosc(u64),
     /// Something else, of about so many bytes.
     Other(u64),
+}
+
+/// Compressors that are undone here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compression {
+    Zstd,
+    Gzip,
+    Zlib,
 }
 
 impl Coding {
@@ -51,10 +61,14 @@ impl Coding {
             .into_iter()
             .flatten()
             .map(|codec| codec.get("name").and_then(Value::as_str).unwrap_or_default());
-        // Another order of the elements does not change how many they are.
-        match names.filter(|name| *name != "transpose").collect::<Vec<_>>().as_slice() {
+        // Another order of elements and bytes does not change how many they are.
+        let counting = names.filter(|name| !matches!(*name, "transpose" | "numcodecs.shuffle"));
+        match counting.collect::<Vec<_>>().as_slice() {
             ["bytes"] => Self::Plain(bytes),
-            ["bytes", "zstd"] => Self::Zstd(bytes),
+            ["bytes", "zstd"] => Self::Compressed(Compression::Zstd, bytes),
+            ["bytes", "gzip"] => Self::Compressed(Compression::Gzip, bytes),
+            ["bytes", "numcodecs.zlib"] => Self::Compressed(Compression::Zlib, bytes),
+            ["bytes", "blosc"] => Self::Blosc(bytes),
             _ => Self::Other(bytes),
         }
     }
@@ -62,9 +76,11 @@ impl Coding {
     /// Bytes of memory that copying a chunk of `stored` bytes takes.
     pub(super) fn memory(self, stored: u64) -> u64 {
         match self {
-            Self::Plain(_) | Self::Zstd(_) => stored,
+            Self::Plain(_) | Self::Compressed(..) => stored,
             // What a decoder makes, and a copy that it makes of it.
-            Self::Other(decoded) => stored.saturating_add(decoded.saturating_mul(2)),
+            Self::Blosc(decoded) | Self::Other(decoded) => {
+                stored.saturating_add(decoded.saturating_mul(2))
+            }
         }
     }
 
@@ -72,16 +88,32 @@ impl Coding {
     pub(super) fn accept(self, array: &ArraySpec, decoder: Option<&Decoder>) -> Option<Accept> {
         match self {
             Self::Plain(size) => Some(Accept(Arc::new(move |bytes| has(bytes.len() as u64, size)))),
-            Self::Zstd(size) => {
-                Some(Accept(Arc::new(move |bytes| has(unzstd(bytes, size)?, size))))
+            Self::Blosc(size) => {
+                let rare = asked(array, decoder);
+                Some(Accept(Arc::new(move |bytes| match (undone::blosc(bytes, size), &rare) {
+                    (Some(undone), _) => has(undone?, size),
+                    (None, Some(Accept(ask))) => ask(bytes),
+                    (None, None) => Ok(()),
+                })))
             }
-            Self::Other(_) => {
-                let Decoder(decode) = decoder?.clone();
-                let document = array.document.clone();
-                Some(Accept(Arc::new(move |bytes| decode(&document, bytes))))
+            Self::Compressed(compression, size) => {
+                let undo = match compression {
+                    Compression::Gzip => undone::gzip,
+                    Compression::Zlib => undone::zlib,
+                    Compression::Zstd => undone::zstd,
+                };
+                Some(Accept(Arc::new(move |bytes| has(undo(bytes, size)?, size))))
             }
+            Self::Other(_) => asked(array, decoder),
         }
     }
+}
+
+/// Asks the caller's decoder.
+fn asked(array: &ArraySpec, decoder: Option<&Decoder>) -> Option<Accept> {
+    let Decoder(decode) = decoder?.clone();
+    let document = array.document.clone();
+    Some(Accept(Arc::new(move |bytes| decode(&document, bytes))))
 }
 
 /// Bytes of an element of a core data type of version 3.
@@ -101,13 +133,6 @@ fn has(bytes: u64, size: u64) -> std::result::Result<(), String> {
         return Ok(());
     }
     Err(format!("it cannot be decoded: a chunk of its array has {size} bytes, this one {bytes}"))
-}
-
-/// How many bytes come out, without keeping them; no more than one above `most`.
-fn unzstd(bytes: &Bytes, most: u64) -> std::result::Result<u64, String> {
-    let failed = |error: std::io::Error| format!("it cannot be decoded: zstd: {error}");
-    let decoder = zstd::stream::read::Decoder::new(bytes.as_ref()).map_err(failed)?;
-    std::io::copy(&mut decoder.take(most.saturating_add(1)), &mut std::io::sink()).map_err(failed)
 }
 
 #[cfg(test)]
@@ -152,7 +177,7 @@ mod tests {
 
     #[test]
     fn others_are_a_callers_to_judge() {
-        let array = array("{\"name\":\"bytes\"},{\"name\":\"blosc\"}");
+        let array = array("{\"name\":\"bytes\"},{\"name\":\"numcodecs.bz2\"}");
         let coding = Coding::of(&array);
         assert_eq!(coding, Coding::Other(2));
         assert!(coding.accept(&array, None).is_none());

@@ -19,6 +19,7 @@ mod resume;
 pub(super) mod schedule;
 mod start;
 pub(super) mod tally;
+mod undone;
 pub(super) mod worker;
 
 use std::future::Future;
