@@ -9,14 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import distributed
 import pytest
 
 import refreeze
 from refreeze.distributed.dask_crew import DaskCrew
-from refreeze.exceptions import MismatchError, RefreezeError
+from refreeze.exceptions import RefreezeError
 from test_batch_queue import SMALL, store_of
 from test_crews import check
 
@@ -154,81 +153,3 @@ def test_a_cluster_without_workers(tmp_path: Path, source: Path) -> None:
         with pytest.raises(RefreezeError, match="client is closed"):
             refreeze.ingest(str(source), target, client=client)
     assert refreeze.ingest(str(source), target).published
-
-
-def test_workers_that_are_strangers(
-    tmp_path: Path, source: Path, client: distributed.Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker without refreeze, and one of another version, are said to be that."""
-    target = str(tmp_path / "t.icechunk")
-
-    def hide() -> None:
-        import sys
-
-        for name in list(sys.modules):
-            if name.split(".")[0] == "refreeze":
-                del sys.modules[name]
-        sys.modules["refreeze"] = None  # type: ignore[assignment]
-
-    client.run(hide)
-    with pytest.raises(RefreezeError, match="cannot import refreeze"):
-        refreeze.ingest(str(source), target, client=client)
-    client.restart()
-
-    def age() -> None:
-        import refreeze
-
-        refreeze.__version__ = "9.8.7"
-
-    client.run(age)
-    with pytest.raises(MismatchError, match=rf"{refreeze.__version__}.*9\.8\.7"):
-        refreeze.ingest(str(source), target, client=client)
-    client.restart()
-    assert refreeze.ingest(str(source), target, client=client).published
-
-
-def test_no_secret_is_shown_by_the_cluster(
-    tmp_path: Path, source: Path, client: distributed.Client, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Task names, events, logs and the representations on the scheduler hold no secret."""
-    from refreeze.distributed.crew import Places
-    from refreeze.work import Secrets
-
-    def places(**known: Any) -> Places:
-        return Places(
-            sources=(str(source),),
-            target=str(tmp_path / "t.icechunk"),
-            source_options={},
-            target_options={},
-            secrets=Secrets({"secret_access_key": "hushhush"}),
-            memory=64 << 20,
-            concurrency=4,
-        )
-
-    crew = DaskCrew(client)
-    crew.places = places()
-    with caplog.at_level(logging.WARNING):
-        crew.start(
-            '{"run_id": "r", "refreeze": "0", "arrays": [{"path": "/air"}]}',
-        )
-    assert "unencrypted" in caplog.text
-    crew.submit('{"number": 0, "parts": [[0, [[0, 5]]]]}')
-    while not crew._running or not next(iter(crew._running)).done():
-        pass
-
-    def state(dask_scheduler: Any) -> str:
-        tasks = [
-            f"{key} {task!r} {task.annotations} {task.group_key} {task.exception_text} "
-            f"{task.traceback_text}"
-            for key, task in dask_scheduler.tasks.items()
-        ]
-        events = [repr(list(topic.events)) for topic in dask_scheduler._broker._topics.values()]
-        return " ".join((*tasks, *events, repr(dask_scheduler.get_logs())))
-
-    shown = client.run_on_scheduler(state)
-    assert "refreeze air 0:5" in shown
-    for text in (shown, caplog.text, repr(client.get_worker_logs()), repr(crew.places)):
-        assert "hushhush" not in text
-    with pytest.raises(RefreezeError) as raised:
-        crew.arrived()
-    assert "hushhush" not in str(raised.value)

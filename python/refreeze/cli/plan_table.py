@@ -56,3 +56,11 @@ def print_plan(planned: Plan) -> None:
         f"of {totals.manifest_bytes:,} bytes together, about {totals.estimated_s:,.1f} s and "
         f"{totals.peak_memory_bytes / 1e6:,.0f} MB of memory."
     )
+    if planned.copy is not None:
+        copy = planned.copy
+        how = "by the service itself" if copy["server_side"] else "through this process"
+        say(
+            f"Copying {how}: about {count(copy['chunks'], 'chunk')} of {copy['bytes']:,} bytes, "
+            f"{count(copy['requests'], 'request')} (${copy['cost_usd']:.4f}), "
+            f"{copy['estimated_s']:,.1f} s."
+        )

@@ -363,7 +363,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     if dry_run:
         from refreeze.verbs.dry_run import plan_of
 
-        return plan_of(planned, stores, options)
+        return plan_of(planned, stores, options, arguments, target)
     if planned.nothing_new:
         return report_of_nothing(
             planned, stores, location().url, options, elapsed=time.monotonic() - started

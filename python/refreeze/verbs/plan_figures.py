@@ -89,6 +89,9 @@ class Plan:
     warnings: tuple[str, ...]
     most_in_flight: int | None = None
     """LIST requests at a time; None on a local file system. For people: not in `to_dict`."""
+    copy: dict[str, Any] | None = None
+    """With ``copy``: ``chunks``, ``bytes``, ``requests``, ``cost_usd``, ``estimated_s`` of copying, and
+    ``server_side``, whether the service does it; left out of the plain data otherwise."""
     listing: dict[str, Any] | None = None
     """Where the keys come from, where the sources are not listed: ``date``, ``age_s``, ``files``,
     ``rows``; left out of the plain data otherwise."""
@@ -97,8 +100,9 @@ class Plan:
         """Return the plan as plain data, ready for `json.dumps`."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         del plain["most_in_flight"]
-        if self.listing is None:
-            del plain["listing"]
+        for name in ("copy", "listing"):
+            if plain[name] is None:
+                del plain[name]
         for array in plain["arrays"]:
             del array["list_cost_usd"], array["most_in_flight"]
         return plain
