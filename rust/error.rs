@@ -206,6 +206,10 @@ pub(crate) fn target_error(
     } else if text.contains("NoSuchBucket") {
         Error::new(ErrorKind::Target, text)
             .with_hint("create the bucket first, or check its name and the endpoint")
+    } else if text.contains("URL scheme is not allowed") {
+        Error::new(ErrorKind::Target, text).with_hint(
+            "nothing is sent to an endpoint without encryption unless allow_http=true is set",
+        )
     } else {
         Error::new(ErrorKind::Target, text)
             .with_hint("check the target's path or URL, its settings and the network")

@@ -42,8 +42,8 @@ use worker::{Work, Worker};
 use crate::commit::{PublishedRun, Staging};
 use crate::plan::PlanLimits;
 use crate::progress::OnProgress;
-use crate::target::{Target, reference_form};
 use crate::target::container::SourceContainer;
+use crate::target::{Target, reference_form};
 use crate::zarr::metadata::ArrayLayout;
 use crate::{Error, ErrorKind, Result};
 
