@@ -15,7 +15,7 @@ PY := .venv/bin/python
 LOCKED := $(if $(CI),--locked)
 RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
 
-.PHONY: help demo test test-rust test-python test-exits test-together test-faults test-soak check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-profile bench-build docs build lock servers endpoint clean
+.PHONY: help demo test test-rust test-python test-exits test-together test-faults test-soak check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-writing bench-profile bench-build docs build lock servers endpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ bench: bench-build ## compare with VirtualiZarr and obstore, side by side, in te
 
 bench-full: bench-build ## the same on larger data, up to 110 million chunks, and what each design choice brings
 	$(PY) benches/run.py --full --output target/bench-results/full $(ARGS)
+
+bench-writing: .venv/.refreeze ## what templates and regions cost, beside xarray's own regions (ARGS="--scale 0.1")
+	$(PY) benches/writing.py $(ARGS)
 
 bench-profile: .venv/.tools ## where the CPU time of an ingest of 10 million chunks goes, by perf
 	cargo build --profile profiling -p refreeze-python $(LOCKED)

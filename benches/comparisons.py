@@ -110,6 +110,47 @@ def listing(bench: Bench, _: bool) -> Section:
     return section
 
 
+def clouds(bench: Bench, full: bool) -> Section:
+    """Google Cloud Storage and Azure, as the endpoint models them: listing and ingest.
+
+    Pages are of 5,000 keys where the service gives as many: Google's JSON API, and Azure.
+    """
+    columns = ["runs", "wall", "cpu", "us_per_key", "rss", "list_requests"]
+    title = "Google Cloud Storage and Azure, as the endpoint models them"
+    section = Section("clouds", title, columns)
+    array = dense([bench.steps(1_000), 10, 100])
+    chunks = prod(array["grid"])
+    services = {"S3": "s3", "Google": "gs", "Azure": "az"}
+    for latency in (0, 50):
+        for service, scheme in services.items():
+            case = f"{service}: list {chunks:,} chunks, {latency} ms a page"
+            arguments = {"array": "store.zarr/t2m", "scheme": scheme}
+            subjects = [Subject("refreeze", "refreeze_list", arguments)]
+            if latency:
+                subjects.append(Subject("obstore", "obstore_list", arguments, runs=1))
+            with Endpoint([array], latency, page_size=5_000) as endpoint:
+                section.rows += bench.compare(endpoint, case, subjects)
+            if latency:
+                section.ratio("wall", case, "obstore", 1, "wall")
+    rows = {row["case"].partition(":")[0]: row for row in section.rows[: len(services)]}
+    for service, most in (("Google", 1.5), ("Azure", 3)):
+        ratio = rows[service]["us_per_key"] / rows["S3"]["us_per_key"]
+        what = f"{service}: CPU a key, against S3"
+        section.checks.append(Check(what, ratio, most, at_least=False))
+    for service, least in (("Google", 40), ("Azure", 25)):
+        case = f"{service}: ingest {chunks:,} chunks, 50 ms a page"
+        with Endpoint([array], 50, page_size=5_000) as endpoint:
+            runs = None if full else 1
+            section.rows += _ingests(bench, endpoint, case, runs, services[service])
+        refreeze, other = (section.of(case, tool) for tool in ("refreeze", "VirtualiZarr"))
+        if not refreeze["references"] == other["references"] == chunks:
+            raise SystemExit(f"{case}: references are missing")
+        section.ratio("wall", case, "VirtualiZarr", least, "wall")
+    for row in section.rows:
+        row.setdefault("us_per_key", None)
+    return section
+
+
 def parsing(bench: Bench, full: bool) -> Section:
     """`refreeze.ZarrParser` against VirtualiZarr's, whole and with a region."""
     columns = ["references", "wall", "cpu", "rss", "list_requests"]
@@ -160,10 +201,12 @@ def ingest(bench: Bench, full: bool) -> Section:
 
 
 def _ingests(
-    bench: Bench, endpoint: Endpoint, case: str, runs: int | None
+    bench: Bench, endpoint: Endpoint, case: str, runs: int | None, scheme: str = "s3"
 ) -> Iterator[dict[str, Any]]:
     """Alternate like `Bench.compare`, each run into a repository of its own."""
     tasks: dict[str, dict[str, Any]] = {"refreeze": {"options": {}}, "VirtualiZarr": {}}
+    for options in tasks.values():
+        options["scheme"] = scheme
     rows: dict[str, list[dict[str, Any]]] = {tool: [] for tool in tasks}
     for turn in range(bench.runs):
         for tool, options in tasks.items():
@@ -411,6 +454,7 @@ QUICK: dict[str, Scenario] = {
     "listing": listing,
     "parser": parsing,
     "append": append,
+    "clouds": clouds,
 }
 FULL: dict[str, Scenario] = QUICK | {
     "scale": scale,

@@ -38,7 +38,10 @@ def dense(grid: list[int], prefix: str = "store.zarr/t2m") -> dict[str, Any]:
 
 
 class Endpoint:
-    """The synthetic S3 endpoint, as a process of its own, for as long as the context lasts.
+    """The synthetic endpoint, as a process of its own, for as long as the context lasts.
+
+    It speaks as S3, Google Cloud Storage or Azure does, as it is spoken to; ``page_size`` bounds
+    pages for which the service has no lower bound of its own.
 
     It computes the keys and bytes of arrays, so that chunks cost it nothing. Objects that are
     written to it are kept in its memory: repositories, of which it counts the bytes that are read.
@@ -46,11 +49,14 @@ class Endpoint:
 
     binary = ROOT / "target" / "release" / "refreeze-endpoint"
 
-    def __init__(self, arrays: list[dict[str, Any]], latency_ms: int = 0) -> None:
+    def __init__(
+        self, arrays: list[dict[str, Any]], latency_ms: int = 0, page_size: int = 1_000
+    ) -> None:
         groups = sorted({array["prefix"].rpartition("/")[0] for array in arrays})
         self._config = {
             "bucket": "bucket",
             "latency_ms": latency_ms,
+            "page_size": page_size,
             "groups": groups,
             "arrays": arrays,
         }

@@ -22,6 +22,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "wall": ("wall s", "{:.2f}"),
     "cpu": ("CPU s", "{:.2f}"),
     "us_per_ref": ("µs a reference", "{:.2f}"),
+    "us_per_key": ("CPU µs a key", "{:.2f}"),
     "rss": ("peak MB", "MB"),
     "list_requests": ("LIST requests", "{:,.0f}"),
     "keys_per_s": ("keys/s", "{:,.0f}"),

@@ -16,36 +16,55 @@ from pathlib import Path
 from typing import Any
 
 KEYS: dict[str, Any] = {"access_key_id": "k", "secret_access_key": "s", "region": "us-east-1"}
+ACCOUNT = {"account_name": "account", "account_key": "a2V5"}
+"""Of Azure; the endpoint looks at neither."""
 
 
-def _options(url: str) -> dict[str, str]:
+def _options(url: str, scheme: str = "s3") -> dict[str, str]:
+    """Return the settings that reach the endpoint as a service, in object_store's names."""
+    if scheme == "gs":
+        return {"base_url": url, "allow_http": "true", "skip_signature": "true"}
+    if scheme == "az":
+        return {"endpoint": url, "allow_http": "true", **ACCOUNT}
     return {"endpoint": url, "allow_http": "true", **KEYS}
 
 
-def _store(url: str) -> Any:
-    from obstore.store import S3Store
+def _store(url: str, scheme: str = "s3") -> Any:
+    from obstore.store import AzureStore, GCSStore, S3Store
 
-    return S3Store("bucket", endpoint=url, client_options={"allow_http": True}, **KEYS)
+    client: Any = {"allow_http": True}
+    settings: Any = _options(url, scheme)
+    del settings["allow_http"]
+    if scheme == "gs":
+        return GCSStore("bucket", config=settings, client_options=client)
+    if scheme == "az":
+        named: Any = {f"azure_storage_{name}": value for name, value in settings.items()}
+        return AzureStore("bucket", config=named, client_options=client)
+    return S3Store("bucket", client_options=client, **settings)
 
 
-def refreeze_list(url: str, array: str, concurrency: int = 64) -> dict[str, Any]:
-    """List the chunks of an array."""
+def refreeze_list(
+    url: str, array: str, concurrency: int = 64, scheme: str = "s3"
+) -> dict[str, Any]:
+    """List the chunks of an array; the CPU time is that of the listing alone."""
     import refreeze
 
-    keys = 0
-    for batch in refreeze.list_chunks(_store(url), array, concurrency=concurrency):
+    store = _store(url, scheme)
+    keys, started = 0, time.process_time()
+    for batch in refreeze.list_chunks(store, array, concurrency=concurrency):
         keys += batch.num_rows
-    return {"keys": keys}
+    return {"keys": keys, "us_per_key": (time.process_time() - started) / max(keys, 1) * 1e6}
 
 
-def obstore_list(url: str, array: str) -> dict[str, Any]:
+def obstore_list(url: str, array: str, scheme: str = "s3") -> dict[str, Any]:
     """List the same objects as obstore does."""
     import obstore
 
-    keys = 0
-    for batch in obstore.list(_store(url), array, chunk_size=1000, return_arrow=True):
+    store = _store(url, scheme)
+    keys, started = 0, time.process_time()
+    for batch in obstore.list(store, array, chunk_size=1000, return_arrow=True):
         keys += batch.num_rows
-    return {"keys": keys}
+    return {"keys": keys, "us_per_key": (time.process_time() - started) / max(keys, 1) * 1e6}
 
 
 def _parsed(url: str, parser: Any) -> dict[str, Any]:
@@ -72,15 +91,17 @@ def virtualizarr_parse(url: str) -> dict[str, Any]:
     return _parsed(url, ZarrParser())
 
 
-def refreeze_ingest(url: str, target: str, options: dict[str, Any]) -> dict[str, Any]:
+def refreeze_ingest(
+    url: str, target: str, options: dict[str, Any], scheme: str = "s3"
+) -> dict[str, Any]:
     """Ingest a store into a new repository."""
     import refreeze
 
     on_endpoint = target.startswith("s3://")
     report = refreeze.ingest(
-        "s3://bucket/store.zarr",
+        f"{scheme}://bucket/store.zarr",
         target,
-        source_options=_options(url),
+        source_options=_options(url, scheme),
         target_options=_options(url) if on_endpoint else None,
         **options,
     )
@@ -129,23 +150,39 @@ def _storage(url: str, target: str) -> Any:
 def _access(container: str = "s3://bucket/") -> Any:
     import icechunk
 
-    found = icechunk.s3_credentials(access_key_id="k", secret_access_key="s")  # noqa: S106
+    found: Any
+    if container.startswith("gs:"):
+        found = icechunk.gcs_credentials(anonymous=True)
+    elif container.startswith("az:"):
+        found = icechunk.azure_credentials(access_key=ACCOUNT["account_key"])
+    else:
+        found = icechunk.s3_credentials(access_key_id="k", secret_access_key="s")  # noqa: S106
     return icechunk.containers_credentials({container: found})
 
 
-def _container(url: str) -> Any:
+def _container(url: str, scheme: str = "s3") -> Any:
     """Configure the virtual chunk container that a user of VirtualiZarr would."""
     import icechunk
 
-    store = icechunk.s3_store(
-        region="us-east-1", endpoint_url=url, allow_http=True, s3_compatible=True
-    )
+    store: Any
+    if scheme == "gs":
+        store = icechunk.gcs_store({"google_base_url": url, "allow_http": "true"})
+    elif scheme == "az":
+        settings = {"account": ACCOUNT["account_name"], "azure_storage_endpoint": url}
+        store = icechunk.ObjectStoreConfig.Azure(settings | {"allow_http": "true"})
+    else:
+        store = icechunk.s3_store(
+            region="us-east-1", endpoint_url=url, allow_http=True, s3_compatible=True
+        )
     config = icechunk.RepositoryConfig.default()
-    config.set_virtual_chunk_container(icechunk.VirtualChunkContainer("s3://bucket/", store))
+    container = icechunk.VirtualChunkContainer(f"{scheme}://bucket/", store)
+    config.set_virtual_chunk_container(container)
     return config
 
 
-def virtualizarr_ingest(url: str, target: str, parser: str = "virtualizarr") -> dict[str, Any]:
+def virtualizarr_ingest(
+    url: str, target: str, parser: str = "virtualizarr", scheme: str = "s3"
+) -> dict[str, Any]:
     """Virtualise a store with VirtualiZarr and commit it with Icechunk, unsplit.
 
     With ``parser="refreeze"`` the references come from refreeze's parser: the same repository in
@@ -162,12 +199,15 @@ def virtualizarr_ingest(url: str, target: str, parser: str = "virtualizarr") -> 
         chosen: Any = refreeze.ZarrParser()
     else:
         chosen = ZarrParser()
-    registry = ObjectStoreRegistry({"s3://bucket": _store(url)})
+    bucket = f"{scheme}://bucket"
+    registry = ObjectStoreRegistry({bucket: _store(url, scheme)})
     vds = virtualizarr.open_virtual_dataset(
-        "s3://bucket/store.zarr", registry=registry, parser=chosen
+        f"{bucket}/store.zarr", registry=registry, parser=chosen
     )
     repository = icechunk.Repository.create(
-        _storage(url, target), _container(url), authorize_virtual_chunk_access=_access()
+        _storage(url, target),
+        _container(url, scheme),
+        authorize_virtual_chunk_access=_access(f"{bucket}/"),
     )
     session = repository.writable_session("main")
     vds.vz.to_icechunk(session.store)

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from refreeze import exceptions
     from refreeze._refreeze import ChunkStream, __version__
+    from refreeze.verbs.copy import CopyReport, copy
     from refreeze.verbs.coverage import coverage
     from refreeze.verbs.coverage_report import ArrayCoverage, Coverage, MissingRange
     from refreeze.verbs.doctor import doctor
@@ -52,6 +53,7 @@ __all__ = [
     "Check",
     "ChunkStream",
     "Container",
+    "CopyReport",
     "Coverage",
     "DoctorReport",
     "IngestReport",
@@ -69,6 +71,7 @@ __all__ = [
     "ZarrParser",
     "ZarrSaver",
     "__version__",
+    "copy",
     "coverage",
     "create_template",
     "doctor",
@@ -93,6 +96,7 @@ _PLACES = {
     "Check": "refreeze.verbs.doctor_report",
     "ChunkStream": "refreeze._refreeze",
     "Container": "refreeze.verbs.report",
+    "CopyReport": "refreeze.verbs.copy",
     "Coverage": "refreeze.verbs.coverage_report",
     "DoctorReport": "refreeze.verbs.doctor_report",
     "IngestReport": "refreeze.verbs.report",
@@ -114,6 +118,7 @@ _PLACES = {
     "replacing": "refreeze.writer.replacing",
     "write": "refreeze.writer.write",
     "__version__": "refreeze._refreeze",
+    "copy": "refreeze.verbs.copy",
     "coverage": "refreeze.verbs.coverage",
     "doctor": "refreeze.verbs.doctor",
     "ingest": "refreeze.verbs.ingest",

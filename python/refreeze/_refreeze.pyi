@@ -5,16 +5,20 @@ from typing import Any, Self, final
 
 from refreeze.metadata.specs import ArraySpec, GroupSpec
 from refreeze.planning.options import IngestOptions
+from refreeze.stores.listing_tables import Columns
 from refreeze.stores.resolve import BucketTarget, LocalTarget, RepositoryTarget
 from refreeze.verbs.report import ListStats
 
 __all__ = [
     "ChunkStream",
     "Comparison",
+    "InventoryBuilder",
     "OpenedSource",
     "__version__",
     "carry_out",
     "check_writes",
+    "containers",
+    "copy",
     "differences",
     "error_line",
     "estimate_arrays",
@@ -31,6 +35,7 @@ __all__ = [
     "region_box",
     "relocate",
     "remember_secrets",
+    "sample_listing",
     "shown_text",
     "shut_down",
     "status",
@@ -71,6 +76,36 @@ class OpenedSource:
     """A source that several listings share, and its connections with it.
 
     It can be given to `list_chunks` in the place of the store that it was opened in.
+    """
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether only the store's own library lists and reads it."""
+
+@final
+class InventoryBuilder:
+    """Sorts the rows of a listing on disk; see `refreeze.stores.listings`.
+
+    Of each source it knows what keys of its objects may begin with, its bucket, and its URL.
+    """
+
+    def __init__(
+        self, folder: str, memory: int, places: Sequence[tuple[Sequence[str], str | None, str]]
+    ) -> None: ...
+    def add(self, batch: Any, columns: Columns) -> None:
+        """Take the rows of a record batch."""
+    def counts(self) -> tuple[int, list[int]]:
+        """Return the rows taken, and the objects found below each source."""
+    def finish(self, sources: Sequence[tuple[Any, str]]) -> list[OpenedSource]:
+        """Return the sources, each listed by its part of the rows."""
+
+def sample_listing(
+    opened: OpenedSource, *, pages: int, date: int, concurrency: int
+) -> tuple[int, int, int]:
+    """Compare pages of a listing with the service's: LIST requests, keys, and those written since.
+
+    ``date`` is when it was made, in microseconds since 1970 UTC. Raises `ListingError` when they
+    differ otherwise.
     """
 
 @final
@@ -198,6 +233,33 @@ def ingest(
 
     ``decoder`` raises if a chunk of the array with a metadata document cannot be decoded.
     Returns the report of the core as JSON.
+    """
+
+def containers(
+    target: BucketTarget | LocalTarget | RepositoryTarget,
+) -> list[tuple[str | None, str, dict[str, str]]]:
+    """Return name, URL prefix and settings of a repository's virtual chunk containers."""
+
+def copy(
+    target: BucketTarget | LocalTarget | RepositoryTarget,
+    *,
+    branch: str,
+    run_id: str | None,
+    arrays: Sequence[tuple[str, Sequence[tuple[int, int]]]],
+    places: Sequence[tuple[str | None, str, tuple[Any, str]]],
+    plan: str,
+    memory: int,
+    concurrency: int,
+    chunks_per_commit: int | None,
+    message: str | None,
+    publish: bool,
+    unsafe_target: bool,
+    progress: Callable[[dict[str, Any]], object] | None,
+) -> str:
+    """Turn references into native chunks; see `refreeze.copy`. Returns the report as JSON.
+
+    ``arrays`` come with the chunk coordinates to copy, ``places`` are containers with the stores
+    that they lead to.
     """
 
 def carry_out(

@@ -14,6 +14,7 @@ use icechunk::config::{
     AzureCredentialsFetcher, AzureRefreshableCredential, GcsBearerCredential,
     GcsCredentialsFetcher, S3CredentialsFetcher, S3StaticCredentials,
 };
+use icechunk::storage::ObjectStorage;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use refreeze::target::handed_over;
@@ -25,12 +26,12 @@ use serde_json::Value;
 const NINE_FIELDS: u8 = 0x99;
 
 /// By position: version, configuration, its version, settings, storage, and what it is used with.
-type Fields = (
+type Fields<S> = (
     IgnoredAny,
     IgnoredAny,
     IgnoredAny,
     IgnoredAny,
-    Value,
+    S,
     IgnoredAny,
     IgnoredAny,
     IgnoredAny,
@@ -43,8 +44,12 @@ pub(crate) fn storage(state: &[u8]) -> Result<Arc<dyn Storage + Send + Sync>, St
     if state.first() != Some(&NINE_FIELDS) {
         return Err(unknown());
     }
-    let fields: Fields = rmp_serde::from_slice(state).map_err(|_| unknown())?;
-    handed_over::storage(&fields.4)
+    if let Ok(fields) = rmp_serde::from_slice::<Fields<Value>>(state) {
+        return handed_over::storage(&fields.4);
+    }
+    // Settings of the clients of Google and Azure have names that are no texts.
+    let fields: Fields<ObjectStorage> = rmp_serde::from_slice(state).map_err(|_| unknown())?;
+    handed_over::of_another_service(fields.4)
 }
 
 /// A function of the caller's, pickled, that gives credentials.

@@ -172,6 +172,7 @@ pub(crate) struct IngestOptions {
     replaced: Vec<String>,
     added: Vec<String>,
     plan: String,
+    listing: Option<String>,
     skip_empty_chunks: bool,
     checksum: String,
     keep_checksum: bool,
@@ -260,6 +261,7 @@ pub(crate) fn job(
         replaced: options.replaced,
         added: options.added,
         plan: options.plan,
+        listing: options.listing,
         groups,
         arrays,
         empty_chunks: if options.skip_empty_chunks {
@@ -355,7 +357,7 @@ pub(crate) fn relocate(
 }
 
 /// Completes when the caller asks to stop; never, when nobody is left to ask.
-async fn stop(stopped: oneshot::Receiver<()>) {
+pub(crate) async fn stop(stopped: oneshot::Receiver<()>) {
     if stopped.await.is_err() {
         std::future::pending::<()>().await;
     }

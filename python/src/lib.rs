@@ -4,11 +4,14 @@
 //! zarr-python made, results go out as JSON, errors as the classes of `refreeze.exceptions`.
 
 mod contents;
+mod copy;
 mod crew;
 mod doctor;
 mod errors;
+mod foreign;
 mod handed_over;
 mod ingest;
+mod inventory;
 mod listing;
 mod reading;
 mod region;
@@ -28,9 +31,13 @@ mod _refreeze {
     #[pymodule_export]
     use super::contents::{differences, origins, stored_chunks, target_chunks, target_nodes};
     #[pymodule_export]
+    use super::copy::{containers, copy};
+    #[pymodule_export]
     use super::doctor::{check_writes, examine_listing};
     #[pymodule_export]
     use super::ingest::{ingest, publish, relocate, status};
+    #[pymodule_export]
+    use super::inventory::{InventoryBuilder, sample_listing};
     #[pymodule_export]
     use super::listing::{ChunkStream, estimate_arrays, list_chunks};
     #[pymodule_export]

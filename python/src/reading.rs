@@ -7,8 +7,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use refreeze::list::limit::ConcurrencyLimit;
-use refreeze::list::{FolderRequest, list_folders as run_list_folders};
-use refreeze::source::{Expected, Source};
+use refreeze::list::{FolderRequest, Lister, list_folders as run_list_folders};
+use refreeze::source::Expected;
 
 use crate::ingest::interruptible;
 use crate::runtime::run;
@@ -62,13 +62,13 @@ pub(crate) fn list_folders(
     folders: Vec<(String, Vec<String>)>,
     concurrency: usize,
 ) -> PyResult<Vec<Names>> {
-    let Source::Bucket(source) = source(store, path)? else {
-        return Err(PyTypeError::new_err("folders are listed of buckets only"));
+    let Lister::Pages(source) = Lister::of(&source(store, path)?) else {
+        return Err(PyTypeError::new_err("folders are listed of buckets and inventories only"));
     };
     let wanted: Vec<_> =
         folders.into_iter().map(|(path, known)| FolderRequest { path, known }).collect();
     let list =
-        async move { run_list_folders(&source, wanted, &ConcurrencyLimit::new(concurrency)).await };
+        async move { run_list_folders(source, wanted, &ConcurrencyLimit::new(concurrency)).await };
     let found = run(py, |stopped| interruptible(list, stopped))?;
     Ok(found
         .into_iter()

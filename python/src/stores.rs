@@ -1,35 +1,47 @@
 //! obstore's store objects, which may come from another compiled library, as the crate's sources.
 //!
 //! A store is rebuilt from what it tells of itself (configuration, client options, retries,
-//! credential provider); connections are not shared. A store in memory cannot be rebuilt: it is
-//! listed by its own library.
+//! credential provider); connections are not shared. One that cannot be rebuilt, because it lives in
+//! memory or says something of itself that is not known here, is listed by its own library.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use object_store::RetryConfig;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider};
 use object_store::azure::{AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
 use object_store::gcp::{GcpCredentialProvider, GoogleCloudStorageBuilder, GoogleConfigKey};
 use pyo3::PyTypeInfo;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3_object_store::{PyAzureStore, PyClientOptions, PyGCSStore, PyS3Store};
 use refreeze::source::retry::RetryPolicy;
 use refreeze::source::transport::Transport;
-use refreeze::source::{
-    BucketBuilder, BucketSource, LocalSource, MemoryObject, MemorySource, ObjectInfo, Source,
-    checked,
-};
+use refreeze::source::{BucketBuilder, BucketSource, ForeignSource, LocalSource, Source, checked};
 
 use crate::errors::to_python;
+use crate::foreign::PythonStore;
 
 /// A source that several listings share, and its connections with it; see `refreeze.ZarrParser`.
 #[pyclass(frozen, module = "refreeze._refreeze")]
 pub(crate) struct OpenedSource(pub(crate) Source);
+
+impl OpenedSource {
+    pub(crate) fn new(source: Source) -> Self {
+        Self(source)
+    }
+}
+
+#[pymethods]
+impl OpenedSource {
+    /// Whether only the store's own library lists and reads it.
+    #[getter]
+    fn is_foreign(&self) -> bool {
+        matches!(self.0, Source::Foreign(_))
+    }
+}
 
 /// Opens the source at `path` in an obstore store.
 #[pyfunction]
@@ -43,19 +55,54 @@ pub(crate) fn source(store: &Bound<'_, PyAny>, path: &str) -> PyResult<Source> {
     if let Ok(opened) = store.cast::<OpenedSource>() {
         return Ok(opened.get().0.clone());
     }
-    let result = match class_name(store)?.as_str() {
-        "S3Store" | "GCSStore" | "AzureStore" => bucket(store, path)?.map(Source::Bucket),
+    let result = match kind(store)?.as_str() {
+        "S3Store" | "GCSStore" | "AzureStore" => match bucket(store, path) {
+            Ok(result) => result.map(Source::Bucket),
+            Err(error) if is_unknown(py, &error) => Ok(foreign(store, path, Some(&error))?),
+            Err(error) => return Err(error),
+        },
         "LocalStore" => LocalSource::new(local_path(store, path)?).map(Source::Local),
         "WebStore" => return on_the_web(store, path),
-        "MemoryStore" => given(store, path).map(Source::Memory).map(Ok)?,
-        other => {
-            return Err(PyTypeError::new_err(format!(
-                "a source in {other} is not in this version; use an obstore S3Store, GCSStore, AzureStore or \
-                 LocalStore"
-            )));
-        }
+        _ => Ok(foreign(store, path, None)?),
     };
     result.map_err(|error| to_python(py, &error))
+}
+
+/// The class of obstore's that a store is of, its subclasses included; `refreeze.stores.kinds` knows.
+fn kind(store: &Bound<'_, PyAny>) -> PyResult<String> {
+    store.py().import("refreeze.stores.kinds")?.call_method1("kind_of", (store,))?.extract()
+}
+
+/// Whether a store says something of itself that this library does not understand.
+fn is_unknown(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyValueError>(py)
+        || error.is_instance_of::<PyTypeError>(py)
+        || error.is_instance_of::<PyAttributeError>(py)
+        || error.is_instance_of::<PyKeyError>(py)
+}
+
+/// A store that is listed by its own library, because of an error or of what it is.
+fn foreign(store: &Bound<'_, PyAny>, path: &str, why: Option<&PyErr>) -> PyResult<Source> {
+    if !store.hasattr("list")? {
+        return Err(PyTypeError::new_err(format!(
+            "a {} cannot be listed; use a store of obstore",
+            class_name(store)?
+        )));
+    }
+    let class = class_name(store)?;
+    let because = why.map(|error| {
+        format!(" ({})", refreeze::error::first_line(&error.value(store.py()).to_string()))
+    });
+    // What is in memory is listed at once by any library.
+    let warning = (kind(store)? != "MemoryStore").then(|| {
+        format!(
+            "this {class} cannot be made anew here{}: it is listed by its own library, one page after \
+             the other",
+            because.unwrap_or_default()
+        )
+    });
+    let pages = Arc::new(PythonStore::new(store, path));
+    Ok(Source::Foreign(ForeignSource::new(pages, class, warning)))
 }
 
 /// The folder at `path` of a `refreeze.stores.web_store.WebStore`, which keeps its server open.
@@ -80,27 +127,6 @@ fn bucket(store: &Bound<'_, PyAny>, path: &str) -> PyResult<refreeze::Result<Buc
     let prefix = prefixed(store, path)?;
     let source = BucketSource::over(transport(store)?, bucket_builder(store)?, &prefix);
     Ok(source.map(|source| source.with_list_retries(list_retries)))
-}
-
-/// The objects of a store, as its own library lists them: all of them, before anything else.
-fn given(store: &Bound<'_, PyAny>, path: &str) -> PyResult<MemorySource> {
-    let folder = path.trim_matches('/');
-    let mut objects = Vec::new();
-    for chunk in store.call_method1("list", (folder,))?.try_iter()? {
-        for object in chunk?.try_iter()? {
-            let object = object?;
-            let key: String = object.get_item("path")?.extract()?;
-            let modified: DateTime<Utc> = object.get_item("last_modified")?.extract()?;
-            let relative = key.strip_prefix(folder).unwrap_or(&key).trim_start_matches('/');
-            let info = ObjectInfo {
-                size: object.get_item("size")?.extract()?,
-                last_modified: modified.timestamp_micros(),
-                e_tag: object.get_item("e_tag")?.extract()?,
-            };
-            objects.push(MemoryObject { key: relative.to_owned(), info });
-        }
-    }
-    Ok(MemorySource::new(objects))
 }
 
 fn class_name(store: &Bound<'_, PyAny>) -> PyResult<String> {
@@ -155,7 +181,7 @@ pub(crate) fn bucket_builder(store: &Bound<'_, PyAny>) -> PyResult<BucketBuilder
             Box::new(builder)
         }};
     }
-    Ok(match class_name(store)?.as_str() {
+    Ok(match kind(store)?.as_str() {
         "GCSStore" => BucketBuilder::Gcs(applied!(
             GoogleCloudStorageBuilder::from_env(),
             GoogleConfigKey,

@@ -19,6 +19,8 @@ use crate::plan::{Batches, Part};
 const RUN: &str = "refreeze.run";
 /// Property: fingerprint of the plan.
 const FINGERPRINT: &str = "refreeze.plan";
+/// Property: when the listing was made that stood for the source's own, as ISO 8601.
+const LISTING: &str = "refreeze.listing";
 /// Property: URL of the source, free of credentials.
 const SOURCE: &str = "refreeze.source";
 /// Property of an only commit, which has none of the others.
@@ -248,6 +250,8 @@ pub struct RunIdentity {
     pub fingerprint: String,
     /// URL of its source as the user named it, free of credentials.
     pub source: String,
+    /// When the listing was made, as ISO 8601, if the source was not listed.
+    pub listing: Option<String>,
 }
 
 impl RunIdentity {
@@ -266,13 +270,15 @@ impl RunIdentity {
     pub fn of(snapshot: &SnapshotInfo) -> Option<Self> {
         if let Some(whole) = property::<WholeRun>(snapshot, WHOLE) {
             let (run_id, fingerprint) = (run_id_of(&snapshot.id), String::new());
-            return Some(Self { run_id, fingerprint, source: whole.source });
+            let listing = snapshot.metadata.get(LISTING).and_then(Value::as_str).map(str::to_owned);
+            return Some(Self { run_id, fingerprint, source: whole.source, listing });
         }
         let text = |name| snapshot.metadata.get(name).and_then(Value::as_str).map(str::to_owned);
         Some(Self {
             run_id: text(RUN)?,
             fingerprint: text(FINGERPRINT).unwrap_or_default(),
             source: text(SOURCE).unwrap_or_default(),
+            listing: text(LISTING),
         })
     }
 
@@ -292,6 +298,7 @@ impl RunIdentity {
         if let Some(record) = record {
             properties.insert(RECORD.to_owned(), json!(record));
         }
+        self.tell_of_listing(&mut properties);
         properties
     }
 
@@ -305,7 +312,15 @@ impl RunIdentity {
             mode: record.options.mode.clone(),
             batches: record.batches_total,
         };
-        SnapshotProperties::from([(WHOLE.to_owned(), json!(whole))])
+        let mut properties = SnapshotProperties::from([(WHOLE.to_owned(), json!(whole))]);
+        self.tell_of_listing(&mut properties);
+        properties
+    }
+
+    fn tell_of_listing(&self, properties: &mut SnapshotProperties) {
+        if let Some(date) = &self.listing {
+            properties.insert(LISTING.to_owned(), json!(date));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! How full arrays are, judged by a few requests before anything is planned.
 //!
 //! [`survey`] decides which arrays are worth a look, [`probe`] how to look at one: at pages spread
-//! over the region (`sample`), at a few folders (`folders`), or at a list that is there already. No
+//! over the region (`sample`), at a few folders (`folders`), or at what another library lists. No
 //! listing rests on such an estimate.
 
 mod folders;

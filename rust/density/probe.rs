@@ -1,7 +1,7 @@
 //! How full a part of an array's grid is, judged by a few requests.
 //!
 //! Chooses how to look: at pages spread over the region ([`sample`]), at a few folders (`folders`),
-//! or at a list that is there already. What follows from an estimate is decided by plan and ingest;
+//! or at the first pages of what another library lists. What follows from an estimate is decided by plan and ingest;
 //! that a listing is complete never rests on one.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::grid::chunk_box::ChunkBox;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::limit::ConcurrencyLimit;
 use crate::list::paging::ScanOptions;
-use crate::list::{Lister, in_memory, ranked_region};
+use crate::list::{Lister, foreign, ranked_region};
 use crate::source::Source;
 use crate::source::page::StartAfter;
 use crate::zarr::metadata::ArraySpec;
@@ -59,9 +59,10 @@ pub async fn probe(
             sample(source, keys, ranks, requests, options).await
         }
         Lister::Walk(source) => folders::sample(&source, array, region, requests).await,
-        Lister::Given(source) => {
-            let chunks_expected = in_memory::chunks(&source, array, region);
-            Ok(Density { chunks_expected, exact: true, list_requests: 0 })
+        Lister::Foreign(source) => {
+            let counted = foreign::count(&source, array, region, requests).await?;
+            let chunks_expected = counted.unwrap_or_else(|| region.chunks());
+            Ok(Density { chunks_expected, exact: counted.is_some(), list_requests: 0 })
         }
     }
 }

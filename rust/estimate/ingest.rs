@@ -8,7 +8,7 @@ use crate::density::Density;
 use crate::grid::chunk_box::ChunkBox;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::pages::summary;
-use crate::list::{PAGE_SIZE, ranked_region};
+use crate::list::{Lister, PAGE_SIZE, ranked_region};
 use crate::plan::{Batches, ExpectedArray, PlanLimits, split_rules};
 use crate::source::Source;
 use crate::zarr::metadata::{ArrayLayout, ArraySpec};
@@ -83,7 +83,8 @@ pub fn estimate_ingest(
         arrays.push(estimate(source, array, region, split, density.as_ref())?);
     }
     let count = batches.count(&layouts);
-    spread(&mut arrays, &batches, &specs, count)?;
+    let page_size = Lister::of(source).page_size().unwrap_or(PAGE_SIZE);
+    spread(&mut arrays, &batches, &specs, count, page_size)?;
     let found: u64 = referenced.iter().map(|array| array.expected).fold(0, u64::saturating_add);
     // Small batches share a commit.
     let filled = if found <= limits.references_per_commit { count.min(1) } else { count };
@@ -110,6 +111,7 @@ fn spread(
     batches: &Batches,
     specs: &[ArraySpec],
     count: u64,
+    page_size: u32,
 ) -> Result<()> {
     let layouts: Vec<ArrayLayout> = specs.iter().map(|spec| spec.layout.clone()).collect();
     let looked_at = count.min(MOST_BATCHES);
@@ -124,7 +126,7 @@ fn spread(
                 continue;
             }
             let (order, ranks) = ranked_region(spec, &part.region)?;
-            let pages = summary(&ArrayKeys::new(&spec.source_path, order), &ranks, PAGE_SIZE);
+            let pages = summary(&ArrayKeys::new(&spec.source_path, order), &ranks, page_size);
             sum.1 += pages.pages;
             sum.2 += pages.ranges;
         }

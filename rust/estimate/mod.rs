@@ -34,8 +34,10 @@ pub enum Strategy {
     Probe,
     /// The folders of the region are read.
     FolderWalk,
-    /// Another library has listed the store.
+    /// Another library lists the store.
     GivenList,
+    /// An inventory says what is there.
+    Inventory,
 }
 
 /// The expected cost of one array.
@@ -91,6 +93,7 @@ pub fn estimate(
     let (strategy, list_requests) = match lister {
         Lister::Predicted(_) => (Strategy::Probe, possible),
         _ if layout.ndim() == 0 => (Strategy::Head, 0),
+        _ if source.inventory().is_some() => (Strategy::Inventory, 0),
         // Pages reach over what is missing: as many fewer as there are fewer chunks.
         Lister::Pages(_) => {
             let by_rank = lister.is_ranked();
@@ -98,7 +101,7 @@ pub fn estimate(
             (strategy, share(pages.pages, expected, possible).max(1))
         }
         Lister::Walk(_) => (Strategy::FolderWalk, folders(array, region, density)),
-        Lister::Given(_) => (Strategy::GivenList, 0),
+        Lister::Foreign(_) => (Strategy::GivenList, 0),
     };
     let manifests: u64 = split
         .iter()

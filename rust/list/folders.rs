@@ -11,9 +11,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use super::limit::ConcurrencyLimit;
 use super::paging::fetch::{Fetcher, page_error};
 use super::stats::SharedStats;
-use crate::source::BucketSource;
-use crate::source::page::PageSource as _;
-use crate::source::page::{PAGE_SIZE, Page, PageError, PageErrorKind, PageRequest};
+use crate::source::page::{PAGE_SIZE, Page, PageError, PageErrorKind, PageRequest, PageSource};
 use crate::{Error, ErrorKind, Result};
 
 /// Listings of a folder that lack an object which is there, before that is an error.
@@ -44,32 +42,34 @@ pub struct Folder {
 /// [`ErrorKind::Access`], [`ErrorKind::Listing`] and [`ErrorKind::SourceNotFound`] (no such bucket);
 /// all name the folder.
 pub async fn list_folders(
-    source: &BucketSource,
+    source: Arc<dyn PageSource>,
     folders: Vec<FolderRequest>,
     limit: &Arc<ConcurrencyLimit>,
 ) -> Result<Vec<Folder>> {
     let fetcher = Fetcher {
-        source: Arc::new(source.clone()),
         limit: Arc::clone(limit),
         retry: source.retries(),
+        source,
         stats: SharedStats::default(),
     };
     futures::stream::iter(folders)
-        .map(|folder| one(&fetcher, source, folder))
+        .map(|folder| one(&fetcher, folder))
         .buffered(limit.most())
         .try_collect()
         .await
 }
 
-async fn one(fetcher: &Fetcher, source: &BucketSource, request: FolderRequest) -> Result<Folder> {
-    let key = source.key(&request.path);
+async fn one(fetcher: &Fetcher, request: FolderRequest) -> Result<Folder> {
+    let key = fetcher.source.key(&request.path);
+    // What is newer than an inventory is not in it.
+    let is_service = fetcher.source.capabilities().sends_requests;
     let prefix = if key.is_empty() { key } else { format!("{key}/") };
     let mut failures = 0;
     loop {
         let error = match all_pages(fetcher, &prefix).await? {
             Ok(folder) => {
                 let Some(lacking) =
-                    request.known.iter().find(|name| !folder.objects.contains(*name))
+                    request.known.iter().find(|name| is_service && !folder.objects.contains(*name))
                 else {
                     return Ok(folder);
                 };

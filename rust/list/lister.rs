@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::source::page::{PageCapabilities, PageSource, StartAfter};
-use crate::source::{LocalSource, MemorySource, Source, WebSource};
+use crate::source::{ForeignSource, LocalSource, Source, WebSource};
 
 /// How chunks are found in a store.
 #[derive(Clone)]
@@ -15,19 +15,22 @@ pub enum Lister {
     Predicted(WebSource),
     /// Folders are read.
     Walk(LocalSource),
-    /// Another library has listed the store already.
-    Given(MemorySource),
+    /// Another library lists the store.
+    Foreign(ForeignSource),
 }
 
 impl Lister {
     /// The one for a source.
     #[must_use]
     pub fn of(source: &Source) -> Self {
+        if let Some(inventory) = source.inventory() {
+            return Self::Pages(Arc::new(inventory.clone()));
+        }
         match source {
             Source::Bucket(source) => Self::Pages(Arc::new(source.clone())),
             Source::Web(source) => Self::Predicted(source.clone()),
             Source::Local(source) => Self::Walk(source.clone()),
-            Source::Memory(source) => Self::Given(source.clone()),
+            Source::Foreign(source) => Self::Foreign(source.clone()),
         }
     }
 
@@ -36,7 +39,7 @@ impl Lister {
     pub fn capabilities(&self) -> Option<PageCapabilities> {
         match self {
             Self::Pages(pages) => Some(pages.capabilities()),
-            Self::Predicted(_) | Self::Walk(_) | Self::Given(_) => None,
+            Self::Predicted(_) | Self::Walk(_) | Self::Foreign(_) => None,
         }
     }
 

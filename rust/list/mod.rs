@@ -3,14 +3,15 @@
 //! Which keys are chunks is decided below this module; what they become is not. Each chunk of the
 //! region comes once, in unspecified order unless it is asked for. How the chunks are found depends on the source: by
 //! computed ranks and independent pages ([`ranked`], else [`by_token`]), by asking for every key that there
-//! could be (`predicted`), by a walk of folders (`walk`), or from what another library has listed
-//! already.
+//! could be (`predicted`), by a walk of folders (`walk`), or page by page from what another library
+//! lists (`foreign`).
 
 pub mod array_keys;
 pub mod by_token;
 mod examine;
 mod folders;
-pub(crate) mod in_memory;
+pub(crate) mod foreign;
+mod inventory_sample;
 pub mod limit;
 mod lister;
 pub mod pages;
@@ -33,6 +34,7 @@ pub use crate::source::page::PAGE_SIZE;
 use array_keys::ArrayKeys;
 pub use examine::{ListingTraits, examine_listing};
 pub use folders::{Folder, FolderRequest, list_folders};
+pub use inventory_sample::{InventorySample, sample_inventory};
 use limit::ConcurrencyLimit;
 pub use lister::Lister;
 pub use paging::{ScanOptions, ScanPage};
@@ -66,7 +68,7 @@ pub struct ListOptions {
     pub flat: bool,
     /// Batches and their rows come in the byte order of their keys; see [`ScanOptions::ordered`].
     /// On a local file system folders are then read one after the other, and the names of a folder
-    /// are in memory together.
+    /// are in memory together; of a store that another library lists, all of them.
     pub ordered: bool,
     /// Only a local file system has such.
     pub dangling_links: DanglingLinks,
@@ -136,7 +138,9 @@ pub fn list_chunks(
             let workers = if options.ordered { 1 } else { options.limit.most() };
             walk::list(&source, wanted, Arc::clone(&stats), workers, options.ordered)
         }
-        Lister::Given(source) => in_memory::list(&source, &wanted, &stats),
+        Lister::Foreign(source) => {
+            foreign::list(&source, wanted, Arc::clone(&stats), options.ordered)
+        }
     };
     let batches = batches.try_filter(|batch| std::future::ready(batch.num_rows() > 0)).boxed();
     Ok(Listing { schema, batches, stats })
@@ -151,6 +155,9 @@ fn scalar(
     futures::stream::once(async move {
         let key = wanted.array.source_key(&[]);
         let found = match &source {
+            source if source.inventory().is_some() => {
+                source.inventory().map(|inventory| inventory.find(&key)).transpose()?.flatten()
+            }
             Source::Local(folder) => walk::chunk(&folder.path(&key), &wanted, &stats, &key)?,
             source => source.head(&key).await?,
         };

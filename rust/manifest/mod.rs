@@ -9,6 +9,7 @@
 mod build;
 mod chunks;
 mod clusters;
+mod copied;
 mod native;
 mod rewrite;
 mod written;
@@ -30,6 +31,7 @@ use build::{Built, manifest, slices};
 use chunks::ChunkRanges;
 pub use chunks::CommittedChunks;
 use clusters::{box_of, clusters};
+pub use copied::ManifestChunks;
 pub use native::{NativeChunk, native_manifests};
 pub use rewrite::Changes;
 use rewrite::{Rewritten, rewrite};

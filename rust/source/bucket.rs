@@ -20,6 +20,7 @@ use super::ObjectInfo;
 use super::body::{Body, Failure};
 use super::builder::{BucketBuilder, unusable};
 use super::client::{Clients, Provider};
+use super::inventory::Inventory;
 use super::listing::Listings;
 use super::object::Readable;
 use super::page::{Page, PageCapabilities, PageError, PageErrorKind, PageRequest, PageSource};
@@ -51,6 +52,7 @@ pub struct BucketSource {
     retry: RetryPolicy,
     /// Whether Icechunk's own client could send these requests too.
     plain: bool,
+    inventory: Option<Inventory>,
 }
 
 impl fmt::Debug for BucketSource {
@@ -109,6 +111,7 @@ impl BucketSource {
             prefix: prefix.trim_matches('/').to_owned(),
             retry: RetryPolicy::default(),
             plain,
+            inventory: None,
         })
     }
 
@@ -118,6 +121,23 @@ impl BucketSource {
     pub fn with_e_tags(mut self) -> Self {
         self.listings = Arc::new(self.listings.with_e_tags());
         self
+    }
+
+    pub(super) fn with_inventory(mut self, inventory: Inventory) -> Self {
+        self.inventory = Some(inventory.of_prefix(&self.prefix));
+        self
+    }
+
+    pub(super) const fn inventory(&self) -> Option<&Inventory> {
+        self.inventory.as_ref()
+    }
+
+    /// Whether it is in the bucket that these settings lead to.
+    pub(crate) fn is_in(&self, builder: &BucketBuilder) -> bool {
+        let other = Settings::of(builder);
+        self.service() == other.service()
+            && self.settings.bucket() == other.bucket()
+            && self.settings.container_store() == other.container_store()
     }
 
     /// Which service the bucket is of.

@@ -32,9 +32,6 @@ const MOST_LARGE_DOCUMENTS: usize = 16;
 /// US dollars for a thousand LIST requests to Azure (hot, locally redundant).
 const PRICE_OF_AZURE: f64 = 0.0055;
 
-/// Names of S3 Express's buckets end so.
-const DIRECTORY_BUCKET: &str = "--x-s3";
-
 /// Lists a bucket.
 pub(super) struct Listings {
     lister: Arc<dyn PaginatedListStore>,
@@ -64,9 +61,7 @@ impl Listings {
         parser: PageParser,
     ) -> Self {
         let unordered = match settings {
-            Settings::S3(settings) => (settings.express
-                || settings.bucket.ends_with(DIRECTORY_BUCKET))
-            .then_some(Prefixes::Folders),
+            Settings::S3(settings) => settings.express.then_some(Prefixes::Folders),
             Settings::Gcs(_) => None,
             // OneLake answers a start with nothing, and `object_store`'s parser drops the key that
             // proves one.

@@ -12,6 +12,7 @@ use icechunk::ObjectStoreConfig;
 
 use super::ObjectInfo;
 use super::body::too_large;
+use super::inventory::Inventory;
 use crate::error::chain;
 use crate::{Error, ErrorKind, Result};
 
@@ -21,6 +22,7 @@ pub struct LocalSource {
     root: PathBuf,
     url_prefix: String,
     e_tags: bool,
+    inventory: Option<Inventory>,
 }
 
 impl LocalSource {
@@ -28,6 +30,14 @@ impl LocalSource {
     #[must_use]
     pub fn with_e_tags(self) -> Self {
         Self { e_tags: true, ..self }
+    }
+
+    pub(super) fn with_inventory(self, inventory: Inventory) -> Self {
+        Self { inventory: Some(inventory), ..self }
+    }
+
+    pub(super) const fn inventory(&self) -> Option<&Inventory> {
+        self.inventory.as_ref()
     }
 
     pub(crate) const fn lists_e_tags(&self) -> bool {
@@ -49,7 +59,7 @@ impl LocalSource {
             )
         })?;
         let url_prefix = format!("file://{}/", text.trim_end_matches('/'));
-        Ok(Self { root, url_prefix, e_tags: false })
+        Ok(Self { root, url_prefix, e_tags: false, inventory: None })
     }
 
     pub(super) fn url_prefix(&self) -> String {

@@ -9,9 +9,10 @@ mod builder;
 mod client;
 mod credentials;
 mod echo;
+mod foreign;
+pub mod inventory;
 mod listing;
 mod local;
-mod memory;
 mod object;
 pub mod page;
 mod page_error;
@@ -21,6 +22,7 @@ mod service;
 mod settings;
 mod staleness;
 pub mod transport;
+mod unchanged;
 pub mod web;
 pub mod xml;
 
@@ -32,18 +34,20 @@ pub use builder::BucketBuilder;
 pub(crate) use builder::unusable;
 pub(crate) use client::credentials_to_write;
 pub use credentials::{Secrets, checked};
+pub use foreign::{ForeignObject, ForeignSource, ForeignStore};
+use inventory::Inventory;
 pub use local::LocalSource;
 pub(crate) use local::{is_absent, no_file, unreadable};
-pub use memory::{MemoryObject, MemorySource};
 pub use object::{Accept, AcceptFn, Expected};
 pub(crate) use object::{digest_of_tag, md5};
 pub use s3_settings::S3Settings;
 pub use service::Service;
 pub use settings::{AzureSettings, GcsSettings, Settings};
 pub use staleness::Staleness;
+pub use unchanged::Referenced;
 pub use web::{Probing, WebSettings, WebSource};
 
-use crate::{Error, ErrorKind, Result};
+use crate::Result;
 
 /// Size and time of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +69,8 @@ pub enum Source {
     Web(WebSource),
     /// A folder of a local file system.
     Local(LocalSource),
-    /// What another library told of its store in memory; can be listed, not referenced.
-    Memory(MemorySource),
+    /// A store that only its own library can speak to; can be listed, not referenced.
+    Foreign(ForeignSource),
 }
 
 impl Source {
@@ -77,7 +81,7 @@ impl Source {
             Self::Bucket(source) => source.url_prefix(),
             Self::Web(source) => source.url_prefix(),
             Self::Local(source) => source.url_prefix(),
-            Self::Memory(_) => "memory:///".to_owned(),
+            Self::Foreign(_) => "memory:///".to_owned(),
         }
     }
 
@@ -85,13 +89,13 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Access`] or [`ErrorKind::Listing`].
+    /// [`crate::ErrorKind::Access`] or [`crate::ErrorKind::Listing`].
     pub async fn head(&self, key: &str) -> Result<Option<ObjectInfo>> {
         match self {
             Self::Bucket(source) => source.head(key).await,
             Self::Web(source) => source.head(key).await,
             Self::Local(source) => LocalSource::info(&source.path(key)),
-            Self::Memory(source) => Ok(source.head(key)),
+            Self::Foreign(source) => source.head(key).await,
         }
     }
 
@@ -99,14 +103,14 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Access`] or [`ErrorKind::Listing`]; [`ErrorKind::SourceNotFound`] when it is not
+    /// [`crate::ErrorKind::Access`] or [`crate::ErrorKind::Listing`]; [`crate::ErrorKind::SourceNotFound`] when it is not
     /// there.
     pub async fn touch(&self, key: &str) -> Result<()> {
         match self {
             Self::Bucket(source) => source.touch(key).await,
             Self::Web(source) => source.touch(key).await,
             // Nobody is sent elsewhere.
-            Self::Local(_) | Self::Memory(_) => Ok(()),
+            Self::Local(_) | Self::Foreign(_) => Ok(()),
         }
     }
 
@@ -117,7 +121,7 @@ impl Source {
         match self {
             Self::Bucket(source) => source.is_plain(),
             Self::Web(source) => source.is_plain(),
-            Self::Local(_) | Self::Memory(_) => true,
+            Self::Local(_) | Self::Foreign(_) => true,
         }
     }
 
@@ -126,14 +130,36 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Access`] or [`ErrorKind::Listing`].
+    /// [`crate::ErrorKind::Access`] or [`crate::ErrorKind::Listing`].
     pub async fn staleness(&self, key: &str, last_modified: i64, tag: bool) -> Result<Staleness> {
         match self {
             Self::Bucket(source) => staleness::staleness(source, key, last_modified, tag).await,
             Self::Web(source) => staleness::staleness(source, key, last_modified, tag).await,
             // Files are judged by the reader itself.
-            Self::Local(_) | Self::Memory(_) if tag => Ok(Staleness::ByTag),
-            Self::Local(_) | Self::Memory(_) => Ok(Staleness::ByTime),
+            Self::Local(_) | Self::Foreign(_) if tag => Ok(Staleness::ByTag),
+            Self::Local(_) | Self::Foreign(_) => Ok(Staleness::ByTime),
+        }
+    }
+
+    /// The same source, which is not listed any more: an inventory says what is there.
+    ///
+    /// A web server, and a store that its own library lists, stay as they are.
+    #[must_use]
+    pub fn with_inventory(self, inventory: Inventory) -> Self {
+        match self {
+            Self::Bucket(source) => Self::Bucket(source.with_inventory(inventory)),
+            Self::Local(source) => Self::Local(source.with_inventory(inventory)),
+            Self::Foreign(_) | Self::Web(_) => self,
+        }
+    }
+
+    /// The inventory that stands for its listings, if there is one.
+    #[must_use]
+    pub fn inventory(&self) -> Option<&Inventory> {
+        match self {
+            Self::Bucket(source) => source.inventory(),
+            Self::Local(source) => source.inventory(),
+            Self::Foreign(_) | Self::Web(_) => None,
         }
     }
 
@@ -144,7 +170,7 @@ impl Source {
             Self::Bucket(source) => Self::Bucket(source.with_e_tags()),
             Self::Web(source) => Self::Web(source.with_e_tags()),
             Self::Local(source) => Self::Local(source.with_e_tags()),
-            Self::Memory(source) => Self::Memory(source),
+            Self::Foreign(source) => Self::Foreign(source),
         }
     }
 
@@ -155,7 +181,7 @@ impl Source {
             Self::Bucket(source) => source.container_store(),
             Self::Web(_) => WebSource::container_store(),
             Self::Local(source) => source.container_store(),
-            Self::Memory(_) => ObjectStoreConfig::InMemory,
+            Self::Foreign(_) => ObjectStoreConfig::InMemory,
         }
     }
 
@@ -163,19 +189,14 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Access`] when there are none to be had, [`ErrorKind::Target`] for a store in
-    /// memory, which Icechunk cannot refer to.
+    /// [`crate::ErrorKind::Access`] when there are none to be had, [`crate::ErrorKind::Target`] for a store
+    /// of another library, which Icechunk cannot refer to.
     pub async fn container_credentials(&self) -> Result<Option<Credentials>> {
         match self {
             Self::Bucket(source) => source.container_credentials().await,
             Self::Web(_) => Ok(Some(Credentials::HttpAccess)),
             Self::Local(_) => Ok(Some(Credentials::LocalFileSystemAccess)),
-            Self::Memory(_) => Err(not_in_memory()),
+            Self::Foreign(source) => Err(source.not_referenced()),
         }
     }
-}
-
-fn not_in_memory() -> Error {
-    Error::new(ErrorKind::Target, "a store in memory can be listed, but not referenced")
-        .with_hint("write the store to a folder or a bucket first")
 }

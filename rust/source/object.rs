@@ -66,7 +66,13 @@ impl Source {
             Self::Bucket(source) => return read_from_server(source, key, expected).await,
             Self::Web(source) => return read_from_server(source, key, expected).await,
             Self::Local(source) => source.read(key, limit).await?,
-            Self::Memory(_) => return Err(super::not_in_memory()),
+            Self::Foreign(source) => match source.read(key).await?.map(Bytes::from) {
+                Some(bytes) if expected.size.is_none() && bytes.len() as u64 > limit => {
+                    let shown = format!("{}{key}", self.url_prefix());
+                    return Err(too_large(&shown, bytes.len() as u64, limit));
+                }
+                bytes => bytes,
+            },
         };
         let shown = || format!("{}{key}", self.url_prefix());
         let Some(bytes) = bytes else {

@@ -195,6 +195,8 @@ pub struct PageCapabilities {
     pub most_in_flight: Option<usize>,
     /// US dollars for a thousand requests, by list price.
     pub price: f64,
+    /// Whether a page is a request; not where an inventory has them all.
+    pub sends_requests: bool,
 }
 
 impl PageCapabilities {
@@ -217,6 +219,7 @@ impl Default for PageCapabilities {
             page_size_is_learned: false,
             most_in_flight: None,
             price: 0.005,
+            sends_requests: true,
         }
     }
 }

@@ -6,6 +6,9 @@ use icechunk::config::S3Options;
 use object_store::ClientConfigKey;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 
+/// Names of S3 Express's buckets end so.
+const DIRECTORY_BUCKET: &str = "--x-s3";
+
 /// Settings that take part in naming the store in a repository; none of them is a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "the names and kinds of S3's own settings")]
@@ -44,7 +47,9 @@ impl S3Settings {
             allow_http: flag(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)),
             virtual_hosted_style: flag(AmazonS3ConfigKey::VirtualHostedStyleRequest),
             requester_pays: flag(AmazonS3ConfigKey::RequestPayer),
-            express: flag(AmazonS3ConfigKey::S3Express),
+            express: flag(AmazonS3ConfigKey::S3Express)
+                || get(AmazonS3ConfigKey::Bucket)
+                    .is_some_and(|name| name.ends_with(DIRECTORY_BUCKET)),
         }
     }
 
@@ -81,14 +86,14 @@ impl S3Settings {
 pub(super) fn is_plain(builder: &AmazonS3Builder) -> bool {
     let names = [
         "aws_sse_customer_key_base64",
-        "aws_s3_express",
         "aws_virtual_hosted_style_request",
         "allow_invalid_certificates",
         "disable_system_certificates",
         "proxy_url",
     ];
     let value = |name: &str| builder.get_config_value(&name.parse().ok()?);
-    !names.iter().filter_map(|name| value(name)).any(|value| is_on(&value))
+    !S3Settings::of(builder).express
+        && !names.iter().filter_map(|name| value(name)).any(|value| is_on(&value))
 }
 
 /// Whether a setting is on: `object_store` keeps it as it was written.

@@ -29,6 +29,34 @@ const LOCATION: &AsciiSet =
 /// Icechunk's limit for a location, in bytes.
 const LONGEST_LOCATION: usize = 1_024;
 
+/// The settings by which a container's store is reached, by `object_store`'s names; none is secret.
+#[must_use]
+pub fn settings_of(store: &ObjectStoreConfig) -> HashMap<String, String> {
+    match store {
+        ObjectStoreConfig::S3(options)
+        | ObjectStoreConfig::S3Compatible(options)
+        | ObjectStoreConfig::Tigris(options) => {
+            let flags = [
+                ("skip_signature", options.anonymous),
+                ("allow_http", options.allow_http),
+                ("request_payer", options.requester_pays),
+            ];
+            let texts = [("region", &options.region), ("endpoint", &options.endpoint_url)];
+            let on = flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true".into()));
+            let given = texts.into_iter().filter_map(|(name, text)| Some((name, text.clone()?)));
+            given.chain(on).map(|(name, text): (&str, String)| (name.to_owned(), text)).collect()
+        }
+        ObjectStoreConfig::Gcs(options) => options.clone(),
+        ObjectStoreConfig::Azure(options) => {
+            // Icechunk's own name for it.
+            let renamed =
+                |name: &str| if name == "account" { "account_name" } else { name }.to_owned();
+            options.iter().map(|(name, text)| (renamed(name), text.clone())).collect()
+        }
+        _ => HashMap::new(),
+    }
+}
+
 /// How references name their objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum Locations {
@@ -66,8 +94,11 @@ impl SourceContainer {
     ///
     /// [`ErrorKind::Mismatch`] when a configured container covers the source but points to another
     /// store, or has the name that a new one would get. [`ErrorKind::Target`] when no legal prefix
-    /// leads to the source.
+    /// leads to the source, or only another library reads it.
     pub fn new(config: Option<&RepositoryConfig>, source: &Source) -> Result<Self> {
+        if let Source::Foreign(foreign) = source {
+            return Err(foreign.not_referenced());
+        }
         let url = source.url_prefix();
         let store = source.container_store();
         let configured = || config.into_iter().flat_map(RepositoryConfig::virtual_chunk_containers);

@@ -78,6 +78,21 @@ fn object_storage(written: &Value) -> Result<Arc<dyn Storage + Send + Sync>, Str
     }
 }
 
+/// Icechunk storage of Google Cloud Storage or Azure, which keeps Icechunk's own client, or in a few
+/// words why it cannot be taken over.
+///
+/// # Errors
+///
+/// Storage of another kind.
+pub fn of_another_service(
+    storage: ObjectStorage,
+) -> Result<Arc<dyn Storage + Send + Sync>, String> {
+    match storage.storage_info().backend_type {
+        "GCS" | "Azure" => Ok(Arc::new(storage)),
+        other => Err(format!("it is of the kind {other}")),
+    }
+}
+
 /// No more of it: what could not be read may be a secret.
 fn unknown(_: serde_json::Error) -> String {
     "its layout is unknown".to_owned()

@@ -41,7 +41,8 @@ class Request:
 class Bucket:
     """An S3 server in memory, with one bucket, that can be told to misbehave."""
 
-    def __init__(self):
+    def __init__(self, name="bucket"):
+        self.name = name
         self.objects = {}
         self.times = {}
         """When objects were put, for those that were."""
@@ -143,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
 
     @property
     def key(self):
-        return unquote(urlsplit(self.path).path).removeprefix("/bucket").lstrip("/")
+        return unquote(urlsplit(self.path).path).removeprefix(f"/{self.bucket.name}").lstrip("/")
 
     def do_PUT(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))

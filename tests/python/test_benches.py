@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", ["listing", "append", "reading", "checking"])
+@pytest.mark.parametrize("scenario", ["listing", "append", "reading", "checking", "clouds"])
 def test_a_scenario_measures_what_it_compares(tmp_path, scenario):
     """Every tool of a scenario has a row with the figures that its tables show, on disk as JSON too."""
     options = ["--only", scenario, "--scale", "0.001", "--runs", "1", "--package", ROOT / "python"]
@@ -29,3 +29,13 @@ def test_a_scenario_measures_what_it_compares(tmp_path, scenario):
     assert section["checks"]
     assert all(row["rss"] > row["cpu"] > 0 for row in section["rows"])
     assert all(set(section["columns"]) <= set(row) for row in section["rows"])
+
+
+@pytest.mark.slow
+def test_writing_is_measured(tmp_path):
+    """Every case has its line: a template, regions by two tools, many files by workers."""
+    pytest.importorskip("dask")
+    command = [sys.executable, ROOT / "benches" / "writing.py", "--scale", "0.01", "--workers", "1"]
+    table = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    for case in ("template", "refreeze.write_region", "xarray.to_zarr", "1 workers"):
+        assert f"| {case}" in table

@@ -258,3 +258,21 @@ def test_conditional_writes_are_tried(source):
                 refreeze.ingest(source, storage)
             assert bucket.objects == {}
         assert refreeze.ingest(source, storage, unsafe_target=True).published
+
+
+def test_anonymous_storage(source):
+    """Nothing is signed, in the storage's client nor in refreeze's."""
+    with running(Bucket()) as bucket:
+        storage = icechunk.s3_storage(
+            bucket="bucket",
+            prefix="open",
+            region="us-east-1",
+            endpoint_url=bucket.url,
+            allow_http=True,
+            force_path_style=True,
+            anonymous=True,
+        )
+        report = refreeze.ingest(source, storage)
+        assert icechunk.Repository.open(storage).lookup_branch("main") == report.snapshot_id
+        assert bucket.requests
+        assert not [one for one in bucket.requests if "authorization" in one.headers]

@@ -20,6 +20,7 @@ CALLED_OTHERWISE = {
     "array": "arrays",
     "skip": "skip_variables",
     "load": "loadable_variables",
+    "listing_option": "listing_options",
     "source_option": "source_options",
     "target_option": "target_options",
 }
@@ -82,7 +83,7 @@ def test_what_the_core_is_told(source):
     )
     told = prepared(source, None, given, figures_only=True).options
     defaults = IngestOptions()
-    of_the_mode = {"mode", "base", "replaced", "added", "plan"}
+    of_the_mode = {"mode", "base", "replaced", "added", "plan", "listing", "keep_checksum"}
     same = {
         name
         for name in IngestOptions.__dataclass_fields__

@@ -8,10 +8,11 @@ import datetime as dt
 import numpy as np
 import pytest
 import zarr
-from obstore.store import S3Store
+from obstore.store import AzureStore, GCSStore, S3Store
 
 import refreeze
 from bucket_server import Bucket, running
+from endpoint import array
 from refreeze.exceptions import AccessError
 
 
@@ -102,3 +103,56 @@ def test_a_provider_that_fails(bucket, asynchronous):
     provider = fails_later if asynchronous else fails
     with pytest.raises(AccessError, match="vault is closed"):
         list(refreeze.list_chunks(store(bucket, provider), "air.zarr/air"))
+
+
+def cloud_store(endpoint, scheme, provider):
+    """Return the synthetic endpoint as Google Cloud Storage or Azure, with a credential provider."""
+    client = {"allow_http": True}
+    if scheme == "gs":
+        config = {"base_url": endpoint.url}
+        return GCSStore(
+            "bucket", config=config, client_options=client, credential_provider=provider
+        )
+    config = {"azure_storage_endpoint": endpoint.url, "azure_storage_account_name": "account"}
+    return AzureStore("bucket", config=config, client_options=client, credential_provider=provider)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("scheme", ["gs", "az"])
+def test_providers_of_google_and_azure(serve, scheme, asynchronous, tmp_path):
+    """They are called, called again before their tokens end, and an ingest reads back with them."""
+    endpoint = serve(array("air", 3, 4), page_size=5000)
+    calls = []
+
+    def provider():
+        calls.append(1)
+        ends = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
+        return {"token": f"token-of-call-{len(calls)}", "expires_at": ends}
+
+    async def provider_later():
+        await asyncio.sleep(0)
+        return provider()
+
+    store = cloud_store(endpoint, scheme, provider_later if asynchronous else provider)
+    report = refreeze.ingest((store, ""), tmp_path / "target")
+    assert report.references_written == 12
+    before = len(calls)
+    assert before > 1
+    assert sum(batch.num_rows for batch in refreeze.list_chunks(store, "air")) == 12
+    assert len(calls) > before
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("scheme", ["gs", "az"])
+def test_a_provider_of_google_or_azure_that_fails(serve, scheme, asynchronous):
+    """Its error is shown."""
+
+    def fails():
+        raise RuntimeError("the vault is closed")
+
+    async def fails_later():
+        fails()
+
+    store = cloud_store(serve(array("air", 3, 4)), scheme, fails_later if asynchronous else fails)
+    with pytest.raises(AccessError, match="vault is closed"):
+        list(refreeze.list_chunks(store, "air"))

@@ -143,6 +143,24 @@ def test_a_client_of_dask(tmp_path):
     assert opened(target).t.equals(xr.concat([day(k) for k in range(4)], "time").t)
 
 
+def test_write_with_a_client(tmp_path):
+    """`write` of lazy data, its own source, through a cluster: one commit, every value."""
+    distributed = pytest.importorskip("distributed")
+    data = xr.Dataset({"t": (("time", "x"), np.arange(240.0).reshape(60, 4))})
+    refreeze.write(data, tmp_path / "r", encoding={"t": {"chunks": (10, 4)}})
+    before = commits(tmp_path / "r")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, processes=False, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        lazy = opened(tmp_path / "r").chunk({"time": 7})
+        refreeze.write(lazy + 1, tmp_path / "r", mode="overwrite")
+    assert commits(tmp_path / "r") == before + 1
+    assert opened(tmp_path / "r").equals(data + 1)
+
+
 def test_groups_share_no_chunk():
     """Files 0 and 1 share a chunk, 1 and 2 another: one group; 3 is on its own."""
     done = [

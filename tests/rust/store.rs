@@ -69,6 +69,7 @@ impl Scenario {
             replaced: Vec::new(),
             added: Vec::new(),
             plan: String::new(),
+            listing: None,
             groups: vec![GroupSpec {
                 path: "/".to_owned(),
                 document: br#"{"zarr_format":3,"node_type":"group","attributes":{}}"#.to_vec(),

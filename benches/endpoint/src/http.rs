@@ -127,6 +127,7 @@ fn decode_chunked(mut rest: &[u8]) -> Option<Vec<u8>> {
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        202 => "Accepted",
         204 => "No Content",
         206 => "Partial Content",
         304 => "Not Modified",

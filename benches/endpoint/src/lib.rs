@@ -23,6 +23,7 @@
 mod answer;
 mod array;
 mod asked;
+mod batch;
 mod bucket;
 mod config;
 mod cursor;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::Range;
 
+use crate::batch;
 use crate::bucket::{Bucket, Condition, unquoted};
 use crate::http::{Request, head};
 use crate::time;
@@ -244,7 +245,9 @@ pub(crate) fn post(
     let mut name = Vec::new();
     escape(key, &mut name);
     let name = String::from_utf8_lossy(&name);
-    if request.query("delete").is_some() {
+    if request.query("comp") == Some(b"batch") {
+        batch::delete(bucket, request, out);
+    } else if request.query("delete").is_some() {
         let mut answer = String::from("<DeleteResult>");
         for key in texts(&String::from_utf8_lossy(&request.body), "Key") {
             bucket.delete(key.as_bytes());

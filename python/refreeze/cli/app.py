@@ -14,6 +14,7 @@ import typer
 
 from refreeze.cli.batch_queue import commit, work
 from refreeze.cli.console import USAGE, Ended, Version, fail
+from refreeze.cli.copy import copy
 from refreeze.cli.coverage import coverage
 from refreeze.cli.create_template import create_template
 from refreeze.cli.demo import demo
@@ -33,8 +34,8 @@ __all__ = ["main"]
 # Typer keeps its own copy of click in newer versions; both export the subclass.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-_LATER_VERBS = {"copy"}
-_LATER_OPTIONS = {"--copy"}
+_LATER_VERBS: set[str] = set()
+_LATER_OPTIONS: set[str] = set()
 
 app = typer.Typer(
     name="refreeze",
@@ -63,6 +64,7 @@ _VERBS = (
     ("work", work, "run.json --part 0/8"),
     ("commit", commit, "run.json"),
     ("relocate", relocate, "./store.icechunk --from s3://old/store.zarr --to s3://new/store.zarr"),
+    ("copy", copy, "./store.icechunk --array t2m --region time=0:240"),
     ("coverage", coverage, "./store.icechunk t2m --output t2m.png"),
     (
         "create-template",

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -36,6 +36,9 @@ __all__ = [
     "Group",
     "Json",
     "Level",
+    "ListingColumns",
+    "ListingFiles",
+    "ListingOption",
     "Load",
     "LogLevel",
     "MaxDocument",
@@ -44,6 +47,7 @@ __all__ = [
     "Quiet",
     "RegionOption",
     "Repository",
+    "SampleListing",
     "Skip",
     "SourceOption",
     "TargetOption",
@@ -53,6 +57,7 @@ __all__ = [
     "Yes",
     "count",
     "fail",
+    "listing_arguments",
     "loadable",
     "one_or_several",
     "print_json",
@@ -158,6 +163,26 @@ TargetOption = Annotated[
     typer.Option(metavar="KEY=VALUE", help="Setting of the target's store (repeatable)."),
 ]
 
+ListingFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--listing",
+        metavar="FILE|URL",
+        help="Take the keys from an inventory's manifest or a table, not from LIST requests "
+        "(repeatable).",
+    ),
+]
+ListingColumns = Annotated[
+    str | None,
+    typer.Option(metavar="key=NAME,...", help="What the columns of the listing are called."),
+]
+ListingOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Setting of the listing's store (repeatable)."),
+]
+SampleListing = Annotated[
+    int, typer.Option(metavar="N", help="Compare N pages of the listing with LIST requests.")
+]
 Probe = Annotated[
     bool,
     typer.Option("--probe", help="Ask a web server for every predicted key, one request each."),
@@ -285,6 +310,23 @@ def store_options(pairs: list[str] | None, option: str) -> dict[str, str]:
             raise typer.BadParameter("expected KEY=VALUE", param_hint=option)
         options[key] = value
     return options
+
+
+def listing_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that say where keys come from, as the verbs of Python take them."""
+    columns = None
+    if given["listing_columns"] is not None:
+        pairs = [pair.partition("=") for pair in given["listing_columns"].split(",")]
+        columns = {role.strip(): column.strip() for role, _, column in pairs}
+        if not all(columns.values()):
+            raise ValueError("--listing-columns: expected key=NAME,size=NAME,…")
+    options = store_options(given["listing_option"], "--listing-option")
+    return {
+        "listing": given["listing"] or None,
+        "listing_columns": columns,
+        "listing_options": options or None,
+        "sample_listing": given["sample_listing"],
+    }
 
 
 def sources_and_target(paths: list[str]) -> tuple[list[str], str]:

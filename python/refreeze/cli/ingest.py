@@ -19,6 +19,9 @@ from refreeze.cli.console import (
     Group,
     Json,
     Level,
+    ListingColumns,
+    ListingFiles,
+    ListingOption,
     Load,
     LogLevel,
     MaxDocument,
@@ -26,6 +29,7 @@ from refreeze.cli.console import (
     Probe,
     Quiet,
     RegionOption,
+    SampleListing,
     Skip,
     SourceOption,
     TargetOption,
@@ -33,6 +37,7 @@ from refreeze.cli.console import (
     Version,
     Yes,
     count,
+    listing_arguments,
     loadable,
     one_or_several,
     print_json,
@@ -150,6 +155,9 @@ def ingest(
     no_read_check: Annotated[
         bool, typer.Option("--no-read-check", help="Do not read a reference before publishing.")
     ] = False,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy the chunks instead of referring to them.")
+    ] = False,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes that list and write.")
     ] = None,
@@ -163,6 +171,10 @@ def ingest(
     wait_for_workers: Annotated[
         float, typer.Option(help="Seconds to wait for a first worker of the cluster.")
     ] = 60,
+    listing: ListingFiles = None,
+    listing_columns: ListingColumns = None,
+    listing_option: ListingOption = None,
+    sample_listing: SampleListing = 0,
     probe: Probe = False,
     yes: Yes = False,
     max_requests_per_second: MaxRequests = None,
@@ -196,6 +208,7 @@ def arguments_of(
         "skip_variables": given["skip"],
         "loadable_variables": loadable(given["load"]),
         "region": parse_region(given["region"] or []),
+        **listing_arguments(given),
         "source_options": source_options,
         "target_options": target_options,
     }
@@ -309,7 +322,7 @@ def print_report(
             f"{_DONE[report.mode]} {named} {_WHERE[report.mode]} {report.target}, branch {report.branch}: "
             f"{count(len(report.arrays), 'array')}, "
             f"{count(report.references_written, 'reference')} "
-            f"({report.bytes_referenced:,} bytes stay where they are), "
+            f"({report.bytes_referenced:,} bytes {_stay(report)}), "
             f"{count(report.commits, 'commit')}, {report.elapsed_s:.1f} s."
         )
         say(f"Snapshot {report.snapshot_id}.")
@@ -324,6 +337,12 @@ def print_report(
         ),
         end="",
     )
+
+
+def _stay(report: IngestReport) -> str:
+    if report.copied is None:
+        return "stay where they are"
+    return f"; {count(report.copied['chunks'], 'chunk')} copied"
 
 
 _DONE = {

@@ -29,7 +29,7 @@ def print_plan(planned: Plan) -> None:
     table.add_column("grid")
     table.add_column("keys")
     table.add_column("strategy")
-    for name in ("chunks", "LIST requests", "refs/manifest"):
+    for name in ("chunks", "LIST requests", "USD", "at a time", "refs/manifest"):
         table.add_column(name, justify="right")
     for array in planned.arrays:
         table.add_row(
@@ -39,6 +39,8 @@ def print_plan(planned: Plan) -> None:
             array.strategy,
             f"{array.chunks_in_region:,}",
             f"{array.list_requests:,}",
+            f"{array.list_cost_usd:.4f}",
+            "-" if array.most_in_flight is None else f"{array.most_in_flight:,}",
             f"{array.refs_per_manifest:,}",
         )
     # A pipe has no width: nothing is cut there.

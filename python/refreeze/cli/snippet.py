@@ -81,10 +81,21 @@ def _storage(target: str, options: Options | None) -> str:
         options, "endpoint", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"
     )
     if endpoint:
-        arguments.append(f"endpoint_url={shown_url(endpoint)!r}")
-        arguments.append("force_path_style=True")
+        bucket_first = f"://{bucket}."
+        style = _setting(
+            options, "virtual_hosted_style_request", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST"
+        )
+        shown = shown_url(endpoint)
+        if _is_on({"": style or ""}, "") and bucket_first in shown:
+            # Icechunk puts the bucket before the host itself.
+            shown = shown.replace(bucket_first, "://", 1)
+        else:
+            arguments.append("force_path_style=True")
+        arguments.append(f"endpoint_url={shown!r}")
         if endpoint.startswith("http://"):
             arguments.append("allow_http=True")
+    if _is_on({"": _setting(options, "request_payer", "AWS_REQUEST_PAYER") or ""}, ""):
+        arguments.append("requester_pays=True")
     arguments.append("anonymous=True" if _is_anonymous(options) else "from_env=True")
     return f"icechunk.s3_storage({', '.join(arguments)})"
 

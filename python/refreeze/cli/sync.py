@@ -17,6 +17,9 @@ from refreeze.cli.console import (
     Group,
     Json,
     Level,
+    ListingColumns,
+    ListingFiles,
+    ListingOption,
     Load,
     LogLevel,
     MaxDocument,
@@ -24,6 +27,7 @@ from refreeze.cli.console import (
     Probe,
     Quiet,
     RegionOption,
+    SampleListing,
     Skip,
     SourceOption,
     TargetOption,
@@ -31,6 +35,7 @@ from refreeze.cli.console import (
     Version,
     Yes,
     count,
+    listing_arguments,
     loadable,
     one_or_several,
     print_json,
@@ -110,6 +115,10 @@ def sync(
     no_read_check: Annotated[
         bool, typer.Option("--no-read-check", help="Do not read a reference before publishing.")
     ] = False,
+    listing: ListingFiles = None,
+    listing_columns: ListingColumns = None,
+    listing_option: ListingOption = None,
+    sample_listing: SampleListing = 0,
     probe: Probe = False,
     yes: Yes = False,
     max_requests_per_second: MaxRequests = None,
@@ -128,6 +137,14 @@ def sync(
     sources, target = sources_and_target(paths)
     source_options = store_options(source_option, "--source-option")
     target_options = store_options(target_option, "--target-option")
+    listed = listing_arguments(
+        {
+            "listing": listing,
+            "listing_columns": listing_columns,
+            "listing_option": listing_option,
+            "sample_listing": sample_listing,
+        }
+    )
     display = ProgressDisplay(sys.stderr, quiet=quiet)
 
     def job() -> None:
@@ -159,6 +176,7 @@ def sync(
                 restart=restart,
                 unsafe_target=unsafe_target,
                 no_read_check=no_read_check,
+                **listed,
                 probe=probe,
                 yes=yes,
                 max_requests_per_second=max_requests_per_second,

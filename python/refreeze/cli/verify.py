@@ -16,6 +16,9 @@ from refreeze.cli.console import (
     Group,
     Json,
     Level,
+    ListingColumns,
+    ListingFiles,
+    ListingOption,
     Load,
     LogLevel,
     MaxDocument,
@@ -23,12 +26,14 @@ from refreeze.cli.console import (
     Probe,
     Quiet,
     RegionOption,
+    SampleListing,
     Skip,
     SourceOption,
     TargetOption,
     Version,
     Yes,
     count,
+    listing_arguments,
     loadable,
     one_or_several,
     print_json,
@@ -81,6 +86,10 @@ def verify(
     ] = DEFAULT_MEMORY,
     max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    listing: ListingFiles = None,
+    listing_columns: ListingColumns = None,
+    listing_option: ListingOption = None,
+    sample_listing: SampleListing = 0,
     probe: Probe = False,
     yes: Yes = False,
     max_requests_per_second: MaxRequests = None,
@@ -99,6 +108,14 @@ def verify(
     sources, target = sources_and_target(paths)
     source_options = store_options(source_option, "--source-option")
     target_options = store_options(target_option, "--target-option")
+    listed = listing_arguments(
+        {
+            "listing": listing,
+            "listing_columns": listing_columns,
+            "listing_option": listing_option,
+            "sample_listing": sample_listing,
+        }
+    )
     display = ProgressDisplay(sys.stderr, quiet=quiet)
 
     def job() -> None:
@@ -121,6 +138,7 @@ def verify(
                 memory=memory,
                 max_document=max_document,
                 concurrency=concurrency,
+                **listed,
                 probe=probe,
                 yes=yes,
                 max_requests_per_second=max_requests_per_second,

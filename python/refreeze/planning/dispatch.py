@@ -16,16 +16,27 @@ from refreeze.planning.probing import check_probed, unused_warning
 from refreeze.planning.request import Planned, Request
 from refreeze.planning.source_slice import Store
 from refreeze.runtime.interruption import interruptible
+from refreeze.stores.listing_manifests import iso
+from refreeze.stores.listings import with_listing
 from refreeze.stores.resolve import resolve_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from refreeze.metadata.region import Region
+    from refreeze.stores.listings import Listing
     from refreeze.stores.resolve import Options, Source
     from refreeze.stores.web_store import Probing
 
-__all__ = ["MODES", "checked_request", "planned_for", "read_stores", "several"]
+__all__ = [
+    "MODES",
+    "checked_request",
+    "listing_date",
+    "listing_report",
+    "planned_for",
+    "read_stores",
+    "several",
+]
 
 MODES = ("create", "append", "overwrite", "update")
 
@@ -116,8 +127,19 @@ def read_stores(
     options: Options | None,
     selection: Selection,
     probing: Probing | None = None,
+    *,
+    listing: Listing | None = None,
+    memory: int = 0,
+    concurrency: int = 1,
 ) -> list[Store]:
     """Read the metadata of sources.
+
+    Parameters
+    ----------
+    listing
+        Where their keys come from, unless they are listed.
+    memory, concurrency
+        What a listing may take: bytes, and requests in flight.
 
     Raises
     ------
@@ -127,6 +149,15 @@ def read_stores(
         There is no source, a selected array is in none of them, or there is no array at all.
     """
     sources: list[Source] = [resolve_source(one, options, probing) for one in given]
+    if listing is not None:
+        sources = interruptible(
+            with_listing,
+            sources,
+            listing,
+            memory=memory,
+            source_options=options,
+            concurrency=concurrency,
+        )
     stores = [
         Store(index, source, interruptible(read_metadata, source, selection))
         for index, source in enumerate(sources)
@@ -149,6 +180,18 @@ def read_stores(
     if not found and reasons[0] is not None:
         raise reasons[0]
     return stores
+
+
+def listing_report(stores: Sequence[Store]) -> dict[str, Any] | None:
+    """Return what reports say of the listing that the stores' keys come from, if there is one."""
+    info = stores[0].source.listing if stores else None
+    return None if info is None else info.to_dict()
+
+
+def listing_date(stores: Sequence[Store]) -> str | None:
+    """Return when the listing was made, as ISO 8601; None when the stores are listed."""
+    info = stores[0].source.listing if stores else None
+    return None if info is None else iso(info.date)
 
 
 def planned_for(

@@ -80,6 +80,11 @@ class IngestArguments:
     expect_count: int | None = None
     unsafe_target: bool = False
     no_read_check: bool = False
+    copy: bool = False
+    listing: Any = None
+    listing_columns: Mapping[str, str] | None = None
+    listing_options: Options | None = None
+    sample_listing: int = 0
     probe: bool = False
     yes: bool = False
     max_requests_per_second: float | None = None
@@ -122,6 +127,8 @@ class IngestOptions:
     """Sync: arrays that are not there yet."""
     plan: str = ""
     """What else determines the result, for resuming."""
+    listing: str | None = None
+    """When the listing was made, as ISO 8601, where the sources are not listed."""
 
 
 def check_texts(options: Mapping[str, Any]) -> None:

@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
-from refreeze.planning.dispatch import checked_request, planned_for, read_stores, several
+from refreeze.planning.dispatch import (
+    checked_request,
+    listing_date,
+    listing_report,
+    planned_for,
+    read_stores,
+    several,
+)
 from refreeze.planning.options import (
     CHECKSUMS,
     IngestArguments,
@@ -26,6 +33,7 @@ from refreeze.planning.options import (
     selected,
 )
 from refreeze.planning.probing import probing_of
+from refreeze.stores.listings import listing_of
 from refreeze.stores.resolve import resolve_target
 
 if TYPE_CHECKING:
@@ -56,6 +64,11 @@ class Prepared:
     selection: Selection
     request: Request
     options: IngestOptions
+
+    @property
+    def listing(self) -> dict[str, Any] | None:
+        """What reports say of where the keys come from; None when the sources are listed."""
+        return listing_report(self.stores)
 
     @cached_property
     def planned(self) -> Planned:
@@ -114,7 +127,18 @@ def prepared(
     probing = probing_of(
         probe=given.probe, yes=given.yes, max_requests_per_second=given.max_requests_per_second
     )
-    stores = read_stores(sources, given.source_options, selection, probing)
+    stores = read_stores(
+        sources,
+        given.source_options,
+        selection,
+        probing,
+        listing=listing_of(
+            given.listing, given.listing_columns, given.listing_options, given.sample_listing
+        ),
+        memory=options.memory,
+        concurrency=options.concurrency,
+    )
+    options = replace(options, listing=listing_date(stores))
     # Asked for late: to look at some targets creates them.
     location = cache(lambda: resolve_target(target, given.target_options, create=not figures_only))
     if figures_only and isinstance(target, str | os.PathLike):
@@ -139,6 +163,7 @@ def _check(given: IngestArguments) -> None:
         "expect_complete",
         "unsafe_target",
         "no_read_check",
+        "copy",
     )
     flags({name: getattr(given, name) for name in names})
 

@@ -154,6 +154,8 @@ def _icechunk_error(url: str, error: Exception) -> RefreezeError:
         "InvalidAccessKeyId",
         "SignatureDoesNotMatch",
         "XAdminUserNotFound",
+        # A call-back of the caller's that raises.
+        "gcp error: storage error",
     )
     if any(refusal in whole for refusal in refusals):
         return AccessError(

@@ -18,18 +18,23 @@ from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import ListingError, RefreezeError, UnsupportedArrayError
 from refreeze.runtime.interruption import Job, in_parallel
+from refreeze.stores.kinds import kind_of
 from refreeze.stores.mistakes import explained
 from refreeze.stores.reading_errors import store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from refreeze._refreeze import OpenedSource
     from refreeze.stores.resolve import Source
 
 __all__ = ["LARGEST_DOCUMENT", "Folder", "ListedChunk", "Reader"]
 
 LARGEST_DOCUMENT = 64_000_000
 """Bytes of a metadata document, unless a caller allows more."""
+
+_BUCKETS = {"S3Store", "GCSStore", "AzureStore", "OpenedSource"}
+"""Kinds of stores that the core lists and reads; the last has an inventory for its listings."""
 
 _READERS = 16
 
@@ -66,13 +71,16 @@ class Reader:
     def __init__(self, source: Source) -> None:
         self._source = source
         # The kinds of which the core knows how to prove what they say, and the others.
-        readers: dict[str, type[_LocalFolder | _Bucket]]
-        readers = {
-            "LocalStore": _LocalFolder,
-            "WebStore": _Web,
-            **dict.fromkeys(("S3Store", "GCSStore", "AzureStore"), _Bucket),
-        }
-        self._store = readers.get(type(source.store).__name__, _ObjectStore)(source)
+        self._store: _LocalFolder | _Bucket | _Web | _ObjectStore
+        kind = kind_of(source.store)
+        if kind == "LocalStore":
+            self._store = _LocalFolder(source)
+        elif kind == "WebStore":
+            self._store = _Web(source)
+        elif kind in _BUCKETS and not (opened := _opened(source)).is_foreign:
+            self._store = _Bucket(source.path, opened)
+        else:
+            self._store = _ObjectStore(source)
         self._found: dict[str, list[str]] = {}
 
     def documents(
@@ -156,15 +164,21 @@ def _explaining(source: Source) -> Iterator[None]:
         raise told from error
 
 
-class _Bucket:
-    """A bucket, listed and read by the core."""
+def _opened(source: Source) -> OpenedSource:
+    from refreeze import _refreeze
 
-    def __init__(self, source: Source) -> None:
+    return _refreeze.open_source(source.store, source.path)
+
+
+class _Bucket:
+    """A bucket, or a source that an inventory lists; listed and read by the core."""
+
+    def __init__(self, path: str, opened: OpenedSource) -> None:
         from refreeze import _refreeze
 
         self._core = _refreeze
-        self._path = source.path
-        self._store = _refreeze.open_source(source.store, source.path)
+        self._path = path
+        self._store = opened
 
     def documents(self, keys: Sequence[str], limit: int) -> list[bytes | None]:
         wanted = [(key, None, None) for key in keys]
@@ -189,7 +203,7 @@ class _Web(_Bucket):
     """A web server, read by the core; it has no folders to list."""
 
     def __init__(self, source: Source) -> None:
-        super().__init__(source)
+        super().__init__(source.path, _opened(source))
         self._url = source.url
 
     def folders(self, folders: Sequence[tuple[str, list[str]]]) -> list[Folder]:
@@ -310,7 +324,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 class _ObjectStore(_OneByOne):
-    """Any other store, through obstore."""
+    """Any other store, by the methods that those of obstore have."""
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
@@ -319,10 +333,8 @@ class _ObjectStore(_OneByOne):
         self._url = source.url.rstrip("/")
 
     def read(self, key: str, limit: int) -> bytes | None:
-        import obstore
-
         try:
-            found = obstore.get(self._store, self._key(key))
+            found = self._store.get(self._key(key))
         except FileNotFoundError:
             return None
         size = found.meta["size"]
@@ -336,10 +348,8 @@ class _ObjectStore(_OneByOne):
         return read
 
     def folder(self, path: str) -> Folder:
-        import obstore
-
         prefix = self._key(path)
-        listed = obstore.list_with_delimiter(self._store, f"{prefix}/" if prefix else None)
+        listed = self._store.list_with_delimiter(f"{prefix}/" if prefix else None)
         return Folder(
             sorted(below.rpartition("/")[2] for below in listed["common_prefixes"]),
             sorted(entry["path"].rpartition("/")[2] for entry in listed["objects"]),

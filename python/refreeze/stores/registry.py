@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from refreeze.stores.kinds import kind_of
 from refreeze.stores.resolve import Source, resolve_source, without_credentials
 from refreeze.stores.web_store import WebStore
 
@@ -77,7 +78,7 @@ def resolve_url(url: Any, registry: Any, probing: Probing | None = None) -> Loca
 
 def _is_encoded(source: Source) -> bool:
     """Whether a local path is there only when its percent signs are decoded."""
-    if type(source.store).__name__ != "LocalStore" or "%" not in source.path:
+    if kind_of(source.store) != "LocalStore" or "%" not in source.path:
         return False
     root = Path(source.store.prefix or "/")
     return not (root / source.path).exists() and (root / unquote(source.path)).exists()

@@ -17,11 +17,13 @@ from urllib.parse import unquote, urlsplit
 from refreeze.exceptions import ListingError, SourceNotFoundError, TargetError
 from refreeze.shown import remember
 from refreeze.stores.buckets import BUCKET_SCHEMES, bucket_of_url, open_bucket
+from refreeze.stores.kinds import kind_of
 from refreeze.stores.mistakes import FIRST_BYTES, check_slashes, what_file
 from refreeze.stores.web_store import WebStore, is_web
 
 if TYPE_CHECKING:
     from refreeze.stores.buckets import Bucket
+    from refreeze.stores.listings import ListingInfo
     from refreeze.stores.mistakes import Kind
     from refreeze.stores.web_store import Probing
 
@@ -64,6 +66,8 @@ class Source:
     """Key prefix in the store, without slashes at its ends."""
     notes: tuple[str, ...] = ()
     """What readers of references have to know of the store's settings, for warnings."""
+    listing: ListingInfo | None = None
+    """What its keys come from, where it is not listed."""
 
     @property
     def name(self) -> str:
@@ -116,7 +120,7 @@ def resolve_source(
     ----------
     source
         URL or local path; ``(registry, url)`` with an obspec registry; or ``(store, path)`` with
-        an obstore ``S3Store``, ``GCSStore``, ``AzureStore`` or ``LocalStore``.
+        an obstore store.
     probing
         What may be asked of a web server that cannot be listed.
     options
@@ -144,7 +148,7 @@ def resolve_source(
             shown_url(url)  # what is secret in it is known from here on
             store, path = first.resolve(url)
             path = str(path).strip("/")
-            if type(store).__name__ == "HTTPStore":
+            if kind_of(store) == "HTTPStore":
                 return _web_source(store, path, probing)
             return _checked(Source(shown_url(url), store, path))
         return store_source(first, os.fspath(second), probing)
@@ -156,7 +160,7 @@ def resolve_source(
 def store_source(store: Any, path: str, probing: Probing | None = None) -> Source:
     """Find the source at a path in an obstore store."""
     path = path.strip("/")
-    if type(store).__name__ == "HTTPStore":
+    if kind_of(store) == "HTTPStore":
         return _web_source(store, path, probing)
     return _checked(Source(_store_url(store, path), store, path))
 
@@ -188,7 +192,7 @@ def _source_from_url(url: str, options: Options | None, probing: Probing | None)
 
 def _checked(source: Source, root: Path | None = None) -> Source:
     """Refuse a local file, which is a mistake that is often made with NetCDF."""
-    if root is None and type(source.store).__name__ == "LocalStore":
+    if root is None and kind_of(source.store) == "LocalStore":
         root = Path(source.store.prefix or "/") / source.path
     if root is not None and root.is_file():
         raise _kind_of(root).error(str(root))
@@ -331,7 +335,7 @@ def _store_url(store: Any, path: str) -> str:
     prefix = str(getattr(store, "prefix", None) or "")
     whole = "/".join(part for part in (prefix.rstrip("/"), path) if part)
     kinds = {"S3Store": "s3", "GCSStore": "gs", "AzureStore": "az"}
-    if scheme := kinds.get(type(store).__name__):
+    if scheme := kinds.get(kind_of(store)):
         config = store.config
         names = ("bucket", "aws_bucket", "google_bucket", "container_name", "azure_container_name")
         bucket = next((config[name] for name in names if config.get(name)), "")

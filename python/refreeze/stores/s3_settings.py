@@ -131,6 +131,14 @@ _OF_READERS = (
 
 _OFF = {"", "0", "false", "off", "no", "n"}
 
+_DIRECTORY_BUCKET = "--x-s3"
+"""Names of S3 Express's buckets end so."""
+
+_PAYER_NOTE = (
+    "the repository says that the requester pays, but Icechunk 2.3 does not say who pays when it "
+    "reads referenced chunks: readers that do not own the bucket may be refused"
+)
+
 
 @dataclass(frozen=True)
 class S3Settings:
@@ -193,8 +201,18 @@ def s3_settings(bucket: str, options: Mapping[str, Any] | None, side: str) -> S3
         client = {
             name: value for name, value in environment.items() if name in CLIENT_SETTINGS
         } | client
+    config |= _told_by_name(bucket, environment | given)
     config = {f"aws_{name}": value for name, value in config.items()}
     return S3Settings(config, client, _notes(bucket, environment | given, side))
+
+
+def _told_by_name(bucket: str, known: Mapping[str, str]) -> dict[str, str]:
+    """Return what a bucket's name says, where no setting says anything else.
+
+    A directory bucket has its zone in its name, and the zone an endpoint of its own.
+    """
+    told = bucket.endswith(_DIRECTORY_BUCKET) and not {"s3_express", "endpoint"} & set(known)
+    return {"s3_express": "true"} if told else {}
 
 
 def _name(key: str) -> str:
@@ -287,11 +305,14 @@ def _notes(bucket: str, settings: Mapping[str, str], side: str) -> tuple[str, ..
     virtual = settings.get("virtual_hosted_style_request", "").lower() not in _OFF
     if endpoint.hostname and virtual and not endpoint.hostname.startswith(f"{bucket}."):
         needed.append("virtual_hosted_style_request (the endpoint does not begin with the bucket)")
+    notes: tuple[str, ...] = ()
+    if side == "source" and settings.get("request_payer", "").lower() not in _OFF:
+        notes = (_PAYER_NOTE,)
     if not needed:
-        return ()
+        return notes
     what = "the references" if side == "source" else "the repository"
     note = (
         f"readers of {what} need settings of the {side} that Icechunk's configuration cannot hold: "
         f"{', '.join(needed)}"
     )
-    return (note,)
+    return (*notes, note)

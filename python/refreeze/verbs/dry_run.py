@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from refreeze.metadata.specs import ArraySpec
+from refreeze.planning.dispatch import listing_report
 from refreeze.planning.probing import requests_warning
 from refreeze.shown import shown
 from refreeze.stores.buckets import is_bucket
@@ -72,8 +73,12 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
         if array.chunks is not None:
             together["chunks_in_region"] = len(array.chunks) or _chunks_of(array)
             together["manifests"] = 1
-        figures.append((_array_plan(array, together), together, array.copied))
-    is_remote = any(is_bucket(store.url) or is_web(store.url) for store in stores)
+        plan = _array_plan(array, together, options.concurrency)
+        figures.append((plan, together, array.copied))
+    is_remote = any(
+        (is_bucket(store.url) or is_web(store.url)) and store.source.listing is None
+        for store in stores
+    )
     commits = max(commits, 1) if arrays else 0
     totals = summed(figures, commits, options.concurrency, options.memory, is_remote=is_remote)
     sampled = any(together["sampled"] for _, together, _ in figures)
@@ -85,10 +90,11 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
             shown(warning) for warning in (*planned.warnings, *requests_warning(arrays, stores))
         ),
         most_in_flight=(
-            most_in_flight([together for _, together, _ in figures], options.concurrency)
+            most_in_flight([array for array, _, _ in figures], options.concurrency)
             if is_remote
             else None
         ),
+        listing=listing_report(stores),
     )
 
 
@@ -158,9 +164,9 @@ def _together(estimates: list[dict[str, Any]]) -> dict[str, Any]:
     return together
 
 
-def _array_plan(array: ArraySpec, together: dict[str, Any]) -> ArrayPlan:
+def _array_plan(array: ArraySpec, together: dict[str, Any], in_flight: int) -> ArrayPlan:
     """Return the plan of an array; its region is that of the source, if it is of one alone."""
-    plan = array_plan(array, together)
+    plan = array_plan(array, together, in_flight)
     if array.pieces is None or len(array.pieces) != 1:
         return plan
     (piece,) = array.pieces

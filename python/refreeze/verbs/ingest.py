@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -64,6 +64,11 @@ def ingest(
     expect_count: int | None = None,
     unsafe_target: bool = False,
     no_read_check: bool = False,
+    copy: bool = False,
+    listing: Any = None,
+    listing_columns: Mapping[str, str] | None = None,
+    listing_options: Options | None = None,
+    sample_listing: int = 0,
     probe: bool = False,
     yes: bool = False,
     max_requests_per_second: float | None = None,
@@ -109,6 +114,11 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     expect_count: int | None = None,
     unsafe_target: bool = False,
     no_read_check: bool = False,
+    copy: bool = False,
+    listing: Any = None,
+    listing_columns: Mapping[str, str] | None = None,
+    listing_options: Options | None = None,
+    sample_listing: int = 0,
     probe: bool = False,
     yes: bool = False,
     max_requests_per_second: float | None = None,
@@ -211,6 +221,22 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         without locks. Two writers at a time may then lose commits.
     no_read_check
         Do not read one reference of each array before publishing.
+    copy
+        Copy the chunks into the repository instead of referring to them, as `refreeze.copy` does,
+        before anything is published.
+    listing
+        Where the keys of the sources come from, instead of LIST requests: the manifest of an S3
+        Inventory, a Storage Insights report or an Azure Blob Inventory, or a table of objects
+        (Parquet, Arrow, CSV, ORC) with columns ``key``, ``size``, ``last_modified`` and
+        optionally ``etag``; a path or URL, several, or an Arrow table. What happened since it was
+        made is not seen: a warning says how old it is.
+    listing_columns
+        What its columns are called, such as ``{"key": "Key"}``, where that is not usual.
+    listing_options
+        Settings of the store that holds it (default: ``source_options``).
+    sample_listing
+        Compare so many pages of it with LIST requests; what differs beyond what was written since
+        is a `ListingError`.
     probe
         Ask a web server, which cannot be listed, for every predicted key: one request each.
     yes
@@ -302,10 +328,11 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     from refreeze.verbs.nothing_new import report_of_nothing
 
     flags({"dry_run": dry_run})
-    check_format(format, record_size)
+    check_format(format, record_size, copy=copy)
     if progress is not None and not callable(progress):
         raise TypeError(f"progress is a function, not {progress!r}")
     crew = crew_of(executor, client, workers, wait_for_workers)
+    _check_alone(crew, listing)
     return_large_blocks()
     ready = prepared(source, target, arguments, figures_only=dry_run)
     stores, location, options = ready.stores, ready.location, ready.options
@@ -348,7 +375,13 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
                 source_urls=[store.url for store in stores],
                 groups=planned.groups,
                 arrays=planned.arrays,
-                options=replace(options, base=planned.base, replaced=planned.replaced),
+                options=replace(
+                    options,
+                    base=planned.base,
+                    replaced=planned.replaced,
+                    # What is copied is published together with it.
+                    publish=options.publish and not copy,
+                ),
                 decoder=check_chunk,
                 progress=CommitLog(progress),
                 crew=crew,
@@ -357,6 +390,12 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     finally:
         if crew is not None and crew.kind == "workers":
             crew.close()
+    if copy:
+        from refreeze.verbs.ingest_copy import with_copies
+
+        report = with_copies(
+            report, location(), planned, options=options, given=arguments, progress=progress
+        )
     if crew is not None and "work_plan" in report:
         crew.document = report.pop("work_plan")
     noted = getattr(location(), "notes", ())
@@ -370,8 +409,15 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         mode=mode,
         elapsed_s=round(time.monotonic() - started, 3),
         peak_rss_bytes=peak_rss_bytes(),
+        listing=ready.listing,
         **report,
     )
+
+
+def _check_alone(crew: Any, listing: Any) -> None:
+    """Refuse workers beside a listing, which they would not know."""
+    if crew is not None and listing is not None:
+        raise ValueError("a listing is read by this process alone: leave out the workers")
 
 
 class CommitLog:

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from refreeze.export.kerchunk_parquet import write_kerchunk_parquet
+from refreeze.planning.dispatch import listing_report
 from refreeze.shown import shown
 from refreeze.verbs.report import ArrayReport, IngestReport, peak_rss_bytes
 
@@ -27,8 +28,8 @@ FORMATS = ("icechunk", "kerchunk-parquet")
 _LEAST_RECORD_SIZE = 1
 
 
-def check_format(name: Any, record_size: Any) -> None:
-    """Check both options.
+def check_format(name: Any, record_size: Any, *, copy: bool = False) -> None:
+    """Check the format, and what goes with it.
 
     Raises
     ------
@@ -41,6 +42,8 @@ def check_format(name: Any, record_size: Any) -> None:
         raise TypeError(f"record_size is a number, not {record_size!r}")
     if record_size < _LEAST_RECORD_SIZE:
         raise ValueError(f"record_size must be at least {_LEAST_RECORD_SIZE}, not {record_size}")
+    if copy and name != "icechunk":
+        raise ValueError(f"copy goes with a repository: the format {name} holds references")
 
 
 def ingest_kerchunk(
@@ -69,6 +72,8 @@ def ingest_kerchunk(
         "message": options.message is not None,
         "loadable_variables": bool(selection.loadable_variables),
         "branch": options.branch != "main",
+        # Kerchunk knows neither times nor tags; its locations are whole URLs in any case.
+        "checksum etag": options.checksum == "etag",
     }
     for what, is_given in refused.items():
         if is_given:
@@ -126,4 +131,5 @@ def ingest_kerchunk(
         already_published=False,
         container="",
         containers=(),
+        listing=listing_report(stores),
     )

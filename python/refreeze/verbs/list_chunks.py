@@ -41,8 +41,9 @@ def list_chunks(
     Parameters
     ----------
     store
-        An obstore store: ``S3Store``, ``GCSStore``, ``AzureStore``, ``HTTPStore``, ``LocalStore`` or
-        ``MemoryStore``.
+        An obstore store. One that cannot be made anew here, because it lives in memory, is a
+        class of its own or has settings that are not known here, is listed by its own ``list``,
+        page by page, and ``.stats.warnings`` says so.
     path
         Path of the Zarr array in the store.
     region

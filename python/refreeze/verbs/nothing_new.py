@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from refreeze.planning.dispatch import listing_report
 from refreeze.verbs.report import ArrayReport, IngestReport, peak_rss_bytes
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def report_of_nothing(
 ) -> IngestReport:
     """Return the report of an ingest that had nothing to list."""
     snapshot = planned.base or ""
-    nothing = dict.fromkeys(_COUNTS, 0)
+    nothing: dict[str, Any] = dict.fromkeys(_COUNTS, 0)
     return IngestReport(
         source=stores[0].url,
         sources=tuple(store.url for store in stores),
@@ -59,6 +60,7 @@ def report_of_nothing(
         warnings=tuple(planned.warnings),
         container="",
         containers=(),
+        listing=listing_report(stores),
         **nothing,
     )
 

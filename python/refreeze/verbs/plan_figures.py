@@ -44,12 +44,19 @@ class ArrayPlan:
     chunks_in_region: int
     """Chunks that there is room for."""
     strategy: str
-    """``ranked-pages``, ``folder-walk``, ``head`` (a scalar) or ``given-list`` (in memory)."""
+    """``ranked-pages``: independent pages, each from a computed key on; ``token-pages``: chains of
+    continuation tokens, on services that list from no key on; ``folder-walk``, on a local file
+    system; ``head``: a scalar's one key; ``given-list``: by the store's own library; ``inventory``: a listing
+    that exists already."""
     list_requests: int
     """LIST requests for as many chunks as are expected; on a local file system, folders read."""
     refs_per_manifest: int
     batches: int
     """Commits that the references expected would fill by themselves."""
+    list_cost_usd: float = 0.0
+    """Of the LIST requests, by the service's list price. For people: not in `Plan.to_dict`."""
+    most_in_flight: int | None = None
+    """LIST requests at a time; None where nothing is asked of a service. Not in `Plan.to_dict`."""
 
 
 @dataclass(frozen=True)
@@ -81,17 +88,24 @@ class Plan:
     warnings: tuple[str, ...]
     most_in_flight: int | None = None
     """LIST requests at a time; None on a local file system. For people: not in `to_dict`."""
+    listing: dict[str, Any] | None = None
+    """Where the keys come from, where the sources are not listed: ``date``, ``age_s``, ``files``,
+    ``rows``; left out of the plain data otherwise."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain data, ready for `json.dumps`."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         del plain["most_in_flight"]
+        if self.listing is None:
+            del plain["listing"]
+        for array in plain["arrays"]:
+            del array["list_cost_usd"], array["most_in_flight"]
         return plain
 
 
-def most_in_flight(estimates: Sequence[Mapping[str, Any]], in_flight: int) -> int:
+def most_in_flight(arrays: Sequence[ArrayPlan], in_flight: int) -> int:
     """Return how many LIST requests are made at a time, by user and service."""
-    bounds: list[int | None] = [estimate["most_in_flight"] for estimate in estimates]
+    bounds = [array.most_in_flight for array in arrays]
     return min([in_flight, *(bound for bound in bounds if bound is not None)])
 
 
@@ -128,8 +142,12 @@ def addressed_names(spec: ArraySpec) -> list[str]:
     return [f"dim_{axis}" if name is None else name for axis, name in enumerate(names)]
 
 
-def array_plan(spec: ArraySpec, estimate: Mapping[str, Any]) -> ArrayPlan:
-    """Return an array with the core's estimate of what is to be listed of it."""
+def array_plan(spec: ArraySpec, estimate: Mapping[str, Any], in_flight: int) -> ArrayPlan:
+    """Return an array with the core's estimate of what is to be listed of it.
+
+    ``in_flight`` is how many LIST requests may be made at a time.
+    """
+    asked = estimate["usd_per_list"] > 0
     grid = tuple(
         -(-length // chunk) for length, chunk in zip(spec.shape, spec.chunk_shape, strict=True)
     )
@@ -145,4 +163,6 @@ def array_plan(spec: ArraySpec, estimate: Mapping[str, Any]) -> ArrayPlan:
         list_requests=estimate["list_requests"],
         refs_per_manifest=estimate["refs_per_manifest"],
         batches=0 if spec.copied else estimate["batches"],
+        list_cost_usd=round(estimate["list_requests"] * estimate["usd_per_list"], 6),
+        most_in_flight=min(in_flight, estimate["most_in_flight"] or in_flight) if asked else None,
     )

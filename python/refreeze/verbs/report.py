@@ -89,10 +89,19 @@ class IngestReport:
     """URL prefix of the first virtual chunk container; empty without one."""
     containers: tuple[str, ...]
     """URL prefixes of the virtual chunk containers, which readers authorise."""
+    copied: dict[str, int] | None = None
+    """With ``copy``: ``chunks``, ``bytes`` and ``server_side`` of what this attempt has copied; left
+    out of the plain data otherwise."""
+    listing: dict[str, Any] | None = None
+    """Where the keys come from, where the sources were not listed: ``date``, ``age_s``, ``files``,
+    ``rows``; left out of the plain data otherwise."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for `json.dumps`."""
         report = asdict(self)
+        for name in ("copied", "listing"):
+            if report[name] is None:
+                del report[name]
         report["sources"] = list(self.sources)
         report["warnings"] = list(self.warnings)
         report["containers"] = list(self.containers)

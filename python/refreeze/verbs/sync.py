@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -75,10 +75,14 @@ class SyncReport:
     elapsed_s: float
     peak_rss_bytes: int
     warnings: tuple[str, ...]
+    listing: dict[str, Any] | None = None
+    """Where the keys come from, as in `IngestReport`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for `json.dumps`."""
         report = asdict(self)
+        if self.listing is None:
+            del report["listing"]
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in report.items()
@@ -110,6 +114,10 @@ def sync(
     restart: bool = False,
     unsafe_target: bool = False,
     no_read_check: bool = False,
+    listing: Any = None,
+    listing_columns: Mapping[str, str] | None = None,
+    listing_options: Options | None = None,
+    sample_listing: int = 0,
     probe: bool = False,
     yes: bool = False,
     max_requests_per_second: float | None = None,
@@ -145,7 +153,8 @@ def sync(
     group, target_group, arrays, skip_variables, loadable_variables, branch, empty_chunks, memory
         As for `refreeze.ingest`, and so are ``max_refs_per_commit``, ``max_document``,
         ``concurrency``, ``message``, ``no_publish``, ``restart``, ``unsafe_target``,
-        ``no_read_check``, ``probe``, ``yes``, ``max_requests_per_second``, ``source_options``,
+        ``no_read_check``, ``probe``, ``yes``, ``max_requests_per_second``, ``listing``,
+        ``listing_columns``, ``listing_options``, ``sample_listing``, ``source_options``,
         ``target_options`` and ``progress``.
 
     Returns
@@ -170,11 +179,12 @@ def sync(
     3
     """
     from refreeze import _refreeze
-    from refreeze.planning.dispatch import read_stores, several
+    from refreeze.planning.dispatch import listing_date, listing_report, read_stores, several
     from refreeze.planning.probing import check_requests, probing_of
     from refreeze.planning.sync import planned_sync
     from refreeze.planning.target_arrays import Target
     from refreeze.runtime.memory import return_large_blocks
+    from refreeze.stores.listings import listing_of
     from refreeze.stores.resolve import resolve_target
 
     started = time.monotonic()
@@ -230,7 +240,15 @@ def sync(
     )
     return_large_blocks()
     probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
-    stores = read_stores(given, source_options, selection, probing)
+    stores = read_stores(
+        given,
+        source_options,
+        selection,
+        probing,
+        listing=listing_of(listing, listing_columns, listing_options, sample_listing),
+        memory=options.memory,
+        concurrency=options.concurrency,
+    )
     location = resolve_target(target, target_options)
     planned = planned_sync(
         stores,
@@ -249,6 +267,7 @@ def sync(
         "examples": (),
         "new_arrays": planned.added,
         "removed_arrays": planned.replaced,
+        "listing": listing_report(stores),
     }
     if dry_run:
         from refreeze.verbs.verify import verify
@@ -266,6 +285,9 @@ def sync(
             memory=memory,
             max_document=max_document,
             concurrency=concurrency,
+            listing=listing,
+            listing_columns=listing_columns,
+            listing_options=listing_options,
             probe=probe,
             yes=yes,
             max_requests_per_second=max_requests_per_second,
@@ -301,7 +323,11 @@ def sync(
                 groups=planned.groups,
                 arrays=planned.arrays,
                 options=replace(
-                    options, base=planned.base, replaced=planned.replaced, added=planned.added
+                    options,
+                    base=planned.base,
+                    replaced=planned.replaced,
+                    added=planned.added,
+                    listing=listing_date(stores),
                 ),
                 decoder=check_chunk,
                 progress=CommitLog(progress),

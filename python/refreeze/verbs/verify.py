@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,11 +82,16 @@ class VerifyReport:
     output: str | None
     """The file that holds every difference."""
     warnings: tuple[str, ...]
+    listing: dict[str, Any] | None = None
+    """Where the keys come from, as in `IngestReport`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for `json.dumps`."""
         lists = ("examples", "sources", "warnings")
-        return asdict(self) | {name: list(getattr(self, name)) for name in lists}
+        report = asdict(self) | {name: list(getattr(self, name)) for name in lists}
+        if self.listing is None:
+            del report["listing"]
+        return report
 
 
 def verify(
@@ -105,6 +110,10 @@ def verify(
     memory: str | int = DEFAULT_MEMORY,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
     concurrency: int = DEFAULT_CONCURRENCY,
+    listing: Any = None,
+    listing_columns: Mapping[str, str] | None = None,
+    listing_options: Options | None = None,
+    sample_listing: int = 0,
     probe: bool = False,
     yes: bool = False,
     max_requests_per_second: float | None = None,
@@ -140,7 +149,8 @@ def verify(
     memory
         Bound on everything that grows with the work, as for `refreeze.ingest`.
     max_document, concurrency, probe, yes, max_requests_per_second
-        As for `refreeze.ingest`.
+        As for `refreeze.ingest`, and so are ``listing``, ``listing_columns``, ``listing_options`` and
+        ``sample_listing``.
     source_options, target_options, progress
         As for `refreeze.ingest`.
 
@@ -174,11 +184,12 @@ def verify(
     True
     """
     from refreeze import _refreeze
-    from refreeze.planning.dispatch import read_stores, several
+    from refreeze.planning.dispatch import listing_report, read_stores, several
     from refreeze.planning.probing import check_requests, probing_of
     from refreeze.planning.target_arrays import Target
     from refreeze.planning.verify import planned_verify
     from refreeze.runtime.memory import return_large_blocks
+    from refreeze.stores.listings import listing_of
     from refreeze.stores.resolve import resolve_target
 
     started = time.monotonic()
@@ -210,7 +221,15 @@ def verify(
     wanted = sample_size(sample)
     return_large_blocks()
     probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
-    stores = read_stores(given, source_options, selection, probing)
+    stores = read_stores(
+        given,
+        source_options,
+        selection,
+        probing,
+        listing=listing_of(listing, listing_columns, listing_options, sample_listing),
+        memory=options.memory,
+        concurrency=options.concurrency,
+    )
     location = resolve_target(target, target_options)
     opened = Target(location, branch)
     plan = planned_verify(stores, opened, bounds, selection)
@@ -256,6 +275,7 @@ def verify(
         peak_rss_bytes=peak_rss_bytes(),
         output=None if file is None else str(file),
         warnings=tuple(dict.fromkeys((*plan.warnings, *rows.found["warnings"]))),
+        listing=listing_report(stores),
     )
 
 

@@ -177,14 +177,14 @@ def _lost(
     transfer: Transfer,
 ) -> np.ndarray[Any, Any]:
     """Tell which values are missing that should not be."""
-    missing = np.zeros(held.shape, bool)
+    missing = np.isnan(held) if held.dtype.kind == "f" else np.zeros(held.shape, bool)
     for mark in marks_of(transfer.there):
-        missing |= np.isnan(held) if mark != mark else held == mark  # noqa: PLR0124 NaN
-    if held.dtype.kind == "f":
-        missing |= np.isnan(held)
+        if mark == mark:  # noqa: PLR0124 NaN is looked at above
+            missing |= held == mark
     # What was never written reads as the fill value, whether that is a mark or not.
-    if held.dtype.kind in "iufb":
-        missing |= (held == transfer.array.fill_value) & (held != stored)
+    fill = transfer.array.fill_value
+    if held.dtype.kind in "iufb" and fill == fill:  # noqa: PLR0124 as above
+        missing |= (held == fill) & (held != stored)
     if not missing.any():
         return missing
     return missing & ~np.isnan(wanted) if wanted.dtype.kind == "f" else missing

@@ -116,6 +116,9 @@ def encoded(name: str, values: np.ndarray[Any, Any], there: Any, where: str, *, 
         limits = np.iinfo(stored)
         if values.size and (values.min() < limits.min or values.max() > limits.max):
             raise MismatchError(f"{name} in {where} has values that {stored} cannot hold")
+    mark = encoding.get("_FillValue")
+    if stored == values.dtype and stored.kind == "f" and mark != mark:  # noqa: PLR0124 NaN
+        return values
     variable.encoding = encoding
     result = xr.conventions.encode_cf_variable(variable, name=name)
     return np.asarray(result.values).astype(stored, copy=False)

@@ -143,7 +143,13 @@ def plan_file(data: xr.Dataset, template: xr.Dataset, job: Job, where: str) -> F
 
 
 def write_file(
-    session: Any, source: Any, job: Job, *, dry_run: bool = False, part: str = "all"
+    session: Any,
+    source: Any,
+    job: Job,
+    *,
+    template: xr.Dataset | None = None,
+    dry_run: bool = False,
+    part: str = "all",
 ) -> Done:
     """Write a file into a session.
 
@@ -151,13 +157,15 @@ def write_file(
     ----------
     session
         Or a fork of one.
+    template
+        As `template_of` opens it in the same session, for whoever writes several files.
     dry_run
         Only find and check the region.
     part
         ``moving`` or ``shared``: only those variables, as `FilePlan` has them; ``all``.
     """
     where = shown_input(source)
-    template = template_of(session, job)
+    template = template_of(session, job) if template is None else template
     size = 0
     with opened(source, job.source_options) as whole:
         data = chosen(whole, job.variables, job.drop_variables, where)

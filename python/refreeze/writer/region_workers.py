@@ -68,11 +68,13 @@ def share_out(
 
 
 def _planned(fork: Any, inputs: Sequence[Any], job: Job) -> list[Done]:
-    return [write_file(fork, each, job, dry_run=True) for each in inputs]
+    template = template_of(fork, job)
+    return [write_file(fork, each, job, template=template, dry_run=True) for each in inputs]
 
 
 def _written(fork: Any, inputs: Sequence[Any], job: Job) -> tuple[Any, list[Done]]:
-    done = [write_file(fork, each, job, part="moving") for each in inputs]
+    template = template_of(fork, job)
+    done = [write_file(fork, each, job, template=template, part="moving") for each in inputs]
     return fork, done
 
 
@@ -105,11 +107,13 @@ def _crew(workers: int | None, client: Any) -> Iterator[tuple[Any, int]]:
 
     try:
         yield run_here, workers or 1
+        pool.shutdown()
     except BrokenExecutor as error:
         raise RefreezeError(
             "a worker died", "nothing was written; fewer workers or less memory may help"
         ) from error
     finally:
+        # After an error, or a signal, what is still at work is of no use.
         processes = list((getattr(pool, "_processes", None) or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:

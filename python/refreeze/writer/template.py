@@ -7,6 +7,7 @@ packing in `packing`, and all of it put together in `template_arrays`; xarray wr
 from __future__ import annotations
 
 import json
+import os
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import zarr
 
 from refreeze.exceptions import AlreadyExistsError, MismatchError, TargetNotFoundError
+from refreeze.stores.resolve import without_credentials
 from refreeze.writer.chunking import ACCESS_PATTERNS, lengths_by_name
 from refreeze.writer.compression import codecs_of
 from refreeze.writer.input_files import chosen, names_of, opened, shown_input
@@ -172,7 +174,8 @@ def create_template(
     snapshot = None
     if dry_run:
         _check_new(target, path, branch, target_options)
-        url = str(target) if isinstance(target, str) else type(target).__name__
+        place = isinstance(target, str | os.PathLike)
+        url = without_credentials(os.fspath(target)) if place else "the given target"
     else:
         found = open_target(target, branch=branch, options=target_options)
         url = found.url
@@ -256,9 +259,7 @@ def _labels(
         if stored is not None and _is_time(stored):
             raise ValueError(f"labels along {name} are times: give global_start and global_end")
         labels[name] = grid_labels(name, grid, stored)
-    if start is None and end is None:
-        if freq is not None:
-            raise ValueError("freq needs global_start or global_end")
+    if start is None and end is None and freq is None:
         return labels
     if time_dim is None:
         raise MismatchError(

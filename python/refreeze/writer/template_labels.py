@@ -18,6 +18,8 @@ from refreeze.exceptions import MismatchError
 __all__ = ["grid_labels", "grids_by_name", "time_labels"]
 
 _DATE = re.compile(r"(?P<year>\d{4})(?:-(?P<month>\d{2})(?:-(?P<day>\d{2}))?)?")
+_LETTERS = {"H": "h", "T": "min", "S": "s", "M": "ME", "Q": "QE", "Y": "YE", "A": "YE"}
+_OLD = re.compile(rf"(?P<count>\d*)(?P<letter>[{''.join(_LETTERS)}])")
 _LAST_INSTANT = "T23:59:59.999999"
 _DAY_US = 86_400_000_000
 
@@ -43,8 +45,7 @@ def time_labels(
         The step is not given and does not follow from the template, or there is nothing between.
     """
     index = stored.to_index() if stored.size else None
-    if freq is None:
-        freq = _inferred(stored)
+    freq = _inferred(stored) if freq is None else _of_today(freq)
     usual = index is None or stored.dtype.kind == "M"
     first = _shown(start) if start is not None else _own(index, 0)
     last = _shown(end) if end is not None else _own(index, -1)
@@ -76,6 +77,12 @@ def time_labels(
             "check global_start and global_end",
         )
     return labels
+
+
+def _of_today(freq: str) -> str:
+    """Return a frequency in the letters that pandas has now: ``1H`` was ``1h`` for long."""
+    match = _OLD.fullmatch(freq.strip())
+    return f"{match['count']}{_LETTERS[match['letter']]}" if match else freq.strip()
 
 
 def _shown(moment: Any) -> str:

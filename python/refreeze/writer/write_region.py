@@ -133,8 +133,8 @@ def write_region(
     tell = _Teller(progress, len(inputs))
     if dry_run:
         session = found.readonly()
-        template_of(session, job)
-        done = [write_file(session, each, job, dry_run=True) for each in inputs]
+        template = template_of(session, job)
+        done = [write_file(session, each, job, template=template, dry_run=True) for each in inputs]
         return _report(found.url, branch, None, done, begun, dry_run=True)
     if references:
         from refreeze.writer.reference_files import location_of, with_containers
@@ -145,10 +145,10 @@ def write_region(
     def work(session: icechunk.Session) -> str:
         results.clear()
         tell.begin()
-        template_of(session, job)
+        template = template_of(session, job)
         if workers is None and client is None:
             for each in inputs:
-                results.append(write_file(session, each, job))
+                results.append(write_file(session, each, job, template=template))
                 refuse_overlaps(results)
                 tell(results[-1])
         else:

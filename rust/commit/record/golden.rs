@@ -18,6 +18,7 @@ const RUN_ID: &str = "vy76p925kr5w3m6kwp00";
 fn identity() -> RunIdentity {
     RunIdentity {
         run_id: RUN_ID.to_owned(),
+        listing: None,
         fingerprint: "00112233445566778899aabbccddeeff".to_owned(),
         source: "s3://bucket/one.zarr, two.zarr".to_owned(),
     }

@@ -150,7 +150,12 @@ pub(super) async fn begin<'a>(
     record.batches = batches;
     record.batches_total = batches_total;
     let fingerprint = fingerprint.as_str().to_owned();
-    let identity = RunIdentity { run_id: new_run_id(), fingerprint, source: job.source_urls() };
+    let identity = RunIdentity {
+        run_id: new_run_id(),
+        fingerprint,
+        source: job.source_urls(),
+        listing: job.listing.clone(),
+    };
     let mut completed = Completed { all: batches_total == 0, ..Completed::default() };
     let message = job.message.clone();
     if job.mode.keeps_arrays() && !job.changes_nodes() {

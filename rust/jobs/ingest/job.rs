@@ -130,6 +130,8 @@ pub struct IngestJob {
     pub arrays: Vec<JobArray>,
     /// Options that determine the result besides all that, as text.
     pub plan: String,
+    /// When the listing was made, as ISO 8601, if the sources are not listed; commits say so.
+    pub listing: Option<String>,
     /// What to do with empty objects under chunk keys.
     pub empty_chunks: EmptyChunks,
     /// By what readers notice that an object has changed.

@@ -30,7 +30,8 @@ impl Fetcher {
         let mut failures = 0;
         loop {
             let permit = self.limit.acquire().await;
-            self.stats().list_requests += 1;
+            let is_request = self.source.capabilities().sends_requests;
+            self.stats().list_requests += u64::from(is_request);
             let error = match self.once(request).await {
                 Ok(page) => {
                     permit.answered();

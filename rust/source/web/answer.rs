@@ -100,10 +100,13 @@ mod tests {
         assert_eq!(date("yesterday"), None);
     }
 
+    fn size(status: StatusCode, headers: &HeaderMap) -> Option<u64> {
+        Described::of(status, headers).map(|found| found.size)
+    }
+
     #[test]
     fn lengths_are_of_the_whole_object() {
         let part = headers(&[(&CONTENT_RANGE, "bytes 0-0/77"), (&CONTENT_LENGTH, "1")]);
-        let size = |status, headers| Described::of(status, headers).map(|found| found.size);
         assert_eq!(size(StatusCode::PARTIAL_CONTENT, &part), Some(77));
         assert_eq!(size(StatusCode::OK, &headers(&[(&CONTENT_LENGTH, "9")])), Some(9));
         let empty = headers(&[(&CONTENT_RANGE, "bytes */0")]);
