@@ -28,7 +28,7 @@ use super::service::Service;
 use super::settings::{Settings, is_read_by_icechunk};
 use super::transport::Transport;
 use super::xml::connector::{Answer, PageParser};
-use crate::error::{chain, redirected, refused};
+use crate::error::{chain, never_sent, redirected, refused};
 use crate::source::retry::RetryPolicy;
 use crate::{Error, ErrorKind, Result};
 
@@ -330,6 +330,7 @@ fn object_error(error: &object_store::Error, status: Option<u16>) -> PageError {
         (_, object_store::Error::InvalidPath { .. }) => PageErrorKind::Fatal,
         _ if refused(error) => PageErrorKind::AccessDenied,
         _ if redirected(error) => PageErrorKind::Redirected,
+        _ if never_sent(error) => PageErrorKind::Fatal,
         // Broken off, or without what every answer has; asking again may help.
         (None | Some(200..=299 | 408 | 500..), _) if status != Some(503) => {
             PageErrorKind::Transient

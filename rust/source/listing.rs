@@ -18,7 +18,7 @@ use super::service::Service;
 use super::settings::Settings;
 use super::xml::connector::{Exchange, PageParser};
 use super::xml::fetch::list_page;
-use crate::error::{chain, redirected, refused};
+use crate::error::{chain, never_sent, redirected, refused};
 
 /// Keys that Google's JSON API and Azure are asked for.
 const LARGE_PAGE: u32 = 5_000;
@@ -203,6 +203,7 @@ fn page_error(
         Some(_) => PageErrorKind::Fatal,
         None if refused(error) => PageErrorKind::AccessDenied,
         None if redirected(error) => PageErrorKind::Redirected,
+        None if never_sent(error) => PageErrorKind::Fatal,
         None => PageErrorKind::Transient,
     };
     PageError::new(kind, chain(error)).with_hint(service.access_hint())
