@@ -15,7 +15,7 @@ PY := .venv/bin/python
 LOCKED := $(if $(CI),--locked)
 RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
 
-.PHONY: help demo test test-rust test-python test-exits test-together test-faults test-soak check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-writing bench-profile bench-build docs build lock servers endpoint clean
+.PHONY: help demo test test-rust test-python test-exits test-kills test-together test-faults test-soak check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-writing bench-scaling bench-billion bench-profile bench-build docs build lock servers endpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test-together: .venv/.refreeze servers ## 40 files by 8 processes of which 4 are
 
 test-exits: .venv/.refreeze servers ## run 500 commands that must end with their own exit code (not part of test)
 	REFREEZE_EXITS=500 $(PY) -m pytest tests/python/test_exits.py --timeout 3600 $(ARGS)
+
+test-kills: .venv/.refreeze servers ## kill workers and coordinators at a hundred instants (not part of test)
+	REFREEZE_KILLS=100 $(PY) -m pytest tests/python/test_crew_kills.py --timeout 3600 $(ARGS)
 
 test-faults: .venv/.refreeze servers ## let every request of every verb go wrong in every way: hours (REFREEZE_FAULTS=100: of each verb)
 	REFREEZE_FAULTS=$(or $(REFREEZE_FAULTS),all) $(PY) -m pytest tests/python/test_fault_sweep.py --timeout 360000 -q $(ARGS)
@@ -87,6 +90,12 @@ bench: bench-build ## compare with VirtualiZarr and obstore, side by side, in te
 
 bench-full: bench-build ## the same on larger data, up to 110 million chunks, and what each design choice brings
 	$(PY) benches/run.py --full --output target/bench-results/full $(ARGS)
+
+bench-scaling: bench-build ## how an ingest scales with worker processes, latency-bound and CPU-bound (ARGS="--scale 0.05")
+	$(PY) benches/scaling.py $(ARGS)
+
+bench-billion: bench-build ## a billion references, in one process and on a Dask cluster: hours (ARGS="--scale 0.001")
+	$(PY) benches/billion.py $(ARGS)
 
 bench-writing: .venv/.refreeze ## what templates and regions cost, beside xarray's own regions (ARGS="--scale 0.1")
 	$(PY) benches/writing.py $(ARGS)

@@ -26,7 +26,7 @@ use refreeze::plan::{
     Batches, Determinants, ExpectedArray, Fingerprint, LimitOptions, PlanLimits, manifest_split,
 };
 use refreeze::source::xml::document::scan;
-use refreeze::target::container::Locations;
+use refreeze::target::locations::Locations;
 
 use synthetic::phase::{memory, reset_peak};
 use synthetic::{PAGE, array, array_of, batch_of, document, empty_batch, order, page, repository};

@@ -20,7 +20,7 @@ use refreeze::batch::ChunkRules;
 use refreeze::commit::commit_manifests;
 use refreeze::grid::piece::Shift;
 use refreeze::manifest::{ArrayReferences, ManifestWriter};
-use refreeze::target::container::Locations;
+use refreeze::target::locations::Locations;
 
 use synthetic::phase::Phase;
 use synthetic::{PAGE, array_of, empty_batch, order, page, repository};

@@ -27,7 +27,7 @@ use icechunk::format::manifest::{
 };
 use icechunk::format::{ChunkIndices, ManifestId, NodeId};
 use refreeze::manifest::{ArrayReferences, ManifestWriter};
-use refreeze::target::container::{ArrayLocations, Locations};
+use refreeze::target::locations::{ArrayLocations, Locations};
 use refreeze::zarr::metadata::ArraySpec;
 
 use session_path::set_references;

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from refreeze.verbs.coverage_report import ArrayCoverage, Coverage, MissingRange
     from refreeze.verbs.doctor import doctor
     from refreeze.verbs.doctor_report import Check, DoctorReport
+    from refreeze.verbs.gc import gc
     from refreeze.verbs.ingest import ingest
     from refreeze.verbs.list_chunks import list_chunks
     from refreeze.verbs.plan import Plan, plan
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from refreeze.verbs.report import (
         ArrayReport,
         Container,
+        GcReport,
         IngestReport,
         ListStats,
         PublishReport,
@@ -56,6 +58,7 @@ __all__ = [
     "CopyReport",
     "Coverage",
     "DoctorReport",
+    "GcReport",
     "IngestReport",
     "ListStats",
     "MissingRange",
@@ -76,6 +79,7 @@ __all__ = [
     "create_template",
     "doctor",
     "exceptions",
+    "gc",
     "ingest",
     "list_chunks",
     "plan",
@@ -98,6 +102,7 @@ _PLACES = {
     "Container": "refreeze.verbs.report",
     "CopyReport": "refreeze.verbs.copy",
     "Coverage": "refreeze.verbs.coverage_report",
+    "GcReport": "refreeze.verbs.report",
     "DoctorReport": "refreeze.verbs.doctor_report",
     "IngestReport": "refreeze.verbs.report",
     "ListStats": "refreeze.verbs.report",
@@ -120,6 +125,7 @@ _PLACES = {
     "__version__": "refreeze._refreeze",
     "copy": "refreeze.verbs.copy",
     "coverage": "refreeze.verbs.coverage",
+    "gc": "refreeze.verbs.gc",
     "doctor": "refreeze.verbs.doctor",
     "ingest": "refreeze.verbs.ingest",
     "list_chunks": "refreeze.verbs.list_chunks",

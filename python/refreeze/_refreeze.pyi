@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, final
 
+from refreeze.metadata.dimensions import GriddedArray
+from refreeze.metadata.region import SliceBounds
 from refreeze.metadata.specs import ArraySpec, GroupSpec
 from refreeze.planning.options import IngestOptions
 from refreeze.stores.listing_tables import Columns
@@ -14,8 +16,12 @@ __all__ = [
     "Comparison",
     "InventoryBuilder",
     "OpenedSource",
+    "OpenedTarget",
     "__version__",
+    "addressed_names",
+    "alignment",
     "carry_out",
+    "check_known",
     "check_writes",
     "containers",
     "copy",
@@ -23,26 +29,27 @@ __all__ = [
     "error_line",
     "estimate_arrays",
     "examine_listing",
+    "gc",
     "ingest",
     "list_chunks",
     "list_folders",
     "open_source",
+    "open_target",
     "open_web",
-    "origins",
     "publish",
     "read_objects",
     "redact",
     "region_box",
+    "region_elements",
     "relocate",
     "remember_secrets",
+    "resolve_region",
     "sample_listing",
     "shown_text",
     "shut_down",
+    "slice_elements",
     "status",
     "stop_calls",
-    "stored_chunks",
-    "target_chunks",
-    "target_nodes",
     "verify",
 ]
 
@@ -66,6 +73,8 @@ class ChunkStream:
     @property
     def stats(self) -> ListStats:
         """What the listing has cost and met so far."""
+    def foreign_note(self, array: str) -> str | None:
+        """Tell a user about foreign keys below an array, if any have been met so far."""
     def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...
     def __arrow_c_schema__(self) -> Any: ...
@@ -157,13 +166,16 @@ def list_chunks(
     path: str,
     array: ArraySpec,
     *,
-    region: Mapping[str, tuple[int | None, int | None, int | None]],
+    region: Mapping[str, SliceBounds] | Sequence[tuple[int, int]],
     paths: bool,
     flat: bool,
     concurrency: int,
     undated: bool = False,
 ) -> ChunkStream:
-    """List the chunks of one array; see `refreeze.list_chunks`."""
+    """List the chunks of one array; see `refreeze.list_chunks`.
+
+    A sequence in the place of a region has the chunk coordinates along each dimension, half-open.
+    """
 
 def read_objects(
     store: Any,
@@ -190,14 +202,17 @@ def list_folders(
 def estimate_arrays(
     store: Any,
     path: str,
-    arrays: Sequence[tuple[ArraySpec, Mapping[str, tuple[int | None, int | None, int | None]]]],
+    arrays: Sequence[tuple[ArraySpec, Sequence[tuple[int, int]]]],
     *,
     memory: int,
     references_per_manifest: int | None,
     references_per_commit: int | None,
     concurrency: int,
 ) -> str:
-    """Estimate the ingest of arrays, after a few requests; see `refreeze.plan`. Returns JSON."""
+    """Estimate the ingest of arrays, after a few requests; see `refreeze.plan`. Returns JSON.
+
+    Each array comes with the chunk coordinates that are listed, half-open along each dimension.
+    """
 
 def examine_listing(store: Any, path: str) -> str:
     """Ask for two pages of a bucket's listing, and tell as JSON what they are like.
@@ -209,13 +224,49 @@ def examine_listing(store: Any, path: str) -> str:
 def check_writes(target: LocalTarget | BucketTarget | RepositoryTarget) -> None:
     """Try the lock of a folder, or the conditional writes of a server; raise what is wrong."""
 
-def region_box(
-    array: ArraySpec, *, region: Mapping[str, tuple[int | None, int | None, int | None]]
-) -> list[tuple[int, int]]:
+def region_box(array: ArraySpec, *, region: Mapping[str, SliceBounds]) -> list[tuple[int, int]]:
     """Return the chunk coordinates of a region along each dimension, half-open.
 
     Raises `RegionError` when the region does not align, is empty or names an unknown dimension.
     """
+
+def region_elements(
+    array: GriddedArray, *, region: Mapping[str, SliceBounds]
+) -> list[tuple[int, int]]:
+    """Return start and stop of a region along each dimension of an array, in elements.
+
+    Dimensions that the array does not have are not looked at. Raises `RegionError` when it is
+    empty along one, or has steps.
+    """
+
+def resolve_region(
+    arrays: Sequence[tuple[ArraySpec, GriddedArray]], *, region: Mapping[str, SliceBounds]
+) -> list[tuple[list[tuple[int, int]], list[tuple[int, int]], int | None]]:
+    """Return what a region takes of each array of a store: elements, chunks, and a step.
+
+    There is a step, in elements, for a coordinate that need not end where regions of multiples of
+    the step do: its values are to be carried. Its chunks, and those of copied arrays, hold at
+    least the elements. Raises `RegionError` as `region_elements`, and when the region does not
+    align with an array that is referenced.
+    """
+
+def slice_elements(dimension: str, length: int, bounds: SliceBounds) -> tuple[int, int]:
+    """Return start and stop of a slice of so many elements, by Python's rules; it may be empty.
+
+    Raises `RegionError` when it has steps.
+    """
+
+def addressed_names(names: Sequence[str | None] | None, ndim: int) -> list[str]:
+    """Return the names by which an array's dimensions are addressed; see `refreeze.ZarrParser`."""
+
+def alignment(arrays: Sequence[GriddedArray], dimension: str) -> int:
+    """Return the least number of elements along a dimension that is whole chunks of every array.
+
+    One-dimensional coordinates do not count, unless nothing else has the dimension.
+    """
+
+def check_known(arrays: Sequence[GriddedArray], dimensions: Sequence[str]) -> None:
+    """Raise `RegionError` for a dimension that no array has."""
 
 def ingest(
     sources: Sequence[tuple[Any, str]],
@@ -271,51 +322,47 @@ def carry_out(
     source_urls: Sequence[str],
     memory: int,
     concurrency: int,
+    requests_per_second: float | None = None,
 ) -> str:
     """Do one unit of a plan, both as JSON; see `refreeze.work.carry_out`."""
 
-def target_nodes(
+@final
+class OpenedTarget:
+    """A branch of a repository as it was when it was opened."""
+
+    @property
+    def snapshot_id(self) -> str:
+        """The tip of the branch."""
+    @property
+    def nodes(self) -> dict[str, bytes]:
+        """The metadata documents of all nodes by path."""
+    def chunks(self, path: str) -> dict[tuple[int, ...], bytes]:
+        """Return the native chunks of an array by coordinates.
+
+        Raises `MismatchError` when it has virtual ones.
+        """
+    def stored_chunks(self, path: str, *, flat: bool) -> ChunkStream:
+        """Stream the chunks of an array from its manifests: coordinates, size, kind, location.
+
+        ``kind`` is ``native`` or ``virtual``; ``last_modified`` and ``e_tag`` are what references
+        carry.
+        """
+    def origins(
+        self, store: Any, path: str, *, arrays: Sequence[ArraySpec], axes: Sequence[int | None]
+    ) -> list[tuple[str, tuple[int, ...] | None, str | None]]:
+        """Tell for each array where its chunks are in a source, by one of its references.
+
+        ``native`` and ``empty`` tell nothing; ``virtual`` comes with the shift of `Piece`,
+        ``elsewhere`` with the URL of another source. With an axis, the reference furthest along it
+        is looked at; without, any that lies in the source.
+        """
+
+def open_target(
     target: BucketTarget | LocalTarget | RepositoryTarget, *, branch: str
-) -> tuple[str, dict[str, bytes]]:
-    """Return the snapshot at the tip of a branch, and the metadata documents of all its nodes.
+) -> OpenedTarget:
+    """Open a repository to read what is at the tip of a branch.
 
     Raises `TargetNotFoundError` when there is no repository or no such branch.
-    """
-
-def target_chunks(
-    target: BucketTarget | LocalTarget | RepositoryTarget, *, snapshot_id: str, path: str
-) -> dict[tuple[int, ...], bytes]:
-    """Return the native chunks of an array by coordinates.
-
-    Raises `MismatchError` when it has virtual ones.
-    """
-
-def stored_chunks(
-    target: LocalTarget | BucketTarget | RepositoryTarget,
-    *,
-    snapshot_id: str,
-    path: str,
-    flat: bool,
-) -> ChunkStream:
-    """Stream the chunks of an array from its manifests: coordinates, size, kind, location.
-
-    ``kind`` is ``native`` or ``virtual``; ``last_modified`` and ``e_tag`` are what references carry.
-    """
-
-def origins(
-    target: BucketTarget | LocalTarget | RepositoryTarget,
-    *,
-    snapshot_id: str,
-    sources: Sequence[tuple[Any, str]],
-    source_urls: Sequence[str],
-    arrays: Sequence[ArraySpec],
-    axes: Sequence[int | None],
-) -> list[tuple[str, tuple[int, ...] | None]]:
-    """Tell for each array of the target where its chunks are, by one of its references.
-
-    ``native`` and ``empty`` have no shift; ``virtual`` has that of `Piece`. With an axis, the
-    reference furthest along it is looked at; without, any that lies in the source. Raises
-    `MismatchError` when that does not lie in the source.
     """
 
 def differences(was: bytes, now: bytes) -> tuple[str | None, list[str]]:
@@ -342,6 +389,15 @@ def publish(
     unsafe_target: bool,
 ) -> str:
     """Publish a staged ingest; see `refreeze.publish`. Returns the report as JSON."""
+
+def gc(
+    target: BucketTarget | LocalTarget | RepositoryTarget,
+    *,
+    dry_run: bool,
+    older_than: float,
+    unsafe_target: bool,
+) -> str:
+    """Remove what nothing refers to; see `refreeze.gc`. Returns the report as JSON."""
 
 def stop_calls() -> None:
     """Make every call, now and later, raise `KeyboardInterrupt` soon: the process is about to end."""

@@ -171,6 +171,8 @@ def carry_out(
 ) -> bytes:
     """List the chunks of one unit of a plan, write their manifests and return the result.
 
+    A unit of a comparison (`refreeze.verify`) is listed and compared instead, and writes nothing.
+
     Parameters
     ----------
     plan
@@ -202,7 +204,8 @@ def carry_out(
         As `refreeze.ingest`, for what listing and writing meet.
     """
     from refreeze import _refreeze
-    from refreeze.planning.options import byte_count, requests_in_flight
+    from refreeze.planning.options import IngestOptions, byte_count, requests_in_flight
+    from refreeze.planning.verify_units import KIND, compare
     from refreeze.runtime.memory import return_large_blocks
     from refreeze.stores.resolve import resolve_source, resolve_target
     from refreeze.stores.web_store import Probing
@@ -220,13 +223,31 @@ def carry_out(
     target_options = plan.target_options | secrets.target or None
     probing = Probing.of(plan.ingest)
     sources = [resolve_source(url, source_options, probing) for url in plan.sources]
+    stores = [(source.store, source.path) for source in sources]
+    urls = [source.url for source in sources]
+    target = resolve_target(plan.target, target_options)
+    size, in_flight = byte_count("memory", memory), requests_in_flight(concurrency)
+    if plan.plan.get("kind") == KIND:
+        options = IngestOptions(
+            branch=plan.plan["branch"],
+            mode="update",
+            skip_empty_chunks=True,
+            memory=size,
+            concurrency=in_flight,
+            requests_per_second=probing.max_requests_per_second,
+        )
+        figures = compare(
+            plan.plan, json.loads(text), stores, source_urls=urls, target=target, options=options
+        )
+        return figures.encode()
     result = _refreeze.carry_out(
         json.dumps(plan.plan),
         text,
-        [(source.store, source.path) for source in sources],
-        resolve_target(plan.target, target_options),
-        source_urls=[source.url for source in sources],
-        memory=byte_count("memory", memory),
-        concurrency=requests_in_flight(concurrency),
+        stores,
+        target,
+        source_urls=urls,
+        memory=size,
+        concurrency=in_flight,
+        requests_per_second=probing.max_requests_per_second,
     )
     return result.encode()

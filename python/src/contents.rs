@@ -1,10 +1,10 @@
 //! What Python asks of a target before it plans an append or an update.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
+use icechunk::format::SnapshotId;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
-use refreeze::commit::snapshot_id as parse_id;
 use refreeze::target::origin::{Origin, Question, origin};
 use refreeze::target::{Target, branch_nodes, native_chunks, stored_chunks as read_stored_chunks};
 use refreeze::zarr::compatibility::{Shapes, compare};
@@ -14,105 +14,105 @@ use crate::listing::ChunkStream;
 use crate::runtime::run;
 use crate::stores::source;
 
-/// `native`, `empty` or `virtual`, and then the shift.
-type OriginSpec<'py> = (&'static str, Option<Bound<'py, PyTuple>>);
+/// `native`, `empty`, `virtual` or `elsewhere`; then the shift, or the other source's URL.
+type OriginSpec<'py> = (&'static str, Option<Bound<'py, PyTuple>>, Option<String>);
 
-/// The tip of a branch and the metadata documents of its nodes by path.
+/// A branch of a repository as it was when it was opened; what Python asks of it is answered by
+/// that snapshot.
+#[pyclass(frozen, module = "refreeze._refreeze")]
+pub(crate) struct OpenedTarget {
+    target: Arc<Target>,
+    snapshot: SnapshotId,
+    nodes: Vec<(String, Vec<u8>)>,
+}
+
+/// Opens a repository to read what is on a branch.
 #[pyfunction]
 #[pyo3(signature = (target, *, branch))]
-pub(crate) fn target_nodes(
+pub(crate) fn open_target(
     py: Python<'_>,
     target: &Bound<'_, PyAny>,
     branch: String,
-) -> PyResult<(String, HashMap<String, Vec<u8>>)> {
+) -> PyResult<OpenedTarget> {
     let location = location(target)?;
     let look = async move {
         let (target, _) = Target::open_to_read(&location).await?;
-        branch_nodes(target.repository(), &branch).await
+        let (snapshot, nodes) = branch_nodes(target.repository(), &branch).await?;
+        let nodes = nodes.into_iter().map(|(path, document)| (path, document.to_vec())).collect();
+        Ok(OpenedTarget { target: Arc::new(target), snapshot, nodes })
     };
-    let (tip, nodes) = run(py, |stopped| interruptible(look, stopped))?;
-    Ok((tip.to_string(), nodes.into_iter().map(|(path, bytes)| (path, bytes.to_vec())).collect()))
+    run(py, |stopped| interruptible(look, stopped))
 }
 
-/// The native chunks of an array in a snapshot by coordinates.
-#[pyfunction]
-#[pyo3(signature = (target, *, snapshot_id, path))]
-pub(crate) fn target_chunks<'py>(
-    py: Python<'py>,
-    target: &Bound<'py, PyAny>,
-    snapshot_id: String,
-    path: String,
-) -> PyResult<Bound<'py, PyDict>> {
-    let location = location(target)?;
-    let look = async move {
-        let (target, _) = Target::open_to_read(&location).await?;
-        native_chunks(target.repository(), &parse_id(&snapshot_id)?, &path).await
-    };
-    let found = PyDict::new(py);
-    for (coords, bytes) in run(py, |stopped| interruptible(look, stopped))? {
-        found.set_item(PyTuple::new(py, coords)?, PyBytes::new(py, &bytes))?;
+#[pymethods]
+impl OpenedTarget {
+    /// The tip of the branch.
+    #[getter]
+    fn snapshot_id(&self) -> String {
+        self.snapshot.to_string()
     }
-    Ok(found)
-}
 
-/// The chunks of an array in a snapshot, streamed from its manifests.
-#[pyfunction]
-#[pyo3(signature = (target, *, snapshot_id, path, flat))]
-pub(crate) fn stored_chunks(
-    py: Python<'_>,
-    target: &Bound<'_, PyAny>,
-    snapshot_id: String,
-    path: String,
-    flat: bool,
-) -> PyResult<ChunkStream> {
-    let location = location(target)?;
-    let look = async move {
-        let (target, _) = Target::open_to_read(&location).await?;
-        read_stored_chunks(target.repository(), &parse_id(&snapshot_id)?, &path, flat).await
-    };
-    let found = run(py, |stopped| interruptible(look, stopped))?;
-    Ok(ChunkStream::of(found.schema, found.batches))
-}
-
-/// What arrays in a snapshot are made of, and where their chunks are in their sources.
-#[pyfunction]
-#[pyo3(signature = (target, *, snapshot_id, sources, source_urls, arrays, axes))]
-pub(crate) fn origins<'py>(
-    py: Python<'py>,
-    target: &Bound<'py, PyAny>,
-    snapshot_id: String,
-    sources: Vec<(Bound<'py, PyAny>, String)>,
-    source_urls: Vec<String>,
-    arrays: Vec<PyArraySpec>,
-    axes: Vec<Option<usize>>,
-) -> PyResult<Vec<OriginSpec<'py>>> {
-    let location = location(target)?;
-    let opened = sources
-        .into_iter()
-        .zip(source_urls)
-        .map(|((store, path), url)| Ok((source(&store, &path)?, url)))
-        .collect::<PyResult<Vec<_>>>()?;
-    let look = async move {
-        let (target, _) = Target::open_to_read(&location).await?;
-        let snapshot = parse_id(&snapshot_id)?;
-        let mut origins = Vec::with_capacity(arrays.len());
-        for (array, axis) in arrays.into_iter().zip(axes) {
-            let position = array.source;
-            let array = array.spec()?;
-            let Some((source, url)) = opened.get(position) else { continue };
-            let question = Question { array: &array, source, url, axis };
-            origins.push(origin(target.repository(), &snapshot, question).await?);
+    /// The metadata documents of all nodes by path.
+    #[getter]
+    fn nodes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let found = PyDict::new(py);
+        for (path, document) in &self.nodes {
+            found.set_item(path, PyBytes::new(py, document))?;
         }
-        Ok(origins)
-    };
-    run(py, |stopped| interruptible(look, stopped))?
-        .into_iter()
-        .map(|origin| match origin {
-            Origin::Native => Ok(("native", None)),
-            Origin::Empty => Ok(("empty", None)),
-            Origin::Shift(shift) => Ok(("virtual", Some(PyTuple::new(py, shift)?))),
-        })
-        .collect()
+        Ok(found)
+    }
+
+    /// The native chunks of an array by coordinates.
+    fn chunks<'py>(&self, py: Python<'py>, path: String) -> PyResult<Bound<'py, PyDict>> {
+        let (target, snapshot) = (Arc::clone(&self.target), self.snapshot.clone());
+        let look = async move { native_chunks(target.repository(), &snapshot, &path).await };
+        let found = PyDict::new(py);
+        for (coords, bytes) in run(py, |stopped| interruptible(look, stopped))? {
+            found.set_item(PyTuple::new(py, coords)?, PyBytes::new(py, &bytes))?;
+        }
+        Ok(found)
+    }
+
+    /// The chunks of an array, streamed from its manifests.
+    #[pyo3(signature = (path, *, flat))]
+    fn stored_chunks(&self, py: Python<'_>, path: String, flat: bool) -> PyResult<ChunkStream> {
+        let (target, snapshot) = (Arc::clone(&self.target), self.snapshot.clone());
+        let look =
+            async move { read_stored_chunks(target.repository(), &snapshot, &path, flat).await };
+        let found = run(py, |stopped| interruptible(look, stopped))?;
+        Ok(ChunkStream::of(found.schema, found.batches))
+    }
+
+    /// What arrays are made of, and where their chunks are in a source.
+    #[pyo3(signature = (store, path, *, arrays, axes))]
+    fn origins<'py>(
+        &self,
+        py: Python<'py>,
+        store: &Bound<'py, PyAny>,
+        path: &str,
+        arrays: Vec<PyArraySpec>,
+        axes: Vec<Option<usize>>,
+    ) -> PyResult<Vec<OriginSpec<'py>>> {
+        let source = source(store, path)?;
+        let (target, snapshot) = (Arc::clone(&self.target), self.snapshot.clone());
+        let look = async move {
+            let mut origins = Vec::with_capacity(arrays.len());
+            for (array, axis) in arrays.into_iter().zip(axes) {
+                let question = Question { array: &array.spec()?, source: &source, axis };
+                origins.push(origin(target.repository(), &snapshot, question).await?);
+            }
+            Ok(origins)
+        };
+        run(py, |stopped| interruptible(look, stopped))?
+            .into_iter()
+            .map(|origin| match origin {
+                Origin::Native => Ok(("native", None, None)),
+                Origin::Empty => Ok(("empty", None, None)),
+                Origin::Shift(shift) => Ok(("virtual", Some(PyTuple::new(py, shift)?), None)),
+                Origin::Elsewhere(url) => Ok(("elsewhere", None, Some(url))),
+            })
+            .collect()
+    }
 }
 
 /// What makes two metadata documents of one array incompatible, and their harmless differences.

@@ -16,11 +16,11 @@ use refreeze::grid::piece::Piece;
 use refreeze::jobs::ingest::{
     Decoder, Finish, IngestJob, JobArray, JobSource, Mode, ingest as run_ingest,
 };
-use refreeze::jobs::{PublishJob, RelocateJob};
+use refreeze::jobs::{GcJob, PublishJob, RelocateJob};
 use refreeze::plan::LimitOptions;
 use refreeze::progress::{OnProgress, Progress};
 use refreeze::target::TargetLocation;
-use refreeze::target::container::Locations;
+use refreeze::target::locations::Locations;
 use refreeze::zarr::key::ChunkKeyEncoding;
 use refreeze::zarr::metadata::{ArrayLayout, ArraySpec, GroupSpec};
 
@@ -53,7 +53,7 @@ pub(crate) struct PyArraySpec {
     chunk_shape: Vec<u64>,
     key_encoding: String,
     separator: String,
-    copied: bool,
+    pub(crate) copied: bool,
     pub(crate) dimension_names: Option<Vec<Option<String>>>,
     pub(crate) source: usize,
     pieces: Option<Vec<PyPiece>>,
@@ -181,6 +181,7 @@ pub(crate) struct IngestOptions {
     references_per_manifest: Option<u32>,
     references_per_commit: Option<u64>,
     concurrency: usize,
+    requests_per_second: Option<f64>,
     message: Option<String>,
     publish: bool,
     restart: bool,
@@ -285,6 +286,7 @@ pub(crate) fn job(
             references_per_manifest: options.references_per_manifest,
             references_per_commit: options.references_per_commit,
             concurrency: options.concurrency,
+            apart: apart(options.requests_per_second),
         },
         message: options.message,
         finish: Finish {
@@ -298,6 +300,11 @@ pub(crate) fn job(
         restart: options.restart,
         unsafe_target: options.unsafe_target,
     })
+}
+
+/// The time between two requests, of which there are at most so many a second.
+pub(crate) fn apart(requests_per_second: Option<f64>) -> Option<Duration> {
+    requests_per_second.and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok())
 }
 
 fn mode(name: &str) -> PyResult<Mode> {
@@ -330,6 +337,25 @@ pub(crate) fn publish(
     let job = PublishJob { target: self::target(target)?, run_id, rebase, unsafe_target };
     // One compare-and-set decides: an interruption that comes later would only hide the result.
     let report = run(py, |_stopped| async move { refreeze::jobs::publish(job).await })?;
+    serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// Removes what nothing refers to; see `refreeze.gc`.
+#[pyfunction]
+#[pyo3(signature = (target, *, dry_run, older_than, unsafe_target))]
+pub(crate) fn gc(
+    py: Python<'_>,
+    target: &Bound<'_, PyAny>,
+    dry_run: bool,
+    older_than: f64,
+    unsafe_target: bool,
+) -> PyResult<String> {
+    let older_than = Duration::try_from_secs_f64(older_than)
+        .map_err(|error| PyValueError::new_err(format!("older_than: {error}")))?;
+    let target = self::target(target)?;
+    let job = GcJob { target, dry_run, older_than, unsafe_target };
+    let report =
+        run(py, |stopped| async move { interruptible(refreeze::jobs::gc(job), stopped).await })?;
     serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 

@@ -29,13 +29,13 @@ mod _refreeze {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::contents::{differences, origins, stored_chunks, target_chunks, target_nodes};
+    use super::contents::{OpenedTarget, differences, open_target};
     #[pymodule_export]
     use super::copy::{containers, copy};
     #[pymodule_export]
     use super::doctor::{check_writes, examine_listing};
     #[pymodule_export]
-    use super::ingest::{ingest, publish, relocate, status};
+    use super::ingest::{gc, ingest, publish, relocate, status};
     #[pymodule_export]
     use super::inventory::{InventoryBuilder, sample_listing};
     #[pymodule_export]
@@ -43,7 +43,10 @@ mod _refreeze {
     #[pymodule_export]
     use super::reading::{list_folders, read_objects};
     #[pymodule_export]
-    use super::region::region_box;
+    use super::region::{
+        addressed_names, alignment, check_known, region_box, region_elements, resolve_region,
+        slice_elements,
+    };
     #[pymodule_export]
     use super::runtime::{shut_down, stop_calls};
     #[pymodule_export]

@@ -17,7 +17,8 @@ use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
 use pyo3_arrow::{PyRecordBatch, PySchema};
 use refreeze::density::survey::survey;
 use refreeze::estimate::estimate_ingest;
-use refreeze::grid::chunk_box::{ChunkBox, DimensionSlice, addressed_names, chunk_box};
+use refreeze::grid::chunk_box::ChunkBox;
+use refreeze::grid::region::{addressed_names, chunk_box};
 use refreeze::list::limit::ConcurrencyLimit;
 use refreeze::list::{ListOptions, Listing, SharedStats, list_chunks as run_list_chunks, stats_of};
 use refreeze::plan::{LimitOptions, PlanLimits};
@@ -25,11 +26,18 @@ use refreeze::zarr::metadata::ArraySpec;
 
 use crate::errors::to_python;
 use crate::ingest::PyArraySpec;
+use crate::region::{SliceBounds, slices};
 use crate::runtime::{enter, run, wait};
 use crate::stores::source;
 
-/// Start, stop and step of a slice, in elements.
-pub(crate) type SliceBounds = (Option<i64>, Option<i64>, Option<i64>);
+/// What of an array is wanted.
+#[derive(FromPyObject)]
+pub(crate) enum Wanted {
+    /// A region in elements, by dimension.
+    Region(BTreeMap<String, SliceBounds>),
+    /// Chunk coordinates along each dimension, half-open.
+    Chunks(Vec<(u32, u32)>),
+}
 
 /// Lists the chunks of one array; see `refreeze.list_chunks`.
 #[pyfunction]
@@ -40,7 +48,7 @@ pub(crate) fn list_chunks(
     store: &Bound<'_, PyAny>,
     path: &str,
     array: PyArraySpec,
-    region: BTreeMap<String, SliceBounds>,
+    region: Wanted,
     paths: bool,
     flat: bool,
     concurrency: usize,
@@ -70,7 +78,7 @@ pub(crate) fn estimate_arrays(
     py: Python<'_>,
     store: &Bound<'_, PyAny>,
     path: &str,
-    arrays: Vec<(PyArraySpec, BTreeMap<String, SliceBounds>)>,
+    arrays: Vec<(PyArraySpec, Wanted)>,
     memory: u64,
     references_per_manifest: Option<u32>,
     references_per_commit: Option<u64>,
@@ -85,6 +93,7 @@ pub(crate) fn estimate_arrays(
         references_per_manifest,
         references_per_commit,
         concurrency,
+        apart: None,
     });
     let estimates = run(py, |_stop| async move {
         let densities = survey(&source, &parts, &ConcurrencyLimit::new(concurrency)).await?;
@@ -93,17 +102,19 @@ pub(crate) fn estimate_arrays(
     serde_json::to_string(&estimates).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// An array and the chunks of it that a region names.
-pub(crate) fn chosen(
-    array: PyArraySpec,
-    region: BTreeMap<String, SliceBounds>,
-) -> refreeze::Result<(ArraySpec, ChunkBox)> {
+/// An array and the chunks of it that are wanted.
+fn chosen(array: PyArraySpec, wanted: Wanted) -> refreeze::Result<(ArraySpec, ChunkBox)> {
     let names = array.dimension_names.clone().unwrap_or_default();
     let array = array.spec()?;
-    let names = addressed_names(&names, array.layout.ndim());
-    let slice = |(start, stop, step)| DimensionSlice { start, stop, step };
-    let region = region.into_iter().map(|(name, bounds)| (name, slice(bounds))).collect();
-    let chunks = chunk_box(&array.path, &array.layout, &names, &region)?;
+    let chunks = match wanted {
+        Wanted::Region(region) => {
+            let names = addressed_names(&names, array.layout.ndim());
+            chunk_box(&array.path, &array.layout, &names, &slices(region))?
+        }
+        Wanted::Chunks(ranges) => {
+            ChunkBox::from_ranges(ranges.into_iter().map(|(start, stop)| start..stop).collect())
+        }
+    };
     Ok((array, chunks))
 }
 
@@ -172,6 +183,11 @@ impl ChunkStream {
         fields.set_item("retries", stats.retries)?;
         fields.set_item("warnings", PyTuple::new(py, stats.warnings)?)?;
         py.import("refreeze.verbs.report")?.getattr("ListStats")?.call((), Some(&fields))
+    }
+
+    /// What to tell a user about foreign keys below the array, so far.
+    fn foreign_note(&self, array: &str) -> Option<String> {
+        stats_of(&self.stats).foreign_note(array)
     }
 }
 

@@ -4,13 +4,15 @@ use pyo3::prelude::*;
 use refreeze::jobs::ingest::{JobSource, carry_out as run_unit};
 use refreeze::plan::LimitOptions;
 
-use crate::ingest::{interruptible, target};
+use crate::ingest::{apart, interruptible, target};
 use crate::runtime::run;
 use crate::stores::source;
 
 /// Does one unit of a plan; see `refreeze.work.carry_out`. Documents are JSON.
 #[pyfunction]
-#[pyo3(signature = (plan, unit, sources, target, *, source_urls, memory, concurrency))]
+#[pyo3(signature = (
+    plan, unit, sources, target, *, source_urls, memory, concurrency, requests_per_second=None
+))]
 #[expect(clippy::too_many_arguments, reason = "the parts of one Python call, most by keyword")]
 pub(crate) fn carry_out(
     py: Python<'_>,
@@ -21,6 +23,7 @@ pub(crate) fn carry_out(
     source_urls: Vec<String>,
     memory: u64,
     concurrency: usize,
+    requests_per_second: Option<f64>,
 ) -> PyResult<String> {
     let location = self::target(target)?;
     let sources = sources
@@ -28,7 +31,12 @@ pub(crate) fn carry_out(
         .zip(source_urls)
         .map(|((store, path), url)| Ok(JobSource { source: source(&store, &path)?, url }))
         .collect::<PyResult<Vec<_>>>()?;
-    let limits = LimitOptions { memory, concurrency, ..LimitOptions::default() };
+    let limits = LimitOptions {
+        memory,
+        concurrency,
+        apart: apart(requests_per_second),
+        ..LimitOptions::default()
+    };
     run(py, |stopped| async move {
         interruptible(run_unit(&plan, &unit, &sources, &location, limits), stopped).await
     })

@@ -6,6 +6,7 @@
 //! manifest by sorting integers. Only buckets that hold something take memory.
 
 mod packed;
+mod rules;
 mod split;
 mod tags;
 
@@ -16,81 +17,16 @@ use std::sync::Arc;
 use arrow_array::{Array as _, RecordBatch};
 
 pub(crate) use packed::Packed;
+pub use rules::{ChecksumBy, ChunkRules, EmptyChunks};
+use rules::{empty_chunk, no_tag, time_out_of_range, too_large};
 pub(crate) use split::{SplitGrid, advance};
 pub(crate) use tags::Tags;
 
 use crate::grid::chunk_box::ChunkBox;
 use crate::grid::piece::Shift;
-use crate::list::{ChunkColumns, DanglingLinks};
+use crate::list::ChunkColumns;
 use crate::zarr::metadata::{ArrayLayout, ArraySpec};
 use crate::{Error, ErrorKind, Result};
-
-/// What to do with an object of zero bytes under a chunk's key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum EmptyChunks {
-    /// Stop: no codec decodes nothing, so it is a damaged chunk.
-    #[default]
-    Error,
-    /// Treat the chunk as missing (it reads as the fill value).
-    Skip,
-}
-
-/// A link that leads nowhere holds as little as an empty object.
-impl From<EmptyChunks> for DanglingLinks {
-    fn from(empty: EmptyChunks) -> Self {
-        match empty {
-            EmptyChunks::Error => Self::Error,
-            EmptyChunks::Skip => Self::Skip,
-        }
-    }
-}
-
-impl EmptyChunks {
-    /// Its name in options and in what is stored.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Skip => "skip",
-        }
-    }
-}
-
-/// By what a reader of a reference notices that its object has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ChecksumBy {
-    /// The object's time, to the second.
-    #[default]
-    LastModified,
-    /// Its `ETag`.
-    ETag,
-    /// Nothing.
-    None,
-}
-
-impl ChecksumBy {
-    /// Its name in options and in what is stored.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::LastModified => "last-modified",
-            Self::ETag => "etag",
-            Self::None => "none",
-        }
-    }
-}
-
-/// How listed chunks become references.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ChunkRules {
-    /// What to do with empty objects.
-    pub empty_chunks: EmptyChunks,
-    /// What references carry.
-    pub checksum: ChecksumBy,
-    /// The store refuses reads that carry an object's own time, so that references need the next
-    /// second ([`Staleness::ByNextSecond`](crate::source::Staleness::ByNextSecond)).
-    pub next_second: bool,
-}
 
 /// One chunk to be referenced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -355,52 +291,6 @@ impl ReferenceBatch {
         self.buckets.sort_unstable_by_key(|bucket| bucket.number);
         (self.grid, self.buckets, self.tags)
     }
-}
-
-fn time_out_of_range(array: &ArraySpec, coords: &[u32]) -> Error {
-    Error::new(
-        ErrorKind::Listing,
-        format!(
-            "chunk {} of array {} was last modified after the year 2105, which Icechunk cannot \
-             record",
-            array.source_key(coords),
-            array.path
-        ),
-    )
-    .with_hint("correct the object's time")
-}
-
-fn no_tag(array: &ArraySpec, coords: &[u32]) -> Error {
-    Error::new(
-        ErrorKind::Listing,
-        format!(
-            "chunk {} of array {} was listed without an ETag",
-            array.source_key(coords),
-            array.path
-        ),
-    )
-    .with_hint("this source tells of none: use --checksum last-modified (or none)")
-}
-
-fn too_large(array: &ArraySpec, coords: &[u32], size: u64) -> Error {
-    Error::new(
-        ErrorKind::UnsupportedArray,
-        format!(
-            "chunk {} of array {} has {size} bytes; a reference holds fewer than 2^48",
-            array.source_key(coords),
-            array.path
-        ),
-    )
-}
-
-fn empty_chunk(array: &ArraySpec, coords: &[u32]) -> Error {
-    Error::new(
-        ErrorKind::UnsupportedArray,
-        format!("chunk {} of array {} is an empty object", array.source_key(coords), array.path),
-    )
-    .with_hint(
-        "restore the object, or treat empty objects as missing with --empty-chunks skip --restart",
-    )
 }
 
 /// Icechunk compares whole seconds: rounding down would make every read of a file with a

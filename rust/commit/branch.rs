@@ -109,7 +109,7 @@ pub async fn remove_finished(
             && history(repository, &run.record.branch).await?.iter().any(own);
         if published {
             // Best effort: a left-over branch shows nothing to anybody.
-            let _ = remove(repository, &run.branch()).await;
+            let _ = remove(repository, &run.identity.branch()).await;
         } else {
             unpublished.push(run);
         }

@@ -30,8 +30,9 @@ pub use rivals::{is_overtaken, published_instead};
 pub(crate) use runs::staging_branch;
 pub use runs::{
     LostRun, PublishedRun, STAGING_PREFIX, StagedRun, find_published, history, lost_runs,
-    missing_examples, published_runs, staged_runs,
+    missing_examples, published_runs, run_branches, staged_runs,
 };
 pub use snapshot::{MOST_CHUNKS_PER_COMMIT, commit_draft, commit_manifests, commit_nothing};
 pub use staging::Staging;
+pub(crate) use stored::manifest_boxes;
 pub use stored::manifest_ids;

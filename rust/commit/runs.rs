@@ -23,6 +23,14 @@ pub(crate) fn staging_branch(run_id: &str) -> String {
     format!("{STAGING_PREFIX}{run_id}")
 }
 
+impl RunIdentity {
+    /// Its staging branch.
+    #[must_use]
+    pub fn branch(&self) -> String {
+        staging_branch(&self.run_id)
+    }
+}
+
 /// A run that is not published.
 #[derive(Debug, Clone)]
 pub struct StagedRun {
@@ -37,12 +45,6 @@ pub struct StagedRun {
 }
 
 impl StagedRun {
-    /// Its staging branch.
-    #[must_use]
-    pub fn branch(&self) -> String {
-        staging_branch(&self.identity.run_id)
-    }
-
     /// The tip of its staging branch, if it has any commit.
     #[must_use]
     pub fn tip(&self) -> Option<&SnapshotInfo> {
@@ -63,21 +65,13 @@ impl StagedRun {
 }
 
 /// An unpublished run of which snapshots have expired, the first one and the plan with it: nobody
-/// can go on with it or publish it.
+/// can resume it or publish it.
 #[derive(Debug, Clone)]
 pub struct LostRun {
     /// Who it was.
     pub identity: RunIdentity,
     /// The tip of its staging branch, which never expires.
     pub tip: SnapshotInfo,
-}
-
-impl LostRun {
-    /// Its staging branch.
-    #[must_use]
-    pub fn branch(&self) -> String {
-        staging_branch(&self.identity.run_id)
-    }
 }
 
 /// An earlier run that published a plan.
@@ -164,6 +158,17 @@ pub async fn lost_runs(repository: &Repository) -> Result<Vec<LostRun>> {
         runs.push(LostRun { identity, tip });
     }
     Ok(runs)
+}
+
+/// The ids of all runs that have a staging branch, whatever has become of them.
+///
+/// # Errors
+///
+/// [`ErrorKind::Target`](crate::ErrorKind::Target) when the branches cannot be read.
+pub async fn run_branches(repository: &Repository) -> Result<Vec<String>> {
+    let branches = branches(repository).await?;
+    let ids = branches.iter().filter_map(|branch| branch.strip_prefix(STAGING_PREFIX));
+    Ok(ids.map(str::to_owned).collect())
 }
 
 /// The snapshots of each run that has a staging branch, oldest first; none for a branch that

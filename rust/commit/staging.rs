@@ -11,17 +11,17 @@ use icechunk::Repository;
 use icechunk::format::SnapshotId;
 use icechunk::store::Store;
 
-use super::branch::{moved, publish, remove, snapshot_id};
+use super::branch::snapshot_id;
 use super::draft::Draft;
 use super::first::{commit_first, create_at};
 use super::record::{Completed, RunIdentity, RunRecord};
-use super::rivals::published_instead;
-use super::runs::{PublishedRun, StagedRun, staging_branch};
+use super::runs::{StagedRun, staging_branch};
 use super::snapshot::{Written, commit_draft, commit_manifests, commit_nothing, write_draft};
-use super::stored::{fetch, nodes};
 use crate::error::TargetContext as _;
 use crate::manifest::NewManifests;
 use crate::{Error, ErrorKind, Result};
+
+mod publication;
 
 /// The staging branch of a run.
 pub struct Staging<'a> {
@@ -131,7 +131,10 @@ impl<'a> Staging<'a> {
         message: Option<String>,
     ) -> Result<Self> {
         let Some(tip) = run.tip().map(|tip| tip.id.clone()) else {
-            return Err(Error::new(ErrorKind::Target, format!("{} has no commit", run.branch())));
+            return Err(Error::new(
+                ErrorKind::Target,
+                format!("{} has no commit", run.identity.branch()),
+            ));
         };
         let StagedRun { identity, record, completed, .. } = run;
         let resumed = completed.len();
@@ -163,7 +166,7 @@ impl<'a> Staging<'a> {
     /// The staging branch's name.
     #[must_use]
     pub fn name(&self) -> String {
-        staging_branch(&self.identity.run_id)
+        self.identity.branch()
     }
 
     /// The last snapshot committed.
@@ -384,62 +387,6 @@ impl<'a> Staging<'a> {
                 .with_hint("run the same command again to see what is published");
         }
         error
-    }
-
-    /// Whether the staging tip holds anything else than the snapshot that the run began with.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Target`] when they cannot be read.
-    pub async fn changes_anything(&self) -> Result<bool> {
-        if let Stage::Pending(pending) = &self.stage {
-            return Ok(!pending.draft.is_empty());
-        }
-        let Some(base) = self.record.base.as_deref() else { return Ok(true) };
-        let before = fetch(self.repository, &snapshot_id(base)?).await?;
-        let after = fetch(self.repository, &self.tip).await?;
-        Ok(nodes(&before)? != nodes(&after)?)
-    }
-
-    /// Moves the target branch to the staging tip, if it still is where the run began.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Conflict`] when the branch has moved: nothing is published and the staging
-    /// branch is kept. [`ErrorKind::Target`] or [`ErrorKind::Access`] when writing fails.
-    pub async fn publish(&mut self) -> Result<()> {
-        let branch = &self.record.branch;
-        if let Stage::Written(written) = &self.stage {
-            return match written.register(self.repository, Some(branch)).await {
-                Err(error) if error.kind() == ErrorKind::Conflict => {
-                    Err(moved(branch, &self.name()))
-                }
-                outcome => outcome,
-            };
-        }
-        let base = self.record.base.as_deref().map(snapshot_id).transpose()?;
-        publish(self.repository, branch, base.as_ref(), &self.tip, &self.name()).await
-    }
-
-    /// The run that has published this one's plan since this one began.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Target`] when the history cannot be read.
-    pub async fn published_instead(&self) -> Result<Option<PublishedRun>> {
-        published_instead(self.repository, &self.identity, &self.record).await
-    }
-
-    /// Removes the staging branch; its snapshots stay reachable if they were published.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Target`] when it cannot be removed.
-    pub async fn remove(&self) -> Result<()> {
-        match self.stage {
-            Stage::Branch => remove(self.repository, &self.name()).await,
-            Stage::Pending(_) | Stage::Nothing | Stage::Written(_) => Ok(()),
-        }
     }
 }
 

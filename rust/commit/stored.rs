@@ -4,12 +4,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use icechunk::Repository;
+use icechunk::format::manifest::ManifestRef;
 use icechunk::format::snapshot::{ManifestFileInfo, NodeData, NodeSnapshot, Snapshot};
 use icechunk::format::{ManifestId, SnapshotId};
 
 use super::register::repository_error;
 use crate::Result;
 use crate::error::TargetContext as _;
+use crate::format::node_path;
+use crate::grid::chunk_box::ChunkBox;
 
 /// The snapshot with an id.
 pub(super) async fn fetch(repository: &Repository, id: &SnapshotId) -> Result<Arc<Snapshot>> {
@@ -54,4 +57,26 @@ pub async fn manifest_ids(
 ) -> Result<HashSet<ManifestId>> {
     let snapshot = fetch(repository, snapshot).await?;
     Ok(manifest_files(&snapshot)?.into_iter().map(|file| file.id).collect())
+}
+
+/// What the manifests of an array hold, as boxes of its chunk grid; none where there is no array.
+///
+/// # Errors
+///
+/// [`ErrorKind::Target`](crate::ErrorKind::Target) when the snapshot cannot be read.
+pub(crate) async fn manifest_boxes(
+    repository: &Repository,
+    snapshot: &SnapshotId,
+    paths: impl Iterator<Item = &str>,
+) -> Result<Vec<Vec<ChunkBox>>> {
+    let snapshot = fetch(repository, snapshot).await?;
+    let boxes = |path: &str| {
+        let Ok(node) = snapshot.get_node(&node_path(path)?) else { return Ok(Vec::new()) };
+        let NodeData::Array { manifests, .. } = &node.node_data else { return Ok(Vec::new()) };
+        let held = |manifest: &ManifestRef| {
+            manifest.extents.iter().map(|range| range.start..range.end).collect()
+        };
+        Ok(manifests.iter().map(|manifest| ChunkBox::from_ranges(held(manifest))).collect())
+    };
+    paths.map(boxes).collect()
 }

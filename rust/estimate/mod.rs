@@ -1,5 +1,5 @@
 //! What listing and referencing an array takes, when every chunk of the region exists or as many
-//! as a look at the store has let expect.
+//! as a look at the store has shown.
 //!
 //! Arithmetic only: nothing is asked of a store, and a grid of a billion chunks costs no more than
 //! a small one.

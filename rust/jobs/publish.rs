@@ -3,6 +3,7 @@
 use icechunk::Repository;
 use serde::Serialize;
 
+use super::ingest::Results;
 use crate::commit::{
     STAGING_PREFIX, StagedRun, Touched, lost_runs, publish as move_branch, remove, remove_finished,
     replay, snapshot_id, staged_runs,
@@ -72,7 +73,7 @@ pub async fn publish(job: PublishJob) -> Result<PublishReport> {
         )
         .with_hint("run its refreeze ingest command again to finish it"));
     };
-    let (branch, staging) = (&run.record.branch, run.branch());
+    let (branch, staging) = (&run.record.branch, run.identity.branch());
     let base = run.record.base.as_deref().map(snapshot_id).transpose()?;
     let mut report = PublishReport {
         target: target.url().to_owned(),
@@ -98,6 +99,7 @@ pub async fn publish(job: PublishJob) -> Result<PublishReport> {
     }
     // What is left behind is removed by whoever comes next.
     let _ = remove(repository, &staging).await;
+    let _ = Results::of(repository, &run.identity.run_id).remove().await;
     Ok(report)
 }
 

@@ -1,9 +1,13 @@
 //! The ingests that a repository knows of, read from its branches and history alone.
 
+use icechunk::Repository;
 use serde::Serialize;
 
+use super::ingest::Results;
 use crate::Result;
-use crate::commit::{RunIdentity, completed, lost_runs, mode, published_runs, record, staged_runs};
+use crate::commit::{
+    RunIdentity, StagedRun, completed, lost_runs, mode, published_runs, record, staged_runs,
+};
 use crate::target::{Target, TargetLocation};
 
 /// One ingest.
@@ -37,6 +41,8 @@ pub struct Status {
     pub runs: Vec<RunStatus>,
     /// Where virtual chunks are.
     pub containers: Vec<ContainerStatus>,
+    /// What could harm an unfinished run.
+    pub warnings: Vec<String>,
 }
 
 /// A virtual chunk container.
@@ -58,11 +64,12 @@ pub async fn status(location: &TargetLocation) -> Result<Status> {
     let (target, locked) = Target::open_to_read(location).await?;
     let repository = target.repository();
     let published = published_runs(repository).await?;
-    let mut all = Vec::new();
+    let (mut all, mut warnings) = (Vec::new(), Vec::new());
     for run in staged_runs(repository).await? {
         if published.contains_key(&run.identity.run_id) {
             continue;
         }
+        warnings.extend(waiting(repository, &run).await?);
         all.push(RunStatus {
             state: if run.is_complete() { "staged" } else { "unfinished" },
             batches_done: run.batches_done(),
@@ -125,5 +132,20 @@ pub async fn status(location: &TargetLocation) -> Result<Status> {
         })
         .collect();
     containers.sort_by(|one, other| one.url_prefix.cmp(&other.url_prefix));
-    Ok(Status { runs: all, containers })
+    Ok(Status { runs: all, containers, warnings })
+}
+
+/// What to know of results that wait for their commit.
+async fn waiting(repository: &Repository, run: &StagedRun) -> Result<Option<String>> {
+    let results = Results::of(repository, &run.identity.run_id).count().await?;
+    if results == 0 || run.is_complete() {
+        return Ok(None);
+    }
+    let since = run.snapshots.first().map(|first| first.flushed_at.to_rfc3339());
+    Ok(Some(format!(
+        "{results} results of workers wait for the commit of the ingest {}: until it is published, \
+         Icechunk's garbage_collect must not delete what is younger than {}",
+        run.identity.run_id,
+        since.unwrap_or_default()
+    )))
 }

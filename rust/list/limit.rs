@@ -1,12 +1,14 @@
 //! How many requests may be in flight: as configured, half of it after a `SlowDown`, then
-//! slowly more again.
+//! slowly more again; and how many may be sent in a second, where that is bounded.
 //!
 //! One limit can be shared by the listings of several arrays of one store. What is requested is
 //! not known here.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 #[derive(Debug)]
 struct State {
@@ -24,6 +26,27 @@ pub struct ConcurrencyLimit {
     most: usize,
     state: Mutex<State>,
     freed: Notify,
+    pace: Option<Pace>,
+}
+
+/// A time at which each request may be sent, so that they are apart.
+#[derive(Debug)]
+struct Pace {
+    apart: Duration,
+    next: Mutex<Instant>,
+}
+
+impl Pace {
+    /// Waits until the next request may be sent.
+    async fn turn(&self) {
+        let turn = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let turn = (*next).max(Instant::now());
+            *next = turn + self.apart;
+            turn
+        };
+        sleep_until(turn).await;
+    }
 }
 
 /// The right to have one request in flight; given back when dropped.
@@ -36,11 +59,17 @@ pub struct Permit<'a> {
 impl ConcurrencyLimit {
     /// At most `most` requests in flight (and at least one).
     pub fn new(most: usize) -> Arc<Self> {
+        Self::paced(most, None)
+    }
+
+    /// The same, and no two of them sent closer together than `apart`.
+    pub fn paced(most: usize, apart: Option<Duration>) -> Arc<Self> {
         let most = most.max(1);
         Arc::new(Self {
             most,
             state: Mutex::new(State { allowed: most, in_flight: 0, answered: 0, epoch: 0 }),
             freed: Notify::new(),
+            pace: apart.map(|apart| Pace { apart, next: Mutex::new(Instant::now()) }),
         })
     }
 
@@ -56,6 +85,14 @@ impl ConcurrencyLimit {
 
     /// Waits until a request may be sent.
     pub async fn acquire(&self) -> Permit<'_> {
+        let permit = self.permit().await;
+        if let Some(pace) = &self.pace {
+            pace.turn().await;
+        }
+        permit
+    }
+
+    async fn permit(&self) -> Permit<'_> {
         loop {
             // Registered before the look, so that a permit freed in between is not missed.
             let freed = self.freed.notified();
@@ -137,6 +174,23 @@ mod tests {
             limit.acquire().await.throttled();
         }
         assert_eq!(limit.allowed(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_are_as_far_apart_as_was_asked_for() {
+        let limit = ConcurrencyLimit::paced(8, Some(Duration::from_millis(50)));
+        let begun = Instant::now();
+        for _ in 0..5 {
+            limit.acquire().await.answered();
+        }
+        assert_eq!(begun.elapsed(), Duration::from_millis(200));
+        // What was not used is not saved up.
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        let begun = Instant::now();
+        for _ in 0..3 {
+            limit.acquire().await.answered();
+        }
+        assert_eq!(begun.elapsed(), Duration::from_millis(100));
     }
 
     #[tokio::test]

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 /// What a listing cost and met; complete once its stream has ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListStats {
-    /// LIST requests, retries included; on a local file system, folders read.
+    /// LIST requests, retries included; on a local file system, folders read; on a web server,
+    /// requests for keys.
     pub list_requests: u64,
     /// Keys met.
     pub keys_listed: u64,
@@ -42,6 +43,17 @@ impl ListStats {
             retries: self.retries - earlier.retries,
             warnings: self.warnings.iter().skip(earlier.warnings.len()).cloned().collect(),
         }
+    }
+
+    /// What to tell a user about foreign keys among the chunks of `array`, when there are any.
+    #[must_use]
+    pub fn foreign_note(&self, array: &str) -> Option<String> {
+        let example = self.foreign_example.as_deref()?;
+        let keys = if self.foreign_keys == 1 { "key" } else { "keys" };
+        Some(format!(
+            "array {array}: {} {keys} below it are not chunks and were ignored, for example {example}",
+            self.foreign_keys
+        ))
     }
 
     /// Adds the statistics of another part of the same array; a warning is kept once.

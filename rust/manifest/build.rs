@@ -11,7 +11,7 @@ use crate::error::target_error;
 use crate::format::files::{FileId, Files};
 use crate::format::flat::{FlatStart, Layout, fits, small};
 use crate::plan::MAX_REFERENCES_PER_MANIFEST;
-use crate::target::container::ArrayLocations;
+use crate::target::locations::ArrayLocations;
 use crate::{Error, ErrorKind};
 
 /// Bytes of a reference's table: its layout, index, length, location and time.

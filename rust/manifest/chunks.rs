@@ -95,6 +95,12 @@ impl CommittedChunks {
         self.buckets.push(ranges);
     }
 
+    /// Takes the chunks out, to be kept elsewhere; the grid stays.
+    pub(crate) fn take(&mut self) -> Self {
+        let buckets = std::mem::take(&mut self.buckets);
+        Self { grid_shape: self.grid_shape.clone(), buckets }
+    }
+
     /// Takes over the chunks of another part of the same array.
     pub(crate) fn merge(&mut self, other: Self) {
         self.buckets.extend(other.buckets);

@@ -43,7 +43,7 @@ use crate::format::files::{FileId, Files, without_cache};
 use crate::format::node_path;
 use crate::format::session::session_at;
 use crate::grid::chunk_box::ChunkBox;
-use crate::target::container::ArrayLocations;
+use crate::target::locations::ArrayLocations;
 use crate::{Error, ErrorKind, Result};
 
 /// Buckets being made or uploaded at a time, however small they are.

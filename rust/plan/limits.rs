@@ -3,6 +3,8 @@
 //! The figures per reference were measured (`benches/manifest.rs`); what they leave out of account
 //! is the process itself.
 
+use std::time::Duration;
+
 /// References of one manifest when memory allows: about 3 MB, which a reader fetches at once.
 pub const DEFAULT_REFERENCES_PER_MANIFEST: u32 = 250_000;
 
@@ -46,6 +48,8 @@ pub struct LimitOptions {
     pub references_per_commit: Option<u64>,
     /// LIST requests in flight.
     pub concurrency: usize,
+    /// Time between two LIST requests, at least.
+    pub apart: Option<Duration>,
 }
 
 impl Default for LimitOptions {
@@ -55,6 +59,7 @@ impl Default for LimitOptions {
             references_per_manifest: None,
             references_per_commit: None,
             concurrency: crate::list::DEFAULT_CONCURRENCY,
+            apart: None,
         }
     }
 }
@@ -70,6 +75,8 @@ pub struct PlanLimits {
     pub references_per_commit: u64,
     /// LIST requests in flight that the memory has room for.
     pub concurrency: usize,
+    /// Time between two LIST requests, at least.
+    pub apart: Option<Duration>,
     /// Manifests that are built at the same time.
     pub builders: usize,
 }
@@ -101,6 +108,7 @@ impl From<LimitOptions> for PlanLimits {
             manifests_as_given: options.references_per_manifest.is_some(),
             references_per_commit,
             concurrency,
+            apart: options.apart,
             builders,
         }
     }

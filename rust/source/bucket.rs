@@ -27,7 +27,8 @@ use super::page::{Page, PageCapabilities, PageError, PageErrorKind, PageRequest,
 use super::service::Service;
 use super::settings::{Settings, is_read_by_icechunk};
 use super::transport::Transport;
-use super::xml::connector::{Answer, PageParser};
+use super::xml::connector::PageParser;
+use super::xml::exchange::Answer;
 use crate::error::{chain, never_sent, redirected, refused};
 use crate::source::retry::RetryPolicy;
 use crate::{Error, ErrorKind, Result};

@@ -16,7 +16,8 @@ use super::page::{
 };
 use super::service::Service;
 use super::settings::Settings;
-use super::xml::connector::{Exchange, PageParser};
+use super::xml::connector::PageParser;
+use super::xml::exchange::Exchange;
 use super::xml::fetch::list_page;
 use crate::error::{chain, never_sent, redirected, refused};
 

@@ -1,23 +1,21 @@
-//! How a reference names its object: the virtual chunk container of a source, and locations in it.
+//! The virtual chunk container of a source, which the locations of its chunks are relative to.
 //!
 //! Locations are `vcc://container/key`, relative to a named container whose URL prefix and store
 //! settings are saved in the repository: the bytes of a manifest then do not repeat the prefix,
 //! and a store that moves needs one edit. A container that is already configured and covers the
 //! source is used as it is, because a new one beneath it would take over its references.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use icechunk::ObjectStoreConfig;
 use icechunk::config::RepositoryConfig;
-use icechunk::format::manifest::VirtualChunkLocation;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::grid::piece::{Piece, Shift};
+use super::locations::{ArrayLocations, Locations};
+use crate::grid::piece::Piece;
 use crate::plan::short_digest;
 use crate::source::Source;
-use crate::zarr::key::ChunkKeyEncoding;
 use crate::zarr::metadata::ArraySpec;
 use crate::{Error, ErrorKind, Result};
 
@@ -25,9 +23,6 @@ use crate::{Error, ErrorKind, Result};
 /// the separator of segments).
 const LOCATION: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
-
-/// Icechunk's limit for a location, in bytes.
-const LONGEST_LOCATION: usize = 1_024;
 
 /// The settings by which a container's store is reached, by `object_store`'s names; none is secret.
 #[must_use]
@@ -54,27 +49,6 @@ pub fn settings_of(store: &ObjectStoreConfig) -> HashMap<String, String> {
             options.iter().map(|(name, text)| (renamed(name), text.clone())).collect()
         }
         _ => HashMap::new(),
-    }
-}
-
-/// How references name their objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub enum Locations {
-    /// `vcc://container/key`: relative to a named container, whose prefix can be changed later.
-    #[default]
-    Relative,
-    /// The object's whole URL, for readers that know no named containers.
-    Absolute,
-}
-
-impl Locations {
-    /// Its name in options and in what is stored.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Relative => "relative",
-            Self::Absolute => "absolute",
-        }
     }
 }
 
@@ -194,101 +168,7 @@ impl SourceContainer {
         let within = |base: &str| format!("{base}{}{folder}", self.root);
         let locations = ArrayLocations::new(&within(&base), &piece.array)?;
         let other = other.map(|base| ArrayLocations::new(&within(&base), &piece.array));
-        Ok(ArrayLocations {
-            other: other.transpose()?.map(|other| other.prefix),
-            shift: piece.shift.clone(),
-            ..locations
-        })
-    }
-}
-
-/// The locations of one array's chunks, each of which Icechunk can hold.
-#[derive(Debug, Clone)]
-pub struct ArrayLocations {
-    /// What every location begins with, in the form that Icechunk stores.
-    prefix: String,
-    /// The same in the form that is not written: relative or absolute.
-    other: Option<String>,
-    encoding: ChunkKeyEncoding,
-    /// To the chunks' coordinates in the source.
-    shift: Shift,
-}
-
-impl ArrayLocations {
-    fn new(prefix: &str, array: &ArraySpec) -> Result<Self> {
-        let unsupported = |what: String| {
-            Error::new(ErrorKind::UnsupportedArray, what)
-                .with_hint("move the store to a shorter, plainer path")
-        };
-        let last = |extent: &u64| u32::try_from(extent.saturating_sub(1)).unwrap_or(u32::MAX);
-        let last: Vec<_> = array.layout.grid_shape().iter().map(last).collect();
-        let encoding = array.layout.encoding();
-        let key = encoding.encode(&last);
-        let url = format!("{prefix}{key}");
-        let location = VirtualChunkLocation::from_url(&url).map_err(|error| {
-            unsupported(format!(
-                "array {} has the chunk location {url}: {}",
-                array.path, error.kind
-            ))
-        })?;
-        let longest = location.url().len();
-        if longest > LONGEST_LOCATION {
-            return Err(unsupported(format!(
-                "the chunk locations of array {} are {longest} bytes long; Icechunk allows {}",
-                array.path, LONGEST_LOCATION
-            )));
-        }
-        // Icechunk normalises URLs of files; chunk keys consist of unreserved characters, so that
-        // nothing in them is ever changed.
-        let Some(prefix) = location.url().strip_suffix(&key) else {
-            return Err(unsupported(format!(
-                "array {} has the chunk location {url}, which Icechunk changes to {}",
-                array.path,
-                location.url()
-            )));
-        };
-        let (prefix, other, shift) = (prefix.to_owned(), None, Shift::default());
-        Ok(Self { prefix, other, encoding, shift })
-    }
-
-    fn in_source<'a>(&self, coords: &'a [u32]) -> Cow<'a, [u32]> {
-        if self.shift.is_none() {
-            return Cow::Borrowed(coords);
-        }
-        let mut moved = coords.to_vec();
-        self.shift.to_source(&mut moved);
-        Cow::Owned(moved)
-    }
-
-    /// Bytes of the location of the chunk at `coords`.
-    #[must_use]
-    pub fn length(&self, coords: &[u32]) -> usize {
-        self.prefix.len() + self.encoding.encoded_len(&self.in_source(coords))
-    }
-
-    /// Appends the location of the chunk at `coords`.
-    pub fn write(&self, coords: &[u32], url: &mut Vec<u8>) {
-        url.extend_from_slice(self.prefix.as_bytes());
-        self.encoding.encode_into(&self.in_source(coords), url);
-    }
-
-    /// The location of the chunk at `coords`.
-    #[must_use]
-    pub fn url(&self, coords: &[u32]) -> String {
-        format!("{}{}", self.prefix, self.key(coords))
-    }
-
-    /// The key of the chunk at `coords` below its array in the source.
-    #[must_use]
-    pub fn key(&self, coords: &[u32]) -> String {
-        self.encoding.encode(&self.in_source(coords))
-    }
-
-    /// Whether a location, relative or absolute, is that of the chunk at `coords`.
-    #[must_use]
-    pub fn is_of(&self, location: &str, coords: &[u32]) -> bool {
-        let key = |prefix: &str| location.strip_prefix(prefix) == Some(self.key(coords).as_str());
-        key(&self.prefix) || self.other.as_deref().is_some_and(key)
+        Ok(locations.of_piece(other.transpose()?, piece.shift.clone()))
     }
 }
 
@@ -408,6 +288,7 @@ mod tests {
     use super::*;
     use crate::source::LocalSource;
     use crate::testing::assert_golden;
+    use crate::zarr::key::ChunkKeyEncoding;
     use crate::zarr::metadata::ArrayLayout;
 
     fn array(source_path: &str) -> ArraySpec {

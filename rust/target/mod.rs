@@ -10,6 +10,7 @@ pub mod container;
 mod contents;
 pub mod handed_over;
 mod leftovers;
+pub mod locations;
 pub mod moved;
 pub mod origin;
 pub(crate) mod outcome;

@@ -14,7 +14,7 @@ use crate::batch::ChecksumBy;
 use crate::error::{TargetContext as _, target_error};
 use crate::format::files::without_cache;
 use crate::format::node_path;
-use crate::target::container::Locations;
+use crate::target::locations::Locations;
 
 /// How references are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

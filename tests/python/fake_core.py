@@ -124,43 +124,40 @@ class FakeCore:
             else:
                 counts["removed"] += was is not None
 
-    def target_nodes(self, target: Any, *, branch: str) -> tuple[str, dict[str, bytes]]:
+    def open_target(self, target: Any, *, branch: str) -> OpenedTarget:
         if target.url not in self.repositories or branch != "main":
             raise TargetNotFoundError(
                 f"there is no repository or no branch {branch} at {target.url}"
             )
-        repository = self.repositories[target.url]
-        return repository.snapshot_id, dict(repository.nodes)
+        return OpenedTarget(self.repositories[target.url])
 
-    def target_chunks(
-        self, target: Any, *, snapshot_id: str, path: str
-    ) -> dict[tuple[int, ...], bytes]:
-        assert self.repositories[target.url].snapshot_id == snapshot_id
-        chunks = self.repositories[target.url].chunks[path]
+
+class OpenedTarget:
+    """Stands for the class of that name: a repository that nobody changes meanwhile."""
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+        self.snapshot_id, self.nodes = repository.snapshot_id, dict(repository.nodes)
+
+    def chunks(self, path: str) -> dict[tuple[int, ...], bytes]:
+        assert self.repository.snapshot_id == self.snapshot_id
+        chunks = self.repository.chunks[path]
         if any(isinstance(chunk, Path) for chunk in chunks.values()):
             raise MismatchError(f"array {path} has virtual chunks")
         return {at: chunk for at, chunk in chunks.items() if isinstance(chunk, bytes)}
 
     def origins(
-        self,
-        target: Any,
-        *,
-        snapshot_id: str,
-        sources: Sequence[tuple[Any, str]],
-        source_urls: Sequence[str],
-        arrays: Sequence[ArraySpec],
-        axes: Sequence[int | None],
-    ) -> list[tuple[str, tuple[int, ...] | None]]:
-        repository = self.repositories[target.url]
-        assert repository.snapshot_id == snapshot_id
-        found: list[tuple[str, tuple[int, ...] | None]] = []
+        self, store: Any, path: str, *, arrays: Sequence[ArraySpec], axes: Sequence[int | None]
+    ) -> list[tuple[str, tuple[int, ...] | None, str | None]]:
+        assert self.repository.snapshot_id == self.snapshot_id
+        found: list[tuple[str, tuple[int, ...] | None, str | None]] = []
         for array, axis in zip(arrays, axes, strict=True):
-            chunks = repository.chunks[array.path]
+            chunks = self.repository.chunks[array.path]
             virtual = {at: file for at, file in chunks.items() if isinstance(file, Path)}
             if not virtual:
-                found.append(("native" if chunks else "empty", None))
+                found.append(("native" if chunks else "empty", None, None))
                 continue
-            folder = _root(*sources[array.source]) / array.source_path
+            folder = _root(store, path) / array.source_path
             last = [max(virtual, key=lambda at: at[axis])] if axis is not None else list(virtual)
             places = [
                 (at, coordinates)
@@ -168,12 +165,11 @@ class FakeCore:
                 if (coordinates := _coordinates(virtual[at], folder, array)) is not None
             ]
             if not places:
-                raise MismatchError(
-                    f"array {array.path} is made of {virtual[last[0]]}, not of {source_urls[0]}"
-                )
+                found.append(("elsewhere", None, str(virtual[last[0]])))
+                continue
             at, coordinates = places[0]
             shift = tuple(there - here for here, there in zip(at, coordinates, strict=True))
-            found.append(("virtual", shift))
+            found.append(("virtual", shift, None))
         return found
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import icechunk
     import pytest
 
-REPLACED = ("ingest", "target_nodes", "target_chunks", "origins")
+REPLACED = ("ingest", "open_target")
 """Functions of the core that the one in memory stands for."""
 DAYS = "days since 2000-01-01"
 EPOCH = np.datetime64("2000-01-01", "D")

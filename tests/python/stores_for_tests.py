@@ -196,7 +196,7 @@ def assert_references_are_the_files(result: Result, source: Path, group: zarr.Gr
 def chunk_files(folder: Path, array: Any) -> dict[tuple[int, ...], Path]:
     """Return an array's chunk files by grid coordinates, found by asking for every possible one.
 
-    Any file that is left over fails: the tests that want strangers do not use this.
+    Any file that is left over fails: the tests that want foreign keys do not use this.
     """
     stored = array.shards or array.chunks
     grid = [

@@ -1,50 +1,31 @@
 """Bad input: each a typed error that names what and where, says what to do, and leaves nothing behind."""
 
-import json
 import os
-import shutil
-from pathlib import Path
 
-import icechunk
 import obstore
 import pytest
-import zarr
 from iris_sample_data import path as iris_folder
 
 import refreeze
 from refreeze import exceptions
 from refreeze.exceptions import (
-    AccessError,
-    AlreadyExistsError,
-    ListingError,
     SourceNotFoundError,
     TargetError,
     UnsupportedArrayError,
 )
-from refreeze.stores.resolve import NotInThisVersionError
+from refusals import BUILT_IN, fails
 from scenarios import (
     VALUES,
     assert_nothing_published,
-    cli,
     edit,
     group,
     local_repository,
     nodes,
     s3_repository,
-    stamp,
     state,
     upload,
     write_store,
 )
-
-BUILT_IN = {
-    AccessError: PermissionError,
-    AlreadyExistsError: FileExistsError,
-    ListingError: OSError,
-    SourceNotFoundError: FileNotFoundError,
-    TargetError: OSError,
-    UnsupportedArrayError: ValueError,
-}
 
 
 @pytest.fixture
@@ -55,24 +36,6 @@ def source(tmp_path):
 @pytest.fixture
 def target(tmp_path):
     return tmp_path / "air.icechunk"
-
-
-def fails(kind, *parts, source, target, **options):
-    """Ingest, and check the error: its class and built-in base, its words, and that it has a hint."""
-    with pytest.raises(kind) as raised:
-        refreeze.ingest(source, target, **options)
-    error = raised.value
-    assert type(error) is kind
-    assert isinstance(error, BUILT_IN[kind])
-    for part in parts:
-        assert str(part) in error.message, error.message
-    assert "\n" not in error.message
-    assert not error.message.endswith(".")
-    assert error.hint
-    return error
-
-
-# -- no store, or not a store ---------------------------------------------------------------------
 
 
 def test_nothing_at_a_local_path(tmp_path, target):
@@ -151,9 +114,6 @@ def test_skipping_what_is_not_there_warns(source, target):
     assert any("tas" in warning for warning in report.warnings)
 
 
-# -- damaged or unsupported metadata --------------------------------------------------------------
-
-
 def corrupt(path):
     path.write_text('{"zarr_format": 3, "node_type"')
 
@@ -208,6 +168,8 @@ UNSUPPORTED = {
     "storage transformers": {"storage_transformers": [{"name": "acme.log", "configuration": {}}]},
     "data type": {"data_type": "acme12"},
 }
+
+
 NAMED = {"codec": "acme.shrink", "data type": "acme12", "storage transformers": "storage"}
 
 
@@ -241,9 +203,6 @@ def test_an_unsupported_array_can_be_skipped(source, target):
     edit(source / "air/zarr.json", **UNSUPPORTED["storage transformers"])
     report = refreeze.ingest(source, target, skip_variables=["air"])
     assert {array.path for array in report.arrays} == {"/time", "/nested/deep"}
-
-
-# -- chunks ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", ["air/c/1/0", "time/c/0"])
@@ -346,433 +305,6 @@ def put_marker(server, bucket, key):
         region_name=server.region,
     )
     client.put_object(Bucket=bucket, Key=key, Body=b"")
-
-
-# -- permissions and credentials ------------------------------------------------------------------
-
-
-AS_NOBODY = """
-import json, os, sys
-import refreeze, zarr
-
-folder = sys.argv[1]
-# Everything is imported, and threads are running, before root's rights are given up.
-print(*zarr.open_group(f"{folder}/warm.zarr", mode="r").members(), file=sys.stderr)
-refreeze.ingest(f"{folder}/warm.zarr", f"{folder}/warm.icechunk")
-if os.getuid() == 0:
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
-results = {}
-for name, (source, target) in json.loads(sys.argv[2]).items():
-    try:
-        refreeze.ingest(source, target)
-        results[name] = None
-    except Exception as error:
-        kinds = [kind.__name__ for kind in type(error).__mro__]
-        results[name] = [kinds, str(error), getattr(error, "hint", None)]
-print(json.dumps(results))
-"""
-
-
-def test_permissions_of_folders(tmp_path_factory):
-    """Folders that may not be read or written: AccessError, naming the folder.
-
-    In a process of its own that gives up root's rights, where it has them.
-    """
-    import subprocess
-    import sys
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="refreeze-access-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        write_store(folder / "warm.zarr")
-        jobs = {}
-        locked = []
-        for case, closed in {
-            "source": "",
-            "metadata": "air/zarr.json",
-            "chunk folder": "air/c/1",
-            "copied chunk": "time/c/0",
-        }.items():
-            store = write_store(folder / f"{case}.zarr")
-            locked.append(store / closed)
-            (folder / case).mkdir()
-            (folder / case).chmod(0o777)
-            jobs[case] = (str(store), str(folder / case))
-        good = str(write_store(folder / "good.zarr"))
-        (folder / "read-only").mkdir()
-        jobs["target"] = (good, str(folder / "read-only"))
-        jobs["parent of the target"] = (good, str(folder / "read-only/new/repo"))
-        refreeze.ingest(folder / "warm.zarr", folder / "existing", target_group="old")
-        jobs["repository"] = (good, str(folder / "existing"))
-        for path in locked:
-            path.chmod(0)
-        for path in [folder / "read-only", *(folder / "existing").rglob("*"), folder / "existing"]:
-            path.chmod(0o555 if path.is_dir() else 0o444)
-        before = stamp(folder / "existing")
-        done = subprocess.run(
-            [sys.executable, "-c", AS_NOBODY, name, json.dumps(jobs)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=100,
-        )
-        for path in locked:
-            path.chmod(0o755)
-        assert done.returncode == 0, done.stderr
-        results = json.loads(done.stdout)
-        after = stamp(folder / "existing")
-        for path in [folder / "existing", *(folder / "existing").rglob("*"), folder / "read-only"]:
-            path.chmod(0o755)
-        for case in ("source", "metadata", "chunk folder", "copied chunk"):
-            assert_nothing_published(folder / case)
-    assert after == before
-    for case, result in results.items():
-        assert result is not None, case
-        kinds, message, hint = result
-        assert kinds[0] == "AccessError", (case, result)
-        assert "PermissionError" in kinds
-        assert name in message, (case, message)
-        assert "permission" in hint, (case, hint)
-
-
-def test_wrong_source_credentials(s3_bucket, source, target):
-    """A wrong secret for the source names the settings to change, not itself."""
-    server, bucket = s3_bucket
-    if server.kind == "moto":
-        pytest.skip("moto accepts any signature")
-    url = upload(server, bucket, source, "air.zarr")
-    options = server.options | {"secret_access_key": "WRONGSECRET"}
-    error = fails(AccessError, url, source=url, target=target, source_options=options)
-    assert "AWS_SECRET_ACCESS_KEY" in error.hint
-    assert "--source-option" in error.hint
-    assert "WRONGSECRET" not in str(error)
-    assert "<" not in error.message
-    assert not target.exists()
-
-
-def test_wrong_target_credentials(s3_bucket, source):
-    """A wrong secret for the target names the target's settings."""
-    server, bucket = s3_bucket
-    if server.kind == "moto":
-        pytest.skip("moto accepts any signature")
-    url = f"s3://{bucket}/air.icechunk"
-    options = server.options | {"secret_access_key": "WRONGSECRET"}
-    error = fails(AccessError, url, source=source, target=url, target_options=options)
-    assert "--target-option" in error.hint
-    assert "WRONGSECRET" not in str(error)
-    assert obstore.list(server.store(bucket)).collect() == []
-
-
-def test_credentials_that_may_only_list_are_noticed_by_the_core(s3_bucket, source, target):
-    """The core's own LIST with a wrong secret is an AccessError too, and is not tried five times."""
-    server, bucket = s3_bucket
-    if server.kind == "moto":
-        pytest.skip("moto accepts any signature")
-    from refreeze import _refreeze
-    from refreeze.metadata.chunk_codec import check_chunk
-    from refreeze.metadata.selection import Selection, read_metadata
-    from refreeze.planning.options import IngestOptions
-    from refreeze.stores.resolve import resolve_source, resolve_target
-
-    url = upload(server, bucket, source, "air.zarr")
-    metadata = read_metadata(resolve_source(url, server.options), Selection())
-    wrong = resolve_source(url, server.options | {"secret_access_key": "WRONGSECRET"})
-    with pytest.raises(AccessError) as raised:
-        _refreeze.ingest(
-            [(wrong.store, wrong.path)],
-            resolve_target(target),
-            source_urls=[url],
-            groups=metadata.groups,
-            arrays=[array for array in metadata.arrays if not array.copied],
-            options=IngestOptions(),
-            decoder=check_chunk,
-            progress=None,
-        )
-    assert "<" not in str(raised.value)
-    assert "--source-option" in raised.value.hint
-    assert_nothing_published(target)
-
-
-# -- the target -----------------------------------------------------------------------------------
-
-
-def test_a_folder_with_other_things(tmp_path, source):
-    """A folder that is in use for something else is not taken over."""
-    target = tmp_path / "documents"
-    target.mkdir()
-    (target / "thesis.tex").write_text("x")
-    fails(TargetError, target, "not empty", source=source, target=target)
-    assert stamp(target) == {"thesis.tex": b"x"}
-
-
-def test_a_zarr_store_as_target(source, tmp_path):
-    """A store is no repository: swapped arguments do no harm."""
-    other = write_store(tmp_path / "other.zarr")
-    before = stamp(other)
-    fails(TargetError, other, source=source, target=other)
-    fails(TargetError, source, source=source, target=source)
-    assert stamp(other) == before
-
-
-def test_a_prefix_with_other_things(s3_bucket, source):
-    """The same on S3."""
-    server, bucket = s3_bucket
-    obstore.put(server.store(bucket), "documents/thesis.tex", b"x")
-    url = f"s3://{bucket}/documents"
-    fails(TargetError, url, source=source, target=url, target_options=server.options)
-
-
-def test_the_root_of_a_bucket(s3_bucket, source):
-    """Icechunk wants a prefix; the hint says so."""
-    server, bucket = s3_bucket
-    error = fails(
-        TargetError, bucket, source=source, target=f"s3://{bucket}", target_options=server.options
-    )
-    assert "prefix" in error.hint
-
-
-def test_a_file_as_target(tmp_path, source):
-    """A file is no place for a repository, nor is anything below it."""
-    file = tmp_path / "file"
-    file.write_text("x")
-    fails(TargetError, file, source=source, target=file)
-    fails(TargetError, file, source=source, target=file / "below")
-    assert file.read_text() == "x"
-
-
-def test_a_repository_of_spec_version_1(tmp_path, source):
-    """It is refused, not upgraded in silence: the error names the call that upgrades it."""
-    target = tmp_path / "old"
-    storage = icechunk.local_filesystem_storage(str(target))
-    icechunk.Repository.create(storage, spec_version=1)
-    before = stamp(target)
-    error = fails(TargetError, target, "version 1", source=source, target=target)
-    assert "icechunk.upgrade_icechunk_repository" in error.hint
-    fails(TargetError, target, "version 1", source=source, target=storage)
-    assert stamp(target) == before
-
-
-def test_a_repository_in_memory(source):
-    """It lives in the other library's memory: TypeError, for storage and repository."""
-    storage = icechunk.in_memory_storage()
-    with pytest.raises(TypeError, match="memory"):
-        refreeze.ingest(source, storage)
-    with pytest.raises(TypeError, match="memory"):
-        refreeze.ingest(source, icechunk.Repository.create(storage))
-
-
-def test_a_folder_whose_name_speaks_of_memory(source, tmp_path):
-    """Regression: the path was taken for the kind of storage."""
-    storage = icechunk.local_filesystem_storage(str(tmp_path / "in-memory" / "memory"))
-    refreeze.ingest(source, storage)
-    assert "/air" in nodes(icechunk.Repository.open(storage))
-
-
-# -- create onto what is there --------------------------------------------------------------------
-
-
-def test_the_same_ingest_again(source, target, capsys):
-    """It writes nothing and says so; the exit code is 0."""
-    first = refreeze.ingest(source, target)
-    before = stamp(target)
-    again = refreeze.ingest(source, target)
-    assert again.already_published
-    assert (again.commits, again.references_written, again.added) == (0, 0, 0)
-    assert again.snapshot_id == first.snapshot_id
-    assert again.run_id == first.run_id
-    assert any("nothing was written" in warning for warning in again.warnings)
-    outcome = cli(capsys, "ingest", source, target)
-    assert outcome.code == 0
-    assert "Nothing to do" in outcome.out
-    assert "nothing was written" in outcome.err
-    assert stamp(target) == before
-
-
-def test_groups_without_arrays(tmp_path, target):
-    """An ingest that would hold no array is never a success, in no mode and as no plan."""
-    source = tmp_path / "empty.zarr"
-    zarr.open_group(source, mode="w", zarr_format=3).create_group("inner")
-    for mode in ("create", "overwrite"):
-        fails(SourceNotFoundError, "no array", source, source=source, target=target, mode=mode)
-    with pytest.raises(SourceNotFoundError, match="no array"):
-        refreeze.plan(source)
-    assert not target.exists()
-
-
-@pytest.mark.parametrize("changed", ["metadata", "attributes", "selection", "source"])
-def test_arrays_that_are_there(source, target, tmp_path, changed):
-    """Anything but the very same ingest is refused; it names the arrays in the way."""
-    refreeze.ingest(source, target)
-    before = stamp(target)
-    options = {}
-    if changed == "metadata":
-        edit(source / "air/zarr.json", fill_value=7)
-    elif changed == "attributes":
-        edit(source / "air/zarr.json", attributes={"units": "K"})
-    elif changed == "selection":
-        options = {"arrays": ["air"]}
-    else:
-        source = write_store(tmp_path / "other.zarr")
-    error = fails(AlreadyExistsError, target, "/air", source=source, target=target, **options)
-    assert "--target-group" in error.hint
-    assert stamp(target) == before
-
-
-def test_an_array_that_another_made(source, target):
-    """An array of somebody else is in the way like one of ours."""
-    repository = icechunk.Repository.create(icechunk.local_filesystem_storage(str(target)))
-    session = repository.writable_session("main")
-    zarr.create_array(session.store, name="time", shape=(3,), dtype="int8")
-    session.commit("theirs")
-    before = state(repository)
-    fails(AlreadyExistsError, "/time", source=source, target=target)
-    assert state(repository) == before
-
-
-def test_an_array_where_a_group_is_needed(source, target):
-    """A node of the other kind is in the way too, in both directions."""
-    refreeze.ingest(source, target)
-    before = stamp(target)
-    fails(AlreadyExistsError, "/air", source=source, target=target, target_group="air")
-    fails(AlreadyExistsError, "/air", source=source, target=target, target_group="air/below")
-    deep = source / "nested/deep"
-    shutil.copytree(deep, deep.parent / "nested")
-    fails(
-        AlreadyExistsError,
-        "/nested",
-        source=source,
-        target=target,
-        group="nested",
-        arrays=["nested"],
-    )
-    assert stamp(target) == before
-
-
-# -- wrong usage ----------------------------------------------------------------------------------
-
-LATER = [
-    ("https://host/x.zarr", "https://"),
-    ("http://user:secret@host/x.zarr", "http://"),
-]
-
-
-@pytest.mark.parametrize(("url", "named"), LATER)
-def test_schemes_of_later_versions(capsys, source, url, named):
-    """Exit 2 and "not in this version" as a target."""
-    outcome = cli(capsys, "ingest", source, url)
-    assert outcome.code == 2
-    assert f"{named} is not in this version" in outcome.err
-    assert "secret" not in outcome.err
-    with pytest.raises(NotInThisVersionError):
-        refreeze.ingest(source, url)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("ingest", "a", "b", "--copy"),
-        ("copy", "a"),
-    ],
-    ids=lambda arguments: " ".join(arguments[:1] + arguments[3:]),
-)
-def test_verbs_and_options_of_later_versions(capsys, arguments):
-    """Exit 2 and "not in this version": nobody has to guess whether it is a typo."""
-    outcome = cli(capsys, *arguments)
-    assert outcome.code == 2
-    assert "not in this version" in outcome.err
-    assert outcome.out == ""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        ((), "command"),
-        (("ingest",), "SOURCE... TARGET"),
-        (("ingest", "a"), "SOURCE"),
-        (("lst", "a"), "lst"),
-        (("ingest", "a", "b", "--regionn", "x"), "--regionn"),
-        (("ingest", "a", "b", "--array"), "--array"),
-        (("ingest", "a", "b", "--mode", "list"), "'list'"),
-        (("ingest", "a", "b", "--mode", "append"), "append_dim"),
-        (("ingest", "a", "b", "--mode", "update"), "region"),
-        (("ingest", "a", "b", "--append-dim", "time"), "mode append"),
-        (("ingest", "a", "b", "--region", "time"), "DIM=START:STOP"),
-        (("ingest", "a", "b", "--empty-chunks", "list"), "'list'"),
-        (("ingest", "a", "b", "--log-level", "loud"), "loud"),
-        (("ingest", "a", "b", "--max-refs-per-commit", "many"), "--max-refs-per-commit"),
-        (("ingest", "a", "b", "--max-refs-per-commit", "0"), "max_refs_per_commit"),
-        (("ingest", "a", "b", "--refs-per-manifest", "1000001"), "1,000,000"),
-        (("ingest", "a", "b", "--branch", ""), "branch"),
-        (("ingest", "", "b"), "empty path"),
-        (("ingest", "ftp://host/a", "b"), "ftp://"),
-        (("ingest", "s3://", "b"), "bucket"),
-        (("ingest", "file://a", "b"), "three slashes"),
-        (("ingest", "s3://x/a", "b", "--source-option", "endpont=x"), "endpont"),
-        (("ingest", "a", "s3://x/b", "--target-option", "endpont=x"), "endpont"),
-        (("ingest", "s3://x/a", "b", "--source-option", "endpoint"), "KEY=VALUE"),
-        (("ingest", "a", "b", "--source-option", "region=x"), "local path"),
-    ],
-    ids=lambda value: " ".join(value)[-40:] if isinstance(value, tuple) else "",
-)
-def test_wrong_usage(capsys, monkeypatch, tmp_path, arguments, named):
-    """Exit 2, at most three lines, the thing that is wrong named, and no claim of a later version."""
-    monkeypatch.chdir(tmp_path)
-    write_store(tmp_path / "a")
-    outcome = cli(capsys, *arguments)
-    assert outcome.code == 2
-    assert named in outcome.err
-    assert "not in this version" not in outcome.err
-    assert outcome.err.startswith("error: ")
-    assert outcome.err.count("\n") <= 3
-    assert not (tmp_path / "b").exists()
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"source": 5},
-        {"target": 5},
-        {"target": None},
-        {"source": ("a", 5)},
-        {"source": ("a", "b", 5)},
-        {"group": 5},
-        {"target_group": b"x"},
-        {"branch": None},
-        {"message": 5},
-        {"mode": None},
-        {"arrays": "air"},
-        {"arrays": [5]},
-        {"skip_variables": 5},
-        {"loadable_variables": "none"},
-        {"max_refs_per_commit": "5"},
-        {"refs_per_manifest": True},
-        {"refs_per_manifest": 2.5},
-        {"progress": "bar"},
-        {"source_options": ["SECRET"]},
-        {"target_options": "SECRET"},
-        {"region": {"time": 1}},
-    ],
-    ids=str,
-)
-def test_wrong_types(source, target, options):
-    """Every wrong type is a TypeError, and nothing has happened."""
-    arguments = {"source": source, "target": target} | options
-    with pytest.raises((TypeError, NotInThisVersionError)) as raised:
-        refreeze.ingest(arguments.pop("source"), arguments.pop("target"), **arguments)
-    assert "SECRET" not in str(raised.value)
-    assert not target.exists()
-
-
-def test_options_for_stores_that_have_theirs(s3_bucket, source):
-    """Options go with URLs; beside a store they would be silently ignored."""
-    server, bucket = s3_bucket
-    with pytest.raises(TypeError, match="source options"):
-        refreeze.ingest((server.store(bucket), "x"), "b", source_options={"region": "x"})
-    with pytest.raises(TypeError, match="target options"):
-        refreeze.ingest(source, icechunk.in_memory_storage(), target_options={"region": "x"})
 
 
 def test_every_class_is_listed():

@@ -14,6 +14,7 @@ import zarr
 
 import refreeze
 from refreeze.exceptions import IncompleteError, MismatchError
+from refreeze.stores.web_store import Probing
 from refreeze.verbs.batch_queue import begin, commit, work
 from refreeze.work import WorkPlan, carry_out
 
@@ -188,9 +189,10 @@ def test_no_secret_is_in_plan_or_results() -> None:
         target_options=options,
         memory=1 << 28,
         concurrency=8,
+        probing=Probing(),
     )
     core = json.dumps({"run_id": "r", "refreeze": refreeze.__version__})
-    text = places.plan(core).to_json()
+    text = places.plan(core, 2).to_json()
     assert "hushhush" not in text + repr(places)
     assert WorkPlan.from_json(text).source_options == {"region": "eu"}
     assert places.secrets.source["secret_access_key"] == "hushhush"

@@ -222,3 +222,21 @@ def test_bad_arguments_are_refused(target: Path, capsys: pytest.CaptureFixture[s
     assert cli(capsys, "copy", target / "nothing").code == 1
     assert cli(capsys, "copy", target, *flags("--source-option", {"": "x"})).code == 2
     assert cli(capsys, "ingest", "s", "t", "--copy", "--format", "kerchunk-parquet").code == 2
+
+
+def test_a_plan_shows_what_copying_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bytes, requests, cost and time; without `--copy` there is nothing of it."""
+    write(tmp_path / "s.zarr")
+    planned = cli(capsys, "plan", tmp_path / "s.zarr", tmp_path / "t", "--copy", "--json").document
+    copied = planned["copy"]
+    assert copied["chunks"] == 24 + 4
+    # 8 bytes a chunk of one, some 20 of the other.
+    assert 24 * 8 < copied["bytes"] < 24 * 8 + 4 * 40
+    assert (copied["requests"], copied["cost_usd"], copied["server_side"]) == (56, 0.0, False)
+    assert copied["estimated_s"] >= 0
+    assert "Copying through this process: about 28 chunks" in cli(
+        capsys, "plan", tmp_path / "s.zarr", "--copy"
+    ).out  # fmt: skip
+    assert "copy" not in cli(capsys, "plan", tmp_path / "s.zarr", "--json").document

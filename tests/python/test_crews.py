@@ -77,7 +77,7 @@ def test_workers_that_are_killed_are_replaced(
 
 
 def test_workers_end_with_their_coordinator(tmp_path: Path, source: Path, reference: Path) -> None:
-    """A killed coordinator leaves no process; the same command goes on with what is there."""
+    """A killed coordinator leaves no process; the same command resumes with what is there."""
     target = tmp_path / "t.icechunk"
     pids = tmp_path / "pids"
     program = f"""

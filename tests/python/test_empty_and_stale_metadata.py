@@ -205,7 +205,7 @@ def test_consolidated_groups_below_the_root(source, target):
 
 
 def test_strangers_are_counted(source, target):
-    """A group full of strangers gives a few warnings, not one for each."""
+    """A group full of foreign keys gives a few warnings, not one for each."""
     group_v3(source)
     array_v3(source / "a", DATA, (2, 2))
     for index in range(40):

@@ -229,3 +229,15 @@ def test_boxes_follow_each_other() -> None:
                 assert box.chunks <= most
                 at += box.chunks
             assert at == int(np.prod(grid))
+
+
+def test_a_plan_counts_record_files(tmp_path: Path) -> None:
+    """No commits, and as many files as the record size makes; a checksum is refused."""
+    write(tmp_path / "air.zarr", 3)
+    planned = refreeze.plan(tmp_path / "air.zarr", format=FORMAT, record_size=5)
+    # 9 x 3 chunks twice, and two coordinates of one.
+    assert (planned.totals.commits, planned.totals.manifests) == (0, 6 + 6 + 1 + 1)
+    with pytest.raises(ValueError, match="checksum etag"):
+        refreeze.ingest(tmp_path / "air.zarr", tmp_path / "o", format=FORMAT, checksum="etag")
+    with pytest.raises(ValueError, match="holds references"):
+        refreeze.plan(tmp_path / "air.zarr", format=FORMAT, copy=True)

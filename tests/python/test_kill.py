@@ -176,7 +176,7 @@ def local(tmp_path_factory):
 
 @pytest.mark.parametrize("done", range(1, COMMITS))
 def test_killed_after_each_commit(local, done):
-    """Killed when so many commits are made, the next attempt goes on with the batch after them."""
+    """Killed when so many commits are made, the next attempt resumes with the batch after them."""
     target = local.new()
     assert local.attempt(target, at=("list", done))
     safe = local.assert_unchanged_or_complete(target)

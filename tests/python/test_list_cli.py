@@ -227,7 +227,7 @@ def test_warnings(serve, capsys):
     assert outcome.code == 0
     assert "warning: " in outcome.err
     assert "serial" in outcome.err
-    assert "1 key below the array" in outcome.err
+    assert "array /a: 1 key below it" in outcome.err
     assert "a/c/1x" in outcome.err
     outcome = cli(capsys, "list", "s3://bucket/a", "--quiet", "--json", *options)
     assert (outcome.code, outcome.err) == (0, "")

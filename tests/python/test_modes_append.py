@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import refreeze
 from modes_for_tests import LAYOUTS, assert_same, grow, rewrite, source, values, world_of, write
 from refreeze.exceptions import MismatchError, RegionError, TargetNotFoundError
+from refreeze.planning.target_arrays import Target
 from scenarios import edit
 
 APPEND = {"mode": "append", "append_dim": "time"}
@@ -376,7 +377,7 @@ def test_a_coordinate_of_many_chunks(world, tmp_path, monkeypatch):
     world.ingest(store)
     for name in ("time", "air"):
         root[name].append(np.arange(150, 153, dtype="i4"))
-    monkeypatch.setattr(refreeze._refreeze, "target_chunks", None)
+    monkeypatch.setattr(Target, "chunks", None)
     world.ingest(store, **APPEND)
     for name in ("time", "air"):
         np.testing.assert_array_equal(world.array(name)[:], np.arange(153))

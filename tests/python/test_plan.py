@@ -182,7 +182,7 @@ def test_a_billion_chunks(serve):
     ids=str,
 )
 def test_sparse_arrays(serve, pattern, chunks, over):
-    """Figures are for the chunks that a few pages let expect, not for those there is room for."""
+    """Figures are for the chunks that a few pages suggest, not for those there is room for."""
     endpoint = serve(array("a", 1000, 1000, pattern=pattern))
     plan = refreeze.plan((endpoint.store(), ""), max_refs_per_commit=1000)
     (planned,) = plan.arrays

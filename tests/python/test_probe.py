@@ -159,12 +159,21 @@ def is_conditional(asked):
     return bool(asked.headers.keys() & {"if-unmodified-since", "if-match"})
 
 
-def test_a_server_that_asks_to_wait(site, tmp_path):
-    """429 is retried when Retry-After says, and nothing is lost."""
-    with serving(site, throttled=5) as web:
+@pytest.mark.parametrize(
+    "switches",
+    [{"throttled": 5}, {"throttled": 5, "retry_after": None}, {"failing": 5}],
+    ids=["Retry-After", "429", "500"],
+)
+def test_a_server_that_is_busy(site, tmp_path, switches):
+    """What passes is asked again, after a 429 when Retry-After says; nothing is lost."""
+    with serving(site, **switches) as web:
         report = refreeze.ingest(f"{web.url}/air.zarr", tmp_path / "target", probe=True)
         assert report.references_written == 93
         assert report.list_requests == 106
+
+
+def test_a_server_that_wants_a_day(site, tmp_path):
+    """A wait of hours is the user's to decide."""
     with (
         serving(site, throttled=1, retry_after="86400") as web,
         pytest.raises(ListingError, match="86400 s"),

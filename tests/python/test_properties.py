@@ -133,7 +133,7 @@ def test_any_store_comes_back(store, limits):
         shutil.rmtree(folder)
 
 
-STRANGERS = st.text("c0123456789./+_- ae", min_size=1, max_size=6).filter(
+FOREIGN = st.text("c0123456789./+_- ae", min_size=1, max_size=6).filter(
     lambda key: (
         not key.startswith("/")
         and not key.endswith("/")
@@ -148,11 +148,11 @@ STRANGERS = st.text("c0123456789./+_- ae", min_size=1, max_size=6).filter(
     keys=st.sampled_from(
         [{"name": name, "separator": separator} for name in ("default", "v2") for separator in "./"]
     ),
-    strangers=st.lists(STRANGERS, max_size=8),
+    foreign_keys=st.lists(FOREIGN, max_size=8),
 )
-@example(keys={"name": "default", "separator": "/"}, strangers=["c/00", "c/+1", "c/3", "c/1 "])
-@example(keys={"name": "v2", "separator": "."}, strangers=["00", "0.0", "3", "-1", "c/0"])
-def test_strangers_among_the_chunks_are_not_chunks(keys, strangers):
+@example(keys={"name": "default", "separator": "/"}, foreign_keys=["c/00", "c/+1", "c/3", "c/1 "])
+@example(keys={"name": "v2", "separator": "."}, foreign_keys=["00", "0.0", "3", "-1", "c/0"])
+def test_foreign_keys_among_the_chunks_are_not_chunks(keys, foreign_keys):
     """Files of any other name below an array change nothing but a count and a warning."""
     folder = Path(tempfile.mkdtemp(prefix="refreeze-property-"))
     try:
@@ -163,9 +163,9 @@ def test_strangers_among_the_chunks_are_not_chunks(keys, strangers):
         array[:] = np.arange(12)
         chunks = {array.metadata.encode_chunk_key((number,)) for number in range(3)}
         placed = set()
-        for stranger in strangers:
-            path = folder / "source" / "a" / stranger
-            if stranger in chunks or path.is_dir() or any(p.is_file() for p in path.parents):
+        for foreign in foreign_keys:
+            path = folder / "source" / "a" / foreign
+            if foreign in chunks or path.is_dir() or any(p.is_file() for p in path.parents):
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"")

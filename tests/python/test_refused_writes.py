@@ -73,7 +73,7 @@ class Place:
 
 @pytest.mark.parametrize("what", ["manifests/", "snapshots/", "transactions/", "repo"])
 def test_refused_in_the_middle(place, source, expected, what):
-    """Whichever file of the tenth commit it is: what was committed before is gone on with."""
+    """Whichever file of the tenth commit it is: what was committed before is resumed."""
     before = state(place.repository())["nodes"]
 
     def interfere(event):

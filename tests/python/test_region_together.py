@@ -22,7 +22,7 @@ pytest.importorskip("dask")
 
 FULL = "REFREEZE_SWEEP" in os.environ
 """Whether there is time for all of it: `make test-together`."""
-PROCESSES, KILLS = (8, 4) if FULL else (4, 2)
+PROCESSES, KILLS = (8, 4) if FULL else (3, 1)
 DAYS = 5 * PROCESSES
 
 

@@ -113,7 +113,11 @@ class Repository(RuleBasedStateMachine):
         assert all(name.startswith("refreeze/") for name in staged)
         assert len(staged) <= self.runs_left
         if not self.model.values:
-            # Nothing has been published yet.
+            # Nothing has been published yet, whatever a killed attempt has staged.
+            if self.target.exists():
+                store = local_repository(self.target).readonly_session("main").store
+                with pytest.raises(zarr.errors.GroupNotFoundError):
+                    zarr.open_group(store, mode="r")
             return
         found = self.see()
         assert set(found.variables) == set(self.model.values) | {"time"}

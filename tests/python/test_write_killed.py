@@ -15,7 +15,7 @@ from archives_for_tests import opened, repository
 
 pytest.importorskip("dask")
 
-KILLS = int(os.environ.get("REFREEZE_KILLS", "4"))
+KILLS = int(os.environ.get("REFREEZE_KILLS", "3"))
 """Instants; many by hand, few in the suite."""
 
 PLUS_ONE = """

@@ -2,9 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import icechunk
 import numpy as np
+import obstore
 import pytest
 import xarray as xr
+import zarr.storage
 
 import refreeze
 from archives_for_tests import day, file_of
@@ -57,6 +60,38 @@ def test_a_template_and_its_regions(bucket, tmp_path):
     assert read(target).t.load().equals(expected + 1)
     with pytest.raises(ConflictError):
         refreeze.write(stale * 2, target, mode="overwrite")
+
+
+def test_files_in_a_bucket(s3_bucket, bucket, tmp_path):
+    """NetCDF and Zarr by their URLs, copied and as references that are read from the bucket."""
+    server, name = s3_bucket
+    store = server.store(name)
+    for number in range(2):
+        path = file_of(tmp_path, number, chunksizes=(12, 3, 4), zlib=True)
+        obstore.put(store, f"in/{path.name}", path)
+    day(2).to_zarr(
+        zarr.storage.ObjectStore(server.store(name, "in/day02.zarr")), consolidated=False
+    )
+    files = [f"{bucket}/in/day00.nc", f"{bucket}/in/day01.nc", f"{bucket}/in/day02.zarr"]
+    refreeze.create_template(files[0], f"{bucket}/r", global_end="2000-01-03")
+    refreeze.write_region(files, f"{bucket}/r")
+    expected = xr.concat([day(k) for k in range(3)], "time").t
+    assert read(f"{bucket}/r").t.load().equals(expected)
+
+    target = tmp_path / "references"
+    refreeze.create_template(files[0], target, global_end="2000-01-02", references=True)
+    refreeze.write_region(files[:2], target, references=True)
+    access = {
+        f"{bucket}/in/": icechunk.s3_credentials(
+            access_key_id=server.access_key_id, secret_access_key=server.secret_access_key
+        )
+    }
+    found = icechunk.Repository.open(
+        icechunk.local_filesystem_storage(str(target)),
+        authorize_virtual_chunk_access=icechunk.containers_credentials(access),
+    ).readonly_session("main")
+    there = xr.open_zarr(found.store, consolidated=False, chunks=None)
+    assert there.t.load().equals(expected[:48])
 
 
 def test_what_is_for_local_disks_only(bucket):

@@ -15,6 +15,7 @@
 /// Manifests and commits of our own, beside those of a session.
 mod direct;
 mod failure;
+mod foreign_store;
 mod ingest;
 /// How full an array is, by a few requests.
 mod probe;

@@ -1,4 +1,4 @@
-//! How full an array is, asked of an S3 endpoint, of folders, and of a list in memory; and the
+//! How full an array is, asked of an S3 endpoint, of folders, and of another library's list; and the
 //! listings of these in the order of their keys.
 
 use std::fs;
@@ -15,12 +15,12 @@ use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::list::limit::ConcurrencyLimit;
 use refreeze::list::{ChunkColumns, ListOptions, list_chunks};
 use refreeze::source::retry::RetryPolicy;
-use refreeze::source::{
-    BucketBuilder, BucketSource, LocalSource, MemoryObject, MemorySource, ObjectInfo, Source,
-};
+use refreeze::source::{BucketBuilder, BucketSource, LocalSource, Source};
 use refreeze::zarr::key::ChunkKeyEncoding;
 use refreeze::zarr::metadata::{ArrayLayout, ArraySpec};
 use refreeze_endpoint::{ArrayConfig, Config, Encoding, Endpoint, Pattern, Separator};
+
+use crate::foreign_store::listed;
 
 fn array(path: &str, name: &str, separator: &str, grid: &[u64]) -> ArraySpec {
     let encoding = ChunkKeyEncoding::parse(name, separator).unwrap();
@@ -156,11 +156,8 @@ async fn flat_folders_are_counted_and_nested_ones_sampled() {
 }
 
 #[tokio::test]
-async fn lists_in_memory_are_counted_and_scalars_expected() {
-    let info = ObjectInfo { size: 1, last_modified: 0, e_tag: None };
-    let objects = ["a/0.1", "a/1.1", "a/1.2", "a/x", "b/0.0"];
-    let objects = objects.map(|key| MemoryObject { key: key.to_owned(), info: info.clone() });
-    let source = Source::Memory(MemorySource::new(objects.to_vec()));
+async fn short_foreign_lists_are_counted_and_scalars_expected() {
+    let source = listed(&["a/0.1", "a/1.1", "a/1.2", "a/x", "b/0.0"]);
     let array_of = |path| array(path, "v2", ".", &[3, 2]);
     let counted = |chunks_expected| Density { chunks_expected, exact: true, list_requests: 0 };
     assert_eq!(probed(&source, &array_of("a"), None).await, counted(2));
@@ -189,7 +186,7 @@ async fn keys_in_order(source: &Source, array: &ArraySpec) -> Vec<String> {
 #[tokio::test]
 async fn every_source_lists_in_order_when_asked() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut keys, mut objects) = (Vec::new(), Vec::new());
+    let mut keys = Vec::new();
     for (i, j, k) in
         (0..12).flat_map(|i| (0..13).flat_map(move |j| (0..21).map(move |k| (i, j, k))))
     {
@@ -199,14 +196,12 @@ async fn every_source_lists_in_order_when_asked() {
     }
     for key in &keys {
         write(&folder, key);
-        let info = ObjectInfo { size: 1, last_modified: 0, e_tag: None };
-        objects.push(MemoryObject { key: key.clone(), info });
     }
     keys.sort();
     let nested = array("a", "default", "/", &[12, 13, 21]);
     let local = Source::Local(LocalSource::new(folder.path()).unwrap());
     assert!(keys_in_order(&local, &nested).await == keys);
-    assert!(keys_in_order(&Source::Memory(MemorySource::new(objects)), &nested).await == keys);
+    assert!(keys_in_order(&listed(&keys), &nested).await == keys);
 
     for i in 0..1500 {
         write(&folder, &format!("flat/{i}"));

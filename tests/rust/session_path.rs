@@ -10,7 +10,7 @@ use icechunk::format::manifest::{
 use icechunk::store::{SetVirtualRefsResult, Store};
 use refreeze::batch::ReferenceBatch;
 use refreeze::format::node_path;
-use refreeze::target::container::ArrayLocations;
+use refreeze::target::locations::ArrayLocations;
 use refreeze::zarr::metadata::ArraySpec;
 
 /// Sets the references of `batch` in `store`, an uncommitted session.

@@ -17,7 +17,7 @@ use refreeze::jobs::ingest::{Finish, IngestJob, JobArray, JobSource, Mode};
 use refreeze::plan::LimitOptions;
 use refreeze::source::{LocalSource, Source};
 use refreeze::target::TargetLocation;
-use refreeze::target::container::Locations;
+use refreeze::target::locations::Locations;
 use refreeze::zarr::key::ChunkKeyEncoding;
 use refreeze::zarr::metadata::{ArrayLayout, ArraySpec, GroupSpec};
 use tempfile::TempDir;

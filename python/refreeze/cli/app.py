@@ -19,6 +19,7 @@ from refreeze.cli.coverage import coverage
 from refreeze.cli.create_template import create_template
 from refreeze.cli.demo import demo
 from refreeze.cli.doctor import doctor
+from refreeze.cli.gc import gc
 from refreeze.cli.ingest import ingest
 from refreeze.cli.list_chunks import list_chunks
 from refreeze.cli.plan import plan
@@ -63,6 +64,7 @@ _VERBS = (
     ("publish", publish, "./store.icechunk --rebase"),
     ("work", work, "run.json --part 0/8"),
     ("commit", commit, "run.json"),
+    ("gc", gc, "./store.icechunk --dry-run"),
     ("relocate", relocate, "./store.icechunk --from s3://old/store.zarr --to s3://new/store.zarr"),
     ("copy", copy, "./store.icechunk --array t2m --region time=0:240"),
     ("coverage", coverage, "./store.icechunk t2m --output t2m.png"),

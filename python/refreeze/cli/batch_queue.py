@@ -22,7 +22,7 @@ from refreeze.cli.console import (
     print_json,
     run_job,
     say,
-    show_warnings,
+    show_report,
     store_options,
 )
 from refreeze.cli.progress import ProgressDisplay
@@ -114,16 +114,16 @@ def commit(
                 target_options=target_options,
                 progress=display,
             )
-        begin_result()
-        show_warnings(report.warnings, quiet=quiet)
-        if as_json:
-            print_json(report.to_dict())
-        else:
-            print_report(
+        show_report(
+            report,
+            lambda report: print_report(
                 report,
                 options.ingest.get("target_group"),
                 options.source_options | source_options,
                 options.target_options | target_options,
-            )
+            ),
+            as_json=as_json,
+            quiet=quiet,
+        )
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)

@@ -63,6 +63,7 @@ __all__ = [
     "print_json",
     "run_job",
     "say",
+    "show_report",
     "show_warnings",
     "sources_and_target",
     "store_options",
@@ -198,7 +199,9 @@ Yes = Annotated[
 MaxRequests = Annotated[
     float | None,
     typer.Option(
-        "--max-requests-per-second", metavar="N", help="Requests a second to a web server."
+        "--max-requests-per-second",
+        metavar="N",
+        help="Requests a second that list the sources, over all workers.",
     ),
 ]
 
@@ -353,6 +356,18 @@ def show_warnings(warnings: Iterable[str], *, quiet: bool) -> None:
     if not quiet:
         for warning in warnings:
             print(f"warning: {shown(warning)}", file=sys.stderr)
+
+
+def show_report(
+    report: Any, print_text: Callable[[Any], None], *, as_json: bool, quiet: bool
+) -> None:
+    """End a command: its warnings on standard error, then its report as JSON or as text."""
+    command.begin_result()
+    show_warnings(getattr(report, "warnings", ()), quiet=quiet)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        print_text(report)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,18 +13,22 @@ from refreeze.cli.console import (
     Json,
     Level,
     LogLevel,
+    MaxRequests,
+    Probe,
     Quiet,
     SourceOption,
     TargetOption,
     Version,
-    print_json,
+    Yes,
     run_job,
     say,
-    show_warnings,
+    show_report,
     store_options,
 )
 from refreeze.planning.options import DEFAULT_CONCURRENCY
-from refreeze.runtime.command import begin_result
+
+if TYPE_CHECKING:
+    from refreeze.verbs.coverage_report import Coverage
 
 __all__ = ["coverage", "print_coverage"]
 
@@ -58,6 +62,9 @@ def coverage(
         str, typer.Option(help="What colours mean: present, size or age.")
     ] = "present",
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    probe: Probe = False,
+    yes: Yes = False,
+    max_requests_per_second: MaxRequests = None,
     source_option: SourceOption = None,
     target_option: TargetOption = None,
     as_json: Json = False,
@@ -85,6 +92,9 @@ def coverage(
             branch=branch,
             dims=None if dims is None else [name.strip() for name in dims.split(",")],
             concurrency=concurrency,
+            probe=probe,
+            yes=yes,
+            max_requests_per_second=max_requests_per_second,
             source_options=sources,
             target_options=targets,
         )
@@ -99,10 +109,9 @@ def coverage(
 
 def print_coverage(report: Any, *, as_json: bool, quiet: bool) -> None:
     """Print a coverage as text or as JSON."""
-    begin_result()
-    show_warnings(report.warnings, quiet=quiet)
-    if as_json:
-        print_json(report.to_dict())
-        return
+    show_report(report, _print_lines, as_json=as_json, quiet=quiet)
+
+
+def _print_lines(report: Coverage) -> None:
     for line in report.lines():
         say(line)

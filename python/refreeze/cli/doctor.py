@@ -15,12 +15,11 @@ from refreeze.cli.console import (
     SourceOption,
     TargetOption,
     Version,
-    print_json,
     run_job,
     say,
+    show_report,
     store_options,
 )
-from refreeze.runtime.command import begin_result
 from refreeze.shown import shown
 
 if TYPE_CHECKING:
@@ -63,11 +62,7 @@ def doctor(
         report = examine(
             source, target, source_options=source_options, target_options=target_options
         )
-        begin_result()
-        if as_json:
-            print_json(report.to_dict())
-        else:
-            _print_report(report)
+        show_report(report, _print_report, as_json=as_json, quiet=quiet)
         if not report.ok:
             raise Ended(_PROBLEM)
 

@@ -40,21 +40,21 @@ from refreeze.cli.console import (
     listing_arguments,
     loadable,
     one_or_several,
-    print_json,
     run_job,
     say,
-    show_warnings,
+    show_report,
     sources_and_target,
     store_options,
 )
+from refreeze.cli.crews import Dask, SchedulerFile, WaitForWorkers, Workers
 from refreeze.cli.plan_table import print_plan
 from refreeze.cli.progress import ProgressDisplay
 from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
-from refreeze.runtime.command import begin_result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from refreeze.verbs.plan import Plan
     from refreeze.verbs.report import IngestReport
 
 __all__ = ["arguments_of", "carry_out", "ingest", "print_report"]
@@ -158,19 +158,10 @@ def ingest(
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy the chunks instead of referring to them.")
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes that list and write.")
-    ] = None,
-    dask: Annotated[
-        str | None,
-        typer.Option("--dask", metavar="ADDRESS", help="Let a Dask cluster list and write."),
-    ] = None,
-    scheduler_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The same, by its scheduler file.")
-    ] = None,
-    wait_for_workers: Annotated[
-        float, typer.Option(help="Seconds to wait for a first worker of the cluster.")
-    ] = 60,
+    workers: Workers = None,
+    dask: Dask = None,
+    scheduler_file: SchedulerFile = None,
+    wait_for_workers: WaitForWorkers = 60,
     listing: ListingFiles = None,
     listing_columns: ListingColumns = None,
     listing_option: ListingOption = None,
@@ -230,7 +221,6 @@ def carry_out(sources: list[str], target: str | None, given: Mapping[str, Any]) 
     def job() -> None:
         from refreeze.distributed.dask_crew import cluster
         from refreeze.verbs.ingest import ingest as run
-        from refreeze.verbs.plan import Plan
         from refreeze.verbs.plan import plan as compute
 
         source = one_or_several(sources)
@@ -250,21 +240,21 @@ def carry_out(sources: list[str], target: str | None, given: Mapping[str, Any]) 
                     wait_for_workers=given["wait_for_workers"],
                     progress=display,
                 )
-        begin_result()
-        show_warnings(report.warnings, quiet=quiet)
-        if as_json:
-            print_json(report.to_dict())
-        elif isinstance(report, Plan):
-            print_plan(report)
-        else:
-            from refreeze.stores.buckets import said_by_url
+        show_report(report, as_text, as_json=as_json, quiet=quiet)
 
-            print_report(
-                report,
-                given["target_group"],
-                said_by_url(sources[0], source_options, report.source),
-                said_by_url(target or "", target_options),
-            )
+    def as_text(report: IngestReport | Plan) -> None:
+        from refreeze.stores.buckets import said_by_url
+        from refreeze.verbs import plan
+
+        if isinstance(report, plan.Plan):
+            print_plan(report)
+            return
+        print_report(
+            report,
+            given["target_group"],
+            said_by_url(sources[0], source_options, report.source),
+            said_by_url(target or "", target_options),
+        )
 
     run_job(
         job,

@@ -167,11 +167,8 @@ def _report(
 ) -> None:
     stats = summary.stream.stats
     warnings = list(stats.warnings)
-    if stats.foreign_keys:
-        warnings.append(
-            f"{count(stats.foreign_keys, 'key')} below the array are not chunks and were "
-            f"ignored, for example {stats.foreign_example}"
-        )
+    if note := summary.stream.foreign_note(spec.path):
+        warnings.append(note)
     begin_result()
     show_warnings(warnings, quiet=quiet)
     grid = [-(-n // chunk) for n, chunk in zip(spec.shape, spec.chunk_shape, strict=True)]

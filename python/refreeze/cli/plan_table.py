@@ -48,10 +48,19 @@ def print_plan(planned: Plan) -> None:
     totals = planned.totals
     at_a_time = planned.most_in_flight
     in_flight = f", {at_a_time} at a time" if at_a_time else ""
+    noun = "request" if any(one.strategy == "probe" for one in planned.arrays) else "LIST request"
     say(
         f"\n{_ASSUMPTIONS[planned.estimate].format(count(totals.chunks_in_region, 'chunk'))} "
-        f"{count(totals.list_requests, 'LIST request')} (${totals.list_cost_usd:.4f}{in_flight}), "
+        f"{count(totals.list_requests, noun)} (${totals.list_cost_usd:.4f}{in_flight}), "
         f"{count(totals.commits, 'commit')}, {count(totals.manifests, 'manifest')} "
         f"of {totals.manifest_bytes:,} bytes together, about {totals.estimated_s:,.1f} s and "
         f"{totals.peak_memory_bytes / 1e6:,.0f} MB of memory."
     )
+    if planned.copy is not None:
+        copy = planned.copy
+        how = "by the service itself" if copy["server_side"] else "through this process"
+        say(
+            f"Copying {how}: about {count(copy['chunks'], 'chunk')} of {copy['bytes']:,} bytes, "
+            f"{count(copy['requests'], 'request')} (${copy['cost_usd']:.4f}), "
+            f"{copy['estimated_s']:,.1f} s."
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,12 +15,14 @@ from refreeze.cli.console import (
     TargetOption,
     UnsafeTarget,
     Version,
-    print_json,
     run_job,
     say,
+    show_report,
     store_options,
 )
-from refreeze.runtime.command import begin_result
+
+if TYPE_CHECKING:
+    from refreeze.verbs.report import PublishReport
 
 __all__ = ["publish"]
 
@@ -54,12 +56,12 @@ def publish(
             unsafe_target=unsafe_target,
             target_options=options,
         )
-        begin_result()
-        if as_json:
-            print_json(report.to_dict())
-            return
-        moved = ", on the tip that it has now" if report.rebased else ""
-        say(f"Published {report.run_id} on branch {report.branch}{moved}.")
-        say(f"Snapshot {report.snapshot_id}.")
+        show_report(report, _print_report, as_json=as_json, quiet=quiet)
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
+
+
+def _print_report(report: PublishReport) -> None:
+    moved = ", on the tip that it has now" if report.rebased else ""
+    say(f"Published {report.run_id} on branch {report.branch}{moved}.")
+    say(f"Snapshot {report.snapshot_id}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,12 +17,14 @@ from refreeze.cli.console import (
     UnsafeTarget,
     Version,
     count,
-    print_json,
     run_job,
     say,
+    show_report,
     store_options,
 )
-from refreeze.runtime.command import begin_result
+
+if TYPE_CHECKING:
+    from refreeze.verbs.report import RelocateReport
 
 __all__ = ["relocate"]
 
@@ -66,14 +68,14 @@ def relocate(
             source_options=new_options,
             target_options=options,
         )
-        begin_result()
-        if as_json:
-            print_json(report.to_dict())
-            return
-        say(f"Moved container {report.container} from {report.from_prefix} to {report.to_prefix}.")
-        say(
-            f"{count(report.sampled, 'reference')} of {report.references:,} read at the new place; "
-            "no manifest was changed."
-        )
+        show_report(report, _print_report, as_json=as_json, quiet=quiet)
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
+
+
+def _print_report(report: RelocateReport) -> None:
+    say(f"Moved container {report.container} from {report.from_prefix} to {report.to_prefix}.")
+    say(
+        f"{count(report.sampled, 'reference')} of {report.references:,} read at the new place; "
+        "no manifest was changed."
+    )

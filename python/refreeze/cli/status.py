@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,12 +15,14 @@ from refreeze.cli.console import (
     TargetOption,
     Version,
     count,
-    print_json,
     run_job,
     say,
+    show_report,
     store_options,
 )
-from refreeze.runtime.command import begin_result
+
+if TYPE_CHECKING:
+    from refreeze.verbs.report import StatusReport
 
 __all__ = ["status"]
 
@@ -51,25 +53,25 @@ def status(
         from refreeze.verbs.status import status as read
 
         report = read(target, target_options=options)
-        begin_result()
-        if as_json:
-            print_json(report.to_dict())
-            return
-        if not report.runs:
-            say(f"No ingests in {target}.")
-        for run in report.runs:
-            batches = f"{run.batches_done:,}/{count(run.batches_total, 'batch', 'batches')}"
-            locked = ", at work" if run.locked else ""
-            # Without a plan nobody knows how many batches there were, or which branch was meant.
-            lost = run.state == "unfinished" and not run.batches_total
-            done = "plan expired, begins anew" if lost else f"{batches}  branch {run.branch}"
-            say(
-                f"{run.run_id}  {run.state}{locked}  {done}  {run.last_commit_at[:19]}  {run.source}"
-            )
-        for container in report.containers:
-            say(f"container {container.name or '(no name)'}  {container.url_prefix}")
+        show_report(
+            report, lambda report: _print_report(report, target), as_json=as_json, quiet=quiet
+        )
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
+
+
+def _print_report(report: StatusReport, target: str) -> None:
+    if not report.runs:
+        say(f"No ingests in {target}.")
+    for run in report.runs:
+        batches = f"{run.batches_done:,}/{count(run.batches_total, 'batch', 'batches')}"
+        locked = ", at work" if run.locked else ""
+        # Without a plan nobody knows how many batches there were, or which branch was meant.
+        lost = run.state == "unfinished" and not run.batches_total
+        done = "plan expired, begins anew" if lost else f"{batches}  branch {run.branch}"
+        say(f"{run.run_id}  {run.state}{locked}  {done}  {run.last_commit_at[:19]}  {run.source}")
+    for container in report.containers:
+        say(f"container {container.name or '(no name)'}  {container.url_prefix}")
 
 
 def _show_coverage(target: str, options: dict[str, str], *, as_json: bool, quiet: bool) -> None:

@@ -38,16 +38,15 @@ from refreeze.cli.console import (
     listing_arguments,
     loadable,
     one_or_several,
-    print_json,
     run_job,
     say,
-    show_warnings,
+    show_report,
     sources_and_target,
     store_options,
 )
+from refreeze.cli.crews import Dask, SchedulerFile, WaitForWorkers, Workers
 from refreeze.cli.progress import ProgressDisplay
 from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
-from refreeze.runtime.command import begin_result
 from refreeze.shown import shown
 
 if TYPE_CHECKING:
@@ -115,6 +114,10 @@ def sync(
     no_read_check: Annotated[
         bool, typer.Option("--no-read-check", help="Do not read a reference before publishing.")
     ] = False,
+    workers: Workers = None,
+    dask: Dask = None,
+    scheduler_file: SchedulerFile = None,
+    wait_for_workers: WaitForWorkers = 60,
     listing: ListingFiles = None,
     listing_columns: ListingColumns = None,
     listing_option: ListingOption = None,
@@ -148,10 +151,11 @@ def sync(
     display = ProgressDisplay(sys.stderr, quiet=quiet)
 
     def job() -> None:
+        from refreeze.distributed.dask_crew import cluster
         from refreeze.metadata.region import parse_region
         from refreeze.verbs.sync import sync as run
 
-        with display:
+        with display, cluster(dask, scheduler_file) as client:
             report = run(
                 one_or_several(sources),
                 target,
@@ -182,14 +186,12 @@ def sync(
                 max_requests_per_second=max_requests_per_second,
                 source_options=source_options,
                 target_options=target_options,
+                client=client,
+                workers=workers,
+                wait_for_workers=wait_for_workers,
                 progress=display,
             )
-        begin_result()
-        show_warnings(report.warnings, quiet=quiet)
-        if as_json:
-            print_json(report.to_dict())
-        else:
-            _print_report(report)
+        show_report(report, _print_report, as_json=as_json, quiet=quiet)
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
 

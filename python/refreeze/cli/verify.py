@@ -36,16 +36,15 @@ from refreeze.cli.console import (
     listing_arguments,
     loadable,
     one_or_several,
-    print_json,
     run_job,
     say,
-    show_warnings,
+    show_report,
     sources_and_target,
     store_options,
 )
+from refreeze.cli.crews import Dask, SchedulerFile, WaitForWorkers, Workers
 from refreeze.cli.progress import ProgressDisplay
 from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MAX_DOCUMENT, DEFAULT_MEMORY
-from refreeze.runtime.command import begin_result
 from refreeze.shown import shown
 
 if TYPE_CHECKING:
@@ -86,6 +85,10 @@ def verify(
     ] = DEFAULT_MEMORY,
     max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    workers: Workers = None,
+    dask: Dask = None,
+    scheduler_file: SchedulerFile = None,
+    wait_for_workers: WaitForWorkers = 60,
     listing: ListingFiles = None,
     listing_columns: ListingColumns = None,
     listing_option: ListingOption = None,
@@ -119,10 +122,11 @@ def verify(
     display = ProgressDisplay(sys.stderr, quiet=quiet)
 
     def job() -> None:
+        from refreeze.distributed.dask_crew import cluster
         from refreeze.metadata.region import parse_region
         from refreeze.verbs.verify import verify as run
 
-        with display:
+        with display, cluster(dask, scheduler_file) as client:
             report = run(
                 one_or_several(sources),
                 target,
@@ -144,14 +148,12 @@ def verify(
                 max_requests_per_second=max_requests_per_second,
                 source_options=source_options,
                 target_options=target_options,
+                client=client,
+                workers=workers,
+                wait_for_workers=wait_for_workers,
                 progress=display,
             )
-        begin_result()
-        show_warnings(report.warnings, quiet=quiet)
-        if as_json:
-            print_json(report.to_dict())
-        else:
-            _print_report(report)
+        show_report(report, _print_report, as_json=as_json, quiet=quiet)
         if not report.equal:
             raise Ended(_DIFFERENT)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from refreeze.distributed.crew import ExecutorCrew, Later, Nobody, Places
@@ -11,11 +13,36 @@ from refreeze.work import Secrets, allowed_settings
 if TYPE_CHECKING:
     from refreeze.stores.web_store import Probing
 
-__all__ = ["crew_of", "places_of"]
+__all__ = ["crew_at_work", "crew_of", "places_of"]
 
 
-def crew_of(executor: Any, client: Any, workers: int | None, wait_for_workers: float) -> Any:
-    """Return the crew for these options, of which at most one may be given; None for one process."""
+@contextmanager
+def crew_at_work(crew: Any, places: Callable[[], Places]) -> Iterator[Any]:
+    """Tell a crew where things are, and let it go at the end; None stays None."""
+    if crew is None or crew.kind != "workers":
+        yield crew
+        return
+    try:
+        crew.places = places()
+        yield crew
+    finally:
+        crew.close()
+
+
+def crew_of(
+    executor: Any,
+    client: Any,
+    workers: int | None,
+    wait_for_workers: float,
+    *,
+    listing: Any = None,
+) -> Any:
+    """Return the crew for these options, of which at most one may be given; None for one process.
+
+    Workers would not know a ``listing``: beside one they are refused.
+    """
+    if listing is not None and not (executor is client is workers is None):
+        raise ValueError("a listing is read by this process alone: leave out the workers")
     if sum(option is not None for option in (executor, client, workers)) > 1:
         raise ValueError("give one of executor, client and workers")
     if isinstance(wait_for_workers, bool) or not isinstance(wait_for_workers, int | float):
@@ -27,7 +54,9 @@ def crew_of(executor: Any, client: Any, workers: int | None, wait_for_workers: f
 
         return DaskCrew(client, wait_for_workers)
     if executor is not None:
-        return ExecutorCrew(executor)
+        from refreeze.distributed.lithops_crew import LithopsCrew, is_lithops
+
+        return LithopsCrew(executor) if is_lithops(executor) else ExecutorCrew(executor)
     if workers is None:
         return None
     if isinstance(workers, bool) or not isinstance(workers, int):

@@ -17,7 +17,7 @@ from refreeze.work import Secrets, WorkPlan, carry_out
 if TYPE_CHECKING:
     from refreeze.stores.web_store import Probing
 
-__all__ = ["ExecutorCrew", "Later", "Nobody", "Places", "carry_out_unit"]
+__all__ = ["ExecutorCrew", "Later", "Nobody", "Places", "Share", "carry_out_unit"]
 
 POLL = 0.2
 """Seconds to wait for a result before the core may look whether it should stop."""
@@ -41,6 +41,14 @@ class Nobody:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What one worker may use."""
+
+    memory: int
+    concurrency: int
+
+
+@dataclass(frozen=True)
 class Places:
     """Where workers find what they need."""
 
@@ -52,6 +60,10 @@ class Places:
     memory: int
     concurrency: int
     probing: Probing
+
+    def share(self, workers: int) -> Share:
+        """Return what one of so many workers may use."""
+        return Share(self.memory, max(1, self.concurrency // max(workers, 1)))
 
     def plan(self, core: str, workers: int) -> WorkPlan:
         """Return the plan of a run that the core has begun, for each of so many workers."""
@@ -65,9 +77,9 @@ class Places:
         )
 
 
-def carry_out_unit(plan: str, unit: str, secrets: Secrets, memory: int, concurrency: int) -> bytes:
+def carry_out_unit(plan: str, unit: str, secrets: Secrets | None, share: Share) -> bytes:
     """Carry out a unit in a worker, with arguments that every executor can send."""
-    return carry_out(plan, unit, secrets, memory=memory, concurrency=concurrency)
+    return carry_out(plan, unit, secrets, memory=share.memory, concurrency=share.concurrency)
 
 
 class ExecutorCrew:
@@ -94,8 +106,8 @@ class ExecutorCrew:
     def submit(self, unit: str) -> None:
         """Hand out a unit."""
         assert self.places is not None  # noqa: S101 set by `ingest`
-        share = max(1, self.places.concurrency // self.count())
-        arguments = (self._plan, unit, self.places.secrets, self.places.memory, share)
+        share = self.places.share(self.count())
+        arguments = (self._plan, unit, self.places.secrets, share)
         try:
             future = self._executor.submit(carry_out_unit, *arguments)
         except (BrokenExecutor, RuntimeError) as error:
@@ -129,9 +141,9 @@ def refuse_what_cannot_work(executor: Any) -> None:
     """Refuse what is no executor, or one in which no work gets done; with the line that does."""
     name = type(executor).__name__
     if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
-        if callable(getattr(executor, "call_async", None)):
+        if name == "module" or type(executor).__module__.split(".")[0] == "ray":
             raise TypeError(
-                f"executor is a {name}, which has no submit: wrap it as the page on scaling shows"
+                f"executor is {executor!r}, which has no submit: wrap ray as docs/scaling.md shows"
             )
         raise TypeError(f"executor is an Executor of concurrent.futures, not {executor!r}")
     if name == "DaskDelayedExecutor":

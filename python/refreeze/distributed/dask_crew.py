@@ -7,10 +7,12 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-from refreeze.distributed.crew import NOTHING_LOST, POLL, Places, carry_out_unit
+from refreeze.distributed.crew import NOTHING_LOST, POLL, Places, Share, carry_out_unit
 from refreeze.exceptions import RefreezeError
+from refreeze.planning.options import LEAST_MEMORY
 
 __all__ = ["DaskCrew", "client_of", "cluster"]
 
@@ -52,13 +54,17 @@ def cluster(address: str | None, scheduler_file: str | None) -> Iterator[Any]:
         yield client
 
 
-def _carry_out(plan: str, unit: str, secrets: Any, memory: int, concurrency: int) -> bytes:
-    """Carry out a unit with this worker's share of its memory."""
+def _carry_out(plan: str, unit: str, secrets: Any, share: Share) -> bytes:
+    """Carry out a unit with this thread's share of the worker's memory."""
     from distributed import get_worker
 
     threads = max(1, int(getattr(get_worker().state, "nthreads", 1)))
-    least = 16 << 20
-    return carry_out_unit(plan, unit, secrets, max(least, memory // threads), concurrency)
+    memory = max(LEAST_MEMORY, share.memory // threads)
+    return carry_out_unit(plan, unit, secrets, replace(share, memory=memory))
+
+
+GATHER = 5.0
+"""Seconds to wait for a result that a worker has; then others are looked at first."""
 
 
 class DaskCrew:
@@ -80,6 +86,8 @@ class DaskCrew:
         self._run = ""
         self._running: dict[Any, tuple[str, int]] = {}
         self._since: float | None = None
+        self.warnings: list[str] = []
+        """What a user should know."""
 
     def _threads(self) -> int:
         if self._client.status != "running":
@@ -118,24 +126,24 @@ class DaskCrew:
         self._run = json.loads(core)["run_id"]
         address = str(getattr(self._client.scheduler, "address", ""))
         if self.places.secrets:
-            plain = " unencrypted" if address.startswith("tcp://") else ""
-            _log.warning(
-                "the credentials given as options travel%s to the Dask scheduler, which keeps them "
-                "in memory; give them to the workers' environment or role instead",
-                plain,
+            plain = " unencrypted (tcp://)" if address.startswith("tcp://") else ""
+            warning = (
+                f"the credentials given as options travel{plain} to the Dask scheduler, which keeps "
+                "them in memory; give them to the workers' environment or role instead"
             )
+            self.warnings.append(warning)
+            _log.warning(warning)
 
     def submit(self, unit: str, attempt: int = 0) -> None:
         """Hand out a unit under a name that says what it is."""
         assert self.places is not None  # noqa: S101 set by `ingest`
-        share = max(1, self.places.concurrency // self.count())
+        count = self.count()
         future = self._client.submit(
             _carry_out,
             self._plan,
             unit,
             self.places.secrets,
-            self.places.memory,
-            share,
+            self.places.share(count),
             key=f"{self._name(unit)}-{self._run}-{attempt}-{time.monotonic_ns()}",
             pure=False,
         )
@@ -160,7 +168,12 @@ class DaskCrew:
             unit, attempt = self._running.pop(future)
             error = future.exception() if future.status != "finished" else None
             if error is None and future.status == "finished":
-                results.append(future.result().decode())
+                try:
+                    results.append(future.result(timeout=GATHER).decode())
+                except TimeoutError:
+                    # The worker that held it has died: it is computed again.
+                    self._running[future] = (unit, attempt)
+                    continue
             elif type(error).__name__ in {"KilledWorker", "CancelledError", "FutureCancelledError"}:
                 if attempt + 1 >= ATTEMPTS:
                     raise RefreezeError(

@@ -14,7 +14,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import (
@@ -251,20 +251,12 @@ class _Run:
 
         from refreeze import _refreeze
 
-        chunks = [max(chunk, 1) for chunk in spec.chunk_shape]
-        region = {
-            f"dim_{axis}": (start * chunk, min(stop * chunk, length), None)
-            for axis, ((start, stop), chunk, length) in enumerate(
-                zip(box.ranges, chunks, spec.shape, strict=True)
-            )
-        }
         source = self._store.source
         stream = _refreeze.list_chunks(
             source.store,
             source.path,
-            # Two dimensions may have the same name.
-            replace(spec, dimension_names=None),
-            region=region,
+            spec,
+            region=box.ranges,
             paths=False,
             flat=True,
             concurrency=self._options.concurrency,

@@ -1,6 +1,6 @@
-"""Which arrays have a dimension, how they are chunked along it, and where all of them can be cut.
+"""The grids of arrays: how each is chunked along which dimension, and which are coordinates.
 
-Pure: everything follows from metadata that has been read already. What a region does to one array
+Pure: everything follows from metadata that has been read already. What a region takes of an array
 is the core's decision.
 """
 
@@ -11,11 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from refreeze.exceptions import RegionError
 from refreeze.metadata.conversion import dimension_names, stored_chunk_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import zarr
 
@@ -24,10 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GriddedArray",
-    "alignment",
     "arrays_of_metadata",
     "arrays_of_node",
-    "check_known",
 ]
 
 
@@ -87,41 +84,6 @@ def arrays_of_node(node: zarr.Group | zarr.Array[Any]) -> list[GriddedArray]:
     ]
 
 
-def alignment(arrays: Iterable[GriddedArray], dimension: str) -> int:
-    """Return the least number of elements along a dimension that is whole chunks of every array.
-
-    One-dimensional coordinates do not count, unless nothing else has the dimension: their slices
-    can be read and carried along.
-    """
-    having = [array for array in arrays if dimension in array.names]
-    counted = [array for array in having if not array.coordinate] or having
-    return math.lcm(
-        *(
-            max(chunk, 1)
-            for array in counted
-            for name, chunk in zip(array.names, array.chunk_shape, strict=True)
-            if name == dimension
-        )
-    )
-
-
-def check_known(arrays: Iterable[GriddedArray], dimensions: Iterable[str]) -> None:
-    """Refuse dimensions that no array has.
-
-    Raises
-    ------
-    RegionError
-        It lists those that there are.
-    """
-    known = sorted({name for array in arrays for name in array.names})
-    for dimension in dimensions:
-        if dimension not in known:
-            raise RegionError(
-                f"no array has the dimension {dimension}",
-                f"dimensions: {', '.join(known) or 'none'}",
-            )
-
-
 def _gridded(
     path: str,
     shape: tuple[int, ...],
@@ -129,10 +91,12 @@ def _gridded(
     dimension_names: Sequence[str | None] | None,
     listed: Mapping[str, set[str]],
 ) -> GriddedArray:
+    from refreeze import _refreeze
+
     parent, _, name = path.rpartition("/")
-    given = dimension_names or (None,) * len(shape)
-    names = tuple(f"dim_{axis}" if name is None else name for axis, name in enumerate(given))
-    coordinate = len(shape) == 1 and (given[0] == name or name in listed.get(parent, ()))
+    names = tuple(_refreeze.addressed_names(dimension_names, len(shape)))
+    own = dimension_names[0] if dimension_names else None
+    coordinate = len(shape) == 1 and (own == name or name in listed.get(parent, ()))
     return GriddedArray(path, shape, chunk_shape, names, coordinate)
 
 

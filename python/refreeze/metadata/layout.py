@@ -42,8 +42,9 @@ class Layout:
     @property
     def addressed_by(self) -> tuple[str, ...]:
         """Names by which dimensions are addressed; ``dim_0``, … where they have none."""
-        names = self.dimension_names or (None,) * len(self.shape)
-        return tuple(f"dim_{axis}" if name is None else name for axis, name in enumerate(names))
+        from refreeze import _refreeze
+
+        return tuple(_refreeze.addressed_names(self.dimension_names, len(self.shape)))
 
 
 def layout_of(document: Mapping[str, Any]) -> Layout:

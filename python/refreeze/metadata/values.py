@@ -7,7 +7,6 @@ has been proven complete without it. Which boxes are wanted is decided by the mo
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import ListingError
@@ -87,17 +86,15 @@ def _listed(
 
     if math.prod(stop - start for start, stop in box) == 0:
         return {}
-    bounds = {}
-    axes = zip(box, spec.shape, spec.chunk_shape, strict=True)
-    for axis, ((start, stop), length, chunk) in enumerate(axes):
-        last = min(-(-stop // chunk) * chunk, length)
-        bounds[f"dim_{axis}"] = (start // chunk * chunk, last, None)
+    chunks = [
+        (start // chunk, -(-stop // chunk))
+        for (start, stop), chunk in zip(box, spec.chunk_shape, strict=True)
+    ]
     stream = _refreeze.list_chunks(
         source.store,
         source.path,
-        # Two dimensions may have the same name.
-        replace(spec, dimension_names=None),
-        region=bounds,
+        spec,
+        region=chunks,
         paths=False,
         flat=True,
         concurrency=_CONCURRENCY,

@@ -15,7 +15,7 @@ from refreeze.planning.compatibility import (
 )
 from refreeze.planning.concatenate import check_continues, cuts_by_path
 from refreeze.planning.request import Planned, source_warnings
-from refreeze.planning.source_slice import check_dimensions
+from refreeze.planning.source_slice import agreed_length, check_dimensions
 from refreeze.planning.target_arrays import Standing
 
 if TYPE_CHECKING:
@@ -88,11 +88,8 @@ def _series(parts: list[Cut], target: Target, dimension: str) -> _Series:
     copied = False
     if any(part.copied or part.grid.coordinate for part in parts):
         # What is copied was decided when the array was created.
-        try:
-            ((kind, _),) = target.origins(first.store, [first], [None])
-            copied = kind == "native" or (kind == "empty" and first.copied)
-        except MismatchError:
-            pass  # It is made of references, to another store.
+        (origin,) = target.origins(first.store, [first.spec], [None])
+        copied = origin.kind == "native" or (origin.kind == "empty" and first.copied)
     standing = Standing(first, target, copied, (0,) * len(first.shape))
     return _Series(standing, parts, first.axis(dimension))
 
@@ -125,17 +122,12 @@ def _check_documents(one: _Series) -> list[str]:
 
 
 def _check_lengths(growing: Sequence[_Series], target: Target, dimension: str) -> None:
-    lengths: dict[int, str] = {}
-    for one in growing:
-        if one.axis is not None:
-            lengths.setdefault(one.standing.shape[one.axis], one.standing.path)
-    if len(lengths) > 1:
-        (length, path), (other, shorter), *_ = lengths.items()
-        raise MismatchError(
-            f"the arrays of {target.url} do not agree in their length along {dimension}: {path} "
-            f"has {length}, {shorter} has {other}",
-            "append to arrays of one length at a time: --array",
-        )
+    lengths = [
+        (one.standing.path, one.standing.shape[one.axis]) for one in growing if one.axis is not None
+    ]
+    agreed_length(
+        lengths, target.url, dimension, "append to arrays of one length at a time: --array"
+    )
 
 
 def _check_boundaries(one: _Series, dimension: str) -> None:
@@ -174,15 +166,12 @@ def _are_there(growing: Sequence[_Series], target: Target) -> bool:
         end = one.standing.shape[one.axis]
         for number, part in enumerate(reversed(one.parts)):
             end -= part.shape[one.axis]
-            try:
-                ((kind, shift),) = target.origins(
-                    part.store, [part], [None if number else one.axis]
-                )
-            except MismatchError:
+            (origin,) = target.origins(part.store, [part.spec], [None if number else one.axis])
+            if origin.kind == "elsewhere":
                 return False
-            if kind != "virtual" or shift is None:
+            if origin.shift is None:
                 continue
-            offset = shift[one.axis] * one.standing.chunk_shape[one.axis]
+            offset = origin.shift[one.axis] * one.standing.chunk_shape[one.axis]
             if end != part.elements[one.axis][0] - offset:
                 return False
             proven = True

@@ -14,7 +14,7 @@ from refreeze.exceptions import MismatchError, RegionError
 from refreeze.metadata.chunk_codec import encoded_chunks, with_shape
 from refreeze.planning.compatibility import check_agreement, same_values, values_in_units
 from refreeze.planning.request import Planned
-from refreeze.planning.source_slice import check_dimensions, cut, same_length
+from refreeze.planning.source_slice import check_dimensions, chunks_of, cut, same_length
 from refreeze.planning.target_arrays import Standing, check_region_of, located
 
 if TYPE_CHECKING:
@@ -119,9 +119,11 @@ def beside(
 
 def _elements(part: Cut, region: Mapping[str, SliceBounds]) -> dict[str, tuple[int, int]]:
     """Return what a region says of an array's dimensions, in elements; empty ones too."""
+    from refreeze import _refreeze
+
     lengths = zip(part.grid.names, part.spec.shape, strict=True)
     return {
-        name: slice(*region[name][:2]).indices(length)[:2]
+        name: _refreeze.slice_elements(name, length, region[name])
         for name, length in lengths
         if name in region
     }
@@ -150,7 +152,9 @@ def _stop(
             )
     if bounds is None:
         return length
-    start, stop = _checked(bounds, length, dimension)
+    from refreeze import _refreeze
+
+    start, stop = _refreeze.slice_elements(dimension, length, bounds)
     for one in standing:
         axis = one.part.grid.names.index(dimension)
         end = one.shape[axis] + one.offset[axis]
@@ -164,22 +168,8 @@ def _stop(
             # Ends on a chunk or at the array's end: the core judges that, and begins are chunks'.
             # A coordinate's chunk may hold more than the target shows of it.
             chunk = one.chunk_shape[axis]
-            _region_box(one.part.spec, {dimension: (end // chunk * chunk, stop, None)})
+            chunks_of(one.part.spec, {dimension: (end // chunk * chunk, stop, None)})
     return stop
-
-
-def _checked(bounds: SliceBounds, length: int, dimension: str) -> tuple[int, int]:
-    start, stop, step = bounds
-    if step not in {None, 1}:
-        raise RegionError(f"the region's step along {dimension} is {step}", "leave it out")
-    first, last, _ = slice(start, stop).indices(length)
-    return first, last
-
-
-def _region_box(spec: ArraySpec, region: Mapping[str, SliceBounds]) -> None:
-    from refreeze import _refreeze
-
-    _refreeze.region_box(spec, region=region)
 
 
 def _appended(one: Standing, dimension: str, stop: int) -> tuple[ArraySpec | None, list[str]]:

@@ -11,18 +11,18 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from refreeze.exceptions import MismatchError, TargetNotFoundError
+from refreeze.exceptions import TargetNotFoundError
 from refreeze.metadata.selection import matches
 from refreeze.metadata.specs import ArraySpec
 from refreeze.metadata.time_units import TIME_ATTRIBUTES
-from refreeze.planning.target_arrays import Standing, siblings_offset
+from refreeze.planning.target_arrays import Standing, other_source, siblings_offset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from refreeze.metadata.selection import Selection
     from refreeze.planning.source_slice import Cut, Store
-    from refreeze.planning.target_arrays import Target
+    from refreeze.planning.target_arrays import Origin, Target
 
 __all__ = [
     "Counterparts",
@@ -96,7 +96,7 @@ def counterparts(target: Target, store: Store, parts: Sequence[Cut]) -> Counterp
             else:
                 other.append((part, what))
     found = _origins(target, store, known)
-    elsewhere = (p.path for p, (kind, _) in zip(known, found, strict=True) if kind == "elsewhere")
+    elsewhere = (p.path for p, one in zip(known, found, strict=True) if one.kind == "elsewhere")
     return Counterparts(_standing(target, known, found), new, other, frozenset(elsewhere))
 
 
@@ -118,11 +118,11 @@ def _another(part: Cut, document: bytes) -> str | None:
 def _standing(
     target: Target,
     parts: Sequence[Cut],
-    found: Sequence[tuple[str, tuple[int, ...] | None]],
+    found: Sequence[Origin],
 ) -> list[Standing]:
     shapes = [json.loads(target.document(part.path))["shape"] for part in parts]
     offsets: list[tuple[int, ...] | None] = []
-    for part, (_, shift), shape in zip(parts, found, shapes, strict=True):
+    for part, (_, shift, _), shape in zip(parts, found, shapes, strict=True):
         if shift is None:
             offsets.append(None)
             continue
@@ -130,29 +130,24 @@ def _standing(
         axes = zip(shift, part.spec.chunk_shape, part.spec.shape, shape, strict=True)
         offsets.append(tuple(0 if here == there else by * max(n, 1) for by, n, here, there in axes))
     standing = []
-    for part, (kind, _), own in zip(parts, found, offsets, strict=True):
-        copied = kind == "native" or (kind == "empty" and part.copied)
+    for part, origin, own in zip(parts, found, offsets, strict=True):
+        copied = origin.kind == "native" or (origin.kind == "empty" and part.copied)
         offset, is_known = (own, True) if own else siblings_offset(part, parts, offsets)
         standing.append(Standing(part, target, copied, offset, is_known))
     return standing
 
 
-def _origins(
-    target: Target, store: Store, parts: Sequence[Cut]
-) -> list[tuple[str, tuple[int, ...] | None]]:
+def _origins(target: Target, store: Store, parts: Sequence[Cut]) -> list[Origin]:
     """Return what references tell; an array of another source's counts, if others are of this."""
-    try:
-        return target.origins(store, parts, [None] * len(parts))
-    except MismatchError as error:
-        found: list[tuple[str, tuple[int, ...] | None]] = []
-        for part in parts:
-            try:
-                found += target.origins(store, [part], [None])
-            except MismatchError:
-                found.append(("elsewhere", None))
-        if not any(shift is not None for _, shift in found):
-            raise error from None
-        return found
+    found = target.origins(store, [part.spec for part in parts], [None] * len(parts))
+    others = [
+        other_source(part, one)
+        for part, one in zip(parts, found, strict=True)
+        if one.kind == "elsewhere"
+    ]
+    if others and not any(one.shift is not None for one in found):
+        raise others[0]
+    return found
 
 
 def field_differences(one: Standing, *, follows: bool) -> dict[str, tuple[Any, Any]]:
@@ -222,24 +217,12 @@ def _gone(
     target: Target, stores: Sequence[Store], path: str, document: bytes, source_path: str
 ) -> Gone:
     """Find out whose an array was that no source has: its references tell, whatever its keys."""
-    from refreeze import _refreeze
-
-    kind = "elsewhere"
     for store, keys in itertools.product(stores, _KEYS):
         spec = gone_spec(path, document, source_path, keys)
-        try:
-            ((kind, _),) = _refreeze.origins(
-                target.location,
-                snapshot_id=target.snapshot_id,
-                sources=[(store.source.store, store.source.path)],
-                source_urls=[store.url],
-                arrays=[spec],
-                axes=[None],
-            )
-        except MismatchError:
-            continue
-        return Gone(path, document, kind, spec)
-    return Gone(path, document, kind, gone_spec(path, document, source_path, _KEYS[0]))
+        (origin,) = target.origins(store, [spec], [None])
+        if origin.kind != "elsewhere":
+            return Gone(path, document, origin.kind, spec)
+    return Gone(path, document, "elsewhere", gone_spec(path, document, source_path, _KEYS[0]))
 
 
 def gone_from_sources(found: Sequence[Gone]) -> list[Gone]:

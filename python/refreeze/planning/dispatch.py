@@ -12,7 +12,7 @@ from refreeze.exceptions import SourceNotFoundError
 from refreeze.metadata.region import bounds_of
 from refreeze.metadata.selection import Selection, matches, read_metadata
 from refreeze.planning.options import check_texts
-from refreeze.planning.probing import check_probed, unused_warning
+from refreeze.planning.probing import check_probed
 from refreeze.planning.request import Planned, Request
 from refreeze.planning.source_slice import Store
 from refreeze.runtime.interruption import interruptible
@@ -165,8 +165,6 @@ def read_stores(
     for store in stores:
         store.metadata.warnings.extend(store.source.notes)
         check_probed(store.source, store.metadata.arrays)
-    if stores and (text := unused_warning(probing, sources)) is not None:
-        stores[0].metadata.warnings.append(text)
     found = [spec.path.lstrip("/") for store in stores for spec in store.metadata.arrays]
     group = (selection.target_group or "").strip("/")
     below = [path.removeprefix(f"{group}/") if group else path for path in found]

@@ -111,6 +111,7 @@ class IngestOptions:
     references_per_manifest: int | None = None
     references_per_commit: int | None = None
     concurrency: int = DEFAULT_CONCURRENCY
+    requests_per_second: float | None = None
     message: str | None = None
     publish: bool = True
     restart: bool = False

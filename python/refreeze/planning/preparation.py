@@ -181,6 +181,7 @@ def _options(given: IngestArguments, plan: str) -> IngestOptions:
         ),
         references_per_commit=refs_per_commit(given.max_refs_per_commit),
         concurrency=requests_in_flight(given.concurrency),
+        requests_per_second=given.max_requests_per_second,
         message=given.message,
         publish=not given.no_publish,
         restart=given.restart,

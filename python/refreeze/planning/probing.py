@@ -25,7 +25,6 @@ __all__ = [
     "check_requests",
     "probing_of",
     "requests_warning",
-    "unused_warning",
 ]
 
 
@@ -95,18 +94,6 @@ def requests_warning(arrays: Sequence[ArraySpec], stores: Iterable[Store]) -> li
     except ListingError as error:
         return [f"{error.message}: an ingest needs --yes for that"]
     return []
-
-
-def unused_warning(probing: Probing | None, sources: Iterable[Source]) -> str | None:
-    """Say so where a bound on requests is given that bounds none of these sources."""
-    if probing is None or probing.max_requests_per_second is None:
-        return None
-    if any(isinstance(source.store, WebStore) for source in sources):
-        return None
-    return (
-        "max_requests_per_second is for web servers, and none of the sources is one: concurrency "
-        "bounds the requests in flight"
-    )
 
 
 def _requests(arrays: Iterable[ArraySpec], store: Store) -> int:

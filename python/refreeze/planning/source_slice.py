@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from refreeze.exceptions import MismatchError, RegionError
+from refreeze.exceptions import MismatchError
 from refreeze.metadata.chunk_codec import with_shape
-from refreeze.metadata.dimensions import GriddedArray, alignment, arrays_of_metadata, check_known
+from refreeze.metadata.dimensions import GriddedArray, arrays_of_metadata
 from refreeze.metadata.specs import ArraySpec, Piece
 from refreeze.metadata.time_units import TIME_ATTRIBUTES
 from refreeze.metadata.values import read_box
@@ -30,8 +30,10 @@ __all__ = [
     "Box",
     "Cut",
     "Store",
+    "agreed_length",
     "attributes_of",
     "check_dimensions",
+    "chunks_of",
     "cut",
     "elements_of",
     "same_length",
@@ -152,8 +154,10 @@ class Cut:
 
 
 def check_dimensions(stores: Iterable[Store], dimensions: Iterable[str]) -> None:
-    """Refuse dimensions that no array has; see `refreeze.metadata.dimensions.check_known`."""
-    check_known([grid for store in stores for grid in store.grids], dimensions)
+    """Refuse dimensions that no array has; `RegionError` lists those that there are."""
+    from refreeze import _refreeze
+
+    _refreeze.check_known([grid for store in stores for grid in store.grids], list(dimensions))
 
 
 def cut(store: Store, region: Mapping[str, SliceBounds]) -> list[Cut]:
@@ -164,21 +168,17 @@ def cut(store: Store, region: Mapping[str, SliceBounds]) -> list[Cut]:
     RegionError
         The region does not align with an array's chunks, or is empty.
     """
-    steps = {dimension: alignment(store.grids, dimension) for dimension in region}
-    cuts = []
-    for spec, grid in zip(store.metadata.arrays, store.grids, strict=True):
-        bounds = {name: part for name, part in region.items() if name in grid.names}
-        elements = elements_of(spec, grid, bounds)
-        copied = spec.copied or (
-            grid.coordinate and bool(bounds) and _does_not_fit(spec, elements, steps[grid.names[0]])
-        )
-        cuts.append(
-            Cut(store, spec, grid, elements, _chunks(spec, elements, bounds, copied), copied)
-        )
-    return cuts
+    from refreeze import _refreeze
+
+    arrays = list(zip(store.metadata.arrays, store.grids, strict=True))
+    resolved = _refreeze.resolve_region(arrays, region=region)
+    return [
+        Cut(store, spec, grid, tuple(elements), tuple(chunks), spec.copied or step is not None)
+        for (spec, grid), (elements, chunks, step) in zip(arrays, resolved, strict=True)
+    ]
 
 
-def elements_of(spec: ArraySpec, grid: GriddedArray, bounds: Mapping[str, SliceBounds]) -> Box:
+def elements_of(grid: GriddedArray, bounds: Mapping[str, SliceBounds]) -> Box:
     """Return start and stop of a region along each dimension of an array.
 
     Raises
@@ -186,20 +186,22 @@ def elements_of(spec: ArraySpec, grid: GriddedArray, bounds: Mapping[str, SliceB
     RegionError
         It is empty along a dimension, or has steps.
     """
-    found = []
-    for name, length in zip(grid.names, spec.shape, strict=True):
-        start, stop, step = bounds.get(name, (None, None, None))
-        if step not in {None, 1}:
-            raise RegionError(f"the region's step along {name} is {step}", "leave it out")
-        first, last, _ = slice(start, stop).indices(length)
-        if name in bounds and first >= last:
-            raise RegionError(
-                f"the region is empty along {name}: {first} to {last} of {length} elements of "
-                f"array {spec.path}",
-                "give a start that is less than the stop and the length",
-            )
-        found.append((first, last))
-    return tuple(found)
+    from refreeze import _refreeze
+
+    return tuple(_refreeze.region_elements(grid, region=bounds))
+
+
+def chunks_of(spec: ArraySpec, bounds: Mapping[str, SliceBounds]) -> Box:
+    """Return the chunk coordinates of a region along each dimension of an array.
+
+    Raises
+    ------
+    RegionError
+        It does not align, is empty, or has steps.
+    """
+    from refreeze import _refreeze
+
+    return tuple(_refreeze.region_box(spec, region=bounds))
 
 
 def same_length(cuts: Iterable[Cut], dimension: str) -> int:
@@ -210,35 +212,35 @@ def same_length(cuts: Iterable[Cut], dimension: str) -> int:
     MismatchError
         Two of them do not.
     """
-    lengths: dict[int, Cut] = {}
-    for part in cuts:
-        axis = part.axis(dimension)
-        if axis is not None:
-            lengths.setdefault(part.shape[axis], part)
-    if len(lengths) > 1:
-        (one, first), (other, second), *_ = lengths.items()
-        raise MismatchError(
-            f"the arrays of {first.store.url} do not agree in their length along {dimension}: "
-            f"{first.path} has {one}, {second.path} has {other}",
-            "select arrays of one length with --array or --skip",
-        )
-    return next(iter(lengths))
+    lengths = [
+        (part.path, part.shape[axis], part.store.url)
+        for part in cuts
+        if (axis := part.axis(dimension)) is not None
+    ]
+    return agreed_length(
+        [(path, length) for path, length, _ in lengths],
+        lengths[0][2],
+        dimension,
+        "select arrays of one length with --array or --skip",
+    )
 
 
-def _chunks(spec: ArraySpec, elements: Box, bounds: Mapping[str, SliceBounds], copied: bool) -> Box:
-    if copied:
-        sizes = zip(elements, spec.chunk_shape, strict=True)
-        return tuple(
-            (start // max(chunk, 1), -(-stop // max(chunk, 1))) for (start, stop), chunk in sizes
-        )
-    from refreeze import _refreeze
+def agreed_length(lengths: Sequence[tuple[str, int]], place: str, dimension: str, hint: str) -> int:
+    """Return the one length of the arrays of a place, each given by its path.
 
-    return tuple((start, stop) for start, stop in _refreeze.region_box(spec, region=bounds))
-
-
-def _does_not_fit(spec: ArraySpec, elements: Box, step: int) -> bool:
-    """Whether regions of multiples of ``step`` need not end where a coordinate's chunks do.
-
-    Decided without the region's bounds, so that one region after another agrees.
+    Raises
+    ------
+    MismatchError
+        Two of them do not agree.
     """
-    return step % max(spec.chunk_shape[0], 1) != 0 and elements != ((0, spec.shape[0]),)
+    first: dict[int, str] = {}
+    for path, length in lengths:
+        first.setdefault(length, path)
+    if len(first) > 1:
+        (one, path), (other, differs), *_ = first.items()
+        raise MismatchError(
+            f"the arrays of {place} do not agree in their length along {dimension}: "
+            f"{path} has {one}, {differs} has {other}",
+            hint,
+        )
+    return next(iter(first))

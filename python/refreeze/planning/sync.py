@@ -162,11 +162,9 @@ def _is_the_last(series: Sequence[Standing], axis: int) -> bool:
     if first.copied:
         return all(one.offset[axis] == 0 for one in series) and not _others_follow(first, axis)
     for one in series:
-        try:
-            first.target.origins(one.part.store, [one.part], [axis])
-        except MismatchError:
-            continue
-        return True
+        (origin,) = first.target.origins(one.part.store, [one.part.spec], [axis])
+        if origin.kind != "elsewhere":
+            return True
     return False
 
 
@@ -177,9 +175,8 @@ def _others_follow(one: Standing, axis: int) -> bool:
         along = part.axis(name)
         if along is None or part.copied or part.path not in one.target.arrays:
             continue
-        try:
-            one.target.origins(one.part.store, [part], [along])
-        except MismatchError:
+        (origin,) = one.target.origins(one.part.store, [part.spec], [along])
+        if origin.kind == "elsewhere":
             return True
     return False
 

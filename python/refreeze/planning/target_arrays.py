@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from refreeze.exceptions import MismatchError, TargetError, TargetNotFoundError
 from refreeze.metadata.chunk_codec import check_chunk, decoded_values
@@ -19,11 +19,39 @@ from refreeze.stores.reading_errors import one_line
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from refreeze.metadata.specs import ArraySpec
     from refreeze.planning.source_slice import Cut, Store
 
 _ATTEMPTS = 3
 
-__all__ = ["Standing", "Target", "check_region_of", "located", "siblings_offset"]
+__all__ = [
+    "Origin",
+    "Standing",
+    "Target",
+    "check_region_of",
+    "located",
+    "other_source",
+    "siblings_offset",
+]
+
+
+class Origin(NamedTuple):
+    """What an array of a target is made of, asked about a source."""
+
+    kind: str
+    """``virtual``: references to the source; ``elsewhere``: to others; ``native`` chunks; ``empty``."""
+    shift: tuple[int, ...] | None
+    """Of a virtual one: chunk coordinates in the source minus those in the target."""
+    source: str | None
+    """URL of another source."""
+
+
+def other_source(part: Cut, origin: Origin) -> MismatchError:
+    """Return the error for an array that is made of another source than the one given."""
+    return MismatchError(
+        f"array {part.path} was ingested from {origin.source}, not from {part.store.url}",
+        "give the source that it came from; --concat-dim continues with another one",
+    )
 
 
 class Target:
@@ -40,14 +68,12 @@ class Target:
     def __init__(self, location: Any, branch: str) -> None:
         from refreeze import _refreeze
 
-        self.location = location
-        self.branch = branch
-        self.snapshot_id, self.nodes = _refreeze.target_nodes(location, branch=branch)
-
-    @property
-    def url(self) -> str:
+        self.url = str(location.url)
         """For messages."""
-        return str(self.location.url)
+        self.branch = branch
+        self._opened = _refreeze.open_target(location, branch=branch)
+        self.snapshot_id = self._opened.snapshot_id
+        self.nodes = self._opened.nodes
 
     @cached_property
     def arrays(self) -> dict[str, bytes]:
@@ -80,24 +106,15 @@ class Target:
 
     def chunks(self, path: str) -> dict[tuple[int, ...], bytes]:
         """Return the native chunks of an array; `MismatchError` when it has virtual ones."""
-        from refreeze import _refreeze
-
-        return _refreeze.target_chunks(self.location, snapshot_id=self.snapshot_id, path=path)
+        return self._opened.chunks(path)
 
     def origins(
-        self, store: Store, parts: Sequence[Cut], axes: Sequence[int | None]
-    ) -> list[tuple[str, tuple[int, ...] | None]]:
-        """Tell where in a store the references of arrays lie; see ``_refreeze.origins``."""
-        from refreeze import _refreeze
-
-        return _refreeze.origins(
-            self.location,
-            snapshot_id=self.snapshot_id,
-            sources=[(store.source.store, store.source.path)],
-            source_urls=[store.url],
-            arrays=[part.spec for part in parts],
-            axes=list(axes),
-        )
+        self, store: Store, arrays: Sequence[ArraySpec], axes: Sequence[int | None]
+    ) -> list[Origin]:
+        """Tell where in a store the references of arrays lie; see ``_refreeze.OpenedTarget``."""
+        source = store.source
+        found = self._opened.origins(source.store, source.path, arrays=arrays, axes=axes)
+        return [Origin(*one) for one in found]
 
 
 @dataclass(frozen=True)
@@ -245,10 +262,10 @@ def located(
             shape=part.shape,
         )
     found = _origins(target, store, parts, axes)
-    offsets = [_offset(part, shift) for part, (_, shift) in zip(parts, found, strict=True)]
+    offsets = [_offset(part, one.shift) for part, one in zip(parts, found, strict=True)]
     standing = []
-    for part, (kind, _), own in zip(parts, found, offsets, strict=True):
-        copied = kind == "native" or (kind == "empty" and part.copied)
+    for part, origin, own in zip(parts, found, offsets, strict=True):
+        copied = origin.kind == "native" or (origin.kind == "empty" and part.copied)
         if own is not None:
             standing.append(Standing(part, target, copied, own))
             continue
@@ -263,28 +280,26 @@ def located(
 
 def _origins(
     target: Target, store: Store, parts: Sequence[Cut], axes: Sequence[int | None]
-) -> list[tuple[str, tuple[int, ...] | None]]:
+) -> list[Origin]:
     """Return what references tell of arrays; those beside one that has lost all of a source's count.
 
     An array may have no reference left of this source, but others of another one: that is no
     contradiction when arrays beside it have some of this source, and, where the end is looked at,
     this source follows another there.
     """
-    try:
-        return target.origins(store, parts, axes)
-    except MismatchError:
-        found: list[tuple[str, tuple[int, ...] | None]] = []
-        follows = False
-        for part, axis in zip(parts, axes, strict=True):
-            try:
-                ((kind, shift),) = target.origins(store, [part], [axis])
-            except MismatchError:
-                kind, shift = "empty", None
-            found.append((kind, shift))
-            follows |= shift is not None and (axis is None or shift[axis] < 0)
-        if not follows:
-            raise
-        return found
+    found = target.origins(store, [part.spec for part in parts], axes)
+    others = [
+        other_source(part, one)
+        for part, one in zip(parts, found, strict=True)
+        if one.kind == "elsewhere"
+    ]
+    follows = any(
+        one.shift is not None and (axis is None or one.shift[axis] < 0)
+        for one, axis in zip(found, axes, strict=True)
+    )
+    if others and not follows:
+        raise others[0]
+    return [one if one.kind != "elsewhere" else Origin("empty", None, None) for one in found]
 
 
 def _offset(part: Cut, shift: tuple[int, ...] | None) -> tuple[int, ...] | None:

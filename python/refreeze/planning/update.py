@@ -14,11 +14,11 @@ from refreeze.metadata.chunk_codec import encoded_chunks
 from refreeze.planning.append_grown import beside, spec_of
 from refreeze.planning.compatibility import same_values, values_in_units
 from refreeze.planning.request import Planned
-from refreeze.planning.source_slice import check_dimensions, cut, elements_of
+from refreeze.planning.source_slice import check_dimensions, chunks_of, cut, elements_of
 from refreeze.planning.target_arrays import Standing, located
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from refreeze.metadata.region import SliceBounds
     from refreeze.metadata.specs import ArraySpec
@@ -88,7 +88,7 @@ def _updated(one: Standing, bounds: Mapping[str, SliceBounds]) -> ArraySpec | No
     ]
     shift = one.shift()
     spec = replace(one.part.spec, shape=tuple(ends))
-    box = _region_box(spec, _whole_from(one, bounds, outward=one.part.grid.coordinate))
+    box = chunks_of(spec, _whole_from(one, bounds, outward=one.part.grid.coordinate))
     target = tuple((start - by, stop - by) for (start, stop), by in zip(box, shift, strict=True))
     piece = replace(one.part.piece([0] * len(target)), target=target, shift=shift)
     return spec_of(one, one.shape, pieces=(piece,))
@@ -103,7 +103,7 @@ def _in_target(one: Standing, bounds: Mapping[str, SliceBounds]) -> Box:
         The target does not hold it.
     """
     found = []
-    wanted = elements_of(one.part.spec, one.part.grid, bounds)
+    wanted = elements_of(one.part.grid, bounds)
     for axis, name in enumerate(one.part.grid.names):
         size, offset = one.shape[axis], one.offset[axis]
         if name not in bounds:
@@ -140,18 +140,12 @@ def _whole_from(
         for name, offset, size in zip(one.part.grid.names, one.offset, one.shape, strict=True)
         if offset
     }
-    resolved = elements_of(one.part.spec, one.part.grid, bounds)
+    resolved = elements_of(one.part.grid, bounds)
     for axis, name in enumerate(one.part.grid.names):
         if name in bounds:
             (start, stop), chunk = resolved[axis], one.chunk_shape[axis] if outward else 1
             whole[name] = (start // chunk * chunk, -(-stop // chunk) * chunk, None)
     return whole
-
-
-def _region_box(spec: ArraySpec, region: Mapping[str, SliceBounds]) -> Sequence[tuple[int, int]]:
-    from refreeze import _refreeze
-
-    return _refreeze.region_box(spec, region=region)
 
 
 def _copy_updated(one: Standing, box: Box) -> ArraySpec | None:

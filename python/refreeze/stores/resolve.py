@@ -57,7 +57,7 @@ class NotInThisVersionError(NotImplementedError):
 
 @dataclass(frozen=True)
 class Source:
-    """A Zarr store, group or array: a path in an obstore store."""
+    """A Zarr store, group or array: a path in an obstore store, or on a web server."""
 
     url: str
     """For messages, reports and commits; holds no credentials."""

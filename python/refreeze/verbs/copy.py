@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from refreeze.metadata.dimensions import GriddedArray, check_known
+from refreeze.metadata.dimensions import GriddedArray
 from refreeze.metadata.region import bounds_of
 from refreeze.metadata.specs import ArraySpec
 from refreeze.planning.options import (
@@ -241,12 +241,12 @@ def _boxes(
     """Return the chunks to copy of each array, half-open along each dimension."""
     from refreeze import _refreeze
 
-    check_known(
+    _refreeze.check_known(
         [
             GriddedArray(array.path, array.shape, array.chunk_shape, array.names, coordinate=False)
             for array in place.arrays
         ],
-        bounds,
+        list(bounds),
     )
     boxes = []
     for array in place.arrays:

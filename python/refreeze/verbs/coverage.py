@@ -22,13 +22,15 @@ from refreeze.planning.options import (
     names,
     requests_in_flight,
 )
+from refreeze.planning.probing import probing_of
 from refreeze.shown import shown
+from refreeze.verbs.plan_figures import addressed_names
 
 if TYPE_CHECKING:
     from refreeze._refreeze import ChunkStream
     from refreeze.metadata.labels import Labels
-    from refreeze.metadata.specs import ArraySpec
     from refreeze.stores.resolve import Options, Source
+    from refreeze.stores.web_store import Probing
     from refreeze.verbs.coverage_report import ArrayCoverage, Coverage
 
 __all__ = ["GridOfArray", "Place", "RepositoryPlace", "StorePlace", "coverage", "repository_place"]
@@ -44,6 +46,9 @@ def coverage(
     branch: str = "main",
     dims: Sequence[str] | None = None,
     concurrency: int = DEFAULT_CONCURRENCY,
+    probe: bool = False,
+    yes: bool = False,
+    max_requests_per_second: float | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
 ) -> Coverage:
@@ -67,6 +72,8 @@ def coverage(
         By default the first two along which there is more than one chunk.
     concurrency
         LIST requests in flight.
+    probe, yes, max_requests_per_second
+        For a store on a web server, which cannot be listed: as for `refreeze.ingest`.
     source_options, target_options
         Settings of the object store; the former for a Zarr store, the latter for a repository.
         One that is given alone holds for either.
@@ -104,7 +111,8 @@ def coverage(
         raise ValueError("dims names one or two different dimensions of the picture")
     in_flight = requests_in_flight(concurrency)
     options = {"source": source_options, "target": target_options}
-    found = _place(place, patterns, group, branch, options, concurrency=in_flight)
+    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
+    found = _place(place, patterns, group, branch, options, concurrency=in_flight, probing=probing)
     known = {name for array in found.arrays for name in array.names}
     for dimension in chosen_dims:
         if dimension not in known:
@@ -164,7 +172,7 @@ class StorePlace(Place):
         self._specs = {spec.path: spec for spec in metadata.arrays}
         self.warnings = [*metadata.warnings, *source.notes]
         self.arrays = [
-            GridOfArray(spec.path, spec.shape, spec.chunk_shape, _names(spec))
+            GridOfArray(spec.path, spec.shape, spec.chunk_shape, tuple(addressed_names(spec)))
             for spec in metadata.arrays
         ]
         wanted = {name for array in self.arrays for name in array.names}
@@ -189,6 +197,8 @@ class StorePlace(Place):
             paths=False,
             flat=flat,
             concurrency=self._concurrency,
+            # Which there are is what counts.
+            undated=True,
         )
 
     def coordinate(self, path: str) -> tuple[Any, dict[str, Any]] | None:
@@ -210,12 +220,11 @@ class RepositoryPlace(Place):
     ) -> None:
         from refreeze import _refreeze
 
-        self.location = location
         self.url = str(location.url)
-        self.snapshot_id, documents = _refreeze.target_nodes(location, branch=branch)
+        self._opened = _refreeze.open_target(location, branch=branch)
         self.warnings = []
         self._documents: dict[str, dict[str, Any]] = {}
-        for path, document in sorted(documents.items()):
+        for path, document in sorted(self._opened.nodes.items()):
             parsed = json.loads(document)
             if parsed.get("node_type") == "array":
                 self._documents[path] = parsed
@@ -255,15 +264,10 @@ class RepositoryPlace(Place):
 
     def chunks(self, array: GridOfArray, *, flat: bool = True) -> ChunkStream:
         """Read an array's manifests."""
-        from refreeze import _refreeze
-
-        return _refreeze.stored_chunks(
-            self.location, snapshot_id=self.snapshot_id, path=array.path, flat=flat
-        )
+        return self._opened.stored_chunks(array.path, flat=flat)
 
     def coordinate(self, path: str) -> tuple[Any, dict[str, Any]] | None:
         """Read a coordinate's native chunks; one of references has no values here."""
-        from refreeze import _refreeze
         from refreeze.metadata.chunk_codec import decoded_values
 
         document = self._documents.get(path)
@@ -271,14 +275,9 @@ class RepositoryPlace(Place):
             return None
         if document["shape"][0] > _LONGEST_COORDINATE:
             return None
-        chunks = _refreeze.target_chunks(self.location, snapshot_id=self.snapshot_id, path=path)
+        chunks = self._opened.chunks(path)
         values = decoded_values(json.dumps(document).encode(), chunks)
         return values, document.get("attributes") or {}
-
-
-def _names(spec: ArraySpec) -> tuple[str, ...]:
-    given = spec.dimension_names or (None,) * len(spec.shape)
-    return tuple(f"dim_{axis}" if name is None else name for axis, name in enumerate(given))
 
 
 def repository_place(place: Any, options: Options | None) -> Any:
@@ -321,6 +320,7 @@ def _place(
     options: dict[str, Options | None],
     *,
     concurrency: int,
+    probing: Probing,
 ) -> Place:
     from refreeze.stores.resolve import resolve_source
 
@@ -328,7 +328,7 @@ def _place(
     location = repository_place(place, target_options)
     if location is not None:
         return RepositoryPlace(location, patterns, group, branch)
-    source = resolve_source(place, options["source"] or options["target"])
+    source = resolve_source(place, options["source"] or options["target"], probing)
     try:
         return StorePlace(source, patterns, group, concurrency)
     except SourceNotFoundError as error:

@@ -16,6 +16,8 @@ from refreeze.planning.probing import requests_warning
 from refreeze.shown import shown
 from refreeze.stores.buckets import is_bucket
 from refreeze.stores.web_store import is_web
+from refreeze.verbs.copy_figures import copy_figures
+from refreeze.verbs.ingest_kerchunk import check_format
 from refreeze.verbs.plan_figures import (
     ArrayPlan,
     Plan,
@@ -28,13 +30,12 @@ from refreeze.verbs.plan_figures import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from refreeze.metadata.region import SliceBounds
     from refreeze.metadata.specs import Piece
-    from refreeze.planning.options import IngestOptions
+    from refreeze.planning.options import IngestArguments, IngestOptions
     from refreeze.planning.request import Planned
-    from refreeze.planning.source_slice import Store
+    from refreeze.planning.source_slice import Box, Store
 
-__all__ = ["plan_of"]
+__all__ = ["parts_of", "plan_of"]
 
 _NOTHING = {
     "chunks_in_region": 0,
@@ -50,16 +51,29 @@ _NOTHING = {
 }
 """The estimate of an array of which nothing is listed."""
 
-_Part = tuple[ArraySpec, dict[str, "SliceBounds"]]
+_Part = tuple[ArraySpec, "Box"]
 
 
-def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -> Plan:
-    """Return what the core would list for a planned ingest."""
+def plan_of(
+    planned: Planned,
+    stores: Sequence[Store],
+    options: IngestOptions,
+    given: IngestArguments,
+    target: Any,
+) -> Plan:
+    """Return what the core would list for a planned ingest.
+
+    Parameters
+    ----------
+    given, target
+        As the caller named them: what they say of copying, and of the format.
+    """
+    check_format(given.format, given.record_size, copy=given.copy)
     arrays = [] if planned.nothing_new else planned.arrays
     estimates: dict[str, list[dict[str, Any]]] = {array.path: [] for array in arrays}
     commits = 0
     for store in stores:
-        parts = [part for array in arrays for part in _parts(array, store.index)]
+        parts = [part for array in arrays for part in parts_of(array, store.index)]
         if not parts:
             continue
         estimated = _estimated(store, parts, options)
@@ -81,6 +95,18 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
     )
     commits = max(commits, 1) if arrays else 0
     totals = summed(figures, commits, options.concurrency, options.memory, is_remote=is_remote)
+    if given.format != "icechunk":
+        # No commits; each array has its record files.
+        files = sum(-(-array.chunks_in_region // given.record_size) for array, _, _ in figures)
+        totals = replace(totals, commits=0, manifests=files)
+    copied = None
+    if given.copy:
+        expected = [
+            (array, together["chunks_expected"])
+            for array, (_, together, native) in zip(arrays, figures, strict=True)
+            if not native
+        ]
+        copied = copy_figures(expected, stores, target, concurrency=options.concurrency)
     sampled = any(together["sampled"] for _, together, _ in figures)
     return Plan(
         arrays=tuple(array for array, _, _ in figures),
@@ -94,6 +120,7 @@ def plan_of(planned: Planned, stores: Sequence[Store], options: IngestOptions) -
             if is_remote
             else None
         ),
+        copy=copied,
         listing=listing_report(stores),
     )
 
@@ -103,15 +130,15 @@ def _chunks_of(array: ArraySpec) -> int:
     return math.prod(-(-length // max(chunk, 1)) for length, chunk in sizes)
 
 
-def _parts(array: ArraySpec, source: int) -> list[_Part]:
+def parts_of(array: ArraySpec, source: int) -> list[_Part]:
     """Return what of an array is listed in a source."""
     if array.pieces is None:
-        return [(array, {})] if array.source == source else []
+        return [(array, _whole(array))] if array.source == source else []
     return [_part(array, piece) for piece in array.pieces if piece.source == source]
 
 
 def _part(array: ArraySpec, piece: Piece) -> _Part:
-    """Return a piece as a region of the array in the source; dimensions go by their numbers."""
+    """Return a piece as chunks of the array in the source."""
     spec = ArraySpec(
         path=array.path,
         source_path=piece.source_path,
@@ -122,11 +149,13 @@ def _part(array: ArraySpec, piece: Piece) -> _Part:
         separator=piece.separator,
         copied=False,
     )
-    sizes = zip(piece.target, piece.shift, piece.chunk_shape, piece.shape, strict=True)
-    return spec, {
-        f"dim_{axis}": ((start + by) * chunk, min((stop + by) * chunk, length), None)
-        for axis, ((start, stop), by, chunk, length) in enumerate(sizes)
-    }
+    target = zip(piece.target, piece.shift, strict=True)
+    return spec, tuple((start + by, stop + by) for (start, stop), by in target)
+
+
+def _whole(array: ArraySpec) -> Box:
+    sizes = zip(array.shape, array.chunk_shape, strict=True)
+    return tuple((0, -(-length // max(chunk, 1))) for length, chunk in sizes)
 
 
 def _estimated(store: Store, parts: list[_Part], options: IngestOptions) -> dict[str, Any]:
@@ -170,12 +199,11 @@ def _array_plan(array: ArraySpec, together: dict[str, Any], in_flight: int) -> A
     if array.pieces is None or len(array.pieces) != 1:
         return plan
     (piece,) = array.pieces
-    (_, bounds) = _part(array, piece)
+    (_, chunks) = _part(array, piece)
+    axes = zip(addressed_names(array), piece.shape, piece.chunk_shape, chunks, strict=True)
     region: dict[str, tuple[int | None, int | None]] = {
-        name: (start, stop)
-        for name, length, (start, stop, _) in zip(
-            addressed_names(array), piece.shape, bounds.values(), strict=True
-        )
-        if (start, stop) != (0, length)
+        name: (start * chunk, min(stop * chunk, length))
+        for name, length, chunk, (start, stop) in axes
+        if start or stop * chunk < length
     }
     return replace(plan, region=region or None)

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from refreeze.metadata.chunk_codec import check_chunk
@@ -143,7 +144,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     ----------
     source
         Root of a Zarr version 2 or 3 store, a group, or one array (which lands under its own
-        name): a local path, ``file://`` or ``s3://`` URL; ``(registry, url)`` with an
+        name): a local path, a URL (of a web server with ``probe``); ``(registry, url)`` with an
         ``ObjectStoreRegistry``; or ``(store, path)`` with an obstore store. Also a list of such:
         with ``concat_dim`` they follow each other along it; otherwise they are merged into one
         group.
@@ -244,7 +245,8 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         a server gives it for keys that cannot exist, and to use a server that answers listings as an
         S3 endpoint.
     max_requests_per_second
-        At most so many requests a second to a web server, over all workers.
+        At most so many requests a second to list the sources (to a web server: in all), over all
+        workers.
     source_options, target_options
         Settings of the object stores (``endpoint``, ``region``, ``skip_signature``, …), which
         take precedence over the environment.
@@ -316,7 +318,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     arguments = IngestArguments.of(locals())
     started = time.monotonic()
     from refreeze import _refreeze
-    from refreeze.distributed.choice import crew_of, places_of
+    from refreeze.distributed.choice import crew_at_work, crew_of, places_of
     from refreeze.planning.dispatch import several
     from refreeze.planning.preparation import prepared
     from refreeze.planning.probing import check_requests
@@ -331,21 +333,20 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     check_format(format, record_size, copy=copy)
     if progress is not None and not callable(progress):
         raise TypeError(f"progress is a function, not {progress!r}")
-    crew = crew_of(executor, client, workers, wait_for_workers)
-    _check_alone(crew, listing)
+    crew = crew_of(executor, client, workers, wait_for_workers, listing=listing)
     return_large_blocks()
     ready = prepared(source, target, arguments, figures_only=dry_run)
     stores, location, options = ready.stores, ready.location, ready.options
-    if crew is not None and crew.kind == "workers":
-        crew.places = places_of(
-            several(source),
-            target,
-            source_options=source_options,
-            target_options=target_options,
-            memory=options.memory,
-            concurrency=options.concurrency,
-            probing=Probing(probe, yes, max_requests_per_second),
-        )
+    places = partial(
+        places_of,
+        several(source),
+        target,
+        source_options=source_options,
+        target_options=target_options,
+        memory=options.memory,
+        concurrency=options.concurrency,
+        probing=Probing(probe, yes, max_requests_per_second),
+    )
     if format != "icechunk" and not dry_run:
         return ingest_kerchunk(
             stores,
@@ -362,12 +363,12 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     if dry_run:
         from refreeze.verbs.dry_run import plan_of
 
-        return plan_of(planned, stores, options)
+        return plan_of(planned, stores, options, arguments, target)
     if planned.nothing_new:
         return report_of_nothing(
             planned, stores, location().url, options, elapsed=time.monotonic() - started
         )
-    try:
+    with crew_at_work(crew, places):
         report = json.loads(
             _refreeze.ingest(
                 [(store.source.store, store.source.path) for store in stores],
@@ -387,9 +388,6 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
                 crew=crew,
             )
         )
-    finally:
-        if crew is not None and crew.kind == "workers":
-            crew.close()
     if copy:
         from refreeze.verbs.ingest_copy import with_copies
 
@@ -400,7 +398,11 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         crew.document = report.pop("work_plan")
     noted = getattr(location(), "notes", ())
     report["warnings"] = tuple(
-        shown(warning) for warning in (*planned.warnings, *noted, *report["warnings"])
+        shown(warning)
+        for warning in (
+            *(*planned.warnings, *noted, *getattr(crew, "warnings", ())),
+            *report["warnings"],
+        )
     )
     report["arrays"] = tuple(_array_report(array) for array in report["arrays"])
     report["containers"] = tuple(report["containers"])
@@ -412,12 +414,6 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         listing=ready.listing,
         **report,
     )
-
-
-def _check_alone(crew: Any, listing: Any) -> None:
-    """Refuse workers beside a listing, which they would not know."""
-    if crew is not None and listing is not None:
-        raise ValueError("a listing is read by this process alone: leave out the workers")
 
 
 class CommitLog:

@@ -51,5 +51,6 @@ def plan(source: Any, target: Any = None, **options: Any) -> Plan:
     unknown = options.keys() - IngestArguments.__dataclass_fields__.keys()
     if unknown:
         raise TypeError(f"plan() got an unexpected keyword argument {min(unknown)!r}")
-    ready = prepared(source, target, IngestArguments(**options), figures_only=True)
-    return plan_of(ready.planned, ready.stores, ready.options)
+    given = IngestArguments(**options)
+    ready = prepared(source, target, given, figures_only=True)
+    return plan_of(ready.planned, ready.stores, ready.options, given, target)

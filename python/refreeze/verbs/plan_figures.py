@@ -45,11 +45,12 @@ class ArrayPlan:
     """Chunks that there is room for."""
     strategy: str
     """``ranked-pages``: independent pages, each from a computed key on; ``token-pages``: chains of
-    continuation tokens, on services that list from no key on; ``folder-walk``, on a local file
-    system; ``head``: a scalar's one key; ``given-list``: by the store's own library; ``inventory``: a listing
-    that exists already."""
+    continuation tokens, on services that list from no key on; ``probe``: every possible key is
+    asked for, on a web server; ``folder-walk``, on a local file system; ``head``: a scalar's one
+    key; ``given-list``: by the store's own library; ``inventory``: a listing that exists already."""
     list_requests: int
-    """LIST requests for as many chunks as are expected; on a local file system, folders read."""
+    """LIST requests for as many chunks as are expected; on a local file system, folders read; of a
+    probe, one for each possible chunk."""
     refs_per_manifest: int
     batches: int
     """Commits that the references expected would fill by themselves."""
@@ -88,6 +89,9 @@ class Plan:
     warnings: tuple[str, ...]
     most_in_flight: int | None = None
     """LIST requests at a time; None on a local file system. For people: not in `to_dict`."""
+    copy: dict[str, Any] | None = None
+    """With ``copy``: ``chunks``, ``bytes``, ``requests``, ``cost_usd``, ``estimated_s`` of copying, and
+    ``server_side``, whether the service does it; left out of the plain data otherwise."""
     listing: dict[str, Any] | None = None
     """Where the keys come from, where the sources are not listed: ``date``, ``age_s``, ``files``,
     ``rows``; left out of the plain data otherwise."""
@@ -96,8 +100,9 @@ class Plan:
         """Return the plan as plain data, ready for `json.dumps`."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         del plain["most_in_flight"]
-        if self.listing is None:
-            del plain["listing"]
+        for name in ("copy", "listing"):
+            if plain[name] is None:
+                del plain[name]
         for array in plain["arrays"]:
             del array["list_cost_usd"], array["most_in_flight"]
         return plain
@@ -138,8 +143,9 @@ def summed(
 
 def addressed_names(spec: ArraySpec) -> list[str]:
     """Return the names by which an array's dimensions are addressed in regions."""
-    names = spec.dimension_names or (None,) * len(spec.shape)
-    return [f"dim_{axis}" if name is None else name for axis, name in enumerate(names)]
+    from refreeze import _refreeze
+
+    return _refreeze.addressed_names(spec.dimension_names, len(spec.shape))
 
 
 def array_plan(spec: ArraySpec, estimate: Mapping[str, Any], in_flight: int) -> ArrayPlan:

@@ -149,13 +149,32 @@ class StatusReport:
 
     runs: tuple[RunStatus, ...]
     containers: tuple[Container, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What could harm an unfinished run."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for `json.dumps`."""
         report: dict[str, Any] = {"runs": [asdict(run) for run in self.runs]}
         if self.containers:
             report["containers"] = [asdict(container) for container in self.containers]
+        if self.warnings:
+            report["warnings"] = list(self.warnings)
         return report
+
+
+@dataclass(frozen=True)
+class GcReport:
+    """The result of `refreeze.gc`."""
+
+    files: tuple[str, ...]
+    """Keys in the target that were removed, or would be, sorted."""
+    bytes: int
+    runs: tuple[str, ...]
+    """The runs whose results are among them."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, ready for `json.dumps`."""
+        return {"files": list(self.files), "bytes": self.bytes, "runs": list(self.runs)}
 
 
 @dataclass(frozen=True)

@@ -50,4 +50,5 @@ def status(target: Any, *, target_options: Options | None = None) -> StatusRepor
     return StatusReport(
         runs=tuple(RunStatus(**run) for run in found["runs"]),
         containers=tuple(Container(**container) for container in found["containers"]),
+        warnings=tuple(found["warnings"]),
     )

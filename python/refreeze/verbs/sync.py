@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import MismatchError
@@ -89,6 +90,10 @@ class SyncReport:
         }
 
 
+_SHOWN = ("path", "shape", "added", "changed", "removed")
+"""What a report says of each array."""
+
+
 def sync(
     source: Any,
     target: Any,
@@ -123,6 +128,10 @@ def sync(
     max_requests_per_second: float | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
+    executor: Any = None,
+    client: Any = None,
+    workers: int | None = None,
+    wait_for_workers: float = 60,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> SyncReport:
     """Make a repository equal to its sources as they are now.
@@ -155,7 +164,8 @@ def sync(
         ``concurrency``, ``message``, ``no_publish``, ``restart``, ``unsafe_target``,
         ``no_read_check``, ``probe``, ``yes``, ``max_requests_per_second``, ``listing``,
         ``listing_columns``, ``listing_options``, ``sample_listing``, ``source_options``,
-        ``target_options`` and ``progress``.
+        ``target_options``, ``progress``, ``executor``, ``client``, ``workers`` and
+        ``wait_for_workers``.
 
     Returns
     -------
@@ -179,6 +189,7 @@ def sync(
     3
     """
     from refreeze import _refreeze
+    from refreeze.distributed.choice import crew_at_work, crew_of, places_of
     from refreeze.planning.dispatch import listing_date, listing_report, read_stores, several
     from refreeze.planning.probing import check_requests, probing_of
     from refreeze.planning.sync import planned_sync
@@ -221,7 +232,7 @@ def sync(
         max_document=max_document,
         partial=len(given) > 1,
     )
-    what = {"region": {name: list(part) for name, part in sorted(bounds.items())}}
+    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
     options = IngestOptions(
         branch=branch,
         mode="sync",
@@ -231,15 +242,26 @@ def sync(
         memory=byte_count("memory", memory),
         references_per_commit=refs_per_commit(max_refs_per_commit),
         concurrency=requests_in_flight(concurrency),
+        requests_per_second=max_requests_per_second,
         message=message,
         publish=not no_publish,
         restart=restart,
         read_check=not no_read_check,
         unsafe_target=unsafe_target,
-        plan=json.dumps(what),
+        plan=json.dumps({"region": {name: list(part) for name, part in sorted(bounds.items())}}),
+    )
+    crew = crew_of(executor, client, workers, wait_for_workers, listing=listing)
+    places = partial(
+        places_of,
+        given,
+        target,
+        source_options=source_options,
+        target_options=target_options,
+        memory=options.memory,
+        concurrency=options.concurrency,
+        probing=probing,
     )
     return_large_blocks()
-    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
     stores = read_stores(
         given,
         source_options,
@@ -293,6 +315,10 @@ def sync(
             max_requests_per_second=max_requests_per_second,
             source_options=source_options,
             target_options=target_options,
+            executor=executor,
+            client=client,
+            workers=workers,
+            wait_for_workers=wait_for_workers,
             progress=progress,
         )
         counts = {
@@ -315,24 +341,26 @@ def sync(
         )
     check_requests(planned.arrays, stores)
     try:
-        report = json.loads(
-            _refreeze.ingest(
-                [(store.source.store, store.source.path) for store in stores],
-                location,
-                source_urls=[store.url for store in stores],
-                groups=planned.groups,
-                arrays=planned.arrays,
-                options=replace(
-                    options,
-                    base=planned.base,
-                    replaced=planned.replaced,
-                    added=planned.added,
-                    listing=listing_date(stores),
-                ),
-                decoder=check_chunk,
-                progress=CommitLog(progress),
+        with crew_at_work(crew, places):
+            report = json.loads(
+                _refreeze.ingest(
+                    [(store.source.store, store.source.path) for store in stores],
+                    location,
+                    source_urls=[store.url for store in stores],
+                    groups=planned.groups,
+                    arrays=planned.arrays,
+                    options=replace(
+                        options,
+                        base=planned.base,
+                        replaced=planned.replaced,
+                        added=planned.added,
+                        listing=listing_date(stores),
+                    ),
+                    decoder=check_chunk,
+                    progress=CommitLog(progress),
+                    crew=crew,
+                )
             )
-        )
     except MismatchError as error:
         if "refers to" not in error.message:
             raise
@@ -343,13 +371,12 @@ def sync(
         *("added", "changed", "removed", "manifests_written", "commits", "run_id"),
         *("list_requests", "keys_listed", "published", "previous_snapshot_id"),
     )
-    shown = ("path", "shape", "added", "changed", "removed")
     return _report(
         (*planned.warnings, *report["warnings"]),
         started,
         **blank | {name: report[name] for name in names},
         snapshot_id=report["snapshot_id"] if report["run_id"] else None,
-        arrays=tuple({name: array[name] for name in shown} for array in report["arrays"]),
+        arrays=tuple({name: array[name] for name in _SHOWN} for array in report["arrays"]),
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import os
 
     from refreeze.metadata.region import Region
+    from refreeze.planning.source_slice import Store
+    from refreeze.planning.target_arrays import Target
     from refreeze.planning.verify import ToCompare
     from refreeze.stores.resolve import Options
 
@@ -119,6 +122,10 @@ def verify(
     max_requests_per_second: float | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
+    executor: Any = None,
+    client: Any = None,
+    workers: int | None = None,
+    wait_for_workers: float = 60,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> VerifyReport:
     """List sources afresh and compare them with a repository, reference by reference.
@@ -153,6 +160,9 @@ def verify(
         ``sample_listing``.
     source_options, target_options, progress
         As for `refreeze.ingest`.
+    executor, client, workers, wait_for_workers
+        As for `refreeze.ingest`: others list and compare. They keep some examples of differences
+        and count the rest, so that there is no ``output``.
 
     Returns
     -------
@@ -184,7 +194,8 @@ def verify(
     True
     """
     from refreeze import _refreeze
-    from refreeze.planning.dispatch import listing_report, read_stores, several
+    from refreeze.distributed.choice import crew_at_work, crew_of, places_of
+    from refreeze.planning.dispatch import read_stores, several
     from refreeze.planning.probing import check_requests, probing_of
     from refreeze.planning.target_arrays import Target
     from refreeze.planning.verify import planned_verify
@@ -211,16 +222,30 @@ def verify(
         max_document=max_document,
         partial=len(given) > 1,
     )
+    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
     options = IngestOptions(
         branch=branch,
         mode="update",
         skip_empty_chunks=True,
         memory=byte_count("memory", memory),
         concurrency=requests_in_flight(concurrency),
+        requests_per_second=max_requests_per_second,
     )
     wanted = sample_size(sample)
+    crew = crew_of(executor, client, workers, wait_for_workers, listing=listing)
+    if crew is not None and file is not None:
+        raise ValueError("output needs one process: leave out workers, client and executor")
+    places = partial(
+        places_of,
+        given,
+        target,
+        source_options=source_options,
+        target_options=target_options,
+        memory=options.memory,
+        concurrency=options.concurrency,
+        probing=probing,
+    )
     return_large_blocks()
-    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
     stores = read_stores(
         given,
         source_options,
@@ -233,7 +258,14 @@ def verify(
     location = resolve_target(target, target_options)
     opened = Target(location, branch)
     plan = planned_verify(stores, opened, bounds, selection)
+    report = partial(
+        _report, plan=plan, stores=stores, target=location.url, opened=opened, started=started
+    )
     check_requests(plan.arrays, stores)
+    if crew is not None:
+        with crew_at_work(crew, places):
+            found = _by_crew(crew, plan, opened, sample=wanted, progress=progress)
+        return report(found)
     comparison = _refreeze.verify(
         [(store.source.store, store.source.path) for store in stores],
         location,
@@ -251,14 +283,48 @@ def verify(
             pass
     else:
         write_table(comparison.schema, rows, file)
-    kinds, examples = _counted(rows.found, plan)
+    return report(rows.found, file=file)
+
+
+def _by_crew(
+    crew: Any,
+    plan: ToCompare,
+    opened: Target,
+    *,
+    sample: int,
+    progress: Callable[[dict[str, Any]], object] | None,
+) -> dict[str, Any]:
+    """Have a crew compare; return the figures in the form of the core's."""
+    from refreeze.distributed.comparison import results_of
+    from refreeze.planning.verify_units import core_plan, summed, units
+
+    document = core_plan(plan, branch=opened.branch, snapshot_id=opened.snapshot_id)
+    cut = units(plan, crew.count(), sample)
+    found = summed(results_of(crew, document, cut, progress), plan, _EXAMPLES)
+    plan.settle({one["path"]: one["elsewhere"] for one in found["arrays"]})
+    return found
+
+
+def _report(
+    found: dict[str, Any],
+    *,
+    plan: ToCompare,
+    stores: Sequence[Store],
+    target: str,
+    opened: Target,
+    started: float,
+    file: Path | None = None,
+) -> VerifyReport:
+    from refreeze.planning.dispatch import listing_report
+
+    kinds, examples = _counted(found, plan)
     return VerifyReport(
         equal=not kinds,
-        checked=rows.found["checked"] + plan.checked,
+        checked=found["checked"] + plan.checked,
         missing_in_target=kinds["missing_in_target"],
         missing_in_source=kinds["missing_in_source"],
         changed=sum(kinds[kind] for kind in (*_OF_REFERENCES, "values")),
-        sampled=rows.found["sampled"],
+        sampled=found["sampled"],
         sample_mismatches=sum(kinds[kind] for kind in _OF_SAMPLES),
         stale=kinds["stale"],
         metadata_differences=sum(one.kind != "values" for one in plan.differences),
@@ -266,15 +332,15 @@ def verify(
         examples=tuple(examples),
         source=stores[0].url,
         sources=tuple(store.url for store in stores),
-        target=location.url,
-        branch=branch,
+        target=target,
+        branch=opened.branch,
         snapshot_id=opened.snapshot_id,
-        list_requests=rows.found["list_requests"],
-        keys_listed=rows.found["keys_listed"],
+        list_requests=found["list_requests"],
+        keys_listed=found["keys_listed"],
         elapsed_s=round(time.monotonic() - started, 3),
         peak_rss_bytes=peak_rss_bytes(),
         output=None if file is None else str(file),
-        warnings=tuple(dict.fromkeys((*plan.warnings, *rows.found["warnings"]))),
+        warnings=tuple(dict.fromkeys((*plan.warnings, *found["warnings"]))),
         listing=listing_report(stores),
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 # First, because importing the module of that name later would put it in the function's place.
 import refreeze.metadata.region  # noqa: F401
 from refreeze.exceptions import RegionError
-from refreeze.metadata.dimensions import alignment, arrays_of_metadata, arrays_of_node, check_known
+from refreeze.metadata.dimensions import arrays_of_metadata, arrays_of_node
 
 if TYPE_CHECKING:
     import os
@@ -76,10 +76,12 @@ def regions(
         raise TypeError(f"max_refs is a number of references, not {max_refs!r}")
     if max_refs < 1:
         raise ValueError(f"max_refs must be at least 1, not {max_refs}")
+    from refreeze import _refreeze
+
     arrays = _arrays(url, registry, group, skip_variables)
-    check_known(arrays, [dim])
+    _refreeze.check_known(arrays, [dim])
     length = _length(arrays, dim)
-    step = alignment(arrays, dim)
+    step = _refreeze.alignment(arrays, dim)
     steps = -(-length // step)
 
     def references(count: int) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 
 from refreeze import _refreeze
 from refreeze.exceptions import UnsupportedArrayError
-from refreeze.metadata.dimensions import alignment, arrays_of_metadata, check_known
+from refreeze.metadata.dimensions import arrays_of_metadata
 from refreeze.metadata.region import bounds_of
 from refreeze.metadata.selection import read_metadata
 from refreeze.metadata.values import read_box
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator, Mapping
 
-    from refreeze.metadata.dimensions import GriddedArray
     from refreeze.metadata.selection import SourceMetadata
     from refreeze.metadata.specs import ArraySpec, GroupSpec
     from refreeze.stores.registry import Located
@@ -140,7 +139,8 @@ class _Part:
             separator=self.spec.separator,
             stop=stop,
         )
-        return found, _noted(self.spec, stream.stats)
+        note = stream.foreign_note(self.spec.path)
+        return found, [*stream.stats.warnings, *([note] if note else [])]
 
 
 def _parts(
@@ -156,37 +156,25 @@ def _parts(
         The locations of an array's chunks would be misread.
     """
     arrays = arrays_of_metadata(metadata)
-    check_known(arrays, region or ())
-    steps = {dimension: alignment(arrays, dimension) for dimension in region or ()}
-    for spec, array in zip(metadata.arrays, arrays, strict=True):
+    _refreeze.check_known(arrays, list(region or ()))
+    # Whatever can be referenced is.
+    specs = [dataclasses.replace(spec, copied=False) for spec in metadata.arrays]
+    taken = _refreeze.resolve_region(
+        list(zip(specs, arrays, strict=True)), region=bounds_of(region or None)
+    )
+    for spec, array, (elements, chunks, step) in zip(specs, arrays, taken, strict=True):
+        prefix = _prefix(spec, located)
+        document = _document(spec, is_region=bool(region))
+        document["shape"] = [stop - start for start, stop in elements]
+        if step is not None:
+            ((start, stop),) = elements
+            chunk = chunk_length(step, spec.shape[0], stop - start)
+            box = [(0, -(-(stop - start) // chunk))]
+            yield _Part(spec, inlined_document(document, chunk), box, {}, prefix, (start, stop))
+            continue
+        _check_location(spec, prefix)
         wanted = {name: part for name, part in (region or {}).items() if name in array.names}
-        yield _part(spec, array, wanted, steps, _prefix(spec, located))
-
-
-def _part(
-    spec: ArraySpec,
-    array: GriddedArray,
-    region: dict[str, slice],
-    steps: Mapping[str, int],
-    prefix: str,
-) -> _Part:
-    # Steps and emptiness are the core's to judge, below: every region has an array that it sees.
-    elements = [
-        slice(part.start, part.stop).indices(size)[:2]
-        for part, size in zip(
-            (region.get(name, slice(None)) for name in array.names), spec.shape, strict=True
-        )
-    ]
-    document = _document(spec, is_region=bool(steps))
-    document["shape"] = [stop - start for start, stop in elements]
-    if array.coordinate and region and _does_not_fit(spec, elements[0], steps[array.names[0]]):
-        ((start, stop),) = elements
-        chunk = chunk_length(steps[array.names[0]], spec.shape[0], stop - start)
-        box = [(0, -(-(stop - start) // chunk))]
-        return _Part(spec, inlined_document(document, chunk), box, region, prefix, (start, stop))
-    _check_location(spec, prefix)
-    box = _refreeze.region_box(spec, region=bounds_of(region or None))
-    return _Part(spec, document, box, region, prefix)
+        yield _Part(spec, document, chunks, wanted, prefix)
 
 
 def _prefix(spec: ArraySpec, located: Located) -> str:
@@ -213,15 +201,6 @@ def _document(spec: ArraySpec, *, is_region: bool) -> dict[str, Any]:
     return document
 
 
-def _does_not_fit(spec: ArraySpec, elements: tuple[int, int], step: int) -> bool:
-    """Whether regions of multiples of ``step`` need not end where this coordinate's chunks do.
-
-    Decided without the region's bounds, so that all regions of a loop agree; the whole dimension
-    needs no cut.
-    """
-    return elements != (0, spec.shape[0]) and step % max(spec.chunk_shape[0], 1) != 0
-
-
 def _check_location(spec: ArraySpec, prefix: str) -> None:
     """Refuse locations that mean one thing to VirtualiZarr's reader and another to Icechunk.
 
@@ -233,17 +212,6 @@ def _check_location(spec: ArraySpec, prefix: str) -> None:
             f"{found[0]} in {prefix} would be misread",
             "leave the array out with skip_variables, or use refreeze.ingest, which encodes keys",
         )
-
-
-def _noted(spec: ArraySpec, stats: Any) -> list[str]:
-    noted = list(stats.warnings)
-    if stats.foreign_keys:
-        keys = "key" if stats.foreign_keys == 1 else "keys"
-        noted.append(
-            f"array {spec.path}: {stats.foreign_keys} {keys} below it are not chunks and were "
-            f"ignored, for example {stats.foreign_example}"
-        )
-    return noted
 
 
 def _manifest_array(part: _Part, found: ReferenceArrays | dict[int, bytes]) -> ManifestArray:

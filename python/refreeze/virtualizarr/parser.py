@@ -83,6 +83,9 @@ class ZarrParser:
     >>> vds = virtualizarr.open_virtual_dataset(url, registry=registry, parser=parser)  # doctest: +SKIP
     """
 
+    # Pickles name the class as users import it, so that they outlive a move of this module.
+    __module__ = "refreeze"
+
     def __init__(
         self,
         group: str | None = None,

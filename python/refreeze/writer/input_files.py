@@ -16,6 +16,7 @@ import xarray as xr
 
 from refreeze.exceptions import MismatchError, RefreezeError, SourceNotFoundError
 from refreeze.shown import cleaned, one_line
+from refreeze.stores.resolve import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +32,7 @@ def shown_input(source: Any) -> str:
     """Return how a file or data set is named in reports and errors."""
     if isinstance(source, xr.Dataset | xr.DataArray):
         return str(source.encoding.get("source") or "the given data set")
-    return str(os.fspath(source))
+    return without_credentials(str(os.fspath(source)))
 
 
 @contextmanager
@@ -130,7 +131,13 @@ def _open_remote(text: str, options: Mapping[str, Any] | None, common: Mapping[s
     import zarr.storage
 
     store = zarr.storage.ObjectStore(found.store, read_only=True)
-    return xr.open_zarr(store, group=found.path or None, chunks=None, decode_times=False)
+    return xr.open_zarr(
+        store,
+        group=found.path or None,
+        consolidated=False,
+        chunks=None,
+        decode_times=False,
+    )
 
 
 def _hdf_engine() -> str:

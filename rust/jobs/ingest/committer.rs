@@ -30,6 +30,11 @@ impl<'a, 'b> Committer<'a, 'b> {
         self.staging.tip()
     }
 
+    /// Tells what a user should know.
+    pub(super) fn warn(&mut self, text: String) {
+        self.tally.warn(text);
+    }
+
     /// Counts what a worker tells.
     pub(super) fn tell(&mut self, event: Event<'_>) {
         match event {

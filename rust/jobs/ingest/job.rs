@@ -12,7 +12,7 @@ use crate::manifest::NativeChunk;
 use crate::plan::{Determinants, Fingerprint, LimitOptions, PlanLimits};
 use crate::source::Source;
 use crate::target::TargetLocation;
-use crate::target::container::Locations;
+use crate::target::locations::Locations;
 use crate::zarr::metadata::{ArraySpec, GroupSpec};
 
 /// What becomes of what stands in the target.

@@ -28,8 +28,9 @@ use icechunk::Repository;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 
 use committer::Committer;
-use crew::{Coordinator, Results};
+use crew::Coordinator;
 pub use crew::{Crew, Workers, carry_out};
+pub(super) use crew::{RESULTS, Results, delete, named_in_results};
 pub use decoded::{DecodeFn, Decoder};
 pub use job::{Finish, IngestJob, JobArray, JobSource, Mode};
 use prepare::Survey;
@@ -39,7 +40,7 @@ use start::{Begun, Start};
 use tally::Tally;
 use worker::{Work, Worker};
 
-use crate::commit::{PublishedRun, Staging};
+use crate::commit::{PublishedRun, Staging, manifest_boxes};
 use crate::plan::PlanLimits;
 use crate::progress::OnProgress;
 use crate::target::container::SourceContainer;
@@ -252,6 +253,12 @@ async fn have_done<'a>(
     let run_id = staging.run_id().to_owned();
     let document = crew::WorkPlan::new(&run_id, job, work.splits, work.limits);
     let (most, resumed) = (work.limits.references_per_commit, staging.is_resumed());
+    let paths = work.arrays.iter().map(|array| array.spec.path.as_str());
+    let standing = if work.replaces {
+        manifest_boxes(repository, staging.tip(), paths).await?
+    } else {
+        Vec::new()
+    };
     let mut committer = Committer::new(staging, tally);
     macro_rules! coordinator {
         () => {
@@ -261,6 +268,7 @@ async fn have_done<'a>(
                 committer: &mut committer,
                 most,
                 waiting: Vec::new(),
+                standing: standing.clone(),
             }
         };
     }
@@ -299,8 +307,14 @@ async fn list_and_commit<'a>(
     let mut committer = Committer::new(staging, tally);
     if resumed {
         // Workers of an earlier attempt may have left results.
-        let (committer, waiting) = (&mut committer, Vec::new());
-        let earlier = Coordinator { repository, run_id: &run_id, committer, most, waiting };
+        let earlier = Coordinator {
+            repository,
+            run_id: &run_id,
+            committer: &mut committer,
+            most,
+            waiting: Vec::new(),
+            standing: Vec::new(),
+        };
         crew::harvest(earlier, schedule).await?;
     }
     loop {

@@ -50,7 +50,7 @@ pub(super) async fn look(
     let mut related = related(runs, &job.branch, &job.specs(), fingerprint);
     if job.restart {
         for run in related.drain(..) {
-            remove(repository, &run.branch()).await?;
+            remove(repository, &run.identity.branch()).await?;
         }
     }
     let lost = discard_lost(repository, job, fingerprint).await?;
@@ -105,7 +105,7 @@ async fn without_overtaken(
     for run in runs {
         let (id, branch) = (&run.identity.run_id, &run.record.branch);
         if let Some(rival) = published_instead(repository, &run.identity, &run.record).await? {
-            remove(repository, &run.branch()).await?;
+            remove(repository, &run.identity.branch()).await?;
             left.warnings.push(format!(
                 "the ingest {id}, which was not published, was removed: the run {} has published \
                  the same on branch {branch}",
@@ -117,7 +117,7 @@ async fn without_overtaken(
         } else if !job.mode.keeps_arrays() || !is_overtaken(repository, &run).await? {
             left.runs.push(run);
         } else if run.record.options == job.run_options() {
-            remove(repository, &run.branch()).await?;
+            remove(repository, &run.identity.branch()).await?;
             left.warnings.push(format!(
                 "the ingest {id}, which was not published, was done anew: another run has changed \
                  its arrays on branch {branch} since it began"
@@ -173,7 +173,7 @@ async fn discard_lost(
         if fingerprint.is(&identity.fingerprint)
             || (job.restart && identity.source == job.source_urls())
         {
-            remove(repository, &run.branch()).await?;
+            remove(repository, &run.identity.branch()).await?;
             warnings.push(format!(
                 "the unfinished ingest {} was discarded: its first commit, which holds its plan, \
                  has expired",

@@ -228,6 +228,23 @@ impl<'a> Schedule<'a> {
         Some((number, whole.then_some((first, self.next)), parts))
     }
 
+    /// What comes after all that was taken.
+    pub(super) fn next_parts(&self) -> Vec<Part> {
+        if self.next < self.total { self.plan.parts(self.next) } else { Vec::new() }
+    }
+
+    /// Lends the next batch too, to whom the batches before it are lent: where these end then, and
+    /// all parts.
+    pub(super) fn lend_more(&mut self, number: u64) -> Option<(u64, Vec<Part>)> {
+        let more = self.next_parts();
+        let parts = self.lent.get_mut(&number)?;
+        for part in more {
+            self.plan.append(parts, part);
+        }
+        self.next = self.total.min(self.next + 1);
+        Some((self.next, parts.clone()))
+    }
+
     /// A unit that was lent is done.
     pub(super) fn returned(&mut self, number: u64) {
         self.lent.remove(&number);

@@ -167,7 +167,7 @@ impl<'a> Tally<'a> {
     /// The figures with all warnings.
     pub(in crate::jobs) fn finish(mut self, arrays: &[JobArray]) -> Self {
         for (array, stats) in arrays.iter().map(|array| &array.spec).zip(&self.listings) {
-            self.warnings.extend(foreign_warning(array, stats));
+            self.warnings.extend(stats.foreign_note(&array.path));
             self.warnings.extend(dangling_warning(array, stats));
             let about = stats.warnings.iter();
             self.warnings.extend(about.map(|text| format!("array {}: {text}", array.path)));
@@ -184,15 +184,5 @@ fn dangling_warning(array: &ArraySpec, stats: &ListStats) -> Option<String> {
         "array {}: {} {links} behind symbolic links that lead nowhere and taken as missing, for \
          example {example}",
         array.path, stats.dangling_links
-    ))
-}
-
-/// What to tell a user about foreign keys among an array's chunks.
-fn foreign_warning(array: &ArraySpec, stats: &ListStats) -> Option<String> {
-    let example = stats.foreign_example.as_deref()?;
-    let keys = if stats.foreign_keys == 1 { "key" } else { "keys" };
-    Some(format!(
-        "array {}: {} {keys} below it are not chunks and were ignored, for example {example}",
-        array.path, stats.foreign_keys
     ))
 }

@@ -25,10 +25,11 @@ use crate::list::limit::ConcurrencyLimit;
 use crate::list::{
     ChunkColumns, ListOptions, ListStats, Listing, PAGE_SIZE, list_chunks, stats_of,
 };
-use crate::manifest::{ArrayReferences, ManifestWriter, NewManifests};
+use crate::manifest::{ArrayReferences, CommittedChunks, ManifestWriter, NewManifests};
 use crate::plan::{Part, PlanLimits};
 use crate::source::{Source, Staleness};
-use crate::target::container::{Locations, SourceContainer};
+use crate::target::container::SourceContainer;
+use crate::target::locations::Locations;
 use crate::{Error, ErrorKind, Result};
 
 /// Parts listed at a time, when they are small. Each keeps pages of its own that wait, so that
@@ -105,6 +106,12 @@ impl Staged {
     pub(super) fn manifests(&self) -> impl Iterator<Item = &ManifestFileInfo> {
         let new = self.parts.iter().filter_map(|part| part.manifests.as_ref());
         new.flat_map(|new| new.written.iter().map(|manifest| &manifest.file))
+    }
+
+    /// The chunks for the log, part by part.
+    pub(super) fn chunks(&mut self) -> impl Iterator<Item = &mut CommittedChunks> {
+        let new = self.parts.iter_mut().filter_map(|part| part.manifests.as_mut());
+        new.map(|new| &mut new.chunks)
     }
 }
 

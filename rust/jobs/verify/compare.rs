@@ -21,7 +21,7 @@ use crate::error::target_error;
 use crate::grid::chunk_box::ChunkBox;
 use crate::grid::piece::Piece;
 use crate::source::Source;
-use crate::target::container::ArrayLocations;
+use crate::target::locations::ArrayLocations;
 use crate::target::origin::{absolute_url, folder_and_key, is_folder_of};
 use crate::zarr::metadata::ArraySpec;
 

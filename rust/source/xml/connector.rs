@@ -8,7 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use http::{Method, StatusCode, header};
@@ -23,6 +23,7 @@ use object_store::client::{
 use super::blobs;
 use super::buffers::Buffers;
 use super::document::{Refusal, scan};
+use super::exchange::{Answer, Exchange};
 use super::json;
 use super::signer::AzureSigner;
 use super::stock;
@@ -68,101 +69,6 @@ pub enum Dialect {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown page parser {0:?}: use \"scan\" or \"xml\"")]
 pub struct UnknownParser(String);
-
-/// Marks a request whose response is wanted as a page, and counts what became of it. One exchange can
-/// serve many requests; it travels in the request's extensions.
-#[derive(Debug, Default)]
-pub struct Exchange {
-    requests: AtomicU64,
-    throttled: AtomicU64,
-    stock_pages: AtomicU64,
-    status: AtomicU64,
-    json: bool,
-    json_absent: AtomicBool,
-    hierarchical: AtomicBool,
-}
-
-impl Exchange {
-    /// For a request that goes to Google's JSON API instead of its XML API.
-    #[must_use]
-    pub fn json() -> Self {
-        Self { json: true, ..Self::default() }
-    }
-
-    /// Whether the answer came from a server that has no JSON API.
-    #[must_use]
-    pub fn json_absent(&self) -> bool {
-        self.json_absent.load(Ordering::Relaxed)
-    }
-
-    /// Whether the page showed that folders are listed as such, in an order of their own.
-    #[must_use]
-    pub fn hierarchical(&self) -> bool {
-        self.hierarchical.load(Ordering::Relaxed)
-    }
-
-    /// Requests sent, each retry of `object_store` included.
-    #[must_use]
-    pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    /// Answers that ask for fewer requests: 429, 503, or `SlowDown` in a document under 200.
-    #[must_use]
-    pub fn throttled(&self) -> u64 {
-        self.throttled.load(Ordering::Relaxed)
-    }
-
-    /// Status of the last answer, after error documents under 200 were given their own; `None`
-    /// when nothing was answered.
-    #[must_use]
-    pub fn status(&self) -> Option<u16> {
-        u16::try_from(self.status.load(Ordering::Relaxed)).ok().filter(|status| *status > 0)
-    }
-
-    /// Pages that went to the stock parser.
-    #[must_use]
-    pub fn stock_pages(&self) -> u64 {
-        self.stock_pages.load(Ordering::Relaxed)
-    }
-
-    fn count(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// What the answer to the read of an object said, beside what `object_store` tells of it; travels
-/// in the request's extensions.
-#[derive(Debug, Default)]
-pub struct Answer {
-    status: AtomicU64,
-    tag_is_no_digest: AtomicBool,
-}
-
-impl Answer {
-    /// Status; `None` when nothing was answered.
-    #[must_use]
-    pub fn status(&self) -> Option<u16> {
-        u16::try_from(self.status.load(Ordering::Relaxed)).ok().filter(|status| *status > 0)
-    }
-
-    /// Whether the object is encrypted in a way in which S3's `ETag` is no digest of its bytes,
-    /// although it looks like one.
-    #[must_use]
-    pub fn tag_is_no_digest(&self) -> bool {
-        self.tag_is_no_digest.load(Ordering::Relaxed)
-    }
-
-    fn note(&self, response: &HttpResponse) {
-        self.status.store(u64::from(response.status().as_u16()), Ordering::Relaxed);
-        let headers = response.headers();
-        let by_key_service = headers
-            .get("x-amz-server-side-encryption")
-            .is_some_and(|value| value.as_bytes().starts_with(b"aws:kms"));
-        let by_customer = headers.contains_key("x-amz-server-side-encryption-customer-algorithm");
-        self.tag_is_no_digest.store(by_key_service || by_customer, Ordering::Relaxed);
-    }
-}
 
 /// Wraps another connector so that pages are scanned; for `with_http_connector`.
 #[derive(Debug)]

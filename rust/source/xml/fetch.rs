@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 
-use super::connector::Exchange;
+use super::exchange::Exchange;
 use super::stock::{self, Notes};
 use crate::source::page::{Page, PageRequest};
 

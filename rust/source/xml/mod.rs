@@ -9,6 +9,7 @@ mod blobs;
 mod buffers;
 pub mod connector;
 pub mod document;
+pub mod exchange;
 pub mod fetch;
 
 mod entity;

@@ -10,7 +10,7 @@ use icechunk::repository::VersionInfo;
 use icechunk::session::{Session, get_chunk};
 use refreeze::commit::{Draft, commit_draft};
 use refreeze::grid::chunk_box::ChunkBox;
-use refreeze::target::container::Locations;
+use refreeze::target::locations::Locations;
 use refreeze::zarr::metadata::{ArrayLayout, ArraySpec};
 
 use super::world::{Part, Shape, World, coords_of};

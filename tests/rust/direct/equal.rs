@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use refreeze::grid::chunk_box::ChunkBox;
-use refreeze::target::container::Locations;
+use refreeze::target::locations::Locations;
 
 use super::world::{Part, Shape, World, coords_of};
 

@@ -14,7 +14,7 @@ use icechunk::session::{Session, SessionErrorKind};
 use refreeze::ErrorKind;
 use refreeze::commit::commit_manifests;
 use refreeze::grid::chunk_box::ChunkBox;
-use refreeze::target::container::Locations;
+use refreeze::target::locations::Locations;
 
 use super::world::{Part, Shape, World, coords_of};
 

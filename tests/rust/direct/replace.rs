@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use refreeze::ErrorKind;
 use refreeze::grid::chunk_box::ChunkBox;
-use refreeze::target::container::Locations;
+use refreeze::target::locations::Locations;
 
 use super::world::{Chunk, Part, Shape, World, coords_of};
 

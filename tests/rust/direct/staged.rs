@@ -6,7 +6,7 @@ use icechunk::repository::VersionInfo;
 use refreeze::ErrorKind;
 use refreeze::commit::{Touched, commit_first, replay};
 use refreeze::grid::chunk_box::ChunkBox;
-use refreeze::target::container::Locations;
+use refreeze::target::locations::Locations;
 
 use super::world::{Part, Shape, World, coords_of};
 

@@ -12,7 +12,8 @@ use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::{ClientOptions, RetryConfig, path::Path};
 use refreeze::source::page::Page;
 use refreeze::source::page::PageRequest;
-use refreeze::source::xml::connector::{Exchange, PageConnector, PageParser};
+use refreeze::source::xml::connector::{PageConnector, PageParser};
+use refreeze::source::xml::exchange::Exchange;
 use refreeze::source::xml::fetch::list_page;
 
 /// Answers every request with status 200 and the present body.

@@ -12,7 +12,8 @@ use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt, RetryConfig, path::Path};
 use refreeze::source::page::Page;
 use refreeze::source::page::PageRequest;
-use refreeze::source::xml::connector::{Exchange, PageConnector, PageParser};
+use refreeze::source::xml::connector::{PageConnector, PageParser};
+use refreeze::source::xml::exchange::Exchange;
 use refreeze::source::xml::fetch::list_page;
 use refreeze_endpoint::{ArrayConfig, Config, Endpoint, Faults, ObjectConfig};
 

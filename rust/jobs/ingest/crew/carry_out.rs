@@ -46,9 +46,16 @@ pub async fn carry_out(
     if !branches.contains(&staging_branch(&plan.run_id)) {
         return Err(Error::new(
             ErrorKind::Conflict,
-            format!("the run {} is over: it was published or discarded", plan.run_id),
+            format!(
+                "the run {} is over: it was published or discarded (as {} shows it from here)",
+                plan.run_id,
+                location.url()
+            ),
         )
-        .with_hint("see refreeze status; begin another with refreeze plan --output"));
+        .with_hint(
+            "see refreeze status; begin another with refreeze plan --output. If it is not over, \
+             this machine has another folder of that name: workers must share the target",
+        ));
     }
     let results = Results::of(repository, &plan.run_id);
     let digest = unit.digest();
@@ -56,13 +63,19 @@ pub async fn carry_out(
         return Ok(there);
     }
     let parent = snapshot_id(&unit.parent)?;
-    let result = filled(&plan, unit, sources, &target, &parent, limits).await?;
+    let mut result = filled(&plan, unit, sources, &target, &parent, limits).await?;
+    if let Some(chunks) = result.take_chunks()? {
+        result.chunks = Some(results.put_beside(&digest, chunks).await?);
+    }
     let text = serde_json::to_string(&result).map_err(|error| {
         Error::new(ErrorKind::Target, format!("cannot write a result: {error}"))
     })?;
     match results.create(&digest, &text).await? {
         Some(there) => {
-            delete_manifests(repository, manifests_of(&result)).await?;
+            delete_manifests(repository, result.manifests()).await?;
+            if let Some(name) = result.chunks {
+                results.remove_beside(name).await?;
+            }
             Ok(there)
         }
         None => Ok(text),
@@ -95,7 +108,7 @@ async fn filled(
         locations: plan.locations(),
         replaces: plan.replaces,
         limits,
-        in_flight: ConcurrencyLimit::new(limits.concurrency),
+        in_flight: ConcurrencyLimit::paced(limits.concurrency, limits.apart),
     };
     let (batches, layouts) = (Batches::default(), layouts(&arrays));
     let pieces: Vec<_> = arrays.iter().map(|array| array.pieces.as_slice()).collect();
@@ -112,9 +125,4 @@ async fn filled(
     // One commit's worth: what a denser unit has left is for whoever comes next.
     let staged = worker.fill(parent, &mut schedule, &mut |_| {}).await?;
     Ok(UnitResult::new(unit, staged.unwrap_or_default(), schedule.rest()))
-}
-
-/// The manifests that a worker has written for a result.
-fn manifests_of(result: &UnitResult) -> Vec<String> {
-    result.staged.manifests().map(|file| file.id.to_string()).collect()
 }

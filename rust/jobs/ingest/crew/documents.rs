@@ -8,16 +8,21 @@ use super::super::worker::Staged;
 use super::super::{IngestJob, JobArray};
 use crate::batch::{ChecksumBy, EmptyChunks};
 use crate::commit::{StoredPart, restored, stored};
+use crate::error::target_error;
 use crate::grid::chunk_box::ChunkBox;
 use crate::grid::piece::Piece;
+use crate::manifest::CommittedChunks;
 use crate::plan::{Part, PlanLimits};
-use crate::target::container::Locations;
+use crate::target::locations::Locations;
 use crate::zarr::key::ChunkKeyEncoding;
 use crate::zarr::metadata::{ArrayLayout, ArraySpec};
 use crate::{Error, ErrorKind, Result};
 
 /// Layout of the documents.
 const FORMAT: u32 = 1;
+
+/// Bytes of chunks that a result holds itself.
+const MOST_INSIDE: usize = 4 << 10;
 
 /// The version that writes and reads them: workers of another one might do other work.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -85,6 +90,9 @@ pub(in super::super) struct UnitResult {
     pub(in super::super) unit: Unit,
     /// What fits a commit.
     pub(in super::super) staged: Staged,
+    /// The file beside the result that holds the chunks for the log, where they take much room.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) chunks: Option<String>,
     /// What was denser than expected and is left for others.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(in super::super) rest: Vec<StoredPart>,
@@ -229,13 +237,48 @@ impl UnitResult {
         rest: impl Iterator<Item = &'a Part>,
     ) -> Self {
         let rest = rest.map(stored).collect();
-        Self { format: FORMAT, refreeze: VERSION.to_owned(), unit, staged, rest }
+        Self { format: FORMAT, refreeze: VERSION.to_owned(), unit, staged, chunks: None, rest }
     }
 
     pub(in super::super) fn parse(text: &str) -> Result<Self> {
         check_version(text, "a worker's result")?;
         parsed(text, "a worker's result")
     }
+
+    /// Takes the chunks for the log out, packed, when they would make the result large: runs of a
+    /// dense part are a few numbers, and every chunk of a scattered one is a number of its own.
+    pub(super) fn take_chunks(&mut self) -> Result<Option<Vec<u8>>> {
+        if self.staged.chunks().map(|chunks| chunks.held_bytes()).sum::<usize>() <= MOST_INSIDE {
+            return Ok(None);
+        }
+        let taken: Vec<_> = self.staged.chunks().map(CommittedChunks::take).collect();
+        let failed = |error: &(dyn std::error::Error + Send + Sync + 'static)| {
+            target_error("pack the chunks of a result", error)
+        };
+        let mut packed =
+            zstd::stream::write::Encoder::new(Vec::new(), 0).map_err(|error| failed(&error))?;
+        serde_json::to_writer(&mut packed, &taken).map_err(|error| failed(&error))?;
+        packed.finish().map(Some).map_err(|error| failed(&error))
+    }
+
+    /// The manifests that were written for it.
+    pub(super) fn manifests(&self) -> Vec<String> {
+        self.staged.manifests().map(|file| file.id.to_string()).collect()
+    }
+}
+
+/// Puts chunks back that [`UnitResult::take_chunks`] has taken out.
+pub(super) fn put_chunks(staged: &mut Staged, packed: &[u8]) -> Result<()> {
+    let failed = |error: &(dyn std::error::Error + Send + Sync + 'static)| {
+        target_error("unpack the chunks of a result", error)
+    };
+    let bytes = zstd::stream::read::Decoder::new(packed).map_err(|error| failed(&error))?;
+    let all: Vec<CommittedChunks> =
+        serde_json::from_reader(std::io::BufReader::new(bytes)).map_err(|error| failed(&error))?;
+    for (here, chunks) in staged.chunks().zip(all) {
+        here.merge(chunks);
+    }
+    Ok(())
 }
 
 /// What is asked of a document before the rest of it is read.

@@ -15,7 +15,7 @@ use crate::Result;
 pub use carry_out::carry_out;
 pub(super) use coordinator::{Coordinator, collect, drive, harvest, plan};
 pub(super) use documents::WorkPlan;
-pub(in crate::jobs) use results::Results;
+pub(in crate::jobs) use results::{RESULTS, Results, delete, named_in_results};
 
 /// Those who do the units. Calls may block: they are made on threads for that.
 pub trait Workers: Send + Sync {
