@@ -148,6 +148,12 @@ pub(crate) fn refused(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
+/// Whether a request was not made because its endpoint is without encryption and nobody allowed
+/// that; the HTTP client says so in its text alone.
+pub(crate) fn never_sent(error: &(dyn std::error::Error + 'static)) -> bool {
+    chain(error).contains("URL scheme is not allowed")
+}
+
 /// `object_store` sorts the answers to most requests by their status, but not those to LIST: there
 /// the status is in the text alone.
 fn refused_by_store(error: &object_store::Error) -> bool {
@@ -212,6 +218,10 @@ pub(crate) fn target_error(
     } else if text.contains("NoSuchBucket") {
         Error::new(ErrorKind::Target, text)
             .with_hint("create the bucket first, or check its name and the endpoint")
+    } else if never_sent(error) {
+        Error::new(ErrorKind::Target, text).with_hint(
+            "nothing is sent to an endpoint without encryption unless allow_http=true is set",
+        )
     } else {
         Error::new(ErrorKind::Target, text)
             .with_hint("check the target's path or URL, its settings and the network")

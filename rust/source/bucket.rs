@@ -29,7 +29,7 @@ use super::settings::{Settings, is_read_by_icechunk};
 use super::transport::Transport;
 use super::xml::connector::PageParser;
 use super::xml::exchange::Answer;
-use crate::error::{chain, knows_no_tls, redirected, refused};
+use crate::error::{chain, knows_no_tls, never_sent, redirected, refused};
 use crate::source::retry::RetryPolicy;
 use crate::{Error, ErrorKind, Result};
 
@@ -331,7 +331,7 @@ fn object_error(error: &object_store::Error, status: Option<u16>) -> PageError {
         (_, object_store::Error::InvalidPath { .. }) => PageErrorKind::Fatal,
         _ if refused(error) => PageErrorKind::AccessDenied,
         _ if redirected(error) => PageErrorKind::Redirected,
-        _ if knows_no_tls(error) => PageErrorKind::Fatal,
+        _ if never_sent(error) || knows_no_tls(error) => PageErrorKind::Fatal,
         // Broken off, or without what every answer has; asking again may help.
         (None | Some(200..=299 | 408 | 500..), _) if status != Some(503) => {
             PageErrorKind::Transient

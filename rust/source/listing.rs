@@ -19,10 +19,13 @@ use super::settings::Settings;
 use super::xml::connector::PageParser;
 use super::xml::exchange::Exchange;
 use super::xml::fetch::list_page;
-use crate::error::{chain, knows_no_tls, redirected, refused};
+use crate::error::{chain, knows_no_tls, never_sent, redirected, refused};
 
 /// Keys that Google's JSON API and Azure are asked for.
 const LARGE_PAGE: u32 = 5_000;
+
+/// Bytes of the longest key: 1,024 of them on S3 and Google, as many characters on Azure.
+const LONGEST_KEY: usize = 4_096;
 
 /// A page of Azure's is some 4 MB.
 const MOST_LARGE_DOCUMENTS: usize = 16;
@@ -148,7 +151,12 @@ impl Listings {
                 return Err(PageError::new(PageErrorKind::Unsupported, what));
             }
         }
-        if !request.grouped && page.folders().len() > 0 {
+        let longest = page.entries.iter().map(|entry| entry.key.len()).max();
+        if longest.is_some_and(|length| length > LONGEST_KEY) {
+            // What is proven with prefixes takes time in the square of a key's length.
+            let what = format!("the server sent a key of more than {LONGEST_KEY} bytes");
+            Err(PageError::new(PageErrorKind::Fatal, what))
+        } else if !request.grouped && page.folders().len() > 0 {
             // What lies in them would go unnoticed.
             let what = "the server puts keys together in folders without being asked";
             Err(PageError::new(PageErrorKind::Fatal, what))
@@ -196,7 +204,7 @@ fn page_error(
         Some(_) => PageErrorKind::Fatal,
         None if refused(error) => PageErrorKind::AccessDenied,
         None if redirected(error) => PageErrorKind::Redirected,
-        None if knows_no_tls(error) => PageErrorKind::Fatal,
+        None if never_sent(error) || knows_no_tls(error) => PageErrorKind::Fatal,
         None => PageErrorKind::Transient,
     };
     PageError::new(kind, chain(error)).with_hint(service.access_hint())

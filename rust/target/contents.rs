@@ -6,10 +6,12 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use icechunk::Repository;
 use icechunk::format::manifest::ChunkPayload;
-use icechunk::format::{Path, SnapshotId};
+use icechunk::format::snapshot::NodeData;
+use icechunk::format::{ChunkIndices, Path, SnapshotId};
 
 use super::payload::Payloads;
-use crate::error::TargetContext as _;
+use crate::error::{TargetContext as _, target_error};
+use crate::format::files::without_cache;
 use crate::format::node_path;
 use crate::format::session::session_at;
 use crate::{Error, ErrorKind, Result};
@@ -58,20 +60,31 @@ pub async fn native_chunks(
     path: &str,
 ) -> Result<Vec<(Vec<u32>, Bytes)>> {
     let reading = || format!("read array {path}");
-    let session = session_at(repository, snapshot);
-    let node = node_path(path)?;
+    let assets = without_cache(repository);
+    let found = assets.fetch_snapshot(snapshot).await.doing(reading)?;
+    let node =
+        found.get_node(&node_path(path)?).map_err(|error| target_error(&reading(), &error.kind))?;
+    let NodeData::Array { manifests, .. } = &node.node_data else {
+        return Err(Error::new(ErrorKind::Target, format!("{path} is a group")));
+    };
     let mut payloads = Vec::new();
-    {
-        let chunks = session.array_chunk_iterator(&node).await;
-        let mut chunks = std::pin::pin!(chunks);
-        while let Some(chunk) = chunks.try_next().await.doing(reading)? {
-            if matches!(chunk.payload, ChunkPayload::Virtual(_)) {
+    // Not a session's iterator over chunks: to that an array that cannot be read has none.
+    for manifest in manifests {
+        let manifest = assets.fetch_manifest_unknown_size(path, &manifest.object_id).await;
+        let chunks = manifest
+            .doing(reading)?
+            .iter(node.id.clone())
+            .map_err(|error| target_error(&reading(), &error.kind))?;
+        for chunk in chunks {
+            let (ChunkIndices(coords), payload) =
+                chunk.map_err(|error| target_error(&reading(), &error.kind))?;
+            if matches!(payload, ChunkPayload::Virtual(_)) {
                 return Err(Error::new(
                     ErrorKind::Mismatch,
                     format!("array {path} has references, not copied chunks"),
                 ));
             }
-            payloads.push((chunk.coord.0, chunk.payload));
+            payloads.push((coords, payload));
         }
     }
     let reader = &Payloads::of(repository, snapshot);

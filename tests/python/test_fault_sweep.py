@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from fault_proxy import fault_proxy
-from fault_sweep import COMMANDS, Sweep
+from fault_proxy import Fault, fault_proxy
+from fault_sweep import COMMANDS, Case, Sweep
 
 WANTED = os.environ.get("REFREEZE_FAULTS", "6")
 SEED = int(os.environ.get("REFREEZE_FAULTS_SEED", "18"))
@@ -44,3 +44,23 @@ def test_a_request_goes_wrong(s3_bucket, tmp_path, capsys, name):
     with capsys.disabled():
         sys.stdout.write("\n".join([f"\n{name}: {figures}, {len(wrong)} wrong", *wrong, ""]))
     assert not wrong
+
+
+@pytest.mark.parametrize("name", ["append", "append by concatenation"])
+def test_a_read_of_the_target_is_refused(s3_bucket, tmp_path, name):
+    """Regression: a snapshot that was refused once while copied chunks were read made them fill values, published."""
+    server, bucket = s3_bucket
+    if server.kind != "versitygw":
+        pytest.skip("repositories are copied as versitygw's files")
+    with fault_proxy(server) as (seen, faults):
+        sweep = Sweep(server, bucket, seen, faults, COMMANDS[name])
+        sweep.prepare(tmp_path)
+        reads = [
+            number
+            for number, request in enumerate(sweep.requests[: len(sweep.requests) // 2])
+            if request.method == "GET" and "/snapshots/" in request.path
+        ]
+        assert reads
+        for number in reads[:6]:
+            said = sweep.wrong(Case(number, Fault.REFUSED))
+            assert said is None, (number, said)

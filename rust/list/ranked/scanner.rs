@@ -99,6 +99,9 @@ struct Chain {
     token: Option<String>,
     ask: Ask,
     empty_pages: u32,
+    /// Whether the last page held more foreign keys than chunks: the next one is asked for whole,
+    /// since pages of so many keys as chunks are wanted would be as many as there are such keys.
+    crowded: bool,
     claim: Claim,
 }
 
@@ -224,7 +227,13 @@ impl Scanner {
             Ask::Again if chain.claim.basis == Basis::Opening => (None, None),
             Ask::Again => (Some(chain.claim.key.clone()), None),
         };
-        let max_keys = if first { wanted.max(FIRST_PAGE).min(self.page_size) } else { wanted };
+        let max_keys = if chain.crowded {
+            self.page_size
+        } else if first {
+            wanted.max(FIRST_PAGE).min(self.page_size)
+        } else {
+            wanted
+        };
         let after_is_key = chain.last_is_key && after == chain.last && token.is_none();
         Some(Job { purpose: Purpose::Segment(id), after, after_is_key, token, max_keys })
     }
@@ -305,6 +314,7 @@ impl Scanner {
         let truncated = inspected.page.truncated || self.flags_refuted >= MOST_REFUTED;
         chain.claim = Claim { key: shown(key), basis: Basis::Flag, ..Claim::default() };
         chain.empty_pages = 0;
+        chain.crowded = inspected.foreign.len() > inspected.entries.len();
         chain.token = inspected.page.next_token.clone().filter(|_| inspected.page.truncated);
         match (start_string(key), &chain.token) {
             (Some(last), _) => {

@@ -270,6 +270,40 @@ fn damaged_pages() {
     run(prop::collection::vec(hit, 1..3), 0.03);
 }
 
+/// The committed bodies, which `cargo fuzz` starts from, as they are and damaged at each place
+/// in turn.
+#[test]
+fn the_corpus() {
+    let differential = Differential::new();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/page");
+    let mut bodies = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let body = std::fs::read(&path).unwrap();
+        let step = (body.len() / 50).max(1);
+        for at in (0..=body.len()).step_by(step) {
+            for hit in 0..5 {
+                let mut damaged = body.clone();
+                if at > 0 && !damaged.is_empty() {
+                    let index = at % damaged.len();
+                    match hit {
+                        0 => damaged[index] ^= 0x20,
+                        1 => damaged.truncate(index),
+                        2 => drop(damaged.drain(index..(index + 7).min(body.len()))),
+                        3 => damaged.insert(index, b'<'),
+                        _ => damaged[index] = 0,
+                    }
+                }
+                if let Err(what) = differential.check(&damaged) {
+                    panic!("{}, {hit} at {at}: {what}", path.display());
+                }
+            }
+        }
+        bodies += 1;
+    }
+    assert!(bodies >= 10, "{bodies}");
+}
+
 /// At least this share of the bodies must have been read by both, or the test tests nothing.
 fn run(hits: impl Strategy<Value = Vec<(u8, Index, Index, u8)>>, least: f64) {
     let differential = Differential::new();
