@@ -98,9 +98,9 @@ class InventoryBuilder:
     Of each source it knows what keys of its objects may begin with, its bucket, and its URL.
     """
 
-    def __init__(
-        self, folder: str, memory: int, places: Sequence[tuple[Sequence[str], str | None, str]]
-    ) -> None: ...
+    def __new__(
+        cls, folder: str, memory: int, places: Sequence[tuple[Sequence[str], str | None, str]]
+    ) -> Self: ...
     def add(self, batch: Any, columns: Columns) -> None:
         """Take the rows of a record batch."""
     def counts(self) -> tuple[int, list[int]]:

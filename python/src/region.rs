@@ -36,8 +36,8 @@ pub(crate) fn slices(region: BTreeMap<String, SliceBounds>) -> Region {
     region.into_iter().map(|(name, bounds)| (name, slice(bounds))).collect()
 }
 
-fn slice((start, stop, step): SliceBounds) -> DimensionSlice {
-    DimensionSlice { start, stop, step }
+fn slice(bounds: SliceBounds) -> DimensionSlice {
+    DimensionSlice { start: bounds.0, stop: bounds.1, step: bounds.2 }
 }
 
 fn bounds(ranges: &[Range<u64>]) -> Bounds {
@@ -126,6 +126,7 @@ pub(crate) fn alignment(arrays: Vec<PyGriddedArray>, dimension: &str) -> u64 {
 }
 
 /// Refuses dimensions that no array has.
+#[expect(clippy::needless_pass_by_value, reason = "what comes from Python is taken by value")]
 #[pyfunction]
 pub(crate) fn check_known(
     py: Python<'_>,

@@ -203,10 +203,10 @@ mod tests {
     fn a_full_block_takes_no_more_and_keeps_what_it_has() {
         let mut writer = BlockWriter::default();
         let row = |number: u32| Row { key: number.to_be_bytes().repeat(100), ..Row::default() };
-        let fit = (0..).take_while(|number| writer.push(&row(*number))).count();
+        let fit = (0..u32::MAX).take_while(|number| writer.push(&row(*number))).count();
         let mut reader = BlockReader::new(writer.finish()).unwrap();
-        let read =
-            (0..).take_while(|number| reader.advance().unwrap() && reader.row() == &row(*number));
+        let read = (0..u32::MAX)
+            .take_while(|number| reader.advance().unwrap() && reader.row() == &row(*number));
         assert_eq!(read.count(), fit);
     }
 

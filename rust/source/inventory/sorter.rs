@@ -277,7 +277,7 @@ mod tests {
         let total = 400_000_u64;
         for number in 0..total {
             let scattered = number * 157_001 % total;
-            sorter.push(&row(&format!("{:0>80}", scattered), scattered)).unwrap();
+            sorter.push(&row(&format!("{scattered:0>80}"), scattered)).unwrap();
         }
         assert!(sorter.levels.len() > 1, "{:?}", sorter.levels.len());
         let table = sorter.finish().unwrap();

@@ -300,7 +300,9 @@ pub(in super::super) async fn drive(
         if running.is_empty() {
             coordinator.commit(schedule).await?;
             if schedule.is_empty() {
-                left.into_iter().for_each(|number| schedule.take_back(number));
+                for number in left {
+                    schedule.take_back(number);
+                }
                 return Ok(());
             }
             continue;

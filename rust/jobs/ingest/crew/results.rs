@@ -189,7 +189,7 @@ pub(super) async fn are_there(repository: &Repository, keys: Vec<String>) -> Res
     found.try_all(std::future::ready).await
 }
 
-/// Whether an object is not there; some calls give object_store's own error.
+/// Whether an object is not there; some calls give `object_store`'s own error.
 fn is_not_found(kind: &StorageErrorKind) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(kind);
     while let Some(error) = cause {
