@@ -23,6 +23,7 @@ use refreeze::list::limit::ConcurrencyLimit;
 use refreeze::list::{ListOptions, Listing, SharedStats, list_chunks as run_list_chunks, stats_of};
 use refreeze::plan::{LimitOptions, PlanLimits};
 use refreeze::zarr::metadata::ArraySpec;
+use refreeze::{Error, ErrorKind};
 
 use crate::errors::to_python;
 use crate::ingest::PyArraySpec;
@@ -36,7 +37,7 @@ pub(crate) enum Wanted {
     /// A region in elements, by dimension.
     Region(BTreeMap<String, SliceBounds>),
     /// Chunk coordinates along each dimension, half-open.
-    Chunks(Vec<(u32, u32)>),
+    Chunks(Vec<(u64, u64)>),
 }
 
 /// Lists the chunks of one array; see `refreeze.list_chunks`.
@@ -112,7 +113,13 @@ fn chosen(array: PyArraySpec, wanted: Wanted) -> refreeze::Result<(ArraySpec, Ch
             chunk_box(&array.path, &array.layout, &names, &slices(region))?
         }
         Wanted::Chunks(ranges) => {
-            ChunkBox::from_ranges(ranges.into_iter().map(|(start, stop)| start..stop).collect())
+            let narrow =
+                |(start, stop)| Some(u32::try_from(start).ok()?..u32::try_from(stop).ok()?);
+            let ranges = ranges.into_iter().map(narrow);
+            ChunkBox::from_ranges(ranges.collect::<Option<_>>().ok_or_else(|| {
+                let text = format!("array {}: chunks out of bounds", array.path);
+                Error::new(ErrorKind::Region, text)
+            })?)
         }
     };
     Ok((array, chunks))

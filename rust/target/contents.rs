@@ -43,9 +43,35 @@ pub async fn branch_nodes(
     let mut documents = BTreeMap::new();
     for node in session.list_nodes(&Path::root()).await.doing(reading)? {
         let node = node.doing(reading)?;
+        if !is_metadata(&node.user_data, matches!(node.node_data, NodeData::Array { .. })) {
+            let text = format!("the metadata document of {} in the target is damaged", node.path);
+            return Err(Error::new(ErrorKind::Target, text)
+                .with_hint("reset the branch to a snapshot that can be read, or ingest it anew"));
+        }
         documents.insert(node.path.to_string(), node.user_data);
     }
     Ok((tip, documents))
+}
+
+/// Whether a document is one of Zarr version 3, with what its readers rely on (Zarr core
+/// specification 3.0, array and group metadata).
+fn is_metadata(document: &[u8], array: bool) -> bool {
+    let Ok(document) = serde_json::from_slice::<serde_json::Value>(document) else { return false };
+    let lengths = |value: &serde_json::Value| {
+        let lengths = value.as_array()?;
+        lengths.iter().all(serde_json::Value::is_u64).then_some(lengths.len())
+    };
+    let attributes = document.get("attributes").is_none_or(serde_json::Value::is_object);
+    if !array {
+        return attributes && document["node_type"] == "group";
+    }
+    let grid = &document["chunk_grid"];
+    let regular = grid["name"] == "regular";
+    let ndim = lengths(&document["shape"]);
+    attributes
+        && document["node_type"] == "array"
+        && ndim.is_some()
+        && (!regular || lengths(&grid["configuration"]["chunk_shape"]) == ndim)
 }
 
 /// The native chunks of an array in a snapshot, by coordinates.

@@ -11,7 +11,7 @@ import socket
 import struct
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from http import HTTPStatus
@@ -328,8 +328,9 @@ class Proxy(ThreadingHTTPServer):
             self.process_request(request, address)
 
     def refuse(self) -> None:
-        """Refuse new connections for a moment."""
-        self.socket.shutdown(socket.SHUT_RDWR)
+        """Refuse new connections for a moment, if they are not refused already."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def listen_again(self) -> None:
         """Bind the port once more, after a moment."""
@@ -337,6 +338,8 @@ class Proxy(ThreadingHTTPServer):
         if self.ended:
             return
         time.sleep(REFUSES_S)
+        if self.ended:
+            return
         self.socket = socket.socket(self.address_family, self.socket_type)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(("127.0.0.1", self.server_port))

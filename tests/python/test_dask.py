@@ -24,7 +24,7 @@ from test_crews import check
 def cluster() -> Iterator[distributed.LocalCluster]:
     """Three worker processes, which a nanny replaces when they die."""
     with distributed.LocalCluster(
-        n_workers=3, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+        n_workers=3, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
     ) as cluster:
         yield cluster
 
@@ -143,7 +143,7 @@ def test_a_cluster_without_workers(tmp_path: Path, source: Path) -> None:
     target = str(tmp_path / "t.icechunk")
     with (
         distributed.LocalCluster(
-            n_workers=0, dashboard_address=None, silence_logs=logging.CRITICAL
+            n_workers=0, dashboard_address=":0", silence_logs=logging.CRITICAL
         ) as empty,
         distributed.Client(empty) as client,
     ):

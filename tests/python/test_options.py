@@ -80,6 +80,7 @@ def test_what_the_core_is_told(source):
         expect_count=9,
         unsafe_target=True,
         no_read_check=True,
+        max_requests_per_second=8,
     )
     told = prepared(source, None, given, figures_only=True).options
     defaults = IngestOptions()

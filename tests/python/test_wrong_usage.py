@@ -39,22 +39,6 @@ def test_schemes_of_later_versions(capsys, source, url, named):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        ("ingest", "a", "b", "--copy"),
-        ("copy", "a"),
-    ],
-    ids=lambda arguments: " ".join(arguments[:1] + arguments[3:]),
-)
-def test_verbs_and_options_of_later_versions(capsys, arguments):
-    """Exit 2 and "not in this version": nobody has to guess whether it is a typo."""
-    outcome = cli(capsys, *arguments)
-    assert outcome.code == 2
-    assert "not in this version" in outcome.err
-    assert outcome.out == ""
-
-
-@pytest.mark.parametrize(
     ("arguments", "named"),
     [
         ((), "command"),

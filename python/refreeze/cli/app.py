@@ -6,7 +6,6 @@ of its own beside this one; what they share is in `refreeze.cli.console`.
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import NoReturn
 
@@ -34,9 +33,6 @@ __all__ = ["main"]
 
 # Typer keeps its own copy of click in newer versions; both export the subclass.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-
-_LATER_VERBS: set[str] = set()
-_LATER_OPTIONS: set[str] = set()
 
 app = typer.Typer(
     name="refreeze",
@@ -97,12 +93,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _usage_message(error: Exception) -> tuple[str, str]:
-    """Return message and hint; what a later version will know is said to be that."""
+    """Return message and hint."""
     message = str(getattr(error, "format_message", lambda: error)()).strip().rstrip(".")
-    option = re.match(r"No such option:? '?(--[a-z][a-z-]*)", message)
-    if option and option[1] in _LATER_OPTIONS:
-        return f"{option[1]} is not in this version", "see refreeze ingest --help"
-    verb = re.match(r"No such command '([a-z]+)'", message)
-    if verb and verb[1] in _LATER_VERBS:
-        return f"refreeze {verb[1]} is not in this version", "see refreeze --help"
     return message, "see refreeze --help"
