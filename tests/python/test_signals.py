@@ -238,6 +238,24 @@ def test_a_result_that_cannot_be_written():
     assert done.stderr.count("\n") == 1
 
 
+def test_a_reader_that_has_had_enough(commands):
+    """Regression: `refreeze ... | head` ended with an internal error. A full disk is named."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        commands.line("status"), stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+    if Path("/dev/full").exists():
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                commands.line("status"), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: cannot write the result: ")
+
+
 def test_published_all_the_same(commands):
     """An ingest that is run again after an interruption holds everything."""
     target = commands.folder / "again"

@@ -242,6 +242,9 @@ def run_job(
         fail("UsageError", str(error), hint, as_json=as_json)
         raise Ended(USAGE) from None
     except Exception as error:
+        if isinstance(error, OSError) and command.printing():
+            # Standard output takes no more; `command.run` knows what that means.
+            raise
         logging.getLogger("refreeze").debug("internal error", exc_info=True)
         message = f"internal error: {type(error).__name__}: {one_line(error)}"
         hint = "run again with --log-level debug and report what it shows"

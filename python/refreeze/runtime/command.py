@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-__all__ = ["begin", "begin_result", "run", "stopping", "unfinished", "working_thread"]
+__all__ = ["begin", "begin_result", "printing", "run", "stopping", "unfinished", "working_thread"]
 
 GRACE = 1.6
 """Seconds that the work may take to stop; the core takes up to 1.5."""
@@ -114,6 +114,11 @@ def begin_result() -> None:
     if _command.signal:
         _command.printing = False
         raise SystemExit(_STOPPED)
+
+
+def printing() -> bool:
+    """Whether the result is being printed."""
+    return _command.printing
 
 
 def stopping() -> bool:
