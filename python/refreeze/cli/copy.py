@@ -21,15 +21,13 @@ from refreeze.cli.console import (
     UnsafeTarget,
     Version,
     count,
-    print_json,
     run_job,
     say,
-    show_warnings,
+    show_report,
     store_options,
 )
 from refreeze.cli.progress import ProgressDisplay
 from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MEMORY
-from refreeze.runtime.command import begin_result
 
 if TYPE_CHECKING:
     from refreeze.verbs.copy import CopyReport
@@ -94,12 +92,7 @@ def copy(
                 target_options=targets,
                 progress=display,
             )
-        begin_result()
-        show_warnings(report.warnings, quiet=quiet)
-        if as_json:
-            print_json(report.to_dict())
-        else:
-            _print_report(report)
+        show_report(report, _print_report, as_json=as_json, quiet=quiet)
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,13 +15,14 @@ from refreeze.cli.console import (
     SourceOption,
     TargetOption,
     Version,
-    print_json,
     run_job,
     say,
-    show_warnings,
+    show_report,
     store_options,
 )
-from refreeze.runtime.command import begin_result
+
+if TYPE_CHECKING:
+    from refreeze.writer.report import WriteReport
 
 __all__ = ["Branch", "DropVariables", "TargetGroup", "Variables", "create_template"]
 
@@ -172,11 +173,9 @@ def create_template(
             source_options=sources,
             target_options=targets,
         )
-        begin_result()
-        show_warnings(report.warnings, quiet=quiet)
-        if as_json:
-            print_json(report.to_dict())
-            return
+        show_report(report, print_layout, as_json=as_json, quiet=quiet)
+
+    def print_layout(report: WriteReport) -> None:
         for array in report.layout:
             say(
                 f"{array['name']}  {array['dtype']}  ({', '.join(array['dims'])})  "

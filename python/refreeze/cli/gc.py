@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,12 +16,14 @@ from refreeze.cli.console import (
     UnsafeTarget,
     Version,
     count,
-    print_json,
     run_job,
     say,
+    show_report,
     store_options,
 )
-from refreeze.runtime.command import begin_result
+
+if TYPE_CHECKING:
+    from refreeze.verbs.report import GcReport
 
 __all__ = ["gc"]
 
@@ -62,10 +64,9 @@ def gc(
             unsafe_target=unsafe_target,
             target_options=options,
         )
-        begin_result()
-        if as_json:
-            print_json(report.to_dict())
-            return
+        show_report(report, print_files, as_json=as_json, quiet=quiet)
+
+    def print_files(report: GcReport) -> None:
         for file in report.files[:_SHOWN]:
             say(file)
         if len(report.files) > _SHOWN:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,16 +16,17 @@ from refreeze.cli.console import (
     TargetOption,
     Version,
     count,
-    print_json,
     run_job,
     say,
-    show_warnings,
+    show_report,
     store_options,
 )
 from refreeze.cli.create_template import Branch, DropVariables, TargetGroup, Variables
 from refreeze.cli.progress import FilesDisplay
 from refreeze.planning.options import DEFAULT_MEMORY
-from refreeze.runtime.command import begin_result
+
+if TYPE_CHECKING:
+    from refreeze.writer.report import WriteReport
 
 __all__ = ["write_region"]
 
@@ -124,11 +125,9 @@ def write_region(
                 source_options=sources,
                 target_options=targets,
             )
-        begin_result()
-        show_warnings(report.warnings, quiet=quiet)
-        if as_json:
-            print_json(report.to_dict())
-            return
+        show_report(report, print_regions, as_json=as_json, quiet=quiet)
+
+    def print_regions(report: WriteReport) -> None:
         for each in report.regions:
             place = ", ".join(f"{dim}={a}:{b}" for dim, (a, b) in each["region"].items())
             say(f"{each['file']}  {place}")
