@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 import distributed
 import pytest
 
@@ -18,6 +19,15 @@ from refreeze.distributed.dask_crew import DaskCrew
 from refreeze.exceptions import RefreezeError
 from test_batch_queue import SMALL, store_of
 from test_crews import check
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settings_of_dask() -> Iterator[None]:
+    """Put dask's settings back: a client that is closed out of order leaves itself as everyone's scheduler."""
+    before = dict(dask.config.config)
+    yield
+    dask.config.config.clear()
+    dask.config.config.update(before)
 
 
 @pytest.fixture(scope="module")
