@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::error::{TargetContext as _, target_error};
 use crate::format::files::without_cache;
+use crate::format::manifest_chunks::manifest_chunks;
 use crate::source::{ObjectInfo, Source};
 use crate::target::moved::Move;
 use crate::target::{Target, TargetLocation};
@@ -157,15 +158,8 @@ impl Found {
                 if !self.seen.insert(format!("{id} {}", node.id)) {
                     continue;
                 }
-                let reading = || format!("read a manifest of array {path}");
-                let manifest =
-                    assets.fetch_manifest_unknown_size(&path, id).await.doing(reading)?;
-                let references = manifest
-                    .iter(node.id.clone())
-                    .map_err(|error| target_error(&reading(), &error.kind))?;
-                for reference in references {
-                    let (_, payload) =
-                        reference.map_err(|error| target_error(&reading(), &error.kind))?;
+                for chunk in manifest_chunks(&assets, &path, &node.id, id).await? {
+                    let (_, payload) = chunk?;
                     if let ChunkPayload::Virtual(reference) = payload {
                         self.take(reference);
                     }

@@ -7,7 +7,6 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use icechunk::Repository;
 use icechunk::asset_manager::AssetManager;
@@ -19,6 +18,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::{TargetContext as _, target_error};
 use crate::format::files::without_cache;
+use crate::format::manifest_chunks::manifest_chunks;
 use crate::format::node_path;
 use crate::source::Source;
 use crate::zarr::metadata::ArraySpec;
@@ -156,16 +156,9 @@ impl Asked<'_> {
         votes: &mut Votes,
     ) -> Result<Option<Seen>> {
         let path = &self.question.array.path;
-        let reading = || format!("read a manifest of array {path}");
-        let id = &manifest.object_id;
-        let manifest = assets.fetch_manifest_unknown_size(path, id).await.doing(reading)?;
-        let references = Arc::clone(&manifest)
-            .iter(node.clone())
-            .map_err(|error| target_error(&reading(), &error.kind))?;
         let mut elsewhere = None;
-        for reference in references {
-            let (ChunkIndices(coords), payload) =
-                reference.map_err(|error| target_error(&reading(), &error.kind))?;
+        for chunk in manifest_chunks(assets, path, node, &manifest.object_id).await? {
+            let (ChunkIndices(coords), payload) = chunk?;
             if last.is_some_and(|(end, axis)| coords.get(axis).is_none_or(|c| c + 1 < end)) {
                 continue;
             }

@@ -2,8 +2,6 @@
 //! their objects have changed, and how they name them. What a reference should be is not decided
 //! here.
 
-use std::sync::Arc;
-
 use icechunk::Repository;
 use icechunk::format::SnapshotId;
 use icechunk::format::manifest::{Checksum, ChunkPayload};
@@ -11,8 +9,9 @@ use icechunk::format::snapshot::NodeData;
 
 use crate::Result;
 use crate::batch::ChecksumBy;
-use crate::error::{TargetContext as _, target_error};
+use crate::error::TargetContext as _;
 use crate::format::files::without_cache;
+use crate::format::manifest_chunks::manifest_chunks;
 use crate::format::node_path;
 use crate::target::locations::Locations;
 
@@ -43,14 +42,8 @@ pub async fn reference_form(
         let Ok(node) = snapshot.get_node(&node_path(path)?) else { continue };
         let NodeData::Array { manifests, .. } = &node.node_data else { continue };
         for manifest in manifests {
-            let reading = || format!("read a manifest of array {path}");
-            let manifest = assets.fetch_manifest_unknown_size(path, &manifest.object_id).await;
-            let references = Arc::clone(&manifest.doing(reading)?)
-                .iter(node.id.clone())
-                .map_err(|error| target_error(&reading(), &error.kind))?;
-            for reference in references {
-                let (_, payload) =
-                    reference.map_err(|error| target_error(&reading(), &error.kind))?;
+            for chunk in manifest_chunks(&assets, path, &node.id, &manifest.object_id).await? {
+                let (_, payload) = chunk?;
                 if let ChunkPayload::Virtual(reference) = payload {
                     let checksum = match reference.checksum {
                         Some(Checksum::ETag(_)) => ChecksumBy::ETag,

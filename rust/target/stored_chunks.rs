@@ -20,6 +20,7 @@ use icechunk::format::{NodeId, SnapshotId};
 
 use crate::error::{TargetContext as _, target_error};
 use crate::format::files::without_cache;
+use crate::format::manifest_chunks::manifest_chunks;
 use crate::format::node_path;
 use crate::{Error, ErrorKind, Result};
 
@@ -83,15 +84,10 @@ async fn batches_of(
     manifest: &ManifestRef,
     columns: &Columns,
 ) -> Result<Vec<RecordBatch>> {
-    let reading = || format!("read a manifest of array {path}");
-    let manifest =
-        assets.fetch_manifest_unknown_size(path, &manifest.object_id).await.doing(reading)?;
-    let chunks =
-        manifest.iter(node.clone()).map_err(|error| target_error(&reading(), &error.kind))?;
     let mut rows = Rows::of(columns);
     let mut batches = Vec::new();
-    for chunk in chunks {
-        let (coords, payload) = chunk.map_err(|error| target_error(&reading(), &error.kind))?;
+    for chunk in manifest_chunks(assets, path, node, &manifest.object_id).await? {
+        let (coords, payload) = chunk?;
         rows.push(&coords.0, &payload);
         if rows.count == ROWS {
             batches.push(std::mem::replace(&mut rows, Rows::of(columns)).finish(columns)?);
