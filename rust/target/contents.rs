@@ -8,10 +8,13 @@ use icechunk::Repository;
 use icechunk::format::manifest::ChunkPayload;
 use icechunk::format::snapshot::NodeData;
 use icechunk::format::{ChunkIndices, Path, SnapshotId};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::payload::Payloads;
 use crate::error::{TargetContext as _, target_error};
 use crate::format::files::without_cache;
+use crate::format::manifest_chunks::manifest_chunks;
 use crate::format::node_path;
 use crate::format::session::session_at;
 use crate::{Error, ErrorKind, Result};
@@ -53,25 +56,54 @@ pub async fn branch_nodes(
     Ok((tip, documents))
 }
 
-/// Whether a document is one of Zarr version 3, with what its readers rely on (Zarr core
-/// specification 3.0, array and group metadata).
+/// What an array's document must have (Zarr core specification 3.0, array metadata). What is not
+/// looked at here may be anything that is JSON: readers differ in which numbers and texts they take.
+#[derive(Deserialize)]
+struct ArrayDocument {
+    node_type: String,
+    shape: Vec<u64>,
+    chunk_grid: ChunkGrid,
+    #[serde(rename = "data_type")]
+    _data_type: IgnoredAny,
+    #[serde(rename = "chunk_key_encoding")]
+    _chunk_key_encoding: IgnoredAny,
+    #[serde(rename = "fill_value")]
+    _fill_value: IgnoredAny,
+    #[serde(rename = "codecs")]
+    _codecs: IgnoredAny,
+}
+
+#[derive(Deserialize)]
+struct ChunkGrid {
+    name: String,
+    configuration: Option<ChunkGridConfiguration>,
+}
+
+#[derive(Deserialize)]
+struct ChunkGridConfiguration {
+    chunk_shape: Option<Vec<u64>>,
+}
+
+/// What a group's document must have (the same specification, group metadata).
+#[derive(Deserialize)]
+struct GroupDocument {
+    node_type: String,
+}
+
+/// Whether a document is what it is taken for wherever it is read.
 fn is_metadata(document: &[u8], array: bool) -> bool {
-    let Ok(document) = serde_json::from_slice::<serde_json::Value>(document) else { return false };
-    let lengths = |value: &serde_json::Value| {
-        let lengths = value.as_array()?;
-        lengths.iter().all(serde_json::Value::is_u64).then_some(lengths.len())
-    };
-    let attributes = document.get("attributes").is_none_or(serde_json::Value::is_object);
+    let Ok(document) = std::str::from_utf8(document) else { return false };
     if !array {
-        return attributes && document["node_type"] == "group";
+        let group = serde_json::from_str::<GroupDocument>(document);
+        return group.is_ok_and(|group| group.node_type == "group");
     }
-    let grid = &document["chunk_grid"];
-    let regular = grid["name"] == "regular";
-    let ndim = lengths(&document["shape"]);
-    attributes
-        && document["node_type"] == "array"
-        && ndim.is_some()
-        && (!regular || lengths(&grid["configuration"]["chunk_shape"]) == ndim)
+    serde_json::from_str::<ArrayDocument>(document).is_ok_and(|array| {
+        let grid = array.chunk_grid;
+        let chunk_shape = grid.configuration.and_then(|configuration| configuration.chunk_shape);
+        array.node_type == "array"
+            && (grid.name != "regular"
+                || chunk_shape.is_some_and(|chunks| chunks.len() == array.shape.len()))
+    })
 }
 
 /// The native chunks of an array in a snapshot, by coordinates.
@@ -96,14 +128,8 @@ pub async fn native_chunks(
     let mut payloads = Vec::new();
     // Not a session's iterator over chunks: to that an array that cannot be read has none.
     for manifest in manifests {
-        let manifest = assets.fetch_manifest_unknown_size(path, &manifest.object_id).await;
-        let chunks = manifest
-            .doing(reading)?
-            .iter(node.id.clone())
-            .map_err(|error| target_error(&reading(), &error.kind))?;
-        for chunk in chunks {
-            let (ChunkIndices(coords), payload) =
-                chunk.map_err(|error| target_error(&reading(), &error.kind))?;
+        for chunk in manifest_chunks(&assets, path, &node.id, &manifest.object_id).await? {
+            let (ChunkIndices(coords), payload) = chunk?;
             if matches!(payload, ChunkPayload::Virtual(_)) {
                 return Err(Error::new(
                     ErrorKind::Mismatch,
@@ -125,4 +151,41 @@ pub async fn native_chunks(
         .buffer_unordered(CONCURRENT_READS)
         .try_collect()
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARRAY: &str = r#"{"node_type": "array", "zarr_format": 3, "shape": [4, 2],
+        "data_type": "int32", "chunk_key_encoding": {"name": "default"}, "fill_value": 0,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [2, 2]}},
+        "codecs": [], "attributes": {"units": "K"}}"#;
+
+    #[test]
+    fn a_damaged_document_is_none() {
+        assert!(is_metadata(ARRAY.as_bytes(), true));
+        assert!(!is_metadata(ARRAY.as_bytes(), false));
+        assert!(is_metadata(br#"{"node_type": "group", "zarr_format": 3}"#, false));
+        let without = |from: &str, to: &str| is_metadata(ARRAY.replace(from, to).as_bytes(), true);
+        for name in ["shape", "data_type", "chunk_grid", "chunk_shape", "fill_value", "codecs"] {
+            assert!(!without(&format!("\"{name}\""), "\"x\""), "{name}");
+        }
+        for (from, to) in [("[2, 2]", "[2]"), ("[4, 2]", "[-4, 2]"), ("4, 2", "4; 2")] {
+            assert!(!without(from, to), "{to}");
+        }
+        let mut bytes = ARRAY.as_bytes().to_vec();
+        *bytes.iter_mut().find(|byte| **byte == b'K').unwrap() = 0x81;
+        assert!(!is_metadata(&bytes, true));
+    }
+
+    /// Regression: what other readers take is not refused.
+    #[test]
+    fn attributes_are_not_looked_at() {
+        let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+        for odd in [r#"{"\udfff": "\ud800"}"#, "1e999999", &"9".repeat(5_000), &deep, "null"] {
+            let document = ARRAY.replace(r#"{"units": "K"}"#, odd);
+            assert!(is_metadata(document.as_bytes(), true), "{odd:.40}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ import refreeze
 from modes_for_tests import grow, write
 from refreeze.exceptions import RefreezeError
 
-MUTATIONS = int(os.environ.get("REFREEZE_MUTATIONS", "4"))
+MUTATIONS = int(os.environ.get("REFREEZE_MUTATIONS", "24"))
 SEED = int(os.environ.get("REFREEZE_MUTATIONS_SEED", "18"))
 HEADER = 39
 """Bytes of a file of Icechunk before its content."""
