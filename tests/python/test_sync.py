@@ -9,6 +9,7 @@ import zarr
 import refreeze
 from modes_for_tests import assert_same, grow, rewrite, settled, source, write
 from refreeze.exceptions import MismatchError
+from refreeze.planning import dispatch
 from scenarios import cli, local_repository, stamp, upload
 from stores_for_tests import open_dataset
 
@@ -145,6 +146,16 @@ def test_one_of_several_sources_at_its_own_place(tmp_path):
     report = refreeze.sync([first, second], target)
     assert (report.added, report.changed, report.removed) == (0, 1, 0)
     assert refreeze.verify([first, second], target, sample=10).equal
+
+
+def test_a_dry_run_reads_metadata_once(place, monkeypatch):
+    """Regression: it read the sources' metadata, and then verify read it again."""
+    read, reads = dispatch.read_stores, []
+    monkeypatch.setattr(
+        dispatch, "read_stores", lambda *given, **named: reads.append(1) or read(*given, **named)
+    )
+    refreeze.sync(*place, dry_run=True)
+    assert len(reads) == 1
 
 
 def test_a_dry_run_counts_and_shows_and_writes_nothing(place, capsys):

@@ -28,6 +28,7 @@ from refreeze.planning.options import (
 )
 from refreeze.verbs.ingest import CommitLog
 from refreeze.verbs.report import peak_rss_bytes
+from refreeze.verbs.verify import compared
 
 if TYPE_CHECKING:
     from refreeze.metadata.region import Region
@@ -272,9 +273,10 @@ def sync(
         concurrency=options.concurrency,
     )
     location = resolve_target(target, target_options)
+    opened = Target(location, branch)
     planned = planned_sync(
         stores,
-        Target(location, branch),
+        opened,
         bounds,
         selection,
         new_arrays=new_arrays,
@@ -292,48 +294,31 @@ def sync(
         "listing": listing_report(stores),
     }
     if dry_run:
-        from refreeze.verbs.verify import verify
-
-        compared = verify(
-            source,
-            target,
-            group=group,
-            target_group=target_group,
-            arrays=arrays,
-            skip_variables=skip_variables,
-            loadable_variables=loadable_variables,
-            branch=branch,
-            region=region,
-            memory=memory,
-            max_document=max_document,
-            concurrency=concurrency,
-            listing=listing,
-            listing_columns=listing_columns,
-            listing_options=listing_options,
-            probe=probe,
-            yes=yes,
-            max_requests_per_second=max_requests_per_second,
-            source_options=source_options,
-            target_options=target_options,
-            executor=executor,
-            client=client,
-            workers=workers,
-            wait_for_workers=wait_for_workers,
+        found = compared(
+            stores,
+            location,
+            opened,
+            bounds,
+            selection=selection,
+            options=options,
+            crew=crew,
+            places=places,
             progress=progress,
+            started=started,
         )
         counts = {
-            "added": compared.missing_in_target,
-            "changed": compared.changed - compared.kinds.get("values", 0),
-            "removed": compared.missing_in_source,
+            "added": found.missing_in_target,
+            "changed": found.changed - found.kinds.get("values", 0),
+            "removed": found.missing_in_source,
         }
         return _report(
             planned.warnings,
             started,
-            **blank | counts | {"examples": compared.examples},
+            **blank | counts | {"examples": found.examples},
             snapshot_id=None,
             previous_snapshot_id=planned.base,
-            list_requests=compared.list_requests,
-            keys_listed=compared.keys_listed,
+            list_requests=found.list_requests,
+            keys_listed=found.keys_listed,
         )
     if planned.nothing_new:
         return _report(

@@ -30,13 +30,14 @@ from refreeze.verbs.tables import check_format, write_table
 if TYPE_CHECKING:
     import os
 
-    from refreeze.metadata.region import Region
+    from refreeze.metadata.region import Region, SliceBounds
+    from refreeze.metadata.selection import Selection
     from refreeze.planning.source_slice import Store
     from refreeze.planning.target_arrays import Target
     from refreeze.planning.verify import ToCompare
     from refreeze.stores.resolve import Options
 
-__all__ = ["VerifyReport", "verify"]
+__all__ = ["VerifyReport", "compared", "verify"]
 
 _EXAMPLES = 5
 """Differences of each kind that a report shows."""
@@ -193,12 +194,10 @@ def verify(
     >>> refreeze.verify("air.zarr", "air.icechunk", sample=100).equal  # doctest: +SKIP
     True
     """
-    from refreeze import _refreeze
-    from refreeze.distributed.choice import crew_at_work, crew_of, places_of
+    from refreeze.distributed.choice import crew_of, places_of
     from refreeze.planning.dispatch import read_stores, several
-    from refreeze.planning.probing import check_requests, probing_of
+    from refreeze.planning.probing import probing_of
     from refreeze.planning.target_arrays import Target
-    from refreeze.planning.verify import planned_verify
     from refreeze.runtime.memory import return_large_blocks
     from refreeze.stores.listings import listing_of
     from refreeze.stores.resolve import resolve_target
@@ -224,9 +223,6 @@ def verify(
     )
     probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
     options = IngestOptions(
-        branch=branch,
-        mode="update",
-        skip_empty_chunks=True,
         memory=byte_count("memory", memory),
         concurrency=requests_in_flight(concurrency),
         requests_per_second=max_requests_per_second,
@@ -256,7 +252,47 @@ def verify(
         concurrency=options.concurrency,
     )
     location = resolve_target(target, target_options)
-    opened = Target(location, branch)
+    return compared(
+        stores,
+        location,
+        Target(location, branch),
+        bounds,
+        selection=selection,
+        options=options,
+        crew=crew,
+        places=places,
+        sample=wanted,
+        file=file,
+        progress=progress,
+        started=started,
+    )
+
+
+def compared(
+    stores: Sequence[Store],
+    location: Any,
+    opened: Target,
+    bounds: Mapping[str, SliceBounds],
+    *,
+    selection: Selection,
+    options: IngestOptions,
+    crew: Any,
+    places: Callable[[], Any],
+    sample: int = 0,
+    file: Path | None = None,
+    progress: Callable[[dict[str, Any]], object] | None,
+    started: float,
+) -> VerifyReport:
+    """Compare sources whose metadata was read with a target that was opened.
+
+    Memory and requests in flight are bounded as ``options`` say; ``places`` is for the ``crew``,
+    where others than this process compare.
+    """
+    from refreeze import _refreeze
+    from refreeze.distributed.choice import crew_at_work
+    from refreeze.planning.probing import check_requests
+    from refreeze.planning.verify import planned_verify
+
     plan = planned_verify(stores, opened, bounds, selection)
     report = partial(
         _report, plan=plan, stores=stores, target=location.url, opened=opened, started=started
@@ -264,7 +300,7 @@ def verify(
     check_requests(plan.arrays, stores)
     if crew is not None:
         with crew_at_work(crew, places):
-            found = _by_crew(crew, plan, opened, sample=wanted, progress=progress)
+            found = _by_crew(crew, plan, opened, sample=sample, progress=progress)
         return report(found)
     comparison = _refreeze.verify(
         [(store.source.store, store.source.path) for store in stores],
@@ -272,9 +308,16 @@ def verify(
         source_urls=[store.url for store in stores],
         arrays=plan.arrays,
         compared=plan.compared,
-        options=options,
+        options=IngestOptions(
+            branch=opened.branch,
+            mode="update",
+            skip_empty_chunks=True,
+            memory=options.memory,
+            concurrency=options.concurrency,
+            requests_per_second=options.requests_per_second,
+        ),
         snapshot_id=opened.snapshot_id,
-        sample=wanted,
+        sample=sample,
         progress=progress,
     )
     rows = _Rows(comparison, plan)
