@@ -6,16 +6,16 @@ Everything goes to standard error; results are not its business.
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
 
-__all__ = ["ProgressDisplay"]
+__all__ = ["FilesDisplay", "ProgressDisplay"]
 
 LINE_INTERVAL = 10.0
 """Seconds between two lines without a terminal."""
@@ -32,43 +32,39 @@ _STAGES = {
 }
 
 
-class ProgressDisplay(AbstractContextManager["ProgressDisplay"]):
-    """Shows the events of an ingest; use it as a context manager and call it with each event.
+class _Display:
+    """Live bars on a terminal, a line every ten seconds elsewhere, nothing where it is to be quiet.
 
     Parameters
     ----------
     stream
-        Where to write. A terminal gets live bars, one in total and one for each of the arrays
-        that were listed last; anything else gets plain lines.
+        Where to write.
     quiet
         Write nothing.
     """
+
+    _first_stage = ""
+    """What the first bar says before there is an event."""
 
     def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
         self._stream = stream
         self._quiet = quiet
         self._bars: Progress | None = None
         self._total: TaskID | None = None
-        self._arrays: dict[str, TaskID] = {}
-        self._began: tuple[float, int] | None = None
         self._last_line = time.monotonic()
-        self.stage = ""
-        """Stage of the last event; empty before the first."""
+
+    def _columns(self) -> tuple[ProgressColumn, ...]:
+        """Return the columns of the bars; none: those that the library has by itself."""
+        return ()
 
     def __enter__(self) -> Self:
         if not self._quiet and self._stream.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress
 
-            self._bars = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[figures]}"),
-                TimeElapsedColumn(),
-                console=Console(file=self._stream),
-                transient=True,
-            )
-            self._total = self._bars.add_task("metadata", total=None, figures="")
+            console = Console(file=self._stream)
+            self._bars = Progress(*self._columns(), console=console, transient=True)
+            self._total = self._bars.add_task(self._first_stage, total=None, figures="")
             self._bars.start()
         return self
 
@@ -81,20 +77,46 @@ class ProgressDisplay(AbstractContextManager["ProgressDisplay"]):
         if self._bars is not None:
             self._bars.stop()
 
+    def _line(self, text: Callable[[], str]) -> None:
+        """Write a line, unless one was written a moment ago."""
+        if not self._quiet and time.monotonic() - self._last_line >= LINE_INTERVAL:
+            self._last_line = time.monotonic()
+            print(text(), file=self._stream, flush=True)
+
+
+class ProgressDisplay(_Display):
+    """Shows the events of an ingest; use it as a context manager and call it with each event.
+
+    A terminal gets a bar in total and one for each of the arrays that were listed last.
+    """
+
+    _first_stage = "metadata"
+
+    def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
+        super().__init__(stream, quiet=quiet)
+        self._arrays: dict[str, TaskID] = {}
+        self._began: tuple[float, int] | None = None
+        self.stage = ""
+        """Stage of the last event; empty before the first."""
+
+    def _columns(self) -> tuple[ProgressColumn, ...]:
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+
+        return (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+        )
+
     def __call__(self, event: dict[str, Any]) -> None:
         """Show an event of `refreeze.ingest`'s ``progress``."""
         self.stage = event["stage"]
-        if self._quiet:
-            return
         if self._bars is not None:
             self._show(self._bars, event)
-        elif time.monotonic() - self._last_line >= LINE_INTERVAL:
-            self._last_line = time.monotonic()
-            print(
-                f"{_STAGES.get(self.stage, self.stage)}: {_figures(event)}{self._speed(event)}",
-                file=self._stream,
-                flush=True,
-            )
+        else:
+            stage = _STAGES.get(self.stage, self.stage)
+            self._line(lambda: f"{stage}: {_figures(event)}{self._speed(event)}")
 
     def _show(self, bars: Progress, event: dict[str, Any]) -> None:
         if self._total is not None:
@@ -143,52 +165,15 @@ def _figures(event: dict[str, Any]) -> str:
     )
 
 
-class FilesDisplay(AbstractContextManager["FilesDisplay"]):
-    """Shows how many files are written: a live bar, or a line every ten seconds.
+class FilesDisplay(_Display):
+    """Shows how many files are written."""
 
-    Parameters
-    ----------
-    stream
-        Where to write.
-    quiet
-        Write nothing.
-    """
-
-    def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
-        self._stream = stream
-        self._quiet = quiet
-        self._bars: Progress | None = None
-        self._task: TaskID | None = None
-        self._last_line = time.monotonic()
-
-    def __enter__(self) -> Self:
-        if not self._quiet and self._stream.isatty():
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._bars = Progress(console=Console(file=self._stream), transient=True)
-            self._task = self._bars.add_task("writing", total=None)
-            self._bars.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
+    _first_stage = "writing"
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show an event of `refreeze.write_region`'s ``progress``."""
-        done, total = event["files_done"], event["files_total"]
-        if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, completed=done, total=total, description=event["stage"])
-        elif not self._quiet and time.monotonic() - self._last_line >= LINE_INTERVAL:
-            self._last_line = time.monotonic()
-            print(
-                f"{event['stage']}: {done:,} of {total:,} files, {event['bytes']:,} bytes",
-                file=self._stream,
-                flush=True,
-            )
+        done, total, stage = event["files_done"], event["files_total"], event["stage"]
+        if self._bars is not None and self._total is not None:
+            self._bars.update(self._total, completed=done, total=total, description=stage)
+        else:
+            self._line(lambda: f"{stage}: {done:,} of {total:,} files, {event['bytes']:,} bytes")
