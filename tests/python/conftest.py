@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from endpoint import run_endpoint
 from modes_for_tests import world_of
 from s3_server import S3Server, run_s3_server
+from scenarios import write_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,6 +47,32 @@ def s3_server() -> Iterator[S3Server]:
 def s3_bucket(s3_server: S3Server) -> tuple[S3Server, str]:
     """Return the server and the name of a bucket that no other test uses."""
     return s3_server, s3_server.new_bucket()
+
+
+@pytest.fixture
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let only what a test sets reach the stores."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Return a small store; see `scenarios.write_store`."""
+    return write_store(tmp_path / "air.zarr")
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """Return where a repository goes."""
+    return tmp_path / "air.icechunk"
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> tuple[Path, Path]:
+    """Return where a test writes its store, and where the repository goes."""
+    return tmp_path / "source.zarr", tmp_path / "target.icechunk"
 
 
 @pytest.fixture

@@ -399,3 +399,19 @@ def _bytes(data: bytes, field: int, size: int = 1) -> bytes:
     start = field + struct.unpack_from("<I", data, field)[0]
     (count,) = struct.unpack_from("<I", data, start)
     return data[start + 4 : start + 4 + count * size]
+
+
+def theirs(folder: Path, config: icechunk.RepositoryConfig | None = None) -> icechunk.Repository:
+    """Create a repository with content, a tag and a branch of somebody else."""
+    storage = icechunk.local_filesystem_storage(str(folder))
+    repository = icechunk.Repository.create(storage, config=config)
+    session = repository.writable_session("main")
+    root = zarr.create_group(session.store, attributes={"owner": "them"})
+    root.create_array("theirs", data=np.arange(10), chunks=(5,))
+    first = session.commit("first", metadata={"author": "them"})
+    repository.create_tag("v1", first)
+    repository.create_branch("work", first)
+    session = repository.writable_session("work")
+    zarr.open_group(session.store, mode="r+").create_array("draft", data=np.arange(3))
+    session.commit("draft")
+    return repository

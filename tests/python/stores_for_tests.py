@@ -265,3 +265,30 @@ def _encoding(variable: xr.DataArray) -> dict[str, Any]:
         else:
             kept[name] = value
     return kept
+
+
+def write_mixed_store(source: Path) -> Path:
+    """Write a store with coordinates, packed data, a nested group, missing chunks and shards."""
+    data = np.arange(70.0).reshape(7, 10)
+    data[2, 3] = np.nan
+    xr.Dataset(
+        {"air": (("time", "x"), data, {"units": "K"})},
+        coords={"time": ("time", np.arange(7)), "x": ("x", np.linspace(0, 1, 10))},
+        attrs={"title": "air"},
+    ).to_zarr(
+        source,
+        zarr_format=2,
+        consolidated=False,
+        encoding={
+            "air": {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1, "chunks": (2, 3)},
+            "time": {"chunks": (3,)},
+        },
+    )
+    write_array(zarr.open_group(source, mode="a", zarr_format=2).create_group("one/two"), "ice")
+    return source
+
+
+def open_group(path: Path, zarr_format: Any = 3, **options: Any) -> zarr.Group:
+    """Create a group at a path, even at one that zarr would take for a URL (`?`, `#`)."""
+    store = zarr.storage.LocalStore(path)
+    return zarr.open_group(store, mode="w", zarr_format=zarr_format, **options)

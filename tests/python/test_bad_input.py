@@ -28,16 +28,6 @@ from scenarios import (
 )
 
 
-@pytest.fixture
-def source(tmp_path):
-    return write_store(tmp_path / "air.zarr")
-
-
-@pytest.fixture
-def target(tmp_path):
-    return tmp_path / "air.icechunk"
-
-
 def test_nothing_at_a_local_path(tmp_path, target):
     """A path that does not exist is not an empty store."""
     fails(SourceNotFoundError, tmp_path / "nope", source=tmp_path / "nope", target=target)

@@ -24,16 +24,6 @@ from scenarios import (
 )
 
 
-@pytest.fixture
-def source(tmp_path):
-    return write_store(tmp_path / "air.zarr")
-
-
-@pytest.fixture
-def target(tmp_path):
-    return tmp_path / "air.icechunk"
-
-
 def test_a_folder_with_other_things(tmp_path, source):
     """A folder that is in use for something else is not taken over."""
     target = tmp_path / "documents"

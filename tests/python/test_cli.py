@@ -26,19 +26,8 @@ from scenarios import (
     run,
     s3_repository,
     upload,
-    write_store,
 )
 from test_public_api import REPORT_KEYS
-
-
-@pytest.fixture
-def source(tmp_path):
-    return write_store(tmp_path / "air.zarr")
-
-
-@pytest.fixture
-def target(tmp_path):
-    return tmp_path / "air.icechunk"
 
 
 def test_success(source, target):

@@ -18,35 +18,14 @@ from scenarios import (
     nodes,
     s3_repository,
     s3_storage,
+    theirs,
     upload,
-    write_store,
 )
-
-
-@pytest.fixture
-def source(tmp_path):
-    return write_store(tmp_path / "air.zarr")
 
 
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / "air.icechunk"
-
-
-def theirs(folder, config=None):
-    """Create a repository with content, a tag and a branch of somebody else."""
-    storage = icechunk.local_filesystem_storage(str(folder))
-    repository = icechunk.Repository.create(storage, config=config)
-    session = repository.writable_session("main")
-    root = zarr.create_group(session.store, attributes={"owner": "them"})
-    root.create_array("theirs", data=np.arange(10), chunks=(5,))
-    first = session.commit("first", metadata={"author": "them"})
-    repository.create_tag("v1", first)
-    repository.create_branch("work", first)
-    session = repository.writable_session("work")
-    zarr.open_group(session.store, mode="r+").create_array("draft", data=np.arange(3))
-    session.commit("draft")
-    return repository
 
 
 def foreign_commit(repository, name="foreign"):

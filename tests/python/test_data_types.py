@@ -3,27 +3,15 @@
 import numpy as np
 import pytest
 import xarray as xr
-import zarr
 
 from stores_for_tests import (
     assert_same_dataset,
     ingest,
     ingest_and_compare,
     open_dataset,
+    open_group,
     write_array,
 )
-
-
-@pytest.fixture
-def paths(tmp_path):
-    """Return where a test writes its store, and where the repository goes."""
-    return tmp_path / "source.zarr", tmp_path / "target.icechunk"
-
-
-def open_group(path, zarr_format=3, **options):
-    # A LocalStore, because zarr takes a path with `?` or `#` for a URL.
-    store = zarr.storage.LocalStore(path)
-    return zarr.open_group(store, mode="w", zarr_format=zarr_format, **options)
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

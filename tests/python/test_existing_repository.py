@@ -5,7 +5,6 @@ import os
 import icechunk
 import numpy as np
 import pytest
-import zarr
 
 import refreeze
 from refreeze.exceptions import MismatchError, TargetError
@@ -20,14 +19,10 @@ from scenarios import (
     s3_storage,
     stamp,
     state,
+    theirs,
     upload,
     write_store,
 )
-
-
-@pytest.fixture
-def source(tmp_path):
-    return write_store(tmp_path / "air.zarr")
 
 
 @pytest.fixture
@@ -46,22 +41,6 @@ def split_rule(regex, sizes):
             icechunk.ManifestSplitDimCondition.Axis(axis): size for axis, size in sizes.items()
         }
     }
-
-
-def theirs(folder, config=None):
-    """Create a repository with content, a tag and a branch of somebody else."""
-    storage = icechunk.local_filesystem_storage(str(folder))
-    repository = icechunk.Repository.create(storage, config=config)
-    session = repository.writable_session("main")
-    root = zarr.create_group(session.store, attributes={"owner": "them"})
-    root.create_array("theirs", data=np.arange(10), chunks=(5,))
-    first = session.commit("first", metadata={"author": "them"})
-    repository.create_tag("v1", first)
-    repository.create_branch("work", first)
-    session = repository.writable_session("work")
-    zarr.open_group(session.store, mode="r+").create_array("draft", data=np.arange(3))
-    session.commit("draft")
-    return repository
 
 
 def test_other_content_stays(source, folder):

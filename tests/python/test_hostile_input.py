@@ -30,11 +30,6 @@ def bucket():
         yield bucket
 
 
-@pytest.fixture
-def source(tmp_path):
-    return write_store(tmp_path / "air.zarr")
-
-
 def listing(*keys, head="", size=8):
     """Return a page of a listing."""
     contents = "".join(

@@ -16,6 +16,7 @@ from stores_for_tests import (
     chunk_files,
     ingest,
     ingest_and_compare,
+    open_group,
     write_array,
 )
 
@@ -27,18 +28,6 @@ LAYOUTS = {
     "v3-v2-dot": (3, {"name": "v2", "separator": "."}),
     "v3-v2-slash": (3, {"name": "v2", "separator": "/"}),
 }
-
-
-@pytest.fixture
-def paths(tmp_path):
-    """Return where a test writes its store, and where the repository goes."""
-    return tmp_path / "source.zarr", tmp_path / "target.icechunk"
-
-
-def open_group(path, zarr_format=3, **options):
-    # A LocalStore, because zarr takes a path with `?` or `#` for a URL.
-    store = zarr.storage.LocalStore(path)
-    return zarr.open_group(store, mode="w", zarr_format=zarr_format, **options)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -67,11 +67,6 @@ ERRORS = {
 }
 
 
-@pytest.fixture
-def source(tmp_path):
-    return write_store(tmp_path / "air.zarr")
-
-
 def test_names_come_when_they_are_asked_for():
     """The package imports none of its modules before; each public name has a place, and only those."""
     code = "import sys, refreeze; print([m for m in sys.modules if m.startswith('refreeze.')])"

@@ -7,16 +7,11 @@ import pytest
 
 import refreeze
 from refreeze.exceptions import MismatchError, RefreezeError
-from scenarios import cli, edit, write_store
+from scenarios import cli, edit
 
 MEGABYTE = 1 << 20
 LONGEST_LINE = 1_500
 ODD = "one\ntwo\x1b[31mred\r\u202e\x00"
-
-
-@pytest.fixture
-def source(tmp_path):
-    return write_store(tmp_path / "air.zarr")
 
 
 def assert_readable(text):

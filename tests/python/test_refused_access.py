@@ -18,17 +18,6 @@ from scenarios import (
     write_store,
 )
 
-
-@pytest.fixture
-def source(tmp_path):
-    return write_store(tmp_path / "air.zarr")
-
-
-@pytest.fixture
-def target(tmp_path):
-    return tmp_path / "air.icechunk"
-
-
 AS_NOBODY = """
 import json, os, sys
 import refreeze, zarr

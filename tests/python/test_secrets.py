@@ -2,29 +2,19 @@
 
 import io
 import logging
-import os
 import re
 
-import numpy as np
 import obstore
 import pytest
-import xarray as xr
-import zarr
 from numcodecs import Zstd
 
 import refreeze
 from places import Place
 from refreeze.exceptions import RefreezeError
 from refreeze.stores.resolve import resolve_source, resolve_target
-from stores_for_tests import write_array
+from stores_for_tests import write_mixed_store
 
-
-@pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch):
-    """Only what a test sets reaches the stores."""
-    for name in list(os.environ):
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("no_settings_from_outside")
 
 
 @pytest.fixture
@@ -34,25 +24,7 @@ def place(s3_bucket):
 
 @pytest.fixture
 def local(tmp_path):
-    """Return a store with coordinates, packed data, a nested group, missing chunks and shards."""
-    source = tmp_path / "air.zarr"
-    data = np.arange(70.0).reshape(7, 10)
-    data[2, 3] = np.nan
-    xr.Dataset(
-        {"air": (("time", "x"), data, {"units": "K"})},
-        coords={"time": ("time", np.arange(7)), "x": ("x", np.linspace(0, 1, 10))},
-        attrs={"title": "air"},
-    ).to_zarr(
-        source,
-        zarr_format=2,
-        consolidated=False,
-        encoding={
-            "air": {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1, "chunks": (2, 3)},
-            "time": {"chunks": (3,)},
-        },
-    )
-    write_array(zarr.open_group(source, mode="a", zarr_format=2).create_group("one/two"), "ice")
-    return source
+    return write_mixed_store(tmp_path / "air.zarr")
 
 
 SECRET = "VerySecretKey/0123456789+abcdef"

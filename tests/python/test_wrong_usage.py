@@ -10,17 +10,6 @@ from scenarios import (
     write_store,
 )
 
-
-@pytest.fixture
-def source(tmp_path):
-    return write_store(tmp_path / "air.zarr")
-
-
-@pytest.fixture
-def target(tmp_path):
-    return tmp_path / "air.icechunk"
-
-
 LATER = [
     ("https://host/x.zarr", "https://"),
     ("http://user:secret@host/x.zarr", "http://"),
