@@ -8,7 +8,6 @@ random reads take. The exit code is 1 when a bound does not hold.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -19,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT, Endpoint, dense
+from harness import Endpoint, dense, parser_of
 from tables import machine
 
 MEMORY = 400 << 20
@@ -116,11 +115,7 @@ def main() -> int:
     if sys.argv[1:2] == ["--measure"]:
         print(json.dumps(measure(*sys.argv[2:])))
         return 0
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0, help="of the data; 1 for figures")
-    parser.add_argument("--package", type=Path, default=ROOT / "target" / "bench")
-    parser.add_argument("--endpoint", type=Path, default=Endpoint.binary)
-    options = parser.parse_args()
+    options = parser_of(__doc__).parse_args()
     Endpoint.binary = options.endpoint
     print(*(f"{name}: {value}" for name, value in machine().items()), sep="\n")
     missed = []

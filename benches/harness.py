@@ -8,6 +8,7 @@ what is compared with what, and what the ratios must be, in `comparisons`.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = Path(__file__).resolve().with_name("worker.py")
+
+
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the options that all benchmarks have: what is measured, and how much of it."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="of the data; 1 for figures")
+    parser.add_argument("--package", type=Path, default=ROOT / "target" / "bench")
+    parser.add_argument("--endpoint", type=Path, default=Endpoint.binary)
+    return parser
 
 
 def dense(grid: list[int], prefix: str = "store.zarr/t2m") -> dict[str, Any]:

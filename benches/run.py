@@ -6,7 +6,6 @@ exit code is 1 when a ratio does not hold. ``--scale 0.01`` shows in a minute th
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
@@ -14,21 +13,16 @@ import sys
 from pathlib import Path
 
 from comparisons import FULL, QUICK
-from harness import ROOT, Bench, Endpoint
+from harness import Bench, Endpoint, parser_of
 from tables import as_json, heading, machine, markdown
 
 
 def main() -> int:
     """Run what is asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--full", action="store_true", help="all scenarios, larger: an hour")
     parser.add_argument("--only", default="", help=f"some of {','.join(FULL)}")
     parser.add_argument("--runs", type=int, default=3, help="of each, where they are quick")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the data; 1 for figures")
-    parser.add_argument("--package", type=Path, default=ROOT / "target" / "bench")
-    parser.add_argument("--endpoint", type=Path, default=Endpoint.binary)
     parser.add_argument("--output", type=Path, help="beginning of the names of two files")
     options = parser.parse_args()
     chosen = FULL if options.full or options.only else QUICK

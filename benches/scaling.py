@@ -7,7 +7,6 @@ refreeze, before the clock starts; what an ingest costs that lists next to nothi
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -18,7 +17,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from harness import ROOT, Endpoint, dense
+from harness import Endpoint, dense, parser_of
 from tables import machine
 
 WORKERS = (1, 2, 4, 8)
@@ -99,11 +98,7 @@ def main() -> int:
     if sys.argv[1:2] == ["--measure"]:
         print(measure(sys.argv[2], *map(int, sys.argv[3:])))
         return 0
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0, help="of the data; 1 for figures")
-    parser.add_argument("--package", type=Path, default=ROOT / "target" / "bench")
-    parser.add_argument("--endpoint", type=Path, default=Endpoint.binary)
-    options = parser.parse_args()
+    options = parser_of(__doc__).parse_args()
     Endpoint.binary = options.endpoint
     print(*(f"{name}: {value}" for name, value in machine().items()), sep="\n")
     chunks = max(int(CHUNKS * options.scale), 8_000)
