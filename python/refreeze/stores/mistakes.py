@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import AccessError, RefreezeError, SourceNotFoundError, TargetError
 from refreeze.stores.buckets import BUCKET_SCHEMES
+from refreeze.stores.kinds import kind_of
 from refreeze.stores.web_store import WebStore
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def check_scheme(source: Source) -> None:
     """
     from refreeze.stores.server_clock import endpoint_of
 
-    if type(source.store).__name__ not in ("S3Store", "GCSStore", "AzureStore"):
+    if kind_of(source.store) not in ("S3Store", "GCSStore", "AzureStore"):
         # The address of a web server says the scheme by itself.
         return
     endpoint = endpoint_of(source.store)
@@ -293,7 +294,7 @@ def explained(error: RefreezeError, source: Source) -> RefreezeError:
     elif "http://" in text and text.endswith("400 Bad Request"):
         # What servers of HTTPS say to HTTP is no document, and not shown.
         hint = "the endpoint is http://: if its server wants HTTPS, give it as https://"
-    elif isinstance(error, AccessError) and type(source.store).__name__ == "S3Store":
+    elif isinstance(error, AccessError) and kind_of(source.store) == "S3Store":
         hint = _NO_CREDENTIALS if "169.254.169.254" in text else _of_refusal(source)
     return error if hint is None else type(error)(text, hint)
 

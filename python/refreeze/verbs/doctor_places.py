@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import ConflictError, RefreezeError, TargetNotFoundError
 from refreeze.shown import one_line
+from refreeze.stores.kinds import kind_of
 from refreeze.stores.resolve import (
     LocalTarget,
     NotInThisVersionError,
@@ -53,7 +54,7 @@ def check_source(source: Any, options: Options | None) -> tuple[str, list[Check]
     except (RefreezeError, NotImplementedError, TypeError, ValueError) as error:
         return _named(source), [_failed("source", "address", error)]
     checks = []
-    if type(place.store).__name__ in _BUCKETS:
+    if kind_of(place.store) in _BUCKETS:
         listed = list(_listing(place))
         checks += listed
         if any(check.state == "problem" for check in listed):
