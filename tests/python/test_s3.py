@@ -94,7 +94,7 @@ def test_settings_from_the_environment(place, local, monkeypatch):
     report = refreeze.ingest(url, place.url("by-environment"))
     check(local, place.read(report, "by-environment"))
 
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-key-of-this-server")
     monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:9")
     report = refreeze.ingest(
         url,

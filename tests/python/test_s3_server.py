@@ -83,6 +83,8 @@ def test_wrong_credentials_are_refused(s3_bucket):
     server, bucket = s3_bucket
     if server.kind == "moto":
         pytest.skip("moto accepts any signature")
-    store = S3Store(bucket, config={**server.options, "secret_access_key": "wrong"})
+    store = S3Store(
+        bucket, config={**server.options, "secret_access_key": "not-the-key-of-this-server"}
+    )
     with pytest.raises(PermissionDeniedError):
         obstore.put(store, "key", b"bytes")
