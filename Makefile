@@ -15,7 +15,7 @@ PY := .venv/bin/python
 LOCKED := $(if $(CI),--locked)
 RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
 
-.PHONY: help demo test test-rust test-python test-exits test-kills test-together test-faults test-soak check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-writing bench-scaling bench-billion bench-profile bench-build docs docs-rust build packages smoke lock servers endpoint clean
+.PHONY: help demo test test-rust test-python test-exits test-kills test-together test-faults test-soak fuzz check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-writing bench-scaling bench-billion bench-profile bench-build docs docs-rust build packages smoke lock servers endpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,10 +34,17 @@ test-exits: .venv/.refreeze servers ## run 500 commands that must end with their
 test-kills: .venv/.refreeze servers ## kill workers and coordinators at a hundred instants (not part of test)
 	REFREEZE_KILLS=100 $(PY) -m pytest tests/python/test_crew_kills.py --timeout 3600 $(ARGS)
 
-test-faults: .venv/.refreeze servers ## let every request of every verb go wrong in every way: hours (REFREEZE_FAULTS=100: of each verb)
-	REFREEZE_FAULTS=$(or $(REFREEZE_FAULTS),all) $(PY) -m pytest tests/python/test_fault_sweep.py --timeout 360000 -q $(ARGS)
+test-faults: .venv/.refreeze servers ## let every request of every verb go wrong in every way: hours (REFREEZE_FAULTS=100: of each verb; REFREEZE_FAULTS_MINUTES=60)
+	REFREEZE_FAULTS=$(or $(REFREEZE_FAULTS),all) $(PY) -m pytest tests/python/test_fault_sweep.py --timeout 360000 -q -s $(ARGS)
+	REFREEZE_FAULTS=all cargo test --test rust $(LOCKED) faults -- --nocapture
+	$(MAKE) --no-print-directory fuzz SECONDS_EACH=$(or $(SECONDS_EACH),30)
 
-test-soak: .venv/.refreeze ## 300 commits by one process, whose memory and time are shown
+# The flags that `cargo fuzz` gives to rustc, without the address sanitizer: nothing of ours is unsafe, and so the stable
+# toolchain will do.
+fuzz: ## any bytes as pages, documents, rows and files of repositories, a minute each (SECONDS_EACH=3600, TARGETS="page")
+	scripts/fuzz $(or $(SECONDS_EACH),60) $(TARGETS)
+
+test-soak: .venv/.refreeze endpoint ## 300 commits by one process, and 10 million references through faults: figures are shown
 	REFREEZE_SOAK=$(or $(REFREEZE_SOAK),300) $(PY) -m pytest tests/python/test_soak.py --timeout 36000 -q $(ARGS)
 
 test-rust: ## run the Rust tests and doc-tests
@@ -150,7 +157,7 @@ endpoint: ## build the synthetic S3 endpoint that tests and benchmarks start
 	cargo build --quiet --package refreeze-endpoint $(LOCKED)
 
 clean: ## remove everything that was built or installed here
-	rm -rf target .venv .tools dist .hypothesis .mypy_cache .pytest_cache .ruff_cache python/refreeze/_refreeze*.so
+	rm -rf fuzz/artifacts fuzz/found target .venv .tools dist .hypothesis .mypy_cache .pytest_cache .ruff_cache python/refreeze/_refreeze*.so
 	find python tests scripts -name __pycache__ -prune -exec rm -rf {} +
 
 # The development tools, exactly as locked.

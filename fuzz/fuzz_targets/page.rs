@@ -1,6 +1,5 @@
-//! Any bytes as a LIST body: the scanner neither panics nor disagrees with the stock parser.
-//! `cargo +nightly fuzz run page fuzz/corpus/page fuzz/seeds/page` from the root; the seeds are bodies in the
-//! forms of real services, and hostile ones, which a test of the suite reads too.
+//! Any bytes as a page of S3: the scanner neither panics nor disagrees with the stock parser.
+//! The seeds are bodies in the forms of real services, and hostile ones, which a test of the suite reads too.
 
 #![no_main]
 

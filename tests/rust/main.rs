@@ -15,6 +15,8 @@
 /// Manifests and commits of our own, beside those of a session.
 mod direct;
 mod failure;
+/// A request that goes wrong, any of them.
+mod faults;
 mod foreign_store;
 mod ingest;
 /// How full an array is, by a few requests.

@@ -17,5 +17,5 @@ mod instant;
 mod json;
 mod lexer;
 mod refusal;
-pub(super) mod signer;
+pub mod signer;
 mod stock;

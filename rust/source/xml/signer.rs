@@ -27,11 +27,9 @@ impl fmt::Debug for AzureSigner {
 }
 
 impl AzureSigner {
-    pub(crate) const fn new(
-        provider: AzureCredentialProvider,
-        account: String,
-        anonymous: bool,
-    ) -> Self {
+    /// For requests to an account, with what the provider knows; `anonymous` ones are not signed.
+    #[must_use]
+    pub const fn new(provider: AzureCredentialProvider, account: String, anonymous: bool) -> Self {
         Self { provider, account, anonymous }
     }
 

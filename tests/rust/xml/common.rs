@@ -118,7 +118,7 @@ impl Differential {
     }
 }
 
-fn agree(
+pub(crate) fn agree(
     body: &[u8],
     stock: &object_store::list::PaginatedListResult,
     page: &Page,
