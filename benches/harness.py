@@ -96,7 +96,7 @@ class Endpoint:
         """Set the counters to zero."""
         self._post("reset", {})
 
-    def set(self, **settings: int) -> None:
+    def set(self, **settings: Any) -> None:
         """Change settings from the next request on."""
         self._post("settings", settings)
 
@@ -106,7 +106,7 @@ class Endpoint:
             counters: dict[str, int] = json.load(answer)
         return counters
 
-    def _post(self, control: str, body: Mapping[str, int]) -> None:
+    def _post(self, control: str, body: Mapping[str, Any]) -> None:
         data = json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/__{control}", data=data, method="POST")
         urllib.request.urlopen(request).close()

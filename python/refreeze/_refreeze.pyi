@@ -109,7 +109,7 @@ class InventoryBuilder:
         """Return the sources, each listed by its part of the rows."""
 
 def sample_listing(
-    opened: OpenedSource, *, pages: int, date: int, concurrency: int
+    opened: OpenedSource, *, pages: int, date: int, concurrency: int | str
 ) -> tuple[int, int, int]:
     """Compare pages of a listing with the service's: LIST requests, keys, and those written since.
 
@@ -169,7 +169,7 @@ def list_chunks(
     region: Mapping[str, SliceBounds] | Sequence[tuple[int, int]],
     paths: bool,
     flat: bool,
-    concurrency: int,
+    concurrency: int | str,
     undated: bool = False,
 ) -> ChunkStream:
     """List the chunks of one array; see `refreeze.list_chunks`.
@@ -184,7 +184,7 @@ def read_objects(
     *,
     limit: int | None,
     beside: str | None,
-    concurrency: int,
+    concurrency: int | str,
 ) -> list[bytes | None]:
     """Read objects by key, with size and ETag as listed; None where an object is not there.
 
@@ -207,7 +207,7 @@ def estimate_arrays(
     memory: int,
     references_per_manifest: int | None,
     references_per_commit: int | None,
-    concurrency: int,
+    concurrency: int | str,
 ) -> str:
     """Estimate the ingest of arrays, after a few requests; see `refreeze.plan`. Returns JSON.
 
@@ -300,7 +300,7 @@ def copy(
     places: Sequence[tuple[str | None, str, tuple[Any, str]]],
     plan: str,
     memory: int,
-    concurrency: int,
+    concurrency: int | str,
     chunks_per_commit: int | None,
     message: str | None,
     publish: bool,
@@ -321,7 +321,7 @@ def carry_out(
     *,
     source_urls: Sequence[str],
     memory: int,
-    concurrency: int,
+    concurrency: int | str,
     requests_per_second: float | None = None,
 ) -> str:
     """Do one unit of a plan, both as JSON; see `refreeze.work.carry_out`."""

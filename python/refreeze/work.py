@@ -167,7 +167,7 @@ def carry_out(
     secrets: Secrets | None = None,
     *,
     memory: str | int = "192MiB",
-    concurrency: int = 64,
+    concurrency: int | str = "auto",
 ) -> bytes:
     """List the chunks of one unit of a plan, write their manifests and return the result.
 
@@ -184,7 +184,7 @@ def carry_out(
     memory
         Bound on what grows with the work, in bytes or as text.
     concurrency
-        LIST requests in flight.
+        LIST requests in flight: a number, or ``"auto"``; ``"auto/8"`` is the share of one of eight.
 
     Returns
     -------

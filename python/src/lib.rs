@@ -3,6 +3,7 @@
 //! Nothing is decided here. Stores come in as obstore objects, metadata as documents that
 //! zarr-python made, results go out as JSON, errors as the classes of `refreeze.exceptions`.
 
+mod concurrency;
 mod contents;
 mod copy;
 mod crew;

@@ -54,9 +54,6 @@ use crate::source::page::PageSource;
 use crate::zarr::metadata::ArraySpec;
 use crate::{Error, ErrorKind, Result};
 
-/// LIST requests in flight when nothing else is asked for.
-pub const DEFAULT_CONCURRENCY: usize = 64;
-
 /// How a listing is done and what its record batches hold.
 #[derive(Debug, Clone)]
 pub struct ListOptions {
@@ -77,11 +74,17 @@ pub struct ListOptions {
 }
 
 impl ListOptions {
-    /// At most `concurrency` requests in flight.
+    /// Always `number` requests in flight, at most.
     #[must_use]
-    pub fn new(concurrency: usize) -> Self {
+    pub fn new(number: usize) -> Self {
+        Self::with(ConcurrencyLimit::new(number))
+    }
+
+    /// Requests in flight within `limit`.
+    #[must_use]
+    pub fn with(limit: Arc<ConcurrencyLimit>) -> Self {
         Self {
-            limit: ConcurrencyLimit::new(concurrency),
+            limit,
             paths: None,
             flat: false,
             ordered: false,
@@ -135,7 +138,7 @@ pub fn list_chunks(
             paged(pages, &wanted, Arc::clone(&stats), options.limit, options.ordered)?
         }
         Lister::Walk(source) => {
-            let workers = if options.ordered { 1 } else { options.limit.most() };
+            let workers = if options.ordered { 1 } else { options.limit.begin() };
             walk::list(&source, wanted, Arc::clone(&stats), workers, options.ordered)
         }
         Lister::Foreign(source) => {

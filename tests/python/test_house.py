@@ -46,12 +46,13 @@ def test_pickles_name_the_public_class():
 def test_defaults_and_limits_are_those_of_the_core():
     """What the help, signatures and checks say of defaults and limits is what the core goes by."""
     core = {}
-    for file in ("plan/limits.rs", "list/mod.rs"):
+    for file in ("plan/limits.rs", "list/limit/concurrency.rs"):
         text = (TESTS.parents[1] / "rust" / file).read_text()
         for name, value in re.findall(r"const ([A-Z_]+): u\w+ = ([0-9_ <]+);", text):
             number, _, shift = value.replace("_", "").partition("<<")
             core[name] = int(number) << int(shift or 0)
-    assert core["DEFAULT_CONCURRENCY"] == options.DEFAULT_CONCURRENCY
+    assert core["BEGIN"] == options.FIRST_CONCURRENCY
+    assert core["MOST"] == options.MOST_CONCURRENCY
     assert core["DEFAULT_MEMORY"] == options.byte_count("memory", options.DEFAULT_MEMORY)
     assert core["LEAST_MEMORY"] == options.LEAST_MEMORY
     assert core["DEFAULT_REFERENCES_PER_MANIFEST"] == options.DEFAULT_REFS_PER_MANIFEST

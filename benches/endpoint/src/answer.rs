@@ -3,7 +3,7 @@
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::asked::{Dialect, Page};
 use crate::faults::{Strike, mix};
@@ -39,6 +39,10 @@ impl Shared {
         counters.max_in_flight.fetch_max(in_flight, Relaxed);
         let _guard = InFlight(counters);
         let number = self.requests.fetch_add(1, Relaxed);
+        let too_fast = settings.faults.slow_down_above_rate.is_some_and(|rate| {
+            let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+            !allowance.take(rate)
+        });
         let mut delay = settings.latency_ms;
         if settings.latency_jitter_ms > 0 {
             delay += mix(7, number) % (settings.latency_jitter_ms + 1);
@@ -51,7 +55,7 @@ impl Shared {
             return Reply::Whole(0);
         }
         let mut strike = settings.faults.strike(number, &counters.struck);
-        if settings.faults.slow_down_above.is_some_and(|most| in_flight > most) {
+        if too_fast || settings.faults.slow_down_above.is_some_and(|most| in_flight > most) {
             counters.struck.fetch_add(1, Relaxed);
             strike.slow_down = true;
         }
@@ -156,6 +160,32 @@ impl Shared {
             out.splice(..HEADROOM, top);
             Some(0)
         }
+    }
+}
+
+/// Requests that may still come, at a rate.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    requests: f64,
+    at: Instant,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { requests: f64::MAX, at: Instant::now() }
+    }
+}
+
+impl Allowance {
+    /// Whether one more request may come, of `rate` a second.
+    fn take(&mut self, rate: f64) -> bool {
+        let now = Instant::now();
+        let more = (now - self.at).as_secs_f64() * rate;
+        self.requests = (self.requests + more).min((rate / 10.0).max(1.0));
+        self.at = now;
+        let allowed = self.requests >= 1.0;
+        self.requests -= f64::from(u8::from(allowed));
+        allowed
     }
 }
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import RefreezeError
+from refreeze.planning.options import shared_concurrency
 from refreeze.work import Secrets, WorkPlan, carry_out
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Share:
     """What one worker may use."""
 
     memory: int
-    concurrency: int
+    concurrency: int | str
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,12 @@ class Places:
     target_options: dict[str, str]
     secrets: Secrets
     memory: int
-    concurrency: int
+    concurrency: int | str
     probing: Probing
 
     def share(self, workers: int) -> Share:
         """Return what one of so many workers may use."""
-        return Share(self.memory, max(1, self.concurrency // max(workers, 1)))
+        return Share(self.memory, shared_concurrency(self.concurrency, workers))
 
     def plan(self, core: str, workers: int) -> WorkPlan:
         """Return the plan of a run that the core has begun, for each of so many workers."""

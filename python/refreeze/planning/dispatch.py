@@ -130,7 +130,7 @@ def read_stores(
     *,
     listing: Listing | None = None,
     memory: int = 0,
-    concurrency: int = 1,
+    concurrency: int | str = 1,
 ) -> list[Store]:
     """Read the metadata of sources.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from refreeze.metadata.region import Region
@@ -16,6 +16,8 @@ __all__ = [
     "CHECKSUMS",
     "DEFAULT_CONCURRENCY",
     "DEFAULT_MEMORY",
+    "FIRST_CONCURRENCY",
+    "MOST_CONCURRENCY",
     "IngestArguments",
     "IngestOptions",
     "byte_count",
@@ -29,10 +31,14 @@ __all__ = [
     "requests_in_flight",
     "sample_size",
     "selected",
+    "shared_concurrency",
 ]
 
-DEFAULT_CONCURRENCY = 64
-"""LIST requests in flight."""
+DEFAULT_CONCURRENCY: Final = "auto"
+"""LIST requests in flight: their number is found."""
+FIRST_CONCURRENCY = 64
+"""How many there are at the beginning, when their number is found; the most there may be."""
+MOST_CONCURRENCY = 1_024
 DEFAULT_MEMORY = "192MiB"
 DEFAULT_MAX_DOCUMENT = "64MB"
 """Bound on everything that grows with the work."""
@@ -72,7 +78,7 @@ class IngestArguments:
     max_refs_per_commit: int | None = None
     refs_per_manifest: int | None = None
     max_document: str | int = DEFAULT_MAX_DOCUMENT
-    concurrency: int = DEFAULT_CONCURRENCY
+    concurrency: int | str = DEFAULT_CONCURRENCY
     message: str | None = None
     no_publish: bool = False
     restart: bool = False
@@ -110,7 +116,7 @@ class IngestOptions:
     memory: int = 192 << 20
     references_per_manifest: int | None = None
     references_per_commit: int | None = None
-    concurrency: int = DEFAULT_CONCURRENCY
+    concurrency: int | str = DEFAULT_CONCURRENCY
     requests_per_second: float | None = None
     message: str | None = None
     publish: bool = True
@@ -231,9 +237,30 @@ def refs_per_manifest(value: int | None) -> int:
     return checked
 
 
-def requests_in_flight(value: int | None) -> int:
-    """Return ``concurrency`` or its default."""
-    return _positive("concurrency", value, DEFAULT_CONCURRENCY)
+class _NoConcurrencyError(TypeError, ValueError):
+    """A word other than ``auto``; a wrong type too, for those who expect a number."""
+
+
+def requests_in_flight(value: int | str | None) -> int | str:
+    """Return ``concurrency`` or its default.
+
+    A number or ``"auto"``; among processes that share the work, ``"auto/8"`` is the share of each of
+    eight.
+    """
+    if isinstance(value, str):
+        if re.fullmatch(r"auto(/[1-9]\d{0,8})?", value):
+            return value
+        raise _NoConcurrencyError(f"concurrency is 'auto' or a number from 1 on, not {value!r}")
+    return DEFAULT_CONCURRENCY if value is None else _positive("concurrency", value, 1)
+
+
+def shared_concurrency(value: int | str, workers: int) -> int | str:
+    """Return the share that each of so many workers has of ``concurrency``."""
+    workers = max(workers, 1)
+    if isinstance(value, int):
+        return max(1, value // workers)
+    shares = int(value.partition("/")[2] or 1)
+    return f"auto/{shares * workers}"
 
 
 def sample_size(value: int) -> int:

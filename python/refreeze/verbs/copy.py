@@ -75,7 +75,7 @@ def copy(
     branch: str = "main",
     memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
-    concurrency: int = DEFAULT_CONCURRENCY,
+    concurrency: int | str = DEFAULT_CONCURRENCY,
     message: str | None = None,
     no_publish: bool = False,
     unsafe_target: bool = False,
@@ -106,7 +106,7 @@ def copy(
     max_refs_per_commit
         Chunks that are committed together (default: 5,000); a kill loses no more.
     concurrency
-        Chunks that are copied at a time.
+        Chunks that are copied at a time: a number, or ``"auto"``, as for `refreeze.ingest`.
     message
         Message of every commit.
     no_publish
@@ -181,7 +181,7 @@ def copy_run(
     branch: str,
     memory: int,
     chunks_per_commit: int | None,
-    concurrency: int,
+    concurrency: int | str,
     message: str | None,
     publish: bool,
     unsafe_target: bool,

@@ -45,7 +45,7 @@ def coverage(
     group: str | None = None,
     branch: str = "main",
     dims: Sequence[str] | None = None,
-    concurrency: int = DEFAULT_CONCURRENCY,
+    concurrency: int | str = DEFAULT_CONCURRENCY,
     probe: bool = False,
     yes: bool = False,
     max_requests_per_second: float | None = None,
@@ -71,7 +71,7 @@ def coverage(
         The two dimensions of the picture, the horizontal one first; the others are aggregated.
         By default the first two along which there is more than one chunk.
     concurrency
-        LIST requests in flight.
+        LIST requests in flight: a number, or ``"auto"``, as for `refreeze.ingest`.
     probe, yes, max_requests_per_second
         For a store on a web server, which cannot be listed: as for `refreeze.ingest`.
     source_options, target_options
@@ -159,7 +159,7 @@ class StorePlace(Place):
     """A Zarr store."""
 
     def __init__(
-        self, source: Source, patterns: Sequence[str], group: str | None, concurrency: int
+        self, source: Source, patterns: Sequence[str], group: str | None, concurrency: int | str
     ) -> None:
         from refreeze.runtime.interruption import interruptible
 
@@ -319,7 +319,7 @@ def _place(
     branch: str,
     options: dict[str, Options | None],
     *,
-    concurrency: int,
+    concurrency: int | str,
     probing: Probing,
 ) -> Place:
     from refreeze.stores.resolve import resolve_source

@@ -57,7 +57,7 @@ def ingest(
     max_refs_per_commit: int | None = None,
     refs_per_manifest: int | None = None,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
-    concurrency: int = DEFAULT_CONCURRENCY,
+    concurrency: int | str = DEFAULT_CONCURRENCY,
     message: str | None = None,
     no_publish: bool = False,
     restart: bool = False,
@@ -107,7 +107,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     max_refs_per_commit: int | None = None,
     refs_per_manifest: int | None = None,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
-    concurrency: int = DEFAULT_CONCURRENCY,
+    concurrency: int | str = DEFAULT_CONCURRENCY,
     message: str | None = None,
     no_publish: bool = False,
     restart: bool = False,
@@ -205,8 +205,9 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         Bytes that a metadata document of the source may have, or text such as ``"64MB"``; a
         larger one is refused before it is read.
     concurrency
-        LIST requests in flight, over all arrays; fewer when the service asks for it or the memory
-        has no room.
+        LIST requests in flight, over all arrays: a number, or ``"auto"``: from 64 on, more (at most
+        1,024) as long as that brings more keys a second. Fewer when the service asks for it or the
+        memory has no room.
     message
         Message of every commit.
     no_publish

@@ -114,7 +114,7 @@ def sync(
     memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
-    concurrency: int = DEFAULT_CONCURRENCY,
+    concurrency: int | str = DEFAULT_CONCURRENCY,
     message: str | None = None,
     no_publish: bool = False,
     restart: bool = False,

@@ -113,7 +113,7 @@ def verify(
     output: str | os.PathLike[str] | None = None,
     memory: str | int = DEFAULT_MEMORY,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
-    concurrency: int = DEFAULT_CONCURRENCY,
+    concurrency: int | str = DEFAULT_CONCURRENCY,
     listing: Any = None,
     listing_columns: Mapping[str, str] | None = None,
     listing_options: Options | None = None,

@@ -23,7 +23,7 @@ from refreeze.metadata.dimensions import arrays_of_metadata
 from refreeze.metadata.region import bounds_of
 from refreeze.metadata.selection import read_metadata
 from refreeze.metadata.values import read_box
-from refreeze.planning.options import DEFAULT_CONCURRENCY, selected
+from refreeze.planning.options import DEFAULT_CONCURRENCY, FIRST_CONCURRENCY, selected
 from refreeze.planning.probing import check_count, check_probed
 from refreeze.runtime.interruption import Job, in_parallel, interruptible
 from refreeze.stores.registry import resolve_url
@@ -79,7 +79,7 @@ def manifest_store(parser: ZarrParser, url: Any, registry: Any) -> ManifestStore
     )
     jobs = [Job(functools.partial(part.work, located.source, opened), part.slots) for part in parts]
     arrays = {}
-    for part, (found, noted) in zip(parts, in_parallel(jobs, DEFAULT_CONCURRENCY), strict=True):
+    for part, (found, noted) in zip(parts, in_parallel(jobs, FIRST_CONCURRENCY), strict=True):
         for text in noted:
             warnings.warn(text, stacklevel=3)
         arrays[part.spec.path] = _manifest_array(part, found)
@@ -105,7 +105,7 @@ class _Part:
     @property
     def slots(self) -> int:
         """LIST requests that its listing can have in flight."""
-        return max(1, min(DEFAULT_CONCURRENCY, -(-self.chunks // _KEYS_PER_PAGE)))
+        return max(1, min(FIRST_CONCURRENCY, -(-self.chunks // _KEYS_PER_PAGE)))
 
     @property
     def chunks(self) -> int:
@@ -127,7 +127,8 @@ class _Part:
             region=self.region or None,
             paths=False,
             flat=True,
-            concurrency=self.slots,
+            # One that takes all of them is listed alone, and may find that it can take more.
+            concurrency=DEFAULT_CONCURRENCY if self.slots == FIRST_CONCURRENCY else self.slots,
             # Manifests hold no times.
             undated=True,
         )

@@ -384,7 +384,7 @@ fn listing(number: usize, work: &Work<'_>, part: &Part) -> Option<BoxStream<'sta
     let dangling_links = work.empty_chunks.into();
     let undated = work.checksum != ChecksumBy::LastModified;
     let pages = futures::stream::once(async move {
-        let options = ListOptions { limit, dangling_links, undated, ..ListOptions::new(1) };
+        let options = ListOptions { dangling_links, undated, ..ListOptions::with(limit) };
         match list_chunks(&source, &array, region, options) {
             Ok(Listing { batches, stats, .. }) => {
                 let end = futures::stream::once(std::future::ready(Ok(None)));

@@ -110,7 +110,7 @@ pub async fn verify(
     let mut limits = PlanLimits::from(job.listing.limits);
     // What was listed waits while more is listed.
     limits.references_per_commit = (limits.references_per_commit / 2).max(1);
-    let in_flight = ConcurrencyLimit::paced(limits.concurrency, limits.apart);
+    let in_flight = ConcurrencyLimit::within(limits.in_flight, limits.apart);
     let survey = prepare::expectations(&job.listing, limits, &in_flight).await?;
     let arrays = &job.listing.arrays;
     let splits = arrays

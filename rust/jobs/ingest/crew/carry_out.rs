@@ -108,7 +108,7 @@ async fn filled(
         locations: plan.locations(),
         replaces: plan.replaces,
         limits,
-        in_flight: ConcurrencyLimit::paced(limits.concurrency, limits.apart),
+        in_flight: ConcurrencyLimit::within(limits.in_flight, limits.apart),
     };
     let (batches, layouts) = (Batches::default(), layouts(&arrays));
     let pieces: Vec<_> = arrays.iter().map(|array| array.pieces.as_slice()).collect();
