@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
+from operator import not_
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -131,6 +133,19 @@ class IngestOptions:
     listing: str | None = None
     """When the listing was made, as ISO 8601, where the sources are not listed."""
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any], **others: Any) -> IngestOptions:
+        """Convert those of a function's arguments that the core takes; ``others`` are as they are.
+
+        What a verb has no option for, has the default.
+        """
+        told = {
+            core: convert(given[name])
+            for name, (core, convert) in _FOR_THE_CORE.items()
+            if name in given
+        }
+        return cls(**told | others)
+
 
 def check_texts(options: Mapping[str, Any]) -> None:
     """Refuse values that are not text, with a `TypeError` that names the option."""
@@ -243,6 +258,32 @@ def sample_size(value: int) -> int:
     if value < 0:
         raise ValueError(f"sample must be at least 0, not {value}")
     return value
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_FOR_THE_CORE: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "branch": ("branch", _as_it_is),
+    "mode": ("mode", _as_it_is),
+    "empty_chunks": ("skip_empty_chunks", lambda value: value == "skip"),
+    "checksum": ("checksum", lambda value: value or CHECKSUMS[0]),
+    "locations": ("absolute_locations", lambda value: value == "absolute"),
+    "memory": ("memory", partial(byte_count, "memory")),
+    "refs_per_manifest": ("references_per_manifest", refs_per_manifest),
+    "max_refs_per_commit": ("references_per_commit", refs_per_commit),
+    "concurrency": ("concurrency", requests_in_flight),
+    "max_requests_per_second": ("requests_per_second", _as_it_is),
+    "message": ("message", _as_it_is),
+    "no_publish": ("publish", not_),
+    "restart": ("restart", _as_it_is),
+    "expect_complete": ("expect_complete", _as_it_is),
+    "expect_count": ("expect_count", expected_count),
+    "no_read_check": ("read_check", not_),
+    "unsafe_target": ("unsafe_target", _as_it_is),
+}
+"""What the core calls an option, and how its value becomes the core's."""
 
 
 def _positive(option: str, value: int | None, default: int) -> int:
