@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import MismatchError, SourceNotFoundError
+from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MEMORY
 from refreeze.shown import remember
 
 if TYPE_CHECKING:
@@ -166,8 +167,8 @@ def carry_out(
     unit: int | str | Mapping[str, Any],
     secrets: Secrets | None = None,
     *,
-    memory: str | int = "192MiB",
-    concurrency: int = 64,
+    memory: str | int = DEFAULT_MEMORY,
+    concurrency: int = DEFAULT_CONCURRENCY,
 ) -> bytes:
     """List the chunks of one unit of a plan, write their manifests and return the result.
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from refreeze import _refreeze
 from refreeze.distributed.crew import NOTHING_LOST, POLL, Places, Share, carry_out_unit
 from refreeze.exceptions import RefreezeError
-from refreeze.planning.options import LEAST_MEMORY
 
 __all__ = ["DaskCrew", "client_of", "cluster"]
 
@@ -59,7 +59,7 @@ def _carry_out(plan: str, unit: str, secrets: Any, share: Share) -> bytes:
     from distributed import get_worker
 
     threads = max(1, int(getattr(get_worker().state, "nthreads", 1)))
-    memory = max(LEAST_MEMORY, share.memory // threads)
+    memory = max(_refreeze.LEAST_MEMORY, share.memory // threads)
     return carry_out_unit(plan, unit, secrets, replace(share, memory=memory))
 
 
