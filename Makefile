@@ -134,7 +134,7 @@ packages: build ## build the optimised wheel and the source distribution into di
 	$(PY) -m maturin sdist --out dist
 
 # Not optimised: what is tried is the package, and cargo has compiled it for the tests already.
-smoke: .venv/.refreeze ## install the wheel into new environments and run the demo there; look into the sdist
+smoke: .venv/.refreeze ## install the wheel into new environments and run the demo there; the sdist; the container's steps
 	rm -rf target/smoke && mkdir -p target/smoke
 	$(PY) -m maturin build --out target/smoke/dist --compatibility linux $(LOCKED)
 	$(PY) -m maturin sdist --out target/smoke/dist
