@@ -9,7 +9,7 @@ use icechunk::format::SnapshotId;
 use icechunk::format::snapshot::SnapshotInfo;
 use icechunk::repository::VersionInfo;
 
-use super::record::{Completed, RunIdentity, RunRecord, completed, has_record, record};
+use super::record::{Completed, RunIdentity, RunRecord, completed, has_record, mode, record};
 use crate::Result;
 use crate::error::TargetContext as _;
 use crate::plan::Fingerprint;
@@ -49,6 +49,17 @@ impl StagedRun {
     #[must_use]
     pub fn tip(&self) -> Option<&SnapshotInfo> {
         self.snapshots.last()
+    }
+
+    /// The snapshot that publishing makes part of the history: the tip, but of a run that was to be
+    /// published as one snapshot and could not be, that one. What follows it there only holds the
+    /// plan, for those who take it up.
+    #[must_use]
+    pub fn to_publish(&self) -> Option<&SnapshotInfo> {
+        match self.snapshots.as_slice() {
+            [whole, _] if mode(whole).is_some() => Some(whole),
+            snapshots => snapshots.last(),
+        }
     }
 
     /// Whether nothing is left to be done but publishing.

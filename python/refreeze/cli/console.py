@@ -19,6 +19,7 @@ import typer
 
 from refreeze import __version__
 from refreeze.exceptions import RefreezeError
+from refreeze.planning.options import requests_in_flight
 from refreeze.runtime import command
 from refreeze.shown import ShownFormatter, one_line, redacted, shown
 
@@ -130,8 +131,11 @@ IN_FLIGHT = "auto|<int>"
 
 
 def in_flight(text: str) -> int | str:
-    """Read a number, or leave a word for the verb to judge."""
-    return int(text) if text.isdecimal() else text
+    """Read a number or a word; what is neither is wrong usage before anything is looked at."""
+    try:
+        return requests_in_flight(int(text) if text.isdecimal() else text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Concurrency = Annotated[

@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any
 from refreeze.distributed.choice import absolute
 from refreeze.distributed.crew import Later, Nobody
 from refreeze.exceptions import ConflictError, TargetError
-from refreeze.planning.options import DEFAULT_CONCURRENCY, shared_concurrency
+from refreeze.planning.options import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_MEMORY,
+    shared_concurrency,
+)
 from refreeze.stores.web_store import Probing
 from refreeze.verbs.ingest import ingest
 from refreeze.work import Secrets, WorkPlan, allowed_settings, carry_out
@@ -111,7 +115,7 @@ def work(
     index, count = _part(part)
     work_plan = WorkPlan.read(plan)
     secrets = Secrets(source_options, target_options)
-    memory = memory or work_plan.ingest.get("memory", "192MiB")
+    memory = memory or work_plan.ingest.get("memory", DEFAULT_MEMORY)
     if concurrency is None:
         concurrency = shared_concurrency(DEFAULT_CONCURRENCY, count)
     probing = Probing.of(work_plan.ingest).shared_by(count)
