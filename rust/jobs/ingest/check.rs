@@ -12,7 +12,7 @@ use icechunk::format::manifest::ManifestRef;
 use icechunk::format::snapshot::{NodeData, Snapshot};
 use icechunk::format::{ByteRange, ChunkIndices, ManifestId, Path, SnapshotId};
 use icechunk::session::{Session, get_chunk};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::tally::Tally;
 use super::worker::Work;
@@ -26,7 +26,7 @@ use crate::{Error, ErrorKind, Result};
 const CHECKED_BYTES: u64 = 1;
 
 /// Arrays read at a time, however small their manifests are.
-const CONCURRENT_READS: usize = 16;
+const CONCURRENT_READS: usize = 128;
 
 /// Reads the first bytes of the tally's samples from a snapshot that is not published yet.
 pub(super) async fn read_back(
@@ -48,6 +48,7 @@ pub(super) async fn read_back(
         sources: work.sources,
         room: Semaphore::new(work.limits.references_read_at_once() as usize),
         references_at_once: work.limits.references_read_at_once(),
+        followed: work.sources.iter().map(|_| OnceCell::new()).collect(),
     };
     let mut reads = Vec::new();
     for (array, sample) in work.arrays.iter().zip(&tally.samples) {
@@ -70,6 +71,8 @@ struct Reader<'a> {
     /// References in manifests that are in memory.
     room: Semaphore,
     references_at_once: u32,
+    /// Of each source, whether its server was seen to send nobody to another host.
+    followed: Vec<OnceCell<()>>,
 }
 
 impl Reader<'_> {
@@ -107,17 +110,24 @@ impl Reader<'_> {
         drop(room);
         let reader = reader.map_err(|error| unreadable(chain(&error.kind)))?;
         let piece = array.piece_at(&coords);
-        if let Some(JobSource { source, .. }) =
-            piece.and_then(|piece| self.sources.get(piece.source))
+        let place = piece.map_or(usize::MAX, |piece| piece.source);
+        if let (Some(JobSource { source, .. }), Some(followed)) =
+            (self.sources.get(place), self.followed.get(place))
         {
-            // Icechunk's client follows a server to other hosts, credentials and all.
-            let touched = source.touch(&array.source_key(&coords)).await;
-            match touched {
-                Ok(()) if !source.is_read_by_icechunk() && reader.is_some() => return Ok(()),
-                Err(error) if error.is_redirection() || !source.is_read_by_icechunk() => {
-                    return Err(error);
+            let key = array.source_key(&coords);
+            if source.is_read_by_icechunk() {
+                // Icechunk's client follows a server to other hosts, credentials and all.
+                let touch = async {
+                    let touched = source.touch(&key).await;
+                    touched
+                        .or_else(|error| if error.is_redirection() { Err(error) } else { Ok(()) })
+                };
+                followed.get_or_try_init(|| touch).await?;
+            } else {
+                source.touch(&key).await?;
+                if reader.is_some() {
+                    return Ok(());
                 }
-                _ => {}
             }
         }
         match get_chunk(reader).await {
