@@ -1,9 +1,7 @@
 """Many small arrays, as of a plate or of a model's output: requests and commits, and what is found."""
 
-import icechunk
 import numpy as np
 import pytest
-import zarr
 
 import refreeze
 from endpoint import array, run_endpoint
@@ -97,19 +95,3 @@ def test_servers_that_misbehave(tmp_path, fault):
         endpoint.fail(**fault)
         report = ingested(endpoint, tmp_path / "target")
         assert report.references_written == ARRAYS * np.prod(GRID)
-
-
-def test_what_was_ingested_is_read(tmp_path):
-    """A chunk of an array in the middle of a shared page has its own bytes."""
-    with serving() as endpoint:
-        report = ingested(endpoint, tmp_path / "target")
-        source = zarr.open_array(
-            zarr.storage.ObjectStore(endpoint.store("plate.zarr/g4/a017"), read_only=True), mode="r"
-        )
-        opened = icechunk.Repository.open(
-            icechunk.local_filesystem_storage(str(tmp_path / "target")),
-            authorize_virtual_chunk_access={report.container: icechunk.s3_anonymous_credentials()},
-        )
-        store = opened.readonly_session("main").store
-        result = zarr.open_array(store, path="g4/a017", mode="r")
-        np.testing.assert_array_equal(result[:], source[:])

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use icechunk::Repository;
@@ -12,7 +13,7 @@ use icechunk::format::manifest::ManifestRef;
 use icechunk::format::snapshot::{NodeData, Snapshot};
 use icechunk::format::{ByteRange, ChunkIndices, ManifestId, Path, SnapshotId};
 use icechunk::session::{Session, get_chunk};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::tally::Tally;
 use super::worker::Work;
@@ -24,6 +25,10 @@ use crate::{Error, ErrorKind, Result};
 
 /// Only the first byte is fetched: the object, its time and the container are what is checked.
 const CHECKED_BYTES: u64 = 1;
+
+/// Arrays of a source of which a chunk is asked for by our own client first, which follows nobody to
+/// another host. What holds of so many holds of thousands, which would cost a request more each.
+const TOUCHED: usize = 16;
 
 /// Arrays read at a time, however small their manifests are.
 const CONCURRENT_READS: usize = 128;
@@ -48,7 +53,7 @@ pub(super) async fn read_back(
         sources: work.sources,
         room: Semaphore::new(work.limits.references_read_at_once() as usize),
         references_at_once: work.limits.references_read_at_once(),
-        followed: work.sources.iter().map(|_| OnceCell::new()).collect(),
+        touched: work.sources.iter().map(|_| AtomicUsize::new(0)).collect(),
     };
     let mut reads = Vec::new();
     for (array, sample) in work.arrays.iter().zip(&tally.samples) {
@@ -71,8 +76,8 @@ struct Reader<'a> {
     /// References in manifests that are in memory.
     room: Semaphore,
     references_at_once: u32,
-    /// Of each source, whether its server was seen to send nobody to another host.
-    followed: Vec<OnceCell<()>>,
+    /// Arrays of each source that were asked for by our own client.
+    touched: Vec<AtomicUsize>,
 }
 
 impl Reader<'_> {
@@ -111,23 +116,17 @@ impl Reader<'_> {
         let reader = reader.map_err(|error| unreadable(chain(&error.kind)))?;
         let piece = array.piece_at(&coords);
         let place = piece.map_or(usize::MAX, |piece| piece.source);
-        if let (Some(JobSource { source, .. }), Some(followed)) =
-            (self.sources.get(place), self.followed.get(place))
+        if let (Some(JobSource { source, .. }), Some(touched)) =
+            (self.sources.get(place), self.touched.get(place))
+            && (!source.is_read_by_icechunk() || touched.fetch_add(1, Ordering::Relaxed) < TOUCHED)
         {
-            let key = array.source_key(&coords);
-            if source.is_read_by_icechunk() {
-                // Icechunk's client follows a server to other hosts, credentials and all.
-                let touch = async {
-                    let touched = source.touch(&key).await;
-                    touched
-                        .or_else(|error| if error.is_redirection() { Err(error) } else { Ok(()) })
-                };
-                followed.get_or_try_init(|| touch).await?;
-            } else {
-                source.touch(&key).await?;
-                if reader.is_some() {
-                    return Ok(());
+            // Icechunk's client follows a server to other hosts, credentials and all.
+            match source.touch(&array.source_key(&coords)).await {
+                Ok(()) if !source.is_read_by_icechunk() && reader.is_some() => return Ok(()),
+                Err(error) if error.is_redirection() || !source.is_read_by_icechunk() => {
+                    return Err(error);
                 }
+                _ => {}
             }
         }
         match get_chunk(reader).await {
