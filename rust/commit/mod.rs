@@ -29,6 +29,7 @@ pub use replay::{Touched, is_below, replay};
 pub use rivals::{is_overtaken, published_instead};
 pub(crate) use runs::staging_branch;
 pub use runs::{
+    ToldOf, told_of,
     LostRun, PublishedRun, STAGING_PREFIX, StagedRun, find_published, history, lost_runs,
     missing_examples, published_runs, run_branches, staged_runs,
 };

@@ -184,6 +184,9 @@ def _others_follow(one: Standing, axis: int) -> bool:
 def _synced(series: Sequence[Standing], region: Mapping[str, SliceBounds]) -> ArraySpec | None:
     first = series[0]
     shape = _shape(series, region)
+    for axis, (before, now) in enumerate(zip(first.shape, shape, strict=True)):
+        if now > before:
+            first.check_growth(axis)
     document = with_shape(_document(first, series), shape)
     if first.copied:
         chunks = _copied(series, document, shape)
