@@ -88,8 +88,7 @@ impl OpenedTarget {
     ) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let region = ChunkBox::from_ranges(region.into_iter().map(|(a, b)| a..b).collect());
         let (target, snapshot) = (Arc::clone(&self.target), self.snapshot.clone());
-        let look =
-            async move { native_in(target.repository(), &snapshot, &path, &region).await };
+        let look = async move { native_in(target.repository(), &snapshot, &path, &region).await };
         let found = run(py, |stopped| interruptible(look, stopped))?;
         found.map(|coords| PyTuple::new(py, coords)).transpose()
     }

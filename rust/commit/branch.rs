@@ -1,5 +1,7 @@
 //! Branches: the target's, which publishing moves, and the staging branches, which it removes.
 
+use std::time::Duration;
+
 use icechunk::Repository;
 use icechunk::format::snapshot::SnapshotInfo;
 use icechunk::format::{IcechunkFormatErrorKind, SnapshotId};
@@ -10,6 +12,9 @@ use super::runs::{StagedRun, history};
 use crate::error::TargetContext as _;
 use crate::target::outcome::{Failure, on_branch, when, write};
 use crate::{Error, ErrorKind, Result};
+
+/// The wait before a branch that could not be deleted is deleted again.
+const BEFORE_ONCE_MORE: Duration = Duration::from_millis(100);
 
 /// Whether somebody else moved or created the branch first.
 pub(super) fn lost(error: &RepositoryErrorKind) -> bool {
@@ -80,10 +85,14 @@ pub(super) fn moved(branch: &str, staging: &str) -> Error {
 /// [`ErrorKind::Target`] when it cannot be deleted.
 pub async fn remove(repository: &Repository, staging: &str) -> Result<()> {
     let delete = || repository.delete_branch(staging);
-    let gone = when(|info| Ok(info.resolve_branch(staging).is_err()));
-    write(repository, delete, gone)
-        .await
-        .map_err(|failure| failure.doing(|| format!("delete the staging branch {staging}")))
+    let gone = || when(|info| Ok(info.resolve_branch(staging).is_err()));
+    let mut deleted = write(repository, delete, gone()).await;
+    if deleted.is_err() {
+        // Whatever it was: what is published stays so, and a branch that is left shows for ever.
+        tokio::time::sleep(BEFORE_ONCE_MORE).await;
+        deleted = write(repository, delete, gone()).await;
+    }
+    deleted.map_err(|failure| failure.doing(|| format!("delete the staging branch {staging}")))
 }
 
 /// Removes the staging branches of runs that are published already, which a process that was

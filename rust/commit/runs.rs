@@ -52,6 +52,17 @@ impl StagedRun {
         self.snapshots.last()
     }
 
+    /// The snapshot that publishing makes part of the history: the tip, but of a run that was to be
+    /// published as one snapshot and could not be, that one. What follows it there only holds the
+    /// plan, for those who take it up.
+    #[must_use]
+    pub fn to_publish(&self) -> Option<&SnapshotInfo> {
+        match self.snapshots.as_slice() {
+            [whole, _] if mode(whole).is_some() => Some(whole),
+            snapshots => snapshots.last(),
+        }
+    }
+
     /// Whether nothing is left to be done but publishing.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -245,9 +256,10 @@ pub async fn told_of(repository: &Repository, branch: &str) -> Result<Vec<ToldOf
             return None;
         }
         let committed_at = snapshot.flushed_at.timestamp_micros();
-        let listed = identity.listing.as_deref().and_then(|date| {
-            Some(DateTime::parse_from_rfc3339(date).ok()?.timestamp_micros())
-        });
+        let listed = identity
+            .listing
+            .as_deref()
+            .and_then(|date| Some(DateTime::parse_from_rfc3339(date).ok()?.timestamp_micros()));
         let (at, by_listing) = (listed.unwrap_or(committed_at), listed.is_some());
         Some(ToldOf { source: identity.source, at, by_listing, committed_at })
     });

@@ -130,7 +130,7 @@ impl<'a> Staging<'a> {
         run: StagedRun,
         message: Option<String>,
     ) -> Result<Self> {
-        let Some(tip) = run.tip().map(|tip| tip.id.clone()) else {
+        let Some(tip) = run.to_publish().map(|tip| tip.id.clone()) else {
             return Err(Error::new(
                 ErrorKind::Target,
                 format!("{} has no commit", run.identity.branch()),

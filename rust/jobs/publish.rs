@@ -61,7 +61,8 @@ pub async fn publish(job: PublishJob) -> Result<PublishReport> {
         }
         chosen => chosen?,
     };
-    let Some(tip) = run.tip().map(|tip| tip.id.clone()).filter(|_| run.is_complete()) else {
+    let tip = run.to_publish().filter(|_| run.is_complete()).map(|tip| tip.id.clone());
+    let Some(tip) = tip else {
         return Err(Error::new(
             ErrorKind::Mismatch,
             format!(

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono::{DateTime, SecondsFormat};
 use icechunk::format::manifest::{
     Checksum, ChunkInfo, ChunkPayload, Manifest, ManifestExtents, SecondsSinceEpoch,
     VirtualChunkLocation, VirtualChunkRef,
 };
 use icechunk::format::{ChunkIndices, ManifestId};
 use icechunk::storage::ETag;
-use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
 
 use super::build::{Built, cut_by};

@@ -18,8 +18,8 @@ import zarr
 
 import refreeze
 from fault_proxy import OF_CONTENT, Fault
-from refreeze.exceptions import RefreezeError
-from scenarios import IMPORTED, foreign_commit, local_contents, local_repository
+from refreeze.exceptions import RefreezeError, TargetNotFoundError
+from scenarios import IMPORTED, foreign_commit, local_contents, local_repository, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -82,6 +82,11 @@ class Command:
     foreign: bool = False
     """Whether somebody else commits in between."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether it answers a question, and leaves the target as it is."""
+        return self.verb == "verify"
+
 
 COMMANDS = {
     "ingest": Command(options=SHORT_COMMITS, then=(0, 24)),
@@ -110,7 +115,13 @@ COMMANDS = {
         before={"no_publish": True, **SHORT_COMMITS},
         foreign=True,
     ),
+    "verify": Command(verb="verify", before={}, changed=slice(3)),
+    "verify --sample": Command(verb="verify", options={"sample": 6}, before={}),
 }
+ASSERTED = "Repository::fetch_spec_version_labelled"
+"""In Icechunk's debug builds a new repository is looked for once more, and a question that fails is a panic there."""
+ANSWER = ("checked", "kinds", "sampled")
+"""What two reports of a verify must have in common."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +144,8 @@ class Sweep:
         self.folder = server.root / bucket
         self.requests: list[Request] = []
         self.expected: Any = None
+        self.answer: Any = None
+        """What an undisturbed run says, of a command that asks."""
 
     def prepare(self, place: Path) -> None:
         """Make what the command finds, and see what it makes of it undisturbed."""
@@ -151,10 +164,10 @@ class Sweep:
         self.before = self.found("before") if command.before is not None else None
         self.copy("undisturbed")
         self.faults.begin(lambda _: False)
-        self.run("undisturbed", Fault.ERROR)
+        self.answer = self.run("undisturbed", Fault.ERROR)
         self.requests = list(self.faults.seen)
         self.expected = self.found("undisturbed")
-        assert self.expected != self.before
+        assert (self.expected == self.before) == command.asks
         self.remove("undisturbed")
 
     @property
@@ -188,7 +201,9 @@ class Sweep:
         # The server's objects are files.
         repository = local_repository(self.folder / name)
         history = [snapshot.message for snapshot in repository.ancestry(branch="main")]
-        return local_contents(self.folder / name), history
+        # What only asks changes no byte.
+        files = stamp(self.folder / name) if self.command.asks else None
+        return local_contents(self.folder / name), history, files
 
     def cases(self) -> Iterator[Case]:
         """Every request and every way that it can go wrong in."""
@@ -211,8 +226,8 @@ class Sweep:
             options["source_options"] = stores
         return self.command.verb, [*sources, self.url(name)], options
 
-    def run(self, name: str, fault: Fault) -> None:
-        """Run the command, in a process of its own when that is to be killed.
+    def run(self, name: str, fault: Fault) -> Any:
+        """Run the command, in a process of its own when that is to be killed; return its answer, if it asks.
 
         Raises
         ------
@@ -221,12 +236,13 @@ class Sweep:
         """
         verb, places, options = self.arguments(name, fault)
         if fault not in KILLS:
-            getattr(refreeze, verb)(*places, **options)
-            return
+            report = getattr(refreeze, verb)(*places, **options)
+            return {key: report.to_dict()[key] for key in ANSWER} if self.command.asks else None
         process = started(verb, places, options)
         self.faults.kill = process.kill
         process.join()
         assert process.exitcode in {0, -signal.SIGKILL}, process.exitcode
+        return self.answer
 
     def described(self, case: Case) -> str:
         """Return which request it is in an undisturbed run."""
@@ -248,27 +264,50 @@ class Sweep:
             self.remove(name)
 
     def outcome(self, name: str, fault: Fault) -> str | None:
+        answer = None
         try:
-            self.run(name, fault)
+            answer = self.run(name, fault)
         except RefreezeError as error:
             failure: str | None = f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001 whatever it is, it is told
-            return f"an error without a type: {error!r}"
+            if ASSERTED not in str(error):
+                return f"an error without a type: {error!r}"
+            failure = "an assertion of a debug build"
         else:
             failure = "killed" if fault in KILLS else None
         if failure is None:
-            return self.differs(name, "it succeeded", fault)
+            return self.differs(name, "it succeeded", fault, answer)
+        return self.afterwards(name, failure, fault)
+
+    def afterwards(self, name: str, failure: str, fault: Fault) -> str | None:
+        """Return what is wrong with what a failure has left, and with the same command again."""
         self.faults.heal()
         now = self.found(name)
         if fault not in KILLS and now not in (self.before, None) and not self.untouched(now):
             return f"main has moved, and it failed with {failure}"
         if fault in KILLS and not (self.untouched(now) or now == self.expected):
             return "main was left between two states"
+        if now == self.expected and not self.command.asks:
+            return self.once_more(name)
         try:
-            self.run(name, Fault.ERROR)
+            answer = self.run(name, Fault.ERROR)
         except Exception as error:  # noqa: BLE001 as above
             return f"after {failure}: the same command fails with {error!r}"
-        return self.differs(name, f"after {failure}: the same command succeeded", fault)
+        return self.differs(name, f"after {failure}: the same command succeeded", fault, answer)
+
+    def once_more(self, name: str) -> str | None:
+        """Run a command again that was killed when everything was done; return what is wrong with that."""
+        try:
+            self.run(name, Fault.ERROR)
+        except TargetNotFoundError:
+            # Nothing is staged any more.
+            return None if self.command.verb == "publish" else "what is there was not found"
+        except Exception as error:  # noqa: BLE001 as above
+            return f"killed when it was done: the same command fails with {error!r}"
+        # An overwrite is made once more.
+        same = self.found(name)[0] == self.expected[0]
+        same &= local_repository(self.folder / name).list_branches() == {"main"}
+        return None if same else "killed when it was done: the same command made another repository"
 
     def untouched(self, now: Any) -> bool:
         """Whether readers see what they saw before: of a new target, nothing."""
@@ -276,7 +315,9 @@ class Sweep:
             return bool(now == self.before)
         return now is None or not now[0] or len(now[1]) == 1
 
-    def differs(self, name: str, doing: str, fault: Fault) -> str | None:
+    def differs(self, name: str, doing: str, fault: Fault, answer: Any) -> str | None:
+        if answer != self.answer:
+            return f"{doing}, with another answer: {answer}, not {self.answer}"
         found = self.found(name)
         if found == self.expected:
             branches = local_repository(self.folder / name).list_branches()

@@ -243,7 +243,7 @@ def test_dry_runs_and_progress(target):
     assert (report.dry_run, report.snapshot_id, report.commits) == (True, None, 0)
     assert commits(target) == before
     refreeze.write_region([day(1), day(2)], target, progress=events.append)
-    assert [event["stage"] for event in events] == ["write", "write", "commit"]
+    assert [event["stage"] for event in events] == ["write", "write", "commit", "done"]
     assert events[-1]["files_done"] == events[-1]["files_total"] == 2
 
 

@@ -54,9 +54,7 @@ def crew_of(
 
         return DaskCrew(client, wait_for_workers)
     if executor is not None:
-        from refreeze.distributed.lithops_crew import LithopsCrew, is_lithops
-
-        return LithopsCrew(executor) if is_lithops(executor) else ExecutorCrew(executor)
+        return _crew_of_executor(executor, wait_for_workers)
     if workers is None:
         return None
     if isinstance(workers, bool) or not isinstance(workers, int):
@@ -66,6 +64,20 @@ def crew_of(
     from refreeze.distributed.processes import ProcessCrew
 
     return ProcessCrew(workers)
+
+
+def _crew_of_executor(executor: Any, wait_for_workers: float) -> Any:
+    from refreeze.distributed.lithops_crew import LithopsCrew, is_lithops
+
+    if is_lithops(executor):
+        return LithopsCrew(executor)
+    client = getattr(executor, "_client", None)
+    if client is not None and type(executor).__module__ == "distributed.cfexecutor":
+        # That of `client.get_executor()`: the client knows more of its workers.
+        from refreeze.distributed.dask_crew import DaskCrew
+
+        return DaskCrew(client, wait_for_workers, vars(executor).get("_kwargs"))
+    return ExecutorCrew(executor)
 
 
 def places_of(

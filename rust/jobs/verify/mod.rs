@@ -332,11 +332,8 @@ impl<'a> Comparer<'a> {
             .try_fold(Compared::default(), async |sum, one| Ok(sum.and(one)))
             .await?;
         let left = on_a_thread(move || work.left()).await?;
-        if let Some(native) = self
-            .native
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_mut(part.array)
+        if let Some(native) =
+            self.native.lock().unwrap_or_else(PoisonError::into_inner).get_mut(part.array)
         {
             *native += compared.native;
         }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use icechunk::Repository;
@@ -21,6 +22,9 @@ use crate::target::container::SourceContainer;
 
 /// Chunks read at a time, each both ways.
 const CONCURRENT_READS: usize = 4;
+
+/// The wait before something that could not be read, or read otherwise, is read again.
+const BEFORE_ONCE_MORE: Duration = Duration::from_millis(100);
 
 const MICROSECONDS: i64 = 1_000_000;
 
@@ -131,7 +135,7 @@ impl<'a> Sampler<'a> {
     /// Reads all of them; gives back those that are not equal, with the positions of their arrays.
     pub(super) async fn read(&self, chosen: Vec<Candidate>) -> Result<Vec<(usize, Difference)>> {
         let outcomes: Vec<_> = futures::stream::iter(chosen)
-            .map(|candidate| self.read_one(candidate))
+            .map(|candidate| self.read_twice(candidate))
             .buffer_unordered(CONCURRENT_READS)
             .collect()
             .await;
@@ -139,7 +143,19 @@ impl<'a> Sampler<'a> {
         Ok(outcomes.into_iter().flatten().collect())
     }
 
-    async fn read_one(&self, candidate: Candidate) -> Result<Option<(usize, Difference)>> {
+    /// Reads one, and once more before it is said to differ: a server that was wrong for a moment is no
+    /// difference between source and target.
+    async fn read_twice(&self, candidate: Candidate) -> Result<Option<(usize, Difference)>> {
+        match self.read_one(&candidate).await? {
+            Some((_, difference)) if difference.kind != Kind::Stale => {
+                tokio::time::sleep(BEFORE_ONCE_MORE).await;
+                self.read_one(&candidate).await
+            }
+            told => Ok(told),
+        }
+    }
+
+    async fn read_one(&self, candidate: &Candidate) -> Result<Option<(usize, Difference)>> {
         let Some(array) = self.arrays.get(candidate.array) else { return Ok(None) };
         let piece = array.piece_at(&candidate.coords);
         let Some(JobSource { source, .. }) = piece.and_then(|p| self.sources.get(p.source)) else {
@@ -150,7 +166,7 @@ impl<'a> Sampler<'a> {
         // to tell: its bytes are compared with those that come through Icechunk.
         let expected = Expected { beside: Some(key.clone()), ..Expected::default() };
         let (direct, through) =
-            tokio::join!(source.read(&key, &expected), self.through(array, &candidate));
+            tokio::join!(source.read(&key, &expected), self.through(array, candidate));
         let told = |kind, ours: Option<String>, theirs: Option<String>| {
             let location = || format!("{}{key}", source.url_prefix());
             let side =
