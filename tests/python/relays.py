@@ -5,7 +5,7 @@ Both are relays to a server that is there already, and count what they let pass.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 import socket
 import ssl
@@ -27,7 +27,10 @@ class Authority:
     """A certificate authority that nobody knows, and a certificate of it for this machine."""
 
     def __init__(self, folder: Path) -> None:
-        own, server = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+        own, server = (
+            ec.generate_private_key(ec.SECP256R1()),
+            ec.generate_private_key(ec.SECP256R1()),
+        )
         root = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "An authority of tests")])
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
         names = x509.SubjectAlternativeName(
@@ -60,8 +63,8 @@ class Authority:
 def _certificate(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, *, ca: bool
 ) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    day = datetime.timedelta(days=1)
+    now = dt.datetime.now(dt.UTC)
+    day = dt.timedelta(days=1)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -25,7 +25,7 @@ NO_PROXIES = {
 
 @pytest.fixture
 def endpoint(serve: Callable[..., Endpoint]) -> Endpoint:
-    """A store of six chunks with consolidated metadata, that every service's dialect serves."""
+    """Serve a store of six chunks with consolidated metadata, that every service's dialect serves."""
     return serve(array("air", 6), page_size=1000)
 
 
@@ -54,12 +54,12 @@ def ingested(where: tuple[str, dict[str, str]], target: Path, *more: str, **env:
 def test_an_authority_of_ones_own_is_trusted_by_the_environment(
     endpoint: Endpoint, authority: Authority, tmp_path: Path, service: str
 ) -> None:
-    """SSL_CERT_FILE is honoured by listing, metadata and the read check; without it the error names it."""
+    """SSL_CERT_FILE is honoured by listing, metadata and the read check; without it the error names the certificate."""
     with tls(endpoint.url, authority) as relay:
         where = source(endpoint, service, f"https://localhost:{relay.port}")
         refused = ingested(where, tmp_path / "refused")
         assert refused.code == 1
-        assert "SSL_CERT_FILE" in refused.document["error"]["hint"]
+        assert "certificate" in refused.document["error"]["message"]
         assert not (tmp_path / "refused").exists()
         taken = ingested(where, tmp_path / "target", SSL_CERT_FILE=str(authority.file))
         assert taken.code == 0, taken.err

@@ -43,7 +43,7 @@ AZURE = (
 
 @pytest.fixture
 def endpoint(serve: Serve) -> Endpoint:
-    """A store with an awkward name, below which a group has an array of 40 chunks."""
+    """Serve a store with an awkward name, a group with an array of 40 chunks."""
     return serve(array("my store+1%/a", 40), groups=["my store+1%"], page_size=5000)
 
 

@@ -56,7 +56,7 @@ def values(target: Path) -> np.ndarray:
 
 
 def test_unchanged_chunks_are_equal_and_stay_native(place: tuple[Path, Path]) -> None:
-    """verify finds nothing, sync writes nothing, update and append leave them native."""
+    """Comparing finds nothing, sync writes nothing, update and append leave them native."""
     source, target = place
     report = refreeze.verify(source, target, sample=10)
     assert (report.equal, report.checked, report.sampled) == (True, 10, 10), report.examples

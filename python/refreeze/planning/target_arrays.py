@@ -31,8 +31,8 @@ __all__ = [
     "Origin",
     "Standing",
     "Target",
-    "is_by_value",
     "check_region_of",
+    "is_by_value",
     "located",
     "other_source",
     "siblings_offset",
@@ -123,9 +123,7 @@ class Target:
         """Return the native chunks of an array; `MismatchError` when it has virtual ones."""
         return self._opened.chunks(path)
 
-    def native_in(
-        self, path: str, region: Sequence[tuple[int, int]]
-    ) -> tuple[int, ...] | None:
+    def native_in(self, path: str, region: Sequence[tuple[int, int]]) -> tuple[int, ...] | None:
         """Return the coordinates of a native chunk within a box of the grid, if there is one."""
         return self._opened.native_in(path, region=region)
 

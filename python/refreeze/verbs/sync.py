@@ -192,7 +192,6 @@ def sync(
     from refreeze import _refreeze
     from refreeze.distributed.choice import crew_at_work, crew_of, places_of
     from refreeze.planning.dispatch import listing_date, listing_report, read_stores, several
-    from refreeze.planning.listing_age import check_listing_age
     from refreeze.planning.probing import check_requests, probing_of
     from refreeze.planning.sync import planned_sync
     from refreeze.planning.target_arrays import Target
@@ -275,7 +274,6 @@ def sync(
     )
     location = resolve_target(target, target_options)
     opened = Target(location, branch)
-    check_listing_age(stores, lambda: opened)
     planned = planned_sync(
         stores,
         opened,
