@@ -148,6 +148,28 @@ def test_what_does_not_go_with_the_template(target, kind):
     assert re.search(said, str(error.value))
 
 
+@pytest.mark.parametrize("kind", [*TROUBLE, *MISFITS])
+def test_an_update_of_a_region_refuses_the_same(target, kind):
+    """`write` asks for labels, units and types as `write_region` does, in words or in slices."""
+    change, said = (TROUBLE | MISFITS)[kind]
+    before = commits(target)
+    for region in ("auto", {"time": "auto"}):
+        with pytest.raises((RegionError, MismatchError)) as error:
+            refreeze.write(change(day(1)), target, mode="update", region=region)
+        assert re.search(said, str(error.value))
+    assert commits(target) == before
+
+
+def test_an_update_of_a_region_finds_its_place(target):
+    """By labels, also of a reversed axis; slices are checked; chunks that are shared keep the rest."""
+    refreeze.write(day(2).isel(lat=slice(None, None, -1)), target, mode="update", region="auto")
+    refreeze.write(day(1).chunk({"time": 5}), target, mode="update", region={"time": "auto"})
+    refreeze.write(day(0), target, mode="update", region={"time": slice(0, 24)})
+    with pytest.raises(RegionError, match="contradicts"):
+        refreeze.write(day(3), target, mode="update", region={"time": slice(0, 24)})
+    assert opened(target).t[:72].equals(whole(3).t)
+
+
 def test_casts_have_to_be_allowed(target):
     refreeze.write_region(day(1, dtype="f8"), target, cast=True)
     assert opened(target).t[24:48].values.tolist() == day(1).t.values.tolist()

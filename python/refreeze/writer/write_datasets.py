@@ -125,9 +125,14 @@ class DatasetWriter:
         region = self.region
         if isinstance(region, Mapping):
             data = data.drop_vars(
-                [name for name, var in data.variables.items() if not set(var.dims) & set(region)]
+                [
+                    name
+                    for name, var in data.variables.items()
+                    if name not in data.dims and not set(var.dims) & set(region)
+                ]
             )
-            region = {name: part for name, part in region.items() if part != "auto"}
+            # Given by labels, as xarray spells it: like one that is not given.
+            region = {name: part for name, part in region.items() if part != "auto"} or None
         job = Job(
             group=group,
             region=given_region(region),
