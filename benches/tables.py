@@ -29,6 +29,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "references": ("references", "{:,.0f}"),
     "repo_bytes": ("MB written", "MB.1"),
     "manifest_bytes": ("MB of manifests", "MB.1"),
+    "requests_per_array": ("requests an array", "{:.2f}"),
     "commits": ("commits", "{:.0f}"),
     "manifests": ("manifests", "{:.0f}"),
     "amplification": ("write amplification", "{:.2f}"),

@@ -12,6 +12,11 @@ from refreeze.stores.resolve import BucketTarget, LocalTarget, RepositoryTarget
 from refreeze.verbs.report import ListStats
 
 __all__ = [
+    "DEFAULT_MEMORY",
+    "LEAST_MEMORY",
+    "MAX_REFERENCES_PER_MANIFEST",
+    "MOST_PROBED",
+    "PAGE_SIZE",
     "ChunkStream",
     "Comparison",
     "InventoryBuilder",
@@ -54,6 +59,11 @@ __all__ = [
 ]
 
 __version__: str
+DEFAULT_MEMORY: int
+LEAST_MEMORY: int
+MAX_REFERENCES_PER_MANIFEST: int
+MOST_PROBED: int
+PAGE_SIZE: int
 
 @final
 class ChunkStream:

@@ -14,6 +14,7 @@ pub(crate) mod foreign;
 mod inventory_sample;
 pub mod limit;
 mod lister;
+mod neighbours;
 pub mod pages;
 pub(crate) mod paging;
 mod predicted;
@@ -37,6 +38,8 @@ pub use folders::{Folder, FolderRequest, list_folders};
 pub use inventory_sample::{InventorySample, sample_inventory};
 use limit::ConcurrencyLimit;
 pub use lister::Lister;
+use neighbours::WithNeighbours;
+pub use neighbours::{SharedPage, neighbours};
 pub use paging::{ScanOptions, ScanPage};
 use ranked::scan;
 pub use records::{ChunkColumns, chunk_schema};
@@ -74,6 +77,8 @@ pub struct ListOptions {
     pub dangling_links: DanglingLinks,
     /// Objects without a time are taken, as of 1970; only web servers have such.
     pub undated: bool,
+    /// A page that small arrays beside this one are listed with too.
+    pub shared: Option<Arc<SharedPage>>,
 }
 
 impl ListOptions {
@@ -87,6 +92,7 @@ impl ListOptions {
             ordered: false,
             dangling_links: DanglingLinks::default(),
             undated: false,
+            shared: None,
         }
     }
 }
@@ -132,6 +138,10 @@ pub fn list_chunks(
         }
         _ if array.layout.ndim() == 0 => scalar(source.clone(), wanted, Arc::clone(&stats)),
         Lister::Pages(pages) => {
+            let pages = match options.shared {
+                Some(shared) => Arc::new(WithNeighbours::new(pages, shared)),
+                None => pages,
+            };
             paged(pages, &wanted, Arc::clone(&stats), options.limit, options.ordered)?
         }
         Lister::Walk(source) => {

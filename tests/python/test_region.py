@@ -218,9 +218,15 @@ def test_values_that_would_be_missing(tmp_path, monkeypatch):
         refreeze.write_region(day(0), target, missing_check_vars=["t"])
 
 
-@pytest.mark.parametrize(("failures", "retries", "fine"), [(2, 2, True), (2, 1, False)])
-def test_retries_on_missing(target, monkeypatch, failures, retries, fine):
-    """N retries are N + 1 attempts."""
+@pytest.mark.parametrize("held", [False, True], ids=["given", "held by a converter"])
+@pytest.mark.parametrize("case", [(2, 2, True), (2, 1, False)])
+def test_retries_on_missing(target, monkeypatch, case, held):
+    """N retries are N + 1 attempts, wherever the option stands."""
+    failures, retries, fine = case
+    options = {"retries_on_missing": retries}
+    write = refreeze.write_region
+    if held:
+        write, options = refreeze.ZarrConverter(**options).write_region, {}
     real, left = zarr.Array.__setitem__, [failures]
 
     def lossy(self, place, values):
@@ -231,11 +237,11 @@ def test_retries_on_missing(target, monkeypatch, failures, retries, fine):
 
     monkeypatch.setattr(zarr.Array, "__setitem__", lossy)
     if fine:
-        refreeze.write_region(day(1), target, retries_on_missing=retries)
+        write(day(1), target, **options)
         assert opened(target).t[24:48].equals(day(1).t)
     else:
         with pytest.raises(IncompleteError, match="2 attempts"):
-            refreeze.write_region(day(1), target, retries_on_missing=retries)
+            write(day(1), target, **options)
 
 
 def test_missing_values_stay_missing_and_count_as_written(target):

@@ -147,13 +147,14 @@ def explained(error: BaseException, places: Places, run_id: str) -> BaseExceptio
     To a worker that has another folder under the target's name, the run seems over. Its staging
     branch tells: it is what a probe file would be, written by the coordinator alone.
     """
-    from refreeze.verbs.status import status
+    from refreeze import _refreeze
+    from refreeze.stores.resolve import resolve_target
 
     if not isinstance(error, ConflictError):
         return error
     options = {**places.target_options, **places.secrets.target} or None
-    runs = status(places.target, target_options=options).runs
-    if not any(run.run_id == run_id and run.state != "published" for run in runs):
+    runs = json.loads(_refreeze.status(resolve_target(places.target, options)))["runs"]
+    if not any(run["run_id"] == run_id and run["state"] != "published" for run in runs):
         return error
     return TargetError(
         f"a worker has another folder at {places.target}: it does not hold the run {run_id}",

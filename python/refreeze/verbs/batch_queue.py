@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from refreeze.distributed.choice import absolute
 from refreeze.distributed.crew import Later, Nobody
 from refreeze.exceptions import ConflictError, TargetError
+from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MEMORY
 from refreeze.stores.web_store import Probing
 from refreeze.verbs.ingest import ingest
 from refreeze.work import Secrets, WorkPlan, allowed_settings, carry_out
@@ -109,8 +110,8 @@ def work(
     index, count = _part(part)
     work_plan = WorkPlan.read(plan)
     secrets = Secrets(source_options, target_options)
-    memory = memory or work_plan.ingest.get("memory", "192MiB")
-    concurrency = concurrency or work_plan.ingest.get("concurrency", 64)
+    memory = memory or work_plan.ingest.get("memory", DEFAULT_MEMORY)
+    concurrency = concurrency or work_plan.ingest.get("concurrency", DEFAULT_CONCURRENCY)
     probing = Probing.of(work_plan.ingest).shared_by(count)
     work_plan = replace(work_plan, ingest=work_plan.ingest | asdict(probing))
     done = references = 0

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 from refreeze.metadata.dimensions import GriddedArray
 from refreeze.metadata.region import bounds_of
 from refreeze.metadata.specs import ArraySpec
+from refreeze.planning.option_checks import check_options
 from refreeze.planning.options import (
     DEFAULT_CONCURRENCY,
     DEFAULT_MEMORY,
     byte_count,
-    check_mappings,
-    check_texts,
-    flags,
     names,
     refs_per_commit,
     requests_in_flight,
@@ -145,11 +143,7 @@ def copy(
     --------
     >>> refreeze.copy("air.icechunk", arrays=["t2m"], region={"time": slice(0, 240)})  # doctest: +SKIP
     """
-    check_texts({"branch": branch} | ({} if message is None else {"message": message}))
-    check_mappings({"source_options": source_options, "target_options": target_options})
-    flags({"no_publish": no_publish, "unsafe_target": unsafe_target})
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress is a function, not {progress!r}")
+    check_options(locals())
     from refreeze.stores.resolve import resolve_target
 
     patterns = names("arrays", arrays)

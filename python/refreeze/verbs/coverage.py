@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from refreeze.exceptions import RefreezeError, SourceNotFoundError, TargetNotFoundError
 from refreeze.metadata.layout import layout_of
 from refreeze.metadata.selection import Selection, matches, read_metadata
+from refreeze.planning.option_checks import check_options
 from refreeze.planning.options import (
     DEFAULT_CONCURRENCY,
-    check_mappings,
     check_texts,
     names,
     requests_in_flight,
@@ -99,10 +99,12 @@ def coverage(
     >>> report.arrays[0].missing_ranges[0].first_label  # doctest: +SKIP
     '2019-03-02T00'
     """
+    given = locals()
     from refreeze.verbs.coverage_report import Coverage
 
-    check_texts({"branch": branch} | ({} if group is None else {"group": group}))
-    check_mappings({"source_options": source_options, "target_options": target_options})
+    check_options(given)
+    if group is not None:
+        check_texts({"group": group})
     patterns = names("arrays", [arrays] if isinstance(arrays, str) else arrays)
     chosen_dims = tuple(names("dims", dims))
     if dims is not None and (

@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 
 __all__ = ["manifest_store"]
 
-_KEYS_PER_PAGE = 1_000
 _V2 = 2
 _MISREAD = re.compile("[#?]|%[0-9A-Fa-f]{2}")
 """In a location; see `_check_location`."""
@@ -105,7 +104,7 @@ class _Part:
     @property
     def slots(self) -> int:
         """LIST requests that its listing can have in flight."""
-        return max(1, min(DEFAULT_CONCURRENCY, -(-self.chunks // _KEYS_PER_PAGE)))
+        return max(1, min(DEFAULT_CONCURRENCY, -(-self.chunks // _refreeze.PAGE_SIZE)))
 
     @property
     def chunks(self) -> int:
