@@ -236,8 +236,8 @@ impl<'a> Worker<'a> {
             .collect();
         let each = expected / u64::from(PAGE_SIZE) / (parts.len().max(1) as u64);
         let busy = usize::try_from(BUSY_PAGES / each.max(1)).unwrap_or(CONCURRENT_LISTINGS);
-        let paged = parts.iter().all(|part| is_paged(self.work, part));
-        let most = if paged { CONCURRENT_LISTINGS } else { CONCURRENT_WALKS };
+        let walked = parts.iter().any(|part| !is_paged(self.work, part));
+        let most = if walked { CONCURRENT_WALKS } else { CONCURRENT_LISTINGS };
         let at_once = busy.clamp(2, most);
         let mut pages = futures::stream::iter(listings).flatten_unordered(at_once);
         let mut outcome = Outcome::default();
