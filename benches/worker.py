@@ -348,6 +348,9 @@ TASKS = {
     for task in (
         refreeze_list,
         obstore_list,
+        find_files,
+        refreeze_list_folder,
+        refreeze_ingest_folder,
         refreeze_parse,
         virtualizarr_parse,
         refreeze_ingest,

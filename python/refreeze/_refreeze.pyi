@@ -351,6 +351,14 @@ class OpenedTarget:
 
         Raises `MismatchError` when it has virtual ones.
         """
+    def native_in(self, path: str, *, region: Sequence[tuple[int, int]]) -> tuple[int, ...] | None:
+        """Return the coordinates of a native chunk within a box, if there is one."""
+    def told_of(self) -> list[tuple[str, int, bool, int]]:
+        """Tell as of when commits of ingests are, newest first; copies are left out.
+
+        Each is: URLs of the sources; as of when (the listing's date, else the commit's, in
+        microseconds since 1970); whether a listing told of it; when it was committed.
+        """
     def stored_chunks(self, path: str, *, flat: bool) -> ChunkStream:
         """Stream the chunks of an array from its manifests: coordinates, size, kind, location.
 

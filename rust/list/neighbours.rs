@@ -80,7 +80,7 @@ impl WithNeighbours {
     }
 
     /// The answer to a request from the shared page, and how many requests were sent for that.
-    async fn from_shared(
+    async fn look_into_shared(
         &self,
         request: PageRequest<'_>,
     ) -> Result<(Option<Page>, i64), PageError> {
@@ -140,14 +140,12 @@ impl PageSource for WithNeighbours {
             if !ordered || request.token.is_some() || request.grouped || !fresh() {
                 return self.source.page(request).await;
             }
-            let (answer, sent) = self.from_shared(request).await?;
-            match answer {
-                Some(page) => Ok(Page { other_requests: sent - 1, ..page }),
-                None => {
-                    let page = self.source.page(request).await?;
-                    Ok(Page { other_requests: sent, ..page })
-                }
+            let (answer, sent) = self.look_into_shared(request).await?;
+            if let Some(page) = answer {
+                return Ok(Page { other_requests: sent - 1, ..page });
             }
+            let page = self.source.page(request).await?;
+            Ok(Page { other_requests: sent, ..page })
         }
         .boxed()
     }

@@ -61,6 +61,8 @@ pub(in crate::jobs) struct Work<'a> {
     pub(in crate::jobs) empty_chunks: EmptyChunks,
     pub(in crate::jobs) checksum: ChecksumBy,
     pub(in crate::jobs) locations: Locations,
+    /// When the listing was made, in seconds since 1970, unless the sources are listed.
+    pub(in crate::jobs) listed_at: Option<i64>,
     /// Whether there may be references already, which what is found takes the place of.
     pub(in crate::jobs) replaces: bool,
     pub(in crate::jobs) limits: PlanLimits,
@@ -161,7 +163,8 @@ impl<'a> Worker<'a> {
         let in_the_making = limits
             .references_per_manifest
             .saturating_mul(u32::try_from(limits.builders).unwrap_or(u32::MAX));
-        let writer = ManifestWriter::new(repository, snapshot, in_the_making);
+        let writer = ManifestWriter::new(repository, snapshot, in_the_making)
+            .with_listing_of(work.listed_at);
         Self { work, writer, rules: HashMap::new(), warnings: Vec::new() }
     }
 
@@ -233,8 +236,8 @@ impl<'a> Worker<'a> {
             .collect();
         let each = expected / u64::from(PAGE_SIZE) / (parts.len().max(1) as u64);
         let busy = usize::try_from(BUSY_PAGES / each.max(1)).unwrap_or(CONCURRENT_LISTINGS);
-        let paged = parts.iter().all(|part| is_paged(self.work, part));
-        let most = if paged { CONCURRENT_LISTINGS } else { CONCURRENT_WALKS };
+        let walked = parts.iter().any(|part| !is_paged(self.work, part));
+        let most = if walked { CONCURRENT_WALKS } else { CONCURRENT_LISTINGS };
         let at_once = busy.clamp(2, most);
         let mut pages = futures::stream::iter(listings).flatten_unordered(at_once);
         let mut outcome = Outcome::default();
@@ -318,6 +321,7 @@ impl<'a> Worker<'a> {
                 addition.changed = changes.changed;
                 addition.unchanged = changes.unchanged;
                 addition.removed = changes.removed;
+                addition.native = changes.native;
             }
             StagedPart { addition, listing, manifests }
         });

@@ -106,6 +106,7 @@ async fn filled(
         empty_chunks: plan.empty_chunks(),
         checksum: plan.checksum(),
         locations: plan.locations(),
+        listed_at: None,
         replaces: plan.replaces,
         limits,
         in_flight: ConcurrencyLimit::within(limits.in_flight, limits.apart),
