@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::answer::Allowance;
+use crate::allowance::Allowance;
 use crate::asked::Dialect;
 use crate::bucket::Bucket;
 use crate::config::{ArrayConfig, Config};
