@@ -171,23 +171,23 @@ impl Controller {
                     return;
                 }
                 self.allowed = a_quarter_more(was).min(self.bounds.most);
-                self.hold(now, patience)
+                Self::hold(now, patience)
             }
             _ if self.bounds.is_fixed() => return,
             Phase::Doubling { before } if full => match before {
                 Some(before) if !is_worth_it(before, (was, rate)) => {
                     self.allowed = before.0;
-                    self.hold(now, PATIENCE.0)
+                    Self::hold(now, PATIENCE.0)
                 }
                 _ if busy() >= BUSY => {
                     self.allowed = was;
-                    self.hold(now, PATIENCE.0)
+                    Self::hold(now, PATIENCE.0)
                 }
                 _ => Phase::Doubling { before: Some((was, rate)) },
             },
             Phase::Holding { until, patience } if now >= until && full && !is_most => {
                 if busy() >= BUSY {
-                    self.hold(now, longer(patience))
+                    Self::hold(now, longer(patience))
                 } else {
                     self.try_more((was, rate), patience)
                 }
@@ -198,20 +198,20 @@ impl Controller {
             Phase::Trying { before, settled: true, patience } if full => {
                 if is_worth_it(before, (was, rate)) {
                     if is_most {
-                        self.hold(now, PATIENCE.0)
+                        Self::hold(now, PATIENCE.0)
                     } else {
                         self.try_more((was, rate), PATIENCE.0)
                     }
                 } else {
                     self.allowed = before.0;
-                    self.hold(now, longer(patience))
+                    Self::hold(now, longer(patience))
                 }
             }
             other => other,
         };
     }
 
-    fn hold(&self, now: Duration, patience: Duration) -> Phase {
+    fn hold(now: Duration, patience: Duration) -> Phase {
         Phase::Holding { until: now + patience, patience }
     }
 

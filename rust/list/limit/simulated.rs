@@ -1,6 +1,13 @@
 //! A service in simulated time, for tests of the [controller](super::controller): what it can bear
 //! is known, and so is what the controller should come to.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "simulated microseconds and counts are small"
+)]
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
