@@ -70,6 +70,8 @@ pub(super) struct Segments {
     region: Arc<RankRegion>,
     /// Whether the region is all ranks from its first to its last.
     gapless: bool,
+    /// Whether every page held all the chunks of the ranks that it covered.
+    even: bool,
     /// Keys that a page is expected to hold, and that it is asked for.
     page_size: u64,
     asked: u64,
@@ -98,6 +100,7 @@ impl Segments {
         let mut segments = Self {
             region,
             gapless,
+            even: true,
             page_size,
             asked: page_size,
             learned: false,
@@ -116,9 +119,10 @@ impl Segments {
         segments
     }
 
-    /// Whether segments end where a page ends anyway, so that there may be any number of them.
+    /// Whether there may be more segments than at first because they cost nothing: they end where a
+    /// page ends anyway, as long as every page was full.
     fn cuts_are_free(&self, pace: Pace) -> bool {
-        self.gapless && pace.is_full()
+        self.allowed > self.most && self.gapless && self.even && pace.is_full()
     }
 
     /// So many segments may be listed at the same time, where they cost nothing.
@@ -198,6 +202,7 @@ impl Segments {
         segment.position = page.end.clamp(segment.position, segment.end);
         segment.index = self.region.count_below(segment.position).min(segment.end_index);
         let latest = segment.pace;
+        self.even &= latest.is_full();
         if segment.remaining() == 0 {
             self.list.swap_remove(at);
         }
@@ -221,6 +226,7 @@ impl Segments {
     pub(super) fn count_empty(&mut self) {
         self.pages += 1;
         self.wasted += 1;
+        self.even = false;
     }
 
     /// Removes a segment of which nothing is left to be listed.
