@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refreeze.exceptions import MismatchError, SourceNotFoundError
+from refreeze.exceptions import (
+    MismatchError,
+    SourceNotFoundError,
+    TargetError,
+    TargetNotFoundError,
+)
+from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MEMORY
 from refreeze.shown import remember
+from refreeze.stores.kinds import kind_of
 
 if TYPE_CHECKING:
-    from refreeze.stores.resolve import Options
+    from refreeze.stores.resolve import Options, Source
 
 __all__ = ["Secrets", "WorkPlan", "allowed_settings", "carry_out"]
 
@@ -166,8 +173,8 @@ def carry_out(
     unit: int | str | Mapping[str, Any],
     secrets: Secrets | None = None,
     *,
-    memory: str | int = "192MiB",
-    concurrency: int = 64,
+    memory: str | int = DEFAULT_MEMORY,
+    concurrency: int | str = DEFAULT_CONCURRENCY,
 ) -> bytes:
     """List the chunks of one unit of a plan, write their manifests and return the result.
 
@@ -184,7 +191,7 @@ def carry_out(
     memory
         Bound on what grows with the work, in bytes or as text.
     concurrency
-        LIST requests in flight.
+        LIST requests in flight: a number, or ``"auto"``; ``"auto/8"`` is the share of one of eight.
 
     Returns
     -------
@@ -200,6 +207,8 @@ def carry_out(
         The run is over: it was published or discarded.
     refreeze.exceptions.TargetError
         The target cannot be reached from here.
+    refreeze.exceptions.SourceNotFoundError
+        A folder of the source is not there, or is not the source.
     refreeze.exceptions.RefreezeError
         As `refreeze.ingest`, for what listing and writing meet.
     """
@@ -225,6 +234,15 @@ def carry_out(
     sources = [resolve_source(url, source_options, probing) for url in plan.sources]
     stores = [(source.store, source.path) for source in sources]
     urls = [source.url for source in sources]
+    try:
+        _check_folders(plan.plan["arrays"], json.loads(text)["parts"], sources)
+    except (ValueError, TypeError, LookupError) as error:
+        if isinstance(error, SourceNotFoundError):
+            raise
+        raise MismatchError(
+            f"the unit is not one of this plan: {error!r}",
+            "make the plan anew with refreeze plan SOURCE TARGET --output FILE",
+        ) from None
     target = resolve_target(plan.target, target_options)
     size, in_flight = byte_count("memory", memory), requests_in_flight(concurrency)
     if plan.plan.get("kind") == KIND:
@@ -236,9 +254,20 @@ def carry_out(
             concurrency=in_flight,
             requests_per_second=probing.max_requests_per_second,
         )
-        figures = compare(
-            plan.plan, json.loads(text), stores, source_urls=urls, target=target, options=options
-        )
+        try:
+            figures = compare(
+                plan.plan,
+                json.loads(text),
+                stores,
+                source_urls=urls,
+                target=target,
+                options=options,
+            )
+        except TargetNotFoundError as error:
+            raise TargetError(
+                f"a worker cannot reach the target {target.url}",
+                "a folder must be shared by all machines; or use a bucket",
+            ) from error
         return figures.encode()
     result = _refreeze.carry_out(
         json.dumps(plan.plan),
@@ -251,3 +280,20 @@ def carry_out(
         requests_per_second=probing.max_requests_per_second,
     )
     return result.encode()
+
+
+def _check_folders(
+    arrays: Sequence[Mapping[str, Any]], parts: Iterable[tuple[int, Any]], sources: Sequence[Source]
+) -> None:
+    """Refuse to find nothing where a folder of another machine's is an empty one here."""
+    for array in {array for array, _ in parts}:
+        for piece in arrays[array]["pieces"]:
+            source = sources[piece["source"]]
+            if kind_of(source.store) != "LocalStore":
+                continue
+            folder = Path(source.store.prefix or "/", piece["source_path"])
+            if not any((folder / name).exists() for name in (".zarray", "zarr.json")):
+                raise SourceNotFoundError(
+                    f"a worker does not see the array {folder}",
+                    "a folder must be shared by all machines; or use a bucket",
+                )

@@ -54,9 +54,7 @@ def crew_of(
 
         return DaskCrew(client, wait_for_workers)
     if executor is not None:
-        from refreeze.distributed.lithops_crew import LithopsCrew, is_lithops
-
-        return LithopsCrew(executor) if is_lithops(executor) else ExecutorCrew(executor)
+        return _crew_of_executor(executor, wait_for_workers)
     if workers is None:
         return None
     if isinstance(workers, bool) or not isinstance(workers, int):
@@ -68,6 +66,20 @@ def crew_of(
     return ProcessCrew(workers)
 
 
+def _crew_of_executor(executor: Any, wait_for_workers: float) -> Any:
+    from refreeze.distributed.lithops_crew import LithopsCrew, is_lithops
+
+    if is_lithops(executor):
+        return LithopsCrew(executor)
+    client = getattr(executor, "_client", None)
+    if client is not None and type(executor).__module__ == "distributed.cfexecutor":
+        # That of `client.get_executor()`: the client knows more of its workers.
+        from refreeze.distributed.dask_crew import DaskCrew
+
+        return DaskCrew(client, wait_for_workers, vars(executor).get("_kwargs"))
+    return ExecutorCrew(executor)
+
+
 def places_of(
     sources: list[Any],
     target: Any,
@@ -75,7 +87,7 @@ def places_of(
     source_options: Any,
     target_options: Any,
     memory: int,
-    concurrency: int,
+    concurrency: int | str,
     probing: Probing,
 ) -> Places:
     """Return where workers find sources and target, which must have addresses for that."""

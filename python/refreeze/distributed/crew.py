@@ -11,13 +11,14 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessP
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from refreeze.exceptions import RefreezeError
+from refreeze.exceptions import ConflictError, RefreezeError, TargetError
+from refreeze.planning.options import shared_concurrency
 from refreeze.work import Secrets, WorkPlan, carry_out
 
 if TYPE_CHECKING:
     from refreeze.stores.web_store import Probing
 
-__all__ = ["ExecutorCrew", "Later", "Nobody", "Places", "Share", "carry_out_unit"]
+__all__ = ["ExecutorCrew", "Later", "Nobody", "Places", "Share", "carry_out_unit", "explained"]
 
 POLL = 0.2
 """Seconds to wait for a result before the core may look whether it should stop."""
@@ -45,7 +46,7 @@ class Share:
     """What one worker may use."""
 
     memory: int
-    concurrency: int
+    concurrency: int | str
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,12 @@ class Places:
     target_options: dict[str, str]
     secrets: Secrets
     memory: int
-    concurrency: int
+    concurrency: int | str
     probing: Probing
 
     def share(self, workers: int) -> Share:
         """Return what one of so many workers may use."""
-        return Share(self.memory, max(1, self.concurrency // max(workers, 1)))
+        return Share(self.memory, shared_concurrency(self.concurrency, workers))
 
     def plan(self, core: str, workers: int) -> WorkPlan:
         """Return the plan of a run that the core has begun, for each of so many workers."""
@@ -91,7 +92,7 @@ class ExecutorCrew:
         refuse_what_cannot_work(executor)
         self._executor = executor
         self.places = places
-        self._plan = ""
+        self._plan = self._run = ""
         self._running: dict[Future[bytes], str] = {}
 
     def count(self) -> int:
@@ -101,7 +102,8 @@ class ExecutorCrew:
     def start(self, core: str) -> None:
         """Take the plan."""
         assert self.places is not None  # noqa: S101 set by `ingest`
-        self._plan = self.places.plan(core, self.count()).to_json()
+        plan = self.places.plan(core, self.count())
+        self._plan, self._run = plan.to_json(), plan.run_id
 
     def submit(self, unit: str) -> None:
         """Hand out a unit."""
@@ -130,11 +132,35 @@ class ExecutorCrew:
                 f"a worker cannot import refreeze ({error.name})",
                 "install the same version of refreeze on every machine; " + NOTHING_LOST,
             ) from error
+        except ConflictError as error:
+            assert self.places is not None  # noqa: S101 set by `ingest`
+            raise explained(error, self.places, self._run) from error
 
     def close(self) -> None:
         """Let go of what has not begun; the executor is its owner's."""
         for future in self._running:
             future.cancel()
+
+
+def explained(error: BaseException, places: Places, run_id: str) -> BaseException:
+    """Return what an error of a worker means to a user.
+
+    To a worker that has another folder under the target's name, the run seems over. Its staging
+    branch tells: it is what a probe file would be, written by the coordinator alone.
+    """
+    from refreeze import _refreeze
+    from refreeze.stores.resolve import resolve_target
+
+    if not isinstance(error, ConflictError):
+        return error
+    options = {**places.target_options, **places.secrets.target} or None
+    runs = json.loads(_refreeze.status(resolve_target(places.target, options)))["runs"]
+    if not any(run["run_id"] == run_id and run["state"] != "published" for run in runs):
+        return error
+    return TargetError(
+        f"a worker has another folder at {places.target}: it does not hold the run {run_id}",
+        "a folder must be shared by all machines; or use a bucket; " + NOTHING_LOST,
+    )
 
 
 def refuse_what_cannot_work(executor: Any) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
-from refreeze.distributed.crew import NOTHING_LOST, POLL, Places, Share, carry_out_unit
-from refreeze.exceptions import RefreezeError
-from refreeze.planning.options import LEAST_MEMORY
+from refreeze.distributed.crew import NOTHING_LOST, POLL, Places, explained
+from refreeze.distributed.dask_task import BARE, LINE, VERSION, arguments_of
+from refreeze.exceptions import MismatchError, RefreezeError
 
 __all__ = ["DaskCrew", "client_of", "cluster"]
 
@@ -54,14 +53,8 @@ def cluster(address: str | None, scheduler_file: str | None) -> Iterator[Any]:
         yield client
 
 
-def _carry_out(plan: str, unit: str, secrets: Any, share: Share) -> bytes:
-    """Carry out a unit with this thread's share of the worker's memory."""
-    from distributed import get_worker
-
-    threads = max(1, int(getattr(get_worker().state, "nthreads", 1)))
-    memory = max(LEAST_MEMORY, share.memory // threads)
-    return carry_out_unit(plan, unit, secrets, replace(share, memory=memory))
-
+NAMED = 3
+"""Workers that an error names."""
 
 GATHER = 5.0
 """Seconds to wait for a result that a worker has; then others are looked at first."""
@@ -72,7 +65,12 @@ class DaskCrew:
 
     kind = "workers"
 
-    def __init__(self, client: Any, wait_for_workers: float = 60) -> None:
+    def __init__(
+        self,
+        client: Any,
+        wait_for_workers: float = 60,
+        submit: Mapping[str, Any] | None = None,
+    ) -> None:
         if not hasattr(client, "scheduler_info") or not hasattr(client, "submit"):
             raise TypeError(f"client is a distributed.Client, not {client!r}")
         if getattr(client, "asynchronous", False):
@@ -81,6 +79,8 @@ class DaskCrew:
             )
         self._client = client
         self._wait = wait_for_workers
+        # What the client is to be told with each task, such as which workers may have it.
+        self._submit = {name: value for name, value in (submit or {}).items() if name != "pure"}
         self.places: Places | None = None
         self._plan = ""
         self._run = ""
@@ -137,13 +137,14 @@ class DaskCrew:
     def submit(self, unit: str, attempt: int = 0) -> None:
         """Hand out a unit under a name that says what it is."""
         assert self.places is not None  # noqa: S101 set by `ingest`
-        count = self.count()
+        share = self.places.share(self.count())
+        arguments = arguments_of(self._plan, unit, self.places.secrets, share)
         future = self._client.submit(
-            _carry_out,
-            self._plan,
-            unit,
-            self.places.secrets,
-            self.places.share(count),
+            eval,
+            LINE,
+            BARE,
+            {"arguments": arguments},
+            **self._submit,
             key=f"{self._name(unit)}-{self._run}-{attempt}-{time.monotonic_ns()}",
             pure=False,
         )
@@ -180,18 +181,46 @@ class DaskCrew:
                         f"the workers of a unit died, {ATTEMPTS} times over: {error}", NOTHING_LOST
                     ) from error
                 self.submit(unit, attempt + 1)
-            elif isinstance(error, ModuleNotFoundError):
-                raise RefreezeError(
-                    f"a worker cannot import {error.name}",
-                    "install the same version of refreeze on every machine; " + NOTHING_LOST,
-                ) from error
             elif error is not None:
-                raise error
+                raise self._explained(error) from error
             # Its result is not kept on the cluster.
             future.release()
         return results
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """Return what an error of a task means to a user."""
+        if isinstance(error, ImportError | AttributeError | TypeError):
+            found = self._client.run(eval, VERSION, BARE, on_error="return")
+            return of_strangers(error, found)
+        assert self.places is not None  # noqa: S101 set by `ingest`
+        return explained(error, self.places, self._run)
 
     def close(self) -> None:
         """Let go of what has not begun; the client is its owner's."""
         for future in self._running:
             future.cancel()
+
+
+def of_strangers(error: BaseException, found: Mapping[str, Any]) -> BaseException:
+    """Return the error that names workers without this version of refreeze; if there are none, itself."""
+    from refreeze import __version__
+
+    without = sorted(worker for worker, version in found.items() if not isinstance(version, str))
+    if without:
+        return RefreezeError(
+            f"a worker cannot import refreeze: {', '.join(without[:NAMED])}",
+            f"install refreeze {__version__} on every machine; {NOTHING_LOST}",
+        )
+    others = {worker: text for worker, text in found.items() if text != __version__}
+    if not others and isinstance(error, ModuleNotFoundError):
+        return RefreezeError(
+            f"a worker cannot import {error.name}",
+            f"install what refreeze needs on every machine; {NOTHING_LOST}",
+        )
+    if not others:
+        return error
+    named = ", ".join(f"{text} on {worker}" for worker, text in sorted(others.items())[:NAMED])
+    return MismatchError(
+        f"workers have another refreeze: {named}; this is refreeze {__version__}",
+        f"install the same version on every machine; {NOTHING_LOST}",
+    )
