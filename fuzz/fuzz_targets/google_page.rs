@@ -34,7 +34,8 @@ fuzz_target!(|body: &[u8]| {
     let exchange = Arc::new(Exchange::json());
     let asked = list_page(&client.store, PageRequest::default(), &exchange);
     let Ok(page) = client.runtime.block_on(asked) else { return };
-    let tree: Value = serde_json::from_slice(body).expect("a page was read that is no JSON");
+    // What we skip need not be text.
+    let Ok(tree) = serde_json::from_slice::<Value>(body) else { return };
     let nothing = Vec::new();
     let items = tree.get("items").and_then(Value::as_array).unwrap_or(&nothing);
     assert_eq!(items.len(), page.len(), "other keys");

@@ -12,6 +12,7 @@ use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::jobs::ingest::{Finish, IngestJob, JobArray, JobSource, Mode, ingest};
 use refreeze::jobs::status;
 use refreeze::jobs::verify::{VerifyJob, verify};
+use refreeze::list::limit::Concurrency;
 use refreeze::plan::LimitOptions;
 use refreeze::source::retry::RetryPolicy;
 use refreeze::source::transport::Transport;
@@ -27,7 +28,7 @@ use proxy::{Fault, FaultProxy};
 /// Chunks of the array.
 const CHUNKS: u64 = 6;
 /// Of all cases, one of so many is run unless all are asked for.
-const ONE_OF: usize = 90;
+const ONE_OF: usize = 150;
 
 fn builder(url: &str) -> BucketBuilder {
     BucketBuilder::S3(Box::new(
@@ -87,7 +88,7 @@ fn job(url: &str, target: &str) -> IngestJob {
         limits: LimitOptions {
             references_per_manifest: Some(2),
             references_per_commit: Some(2),
-            concurrency: 2,
+            concurrency: Concurrency::Fixed(2),
             ..LimitOptions::default()
         },
         message: None,
