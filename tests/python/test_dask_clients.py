@@ -89,7 +89,7 @@ def test_tasks_say_array_and_range_and_progress_is_told(
         str(source),
         str(target),
         client=client,
-        progress=lambda event: events.append(event),
+        progress=events.append,
         **SMALL,
     )
     assert report.published
