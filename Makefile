@@ -15,7 +15,7 @@ PY := .venv/bin/python
 LOCKED := $(if $(CI),--locked)
 RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
 
-.PHONY: help demo test test-rust test-python test-exits test-kills test-together test-faults test-soak check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-writing bench-scaling bench-billion bench-profile bench-build docs docs-rust build packages smoke lock servers endpoint clean
+.PHONY: help demo test test-rust test-python test-exits test-kills test-writer-kills test-together test-faults test-soak check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-writing bench-scaling bench-billion bench-profile bench-build docs docs-rust build packages smoke lock servers endpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-exits: .venv/.refreeze servers ## run 500 commands that must end with their
 
 test-kills: .venv/.refreeze servers ## kill workers and coordinators at a hundred instants (not part of test)
 	REFREEZE_KILLS=100 $(PY) -m pytest tests/python/test_crew_kills.py --timeout 3600 $(ARGS)
+
+test-writer-kills: .venv/.refreeze ## kill whatever writes data at forty instants of each kind (not part of test)
+	REFREEZE_KILLS=$(or $(REFREEZE_KILLS),40) $(PY) -m pytest tests/python/test_writer_kills.py --timeout 3600 $(ARGS)
 
 test-faults: .venv/.refreeze servers ## let every request of every verb go wrong in every way: hours (REFREEZE_FAULTS=100: of each verb)
 	REFREEZE_FAULTS=$(or $(REFREEZE_FAULTS),all) $(PY) -m pytest tests/python/test_fault_sweep.py --timeout 360000 -q $(ARGS)
@@ -131,7 +134,7 @@ packages: build ## build the optimised wheel and the source distribution into di
 	$(PY) -m maturin sdist --out dist
 
 # Not optimised: what is tried is the package, and cargo has compiled it for the tests already.
-smoke: .venv/.refreeze ## install the wheel into new environments and run the demo there; look into the sdist
+smoke: .venv/.refreeze ## install the wheel into new environments and run the demo there; the sdist; the container's steps
 	rm -rf target/smoke && mkdir -p target/smoke
 	$(PY) -m maturin build --out target/smoke/dist --compatibility linux $(LOCKED)
 	$(PY) -m maturin sdist --out target/smoke/dist

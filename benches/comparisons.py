@@ -15,7 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from harness import Bench, Endpoint, Subject, dense, folder_bytes, median_row
+from harness import Bench, Endpoint, Subject, chunk_files, dense, folder_bytes, median_row
 
 MIB = 1 << 20
 GRID = [1_000, 10, 100]
@@ -148,6 +148,70 @@ def clouds(bench: Bench, full: bool) -> Section:
         section.ratio("wall", case, "VirtualiZarr", least, "wall")
     for row in section.rows:
         row.setdefault("us_per_key", None)
+    return section
+
+
+def many_arrays(bench: Bench, _: bool) -> Section:
+    """Many small arrays in many groups, as of a plate: documents, listings and reads in parallel."""
+    columns = ["runs", "wall", "cpu", "rss", "requests_per_array", "commits"]
+    section = Section("many", "Ten thousand arrays of 16 chunks in 200 groups", columns)
+    count = bench.steps(10_000)
+    groups = max(2, count // 50)
+    arrays = [
+        dense([4, 2, 2], f"store.zarr/g{number % groups:03}/a{number // groups:03}")
+        for number in range(count)
+    ]
+    for latency, seconds in ((0, None), (50, 20)):
+        case = f"{count:,} arrays, {latency} ms a request"
+        with Endpoint(arrays, latency, groups=["store.zarr"]) as endpoint, workspace() as fresh:
+            endpoint.set(object_latency_ms=latency)
+            subject = Subject(
+                "refreeze", "refreeze_ingest", {"target": str(fresh()), "options": {}}
+            )
+            row = bench.once(endpoint, case, subject)
+            asked = endpoint.stats()
+        row["requests_per_array"] = (asked["list"] + asked["get"] + asked["head"]) / count
+        section.rows.append(row)
+        for what, value, most in (
+            ("requests an array", row["requests_per_array"], 2.2),
+            ("commits", row["commits"], 3),
+        ):
+            section.checks.append(Check(f"{case}: {what}", value, most, at_least=False))
+        if seconds is not None:
+            section.checks.append(Check(f"{case}: wall", row["wall"], seconds, at_least=False))
+    section.notes = [
+        (
+            "Requests are those to the source: a document and a reference that is read back of each "
+            "array, and pages that several share. The repository is on local disk."
+        )
+    ]
+    return section
+
+
+def files(bench: Bench, _: bool) -> Section:
+    """Local stores of a million files, beside `find`, which looks at the same files."""
+    columns = ["runs", "wall", "cpu", "rss"]
+    title = "A million files on local disk: listing and ingest, beside `find DIR -printf '%s %T@'`"
+    section = Section("files", title, columns)
+    leading = bench.steps(1_000)
+    for case, separator in (("in nested folders", "/"), ("in one folder", ".")):
+        named = f"{leading * 1_000:,} files {case}"
+        with workspace() as fresh, Endpoint([]) as endpoint:
+            store = fresh()
+            chunk_files(store, (leading, 1_000), separator)
+            found = {"folder": str(store)}
+            subjects = [
+                Subject("find", "find_files", found),
+                Subject("refreeze list", "refreeze_list_folder", found),
+            ]
+            section.rows += bench.compare(endpoint, named, subjects)
+            made = {**found, "target": str(fresh())}
+            ingested = Subject("refreeze ingest", "refreeze_ingest_folder", made)
+            section.rows.append(bench.once(endpoint, named, ingested))
+        for tool in ("refreeze list", "refreeze ingest"):
+            ratio = section.of(named, tool)["wall"] / section.of(named, "find")["wall"]
+            what = f"{named}: wall of {tool} over that of find"
+            section.checks.append(Check(what, ratio, 3, at_least=False))
     return section
 
 
@@ -455,10 +519,12 @@ QUICK: dict[str, Scenario] = {
     "parser": parsing,
     "append": append,
     "clouds": clouds,
+    "many": many_arrays,
 }
 FULL: dict[str, Scenario] = QUICK | {
     "scale": scale,
     "reading": reading,
     "checking": checking,
+    "files": files,
     "choices": choices,
 }

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = Path(__file__).resolve().with_name("worker.py")
@@ -49,6 +49,30 @@ def dense(grid: list[int], prefix: str = "store.zarr/t2m") -> dict[str, Any]:
     return {"prefix": prefix, "grid": grid, "zarr": zarr, "size_spread": 4095}
 
 
+def chunk_files(folder: Path, grid: tuple[int, int], separator: str) -> None:
+    """Write a version 2 array of small chunks: in nested folders or, with a dot, in one."""
+    folder.mkdir()
+    document = {
+        "zarr_format": 2,
+        "shape": list(grid),
+        "chunks": [1, 1],
+        "dtype": "|u1",
+        "compressor": None,
+        "filters": None,
+        "fill_value": 0,
+        "order": "C",
+        "dimension_separator": separator,
+    }
+    (folder / ".zarray").write_text(json.dumps(document))
+    for row in range(grid[0]):
+        place = folder / str(row) if separator == "/" else folder
+        place.mkdir(exist_ok=True)
+        start = f"{place}/" if separator == "/" else f"{place}/{row}."
+        for column in range(grid[1]):
+            with open(f"{start}{column}", "wb") as file:  # noqa: PTH123 (a million times)
+                file.write(b"x")
+
+
 class Endpoint:
     """The synthetic endpoint, as a process of its own, for as long as the context lasts.
 
@@ -62,14 +86,18 @@ class Endpoint:
     binary = ROOT / "target" / "release" / "refreeze-endpoint"
 
     def __init__(
-        self, arrays: list[dict[str, Any]], latency_ms: int = 0, page_size: int = 1_000
+        self,
+        arrays: list[dict[str, Any]],
+        latency_ms: int = 0,
+        page_size: int = 1_000,
+        groups: Sequence[str] = (),
     ) -> None:
-        groups = sorted({array["prefix"].rpartition("/")[0] for array in arrays})
+        parents = {array["prefix"].rpartition("/")[0] for array in arrays}
         self._config = {
             "bucket": "bucket",
             "latency_ms": latency_ms,
             "page_size": page_size,
-            "groups": groups,
+            "groups": sorted(parents | set(groups)),
             "arrays": arrays,
         }
         self.url = ""
@@ -96,7 +124,7 @@ class Endpoint:
         """Set the counters to zero."""
         self._post("reset", {})
 
-    def set(self, **settings: int) -> None:
+    def set(self, **settings: Any) -> None:
         """Change settings from the next request on."""
         self._post("settings", settings)
 
@@ -106,7 +134,7 @@ class Endpoint:
             counters: dict[str, int] = json.load(answer)
         return counters
 
-    def _post(self, control: str, body: Mapping[str, int]) -> None:
+    def _post(self, control: str, body: Mapping[str, Any]) -> None:
         data = json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/__{control}", data=data, method="POST")
         urllib.request.urlopen(request).close()

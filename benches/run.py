@@ -12,9 +12,13 @@ import shlex
 import sys
 from pathlib import Path
 
-from comparisons import FULL, QUICK
+import comparisons
 from harness import Bench, Endpoint, parser_of
+from in_flight import in_flight
 from tables import as_json, heading, machine, markdown
+
+QUICK = comparisons.QUICK | {"in-flight": in_flight}
+FULL = comparisons.FULL | {"in-flight": in_flight}
 
 
 def main() -> int:

@@ -1,5 +1,7 @@
 """Install the wheel into new environments of every Python that is there, and try it; look into the sdist.
 
+The steps of `Containerfile` are executed by `try_container.py`, which this calls in the end.
+
 What is tried is the package: its metadata, what it needs, the command, and the demo. The wheel and the sdist are
 built by `make smoke`, which calls this with their folder.
 """
@@ -36,9 +38,13 @@ def main(folder: Path) -> int:
         print("error: no Python of", ", ".join(VERSIONS), file=sys.stderr)
         return 1
     for version, python in found.items():
-        print(f"== Python {version}: {python}")
-        check_wheel(wheel, python, folder / version)
-    return 0
+        print(f"== Python {version}: {python}", flush=True)
+        check_wheel(wheel, python, (folder / version).resolve())
+    if VERSIONS[0] not in found:
+        return 0
+    container = ROOT / "scripts" / "try_container.py"
+    image = [sys.executable, str(container), str(folder / "dist"), found[VERSIONS[0]]]
+    return subprocess.run(image, check=False).returncode
 
 
 def check_sdist(sdist: Path) -> None:
@@ -58,7 +64,10 @@ def check_wheel(wheel: Path, python: str, folder: Path) -> None:
     subprocess.run([python, "-m", "venv", str(folder)], check=True)
     inside = folder / "bin" / "python"
     uv = ROOT / ".venv/bin/uv"
-    install = [str(uv), "pip", "install", "--quiet", "--python", str(inside), f"{wheel}[demo]"]
+    # What is tried is this wheel, not what was published elsewhere since: versions are those of the lock.
+    locked = ["--constraint", str(ROOT / "requirements-dev.lock")]
+    install = [str(uv), "pip", "install", "--quiet", "--python", str(inside), *locked]
+    install.append(f"{wheel.resolve()}[demo]")
     subprocess.run(install, check=True, env=os.environ | {"UV_SYSTEM_CERTS": "true"})
     # From a folder without sources: what is imported is what was installed.
     command = str(folder / "bin" / "refreeze")
@@ -81,13 +90,18 @@ def _python(version: str) -> str | None:
         if candidate is None:
             continue
         asked = subprocess.run(
-            [candidate, "-c", "import sys, venv, ensurepip; print(sys.version)"],
+            [
+                candidate,
+                "-c",
+                "import sys, venv, ensurepip; print(sys.version.split()[0], sys.executable)",
+            ],
             capture_output=True,
             text=True,
             check=False,
         )
         if asked.returncode == 0 and re.match(rf"{re.escape(version)}\.", asked.stdout):
-            return candidate
+            # Not a shim, which would ask where it is called what it is to be.
+            return asked.stdout.split()[-1]
     return None
 
 

@@ -12,6 +12,11 @@ from refreeze.stores.resolve import BucketTarget, LocalTarget, RepositoryTarget
 from refreeze.verbs.report import ListStats
 
 __all__ = [
+    "DEFAULT_MEMORY",
+    "LEAST_MEMORY",
+    "MAX_REFERENCES_PER_MANIFEST",
+    "MOST_PROBED",
+    "PAGE_SIZE",
     "ChunkStream",
     "Comparison",
     "InventoryBuilder",
@@ -54,6 +59,11 @@ __all__ = [
 ]
 
 __version__: str
+DEFAULT_MEMORY: int
+LEAST_MEMORY: int
+MAX_REFERENCES_PER_MANIFEST: int
+MOST_PROBED: int
+PAGE_SIZE: int
 
 @final
 class ChunkStream:
@@ -109,7 +119,7 @@ class InventoryBuilder:
         """Return the sources, each listed by its part of the rows."""
 
 def sample_listing(
-    opened: OpenedSource, *, pages: int, date: int, concurrency: int
+    opened: OpenedSource, *, pages: int, date: int, concurrency: int | str
 ) -> tuple[int, int, int]:
     """Compare pages of a listing with the service's: LIST requests, keys, and those written since.
 
@@ -169,7 +179,7 @@ def list_chunks(
     region: Mapping[str, SliceBounds] | Sequence[tuple[int, int]],
     paths: bool,
     flat: bool,
-    concurrency: int,
+    concurrency: int | str,
     undated: bool = False,
 ) -> ChunkStream:
     """List the chunks of one array; see `refreeze.list_chunks`.
@@ -184,7 +194,7 @@ def read_objects(
     *,
     limit: int | None,
     beside: str | None,
-    concurrency: int,
+    concurrency: int | str,
 ) -> list[bytes | None]:
     """Read objects by key, with size and ETag as listed; None where an object is not there.
 
@@ -207,7 +217,7 @@ def estimate_arrays(
     memory: int,
     references_per_manifest: int | None,
     references_per_commit: int | None,
-    concurrency: int,
+    concurrency: int | str,
 ) -> str:
     """Estimate the ingest of arrays, after a few requests; see `refreeze.plan`. Returns JSON.
 
@@ -300,7 +310,7 @@ def copy(
     places: Sequence[tuple[str | None, str, tuple[Any, str]]],
     plan: str,
     memory: int,
-    concurrency: int,
+    concurrency: int | str,
     chunks_per_commit: int | None,
     message: str | None,
     publish: bool,
@@ -321,7 +331,7 @@ def carry_out(
     *,
     source_urls: Sequence[str],
     memory: int,
-    concurrency: int,
+    concurrency: int | str,
     requests_per_second: float | None = None,
 ) -> str:
     """Do one unit of a plan, both as JSON; see `refreeze.work.carry_out`."""
@@ -340,6 +350,14 @@ class OpenedTarget:
         """Return the native chunks of an array by coordinates.
 
         Raises `MismatchError` when it has virtual ones.
+        """
+    def native_in(self, path: str, *, region: Sequence[tuple[int, int]]) -> tuple[int, ...] | None:
+        """Return the coordinates of a native chunk within a box, if there is one."""
+    def told_of(self) -> list[tuple[str, int, bool, int]]:
+        """Tell as of when commits of ingests are, newest first; copies are left out.
+
+        Each is: URLs of the sources; as of when (the listing's date, else the commit's, in
+        microseconds since 1970); whether a listing told of it; when it was committed.
         """
     def stored_chunks(self, path: str, *, flat: bool) -> ChunkStream:
         """Stream the chunks of an array from its manifests: coordinates, size, kind, location.

@@ -20,6 +20,7 @@ from refreeze.exceptions import (
     TargetError,
     TargetNotFoundError,
 )
+from refreeze.planning.options import DEFAULT_CONCURRENCY, DEFAULT_MEMORY
 from refreeze.shown import remember
 from refreeze.stores.kinds import kind_of
 
@@ -172,8 +173,8 @@ def carry_out(
     unit: int | str | Mapping[str, Any],
     secrets: Secrets | None = None,
     *,
-    memory: str | int = "192MiB",
-    concurrency: int = 64,
+    memory: str | int = DEFAULT_MEMORY,
+    concurrency: int | str = DEFAULT_CONCURRENCY,
 ) -> bytes:
     """List the chunks of one unit of a plan, write their manifests and return the result.
 
@@ -190,7 +191,7 @@ def carry_out(
     memory
         Bound on what grows with the work, in bytes or as text.
     concurrency
-        LIST requests in flight.
+        LIST requests in flight: a number, or ``"auto"``; ``"auto/8"`` is the share of one of eight.
 
     Returns
     -------

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use icechunk::format::SnapshotId;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
+use refreeze::commit::told_of;
+use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::target::origin::{Origin, Question, origin};
-use refreeze::target::{Target, branch_nodes, native_chunks, stored_chunks as read_stored_chunks};
+use refreeze::target::{
+    Target, branch_nodes, native_chunks, native_in, stored_chunks as read_stored_chunks,
+};
 use refreeze::zarr::compatibility::{Shapes, compare};
 
 use crate::ingest::{PyArraySpec, interruptible, target as location};
@@ -22,6 +26,7 @@ type OriginSpec<'py> = (&'static str, Option<Bound<'py, PyTuple>>, Option<String
 #[pyclass(frozen, module = "refreeze._refreeze")]
 pub(crate) struct OpenedTarget {
     target: Arc<Target>,
+    branch: String,
     snapshot: SnapshotId,
     nodes: Vec<(String, Vec<u8>)>,
 }
@@ -39,7 +44,7 @@ pub(crate) fn open_target(
         let (target, _) = Target::open_to_read(&location).await?;
         let (snapshot, nodes) = branch_nodes(target.repository(), &branch).await?;
         let nodes = nodes.into_iter().map(|(path, document)| (path, document.to_vec())).collect();
-        Ok(OpenedTarget { target: Arc::new(target), snapshot, nodes })
+        Ok(OpenedTarget { target: Arc::new(target), branch, snapshot, nodes })
     };
     run(py, |stopped| interruptible(look, stopped))
 }
@@ -71,6 +76,34 @@ impl OpenedTarget {
             found.set_item(PyTuple::new(py, coords)?, PyBytes::new(py, &bytes))?;
         }
         Ok(found)
+    }
+
+    /// Coordinates of a native chunk within a box, half-open along each dimension; None without one.
+    #[pyo3(signature = (path, *, region))]
+    fn native_in<'py>(
+        &self,
+        py: Python<'py>,
+        path: String,
+        region: Vec<(u32, u32)>,
+    ) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let region = ChunkBox::from_ranges(region.into_iter().map(|(a, b)| a..b).collect());
+        let (target, snapshot) = (Arc::clone(&self.target), self.snapshot.clone());
+        let look = async move { native_in(target.repository(), &snapshot, &path, &region).await };
+        let found = run(py, |stopped| interruptible(look, stopped))?;
+        found.map(|coords| PyTuple::new(py, coords)).transpose()
+    }
+
+    /// What the branch's commits tell of their sources, newest first: the sources, as of when (the
+    /// listing's date, else the commit's), whether a listing told of them, and when the commit was
+    /// made. In microseconds since 1970.
+    fn told_of(&self, py: Python<'_>) -> PyResult<Vec<(String, i64, bool, i64)>> {
+        let (target, branch) = (Arc::clone(&self.target), self.branch.clone());
+        let look = async move { told_of(target.repository(), &branch).await };
+        let found = run(py, |stopped| interruptible(look, stopped))?;
+        Ok(found
+            .into_iter()
+            .map(|one| (one.source, one.at, one.by_listing, one.committed_at))
+            .collect())
     }
 
     /// The chunks of an array, streamed from its manifests.

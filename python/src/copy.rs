@@ -11,6 +11,7 @@ use refreeze::jobs::{CopyJob, CopyPlace, copy as run_copy};
 use refreeze::target::Target;
 use refreeze::target::container::settings_of;
 
+use crate::concurrency::PyConcurrency;
 use crate::ingest::{callback, interruptible, stop, target as location};
 use crate::runtime::run;
 use crate::stores::source;
@@ -58,7 +59,7 @@ pub(crate) fn copy(
     places: Vec<Place<'_>>,
     plan: String,
     memory: u64,
-    concurrency: usize,
+    concurrency: PyConcurrency,
     chunks_per_commit: Option<u64>,
     message: Option<String>,
     publish: bool,
@@ -82,7 +83,7 @@ pub(crate) fn copy(
         places,
         plan,
         memory,
-        concurrency,
+        concurrency: concurrency.try_into()?,
         chunks_per_commit,
         message,
         publish,

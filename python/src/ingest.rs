@@ -26,6 +26,7 @@ use refreeze::zarr::metadata::{ArrayLayout, ArraySpec, GroupSpec};
 
 use tokio::sync::oneshot;
 
+use crate::concurrency::PyConcurrency;
 use crate::crew::crew;
 use crate::errors::to_python;
 use crate::handed_over;
@@ -180,7 +181,7 @@ pub(crate) struct IngestOptions {
     memory: u64,
     references_per_manifest: Option<u32>,
     references_per_commit: Option<u64>,
-    concurrency: usize,
+    concurrency: PyConcurrency,
     requests_per_second: Option<f64>,
     message: Option<String>,
     publish: bool,
@@ -285,7 +286,7 @@ pub(crate) fn job(
             memory: options.memory,
             references_per_manifest: options.references_per_manifest,
             references_per_commit: options.references_per_commit,
-            concurrency: options.concurrency,
+            concurrency: options.concurrency.try_into()?,
             apart: apart(options.requests_per_second),
         },
         message: options.message,

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatch;
-use refreeze::list::limit::ConcurrencyLimit;
+use refreeze::list::limit::{Concurrency, ConcurrencyLimit};
 use refreeze::list::sample_inventory;
 use refreeze::source::inventory::{InventoryColumns, InventoryPlace};
 
+use crate::concurrency::PyConcurrency;
 use crate::errors::to_python;
 use crate::ingest::interruptible;
 use crate::runtime::run;
@@ -119,10 +120,11 @@ pub(crate) fn sample_listing(
     opened: &Bound<'_, PyAny>,
     pages: usize,
     date: i64,
-    concurrency: usize,
+    concurrency: PyConcurrency,
 ) -> PyResult<(u64, u64, u64)> {
     let source = source(opened, "")?;
-    let limit: Arc<ConcurrencyLimit> = ConcurrencyLimit::new(concurrency);
+    let in_flight = Concurrency::try_from(concurrency)?.in_flight(usize::MAX);
+    let limit: Arc<ConcurrencyLimit> = ConcurrencyLimit::within(in_flight, None);
     let look = async move { sample_inventory(&source, pages, date, &limit).await };
     let found = run(py, |stopped| interruptible(look, stopped))?;
     Ok((found.list_requests, found.keys, found.newer))

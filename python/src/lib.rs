@@ -3,6 +3,7 @@
 //! Nothing is decided here. Stores come in as obstore objects, metadata as documents that
 //! zarr-python made, results go out as JSON, errors as the classes of `refreeze.exceptions`.
 
+mod concurrency;
 mod contents;
 mod copy;
 mod crew;
@@ -67,6 +68,24 @@ mod _refreeze {
         module.py().import("atexit")?.call_method1("register", (shut_down,))?;
         Ok(())
     }
+
+    // Defaults and limits of the core, which the package's checks go by.
+
+    /// Bytes for everything that grows with the work, when nothing is said.
+    #[pymodule_export]
+    const DEFAULT_MEMORY: u64 = refreeze::plan::DEFAULT_MEMORY;
+    /// The least that an ingest can work with.
+    #[pymodule_export]
+    const LEAST_MEMORY: u64 = refreeze::plan::LEAST_MEMORY;
+    /// The most references of a manifest that other readers accept.
+    #[pymodule_export]
+    const MAX_REFERENCES_PER_MANIFEST: u32 = refreeze::plan::MAX_REFERENCES_PER_MANIFEST;
+    /// Keys of one LIST request.
+    #[pymodule_export]
+    const PAGE_SIZE: u32 = refreeze::source::page::PAGE_SIZE;
+    /// Requests to a web server that need no further consent.
+    #[pymodule_export]
+    const MOST_PROBED: u64 = refreeze::source::web::MOST_REQUESTS;
 
     /// Version of the compiled crate.
     #[pymodule_export]

@@ -19,12 +19,13 @@ use refreeze::density::survey::survey;
 use refreeze::estimate::estimate_ingest;
 use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::grid::region::{addressed_names, chunk_box};
-use refreeze::list::limit::ConcurrencyLimit;
+use refreeze::list::limit::{Concurrency, ConcurrencyLimit};
 use refreeze::list::{ListOptions, Listing, SharedStats, list_chunks as run_list_chunks, stats_of};
 use refreeze::plan::{LimitOptions, PlanLimits};
 use refreeze::zarr::metadata::ArraySpec;
 use refreeze::{Error, ErrorKind};
 
+use crate::concurrency::PyConcurrency;
 use crate::errors::to_python;
 use crate::ingest::PyArraySpec;
 use crate::region::{SliceBounds, slices};
@@ -52,13 +53,14 @@ pub(crate) fn list_chunks(
     region: Wanted,
     paths: bool,
     flat: bool,
-    concurrency: usize,
+    concurrency: PyConcurrency,
     undated: bool,
 ) -> PyResult<ChunkStream> {
     let source = source(store, path)?;
+    let in_flight = Concurrency::try_from(concurrency)?.in_flight(usize::MAX);
     let listed = || {
         let (array, region) = chosen(array, region)?;
-        let mut options = ListOptions::new(concurrency);
+        let mut options = ListOptions::with(ConcurrencyLimit::within(in_flight, None));
         options.paths = paths.then(|| path.trim_matches('/').to_owned());
         options.flat = flat;
         options.undated = undated;
@@ -83,7 +85,7 @@ pub(crate) fn estimate_arrays(
     memory: u64,
     references_per_manifest: Option<u32>,
     references_per_commit: Option<u64>,
-    concurrency: usize,
+    concurrency: PyConcurrency,
 ) -> PyResult<String> {
     let source = source(store, path)?;
     let parts: refreeze::Result<Vec<_>> =
@@ -93,11 +95,12 @@ pub(crate) fn estimate_arrays(
         memory,
         references_per_manifest,
         references_per_commit,
-        concurrency,
+        concurrency: concurrency.try_into()?,
         apart: None,
     });
     let estimates = run(py, |_stop| async move {
-        let densities = survey(&source, &parts, &ConcurrencyLimit::new(concurrency)).await?;
+        let densities =
+            survey(&source, &parts, &ConcurrencyLimit::within(limits.in_flight, None)).await?;
         estimate_ingest(&source, &parts, &densities, limits)
     })?;
     serde_json::to_string(&estimates).map_err(|error| PyValueError::new_err(error.to_string()))

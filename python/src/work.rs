@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use refreeze::jobs::ingest::{JobSource, carry_out as run_unit};
 use refreeze::plan::LimitOptions;
 
+use crate::concurrency::PyConcurrency;
 use crate::ingest::{apart, interruptible, target};
 use crate::runtime::run;
 use crate::stores::source;
@@ -22,7 +23,7 @@ pub(crate) fn carry_out(
     target: &Bound<'_, PyAny>,
     source_urls: Vec<String>,
     memory: u64,
-    concurrency: usize,
+    concurrency: PyConcurrency,
     requests_per_second: Option<f64>,
 ) -> PyResult<String> {
     let location = self::target(target)?;
@@ -33,7 +34,7 @@ pub(crate) fn carry_out(
         .collect::<PyResult<Vec<_>>>()?;
     let limits = LimitOptions {
         memory,
-        concurrency,
+        concurrency: concurrency.try_into()?,
         apart: apart(requests_per_second),
         ..LimitOptions::default()
     };

@@ -29,8 +29,8 @@ pub use replay::{Touched, is_below, replay};
 pub use rivals::{is_overtaken, published_instead};
 pub(crate) use runs::staging_branch;
 pub use runs::{
-    LostRun, PublishedRun, STAGING_PREFIX, StagedRun, find_published, history, lost_runs,
-    missing_examples, published_runs, run_branches, staged_runs,
+    LostRun, PublishedRun, STAGING_PREFIX, StagedRun, ToldOf, find_published, history, lost_runs,
+    missing_examples, published_runs, run_branches, staged_runs, told_of,
 };
 pub use snapshot::{MOST_CHUNKS_PER_COMMIT, commit_draft, commit_manifests, commit_nothing};
 pub use staging::Staging;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::grid::chunk_box::ChunkBox;
+use crate::manifest::KeptNative;
 use crate::plan::{Batches, Part};
 
 /// Property: identifier of the run.
@@ -141,6 +142,9 @@ pub struct ArrayAddition {
     /// References removed.
     #[serde(skip_serializing_if = "none", default)]
     pub removed: u64,
+    /// Native chunks that stayed as they were.
+    #[serde(skip_serializing_if = "KeptNative::is_none", default)]
+    pub native: KeptNative,
     /// Chunks copied.
     #[serde(skip_serializing_if = "none", default)]
     pub copied: u64,
@@ -163,6 +167,7 @@ impl ArrayAddition {
             changed: 0,
             unchanged: 0,
             removed: 0,
+            native: KeptNative::default(),
             copied: 0,
             bytes: 0,
             sample: None,

@@ -1,8 +1,9 @@
 //! The runs that a repository knows of: unfinished or staged ones by their branches, published
 //! ones by the history of the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::DateTime;
 use futures::TryStreamExt as _;
 use icechunk::Repository;
 use icechunk::format::SnapshotId;
@@ -221,6 +222,48 @@ pub async fn published_runs(
         }
     }
     Ok(runs)
+}
+
+/// As of when a run's commits on a branch tell of their sources, and which sources those are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldOf {
+    /// URLs of the sources as the user named them.
+    pub source: String,
+    /// When the listing was made that told of them; else when the commit was made, which is after
+    /// the source was listed. In microseconds since 1970.
+    pub at: i64,
+    /// Whether a listing told of them.
+    pub by_listing: bool,
+    /// When the commit was made, in microseconds since 1970.
+    pub committed_at: i64,
+}
+
+/// What the commits on `branch` tell, newest first; copies of chunks tell nothing.
+///
+/// # Errors
+///
+/// [`ErrorKind::Target`](crate::ErrorKind::Target) when the history cannot be read.
+pub async fn told_of(repository: &Repository, branch: &str) -> Result<Vec<ToldOf>> {
+    let snapshots = history(repository, branch).await?;
+    let copies: BTreeSet<String> = snapshots
+        .iter()
+        .filter(|one| record(one).is_some_and(|record| record.options.mode == "copy"))
+        .filter_map(|one| Some(RunIdentity::of(one)?.run_id))
+        .collect();
+    let told = snapshots.iter().filter_map(|snapshot| {
+        let identity = RunIdentity::of(snapshot)?;
+        if copies.contains(&identity.run_id) || mode(snapshot).is_some_and(|mode| mode == "copy") {
+            return None;
+        }
+        let committed_at = snapshot.flushed_at.timestamp_micros();
+        let listed = identity
+            .listing
+            .as_deref()
+            .and_then(|date| Some(DateTime::parse_from_rfc3339(date).ok()?.timestamp_micros()));
+        let (at, by_listing) = (listed.unwrap_or(committed_at), listed.is_some());
+        Some(ToldOf { source: identity.source, at, by_listing, committed_at })
+    });
+    Ok(told.collect())
 }
 
 /// The snapshots of a branch, newest first.

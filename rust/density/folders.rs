@@ -95,13 +95,14 @@ impl Walk {
         *read += 1;
         for entry in entries {
             let entry = entry.map_err(|error| unreadable(folder, &error))?;
-            let Kind::Of(kind) = kind_of(&entry) else { continue };
+            let Kind::Of { kind, .. } = kind_of(&entry) else { continue };
             let name = entry.file_name();
             let name = name.as_encoded_bytes();
             let (array, region) = (&self.array, &self.region);
-            match meaning(array, region, below_lead, coords, name, kind.is_dir()) {
-                Meaning::Folder(coords) => folders.push((coords, entry.path())),
-                Meaning::Chunk(_) => chunks += 1,
+            let mut coords = coords.to_vec();
+            match meaning(array, region, below_lead, &mut coords, name, kind.is_dir()) {
+                Meaning::Folder => folders.push((coords, entry.path())),
+                Meaning::Chunk => chunks += 1,
                 Meaning::Outside | Meaning::Stranger => {}
             }
         }

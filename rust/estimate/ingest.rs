@@ -7,6 +7,7 @@ use crate::Result;
 use crate::density::Density;
 use crate::grid::chunk_box::ChunkBox;
 use crate::list::array_keys::ArrayKeys;
+use crate::list::limit::InFlight;
 use crate::list::pages::summary;
 use crate::list::{Lister, PAGE_SIZE, ranked_region};
 use crate::plan::{Batches, ExpectedArray, PlanLimits, split_rules};
@@ -21,6 +22,8 @@ const MOST_BATCHES: u64 = 200;
 pub struct IngestEstimate {
     /// Of each array.
     pub arrays: Vec<ArrayEstimate>,
+    /// LIST requests in flight that memory has room for, at the beginning and at most.
+    pub in_flight: InFlight,
     /// References that a commit has room for.
     pub references_per_commit: u64,
     /// Commits: metadata and coordinates, and then the batches.
@@ -89,6 +92,7 @@ pub fn estimate_ingest(
     // Small batches share a commit.
     let filled = if found <= limits.references_per_commit { count.min(1) } else { count };
     Ok(IngestEstimate {
+        in_flight: limits.in_flight,
         arrays,
         references_per_commit: limits.references_per_commit,
         commits: 1 + filled,

@@ -143,3 +143,22 @@ impl ChunkBox {
             && self.ranges.iter().zip(coords).all(|(range, coord)| range.contains(coord))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_the_box_in_row_major_order() {
+        // Neither length divides the box, which does not begin at the origin.
+        let whole = ChunkBox::from_ranges(vec![2..7, 10..13]);
+        let cells: Vec<_> = (0..6).map(|index| whole.cell(&[2, 2], index)).collect();
+        let expected: Vec<_> = [2..4, 4..6, 6..7]
+            .into_iter()
+            .flat_map(|row| [10..12, 12..13].map(|column| vec![row.clone(), column]))
+            .map(ChunkBox::from_ranges)
+            .collect();
+        assert_eq!(cells, expected);
+        assert_eq!(cells.iter().map(ChunkBox::chunks).sum::<u64>(), whole.chunks());
+    }
+}

@@ -54,7 +54,7 @@ pub async fn list_folders(
     };
     futures::stream::iter(folders)
         .map(|folder| one(&fetcher, folder))
-        .buffered(limit.most())
+        .buffered(limit.begin())
         .try_collect()
         .await
 }

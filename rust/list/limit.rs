@@ -1,52 +1,47 @@
-//! How many requests may be in flight: as configured, half of it after a `SlowDown`, then
-//! slowly more again; and how many may be sent in a second, where that is bounded.
+//! How many requests may be in flight, and how many may be sent in a second: learned from the answers
+//! within bounds (see [`controller`]), half of it after a `SlowDown`, and less where that is configured.
 //!
 //! One limit can be shared by the listings of several arrays of one store. What is requested is
 //! not known here.
 
+mod concurrency;
+mod controller;
+mod pace;
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-#[derive(Debug)]
-struct State {
-    allowed: usize,
-    in_flight: usize,
-    /// Answers since the limit last changed.
-    answered: usize,
-    /// Counts the decreases: requests sent before one do not cause another.
-    epoch: u64,
-}
+pub use concurrency::{Concurrency, InFlight, UnknownConcurrency};
+use controller::Controller;
 
 /// An adaptive bound on requests in flight.
 #[derive(Debug)]
 pub struct ConcurrencyLimit {
-    most: usize,
+    bounds: InFlight,
+    begun: Instant,
     state: Mutex<State>,
     freed: Notify,
-    pace: Option<Pace>,
 }
 
-/// A time at which each request may be sent, so that they are apart.
 #[derive(Debug)]
-struct Pace {
-    apart: Duration,
-    next: Mutex<Instant>,
+struct State {
+    controller: Controller,
+    busy: Busy,
 }
 
-impl Pace {
-    /// Waits until the next request may be sent.
-    async fn turn(&self) {
-        let turn = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            let turn = (*next).max(Instant::now());
-            *next = turn + self.apart;
-            turn
-        };
-        sleep_until(turn).await;
-    }
+/// How busy the threads of this process's runtime were.
+#[derive(Debug, Default)]
+struct Busy {
+    /// When it was last asked, and for how long all threads together had been busy by then.
+    last: (Duration, Duration),
 }
 
 /// The right to have one request in flight; given back when dropped.
@@ -54,42 +49,57 @@ impl Pace {
 pub struct Permit<'a> {
     limit: &'a ConcurrencyLimit,
     epoch: u64,
+    sent: Instant,
 }
 
 impl ConcurrencyLimit {
     /// At most `most` requests in flight (and at least one).
     pub fn new(most: usize) -> Arc<Self> {
-        Self::paced(most, None)
+        Self::within(InFlight::fixed(most), None)
     }
 
-    /// The same, and no two of them sent closer together than `apart`.
-    pub fn paced(most: usize, apart: Option<Duration>) -> Arc<Self> {
-        let most = most.max(1);
+    /// As many requests in flight as pay, within bounds, and no two of them sent closer together
+    /// than `apart`.
+    pub fn within(bounds: InFlight, apart: Option<Duration>) -> Arc<Self> {
+        let state = State { controller: Controller::new(bounds, apart), busy: Busy::default() };
         Arc::new(Self {
-            most,
-            state: Mutex::new(State { allowed: most, in_flight: 0, answered: 0, epoch: 0 }),
+            bounds,
+            begun: Instant::now(),
+            state: Mutex::new(state),
             freed: Notify::new(),
-            pace: apart.map(|apart| Pace { apart, next: Mutex::new(Instant::now()) }),
         })
     }
 
-    /// What was configured.
+    /// The most that there may ever be.
     pub fn most(&self) -> usize {
-        self.most
+        self.bounds.most
+    }
+
+    /// How many there may be at the beginning: so many are worth their price before anything is known.
+    pub fn begin(&self) -> usize {
+        self.bounds.begin
     }
 
     /// How many requests may be in flight now.
     pub fn allowed(&self) -> usize {
-        self.state().allowed
+        self.state().controller.allowed()
     }
 
     /// Waits until a request may be sent.
     pub async fn acquire(&self) -> Permit<'_> {
-        let permit = self.permit().await;
-        if let Some(pace) = &self.pace {
-            pace.turn().await;
+        let mut permit = self.permit().await;
+        loop {
+            let turn = self.begun + self.state().controller.turn(permit.sent - self.begun);
+            if turn > permit.sent {
+                sleep_until(turn).await;
+                permit.sent = Instant::now();
+            }
+            // There may have been a refusal meanwhile.
+            if let Some(epoch) = self.state().controller.send(permit.sent - self.begun) {
+                permit.epoch = epoch;
+                return permit;
+            }
         }
-        permit
     }
 
     async fn permit(&self) -> Permit<'_> {
@@ -97,16 +107,15 @@ impl ConcurrencyLimit {
             // Registered before the look, so that a permit freed in between is not missed.
             let freed = self.freed.notified();
             {
+                let sent = Instant::now();
                 let mut state = self.state();
-                if state.in_flight < state.allowed {
-                    state.in_flight += 1;
-                    let more = state.in_flight < state.allowed;
-                    let epoch = state.epoch;
+                if state.controller.take(sent - self.begun) {
+                    let more = state.controller.has_room();
                     drop(state);
                     if more {
                         self.freed.notify_one();
                     }
-                    return Permit { limit: self, epoch };
+                    return Permit { limit: self, epoch: 0, sent };
                 }
             }
             freed.await;
@@ -119,39 +128,48 @@ impl ConcurrencyLimit {
 }
 
 impl Permit<'_> {
-    /// The request was answered: after two rounds of answers without a throttling, one more.
+    /// The request was answered.
     pub fn answered(self) {
+        let now = Instant::now();
         let mut state = self.limit.state();
-        state.answered += 1;
-        if state.answered >= 2 * state.allowed && state.allowed < self.limit.most {
-            state.allowed += 1;
-            state.answered = 0;
-        }
+        let State { controller, busy } = &mut *state;
+        let since_begin = now - self.limit.begun;
+        controller.answered(since_begin, now - self.sent, || busy.since_last(since_begin));
     }
 
-    /// The service asked for less: half, once for all requests that were in flight together.
+    /// The service asked for less.
     pub fn throttled(self) {
-        let mut state = self.limit.state();
-        state.answered = 0;
-        if self.epoch == state.epoch {
-            state.epoch += 1;
-            state.allowed = (state.allowed / 2).max(1);
-        }
+        let now = Instant::now() - self.limit.begun;
+        self.limit.state().controller.throttled(now, self.epoch);
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.limit.state().in_flight -= 1;
+        self.limit.state().controller.give_back();
         self.limit.freed.notify_one();
     }
 }
 
+impl Busy {
+    /// The share of the time since the last call, from 0 to 1.
+    fn since_last(&mut self, now: Duration) -> f64 {
+        let Ok(runtime) = Handle::try_current() else { return 0.0 };
+        let metrics = runtime.metrics();
+        let threads = metrics.num_workers();
+        let busy = (0..threads).map(|thread| metrics.worker_total_busy_duration(thread)).sum();
+        let (before, busy_before) = std::mem::replace(&mut self.last, (now, busy));
+        let elapsed = now.saturating_sub(before).as_secs_f64()
+            * f64::from(u32::try_from(threads).unwrap_or(u32::MAX));
+        if elapsed > 0.0 { busy.saturating_sub(busy_before).as_secs_f64() / elapsed } else { 0.0 }
+    }
+}
+
 #[cfg(test)]
-mod tests {
+mod of_permits {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_slowdown_halves_once_and_answers_bring_it_back() {
         let limit = ConcurrencyLimit::new(8);
         let mut permits = Vec::new();
@@ -162,10 +180,6 @@ mod tests {
             permit.throttled();
         }
         assert_eq!(limit.allowed(), 4);
-        for _ in 0..8 {
-            limit.acquire().await.answered();
-        }
-        assert_eq!(limit.allowed(), 5);
         for _ in 0..200 {
             limit.acquire().await.answered();
         }
@@ -178,7 +192,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_are_as_far_apart_as_was_asked_for() {
-        let limit = ConcurrencyLimit::paced(8, Some(Duration::from_millis(50)));
+        let limit = ConcurrencyLimit::within(InFlight::fixed(8), Some(Duration::from_millis(50)));
         let begun = Instant::now();
         for _ in 0..5 {
             limit.acquire().await.answered();

@@ -14,6 +14,7 @@ pub(crate) mod foreign;
 mod inventory_sample;
 pub mod limit;
 mod lister;
+mod neighbours;
 pub mod pages;
 pub(crate) mod paging;
 mod predicted;
@@ -37,6 +38,8 @@ pub use folders::{Folder, FolderRequest, list_folders};
 pub use inventory_sample::{InventorySample, sample_inventory};
 use limit::ConcurrencyLimit;
 pub use lister::Lister;
+use neighbours::WithNeighbours;
+pub use neighbours::{SharedPage, neighbours};
 pub use paging::{ScanOptions, ScanPage};
 use ranked::scan;
 pub use records::{ChunkColumns, chunk_schema};
@@ -53,9 +56,6 @@ use crate::source::Source;
 use crate::source::page::PageSource;
 use crate::zarr::metadata::ArraySpec;
 use crate::{Error, ErrorKind, Result};
-
-/// LIST requests in flight when nothing else is asked for.
-pub const DEFAULT_CONCURRENCY: usize = 64;
 
 /// How a listing is done and what its record batches hold.
 #[derive(Debug, Clone)]
@@ -74,19 +74,28 @@ pub struct ListOptions {
     pub dangling_links: DanglingLinks,
     /// Objects without a time are taken, as of 1970; only web servers have such.
     pub undated: bool,
+    /// A page that small arrays beside this one are listed with too.
+    pub shared: Option<Arc<SharedPage>>,
 }
 
 impl ListOptions {
-    /// At most `concurrency` requests in flight.
+    /// Always `number` requests in flight, at most.
     #[must_use]
-    pub fn new(concurrency: usize) -> Self {
+    pub fn new(number: usize) -> Self {
+        Self::with(ConcurrencyLimit::new(number))
+    }
+
+    /// Requests in flight within `limit`.
+    #[must_use]
+    pub fn with(limit: Arc<ConcurrencyLimit>) -> Self {
         Self {
-            limit: ConcurrencyLimit::new(concurrency),
+            limit,
             paths: None,
             flat: false,
             ordered: false,
             dangling_links: DanglingLinks::default(),
             undated: false,
+            shared: None,
         }
     }
 }
@@ -132,10 +141,14 @@ pub fn list_chunks(
         }
         _ if array.layout.ndim() == 0 => scalar(source.clone(), wanted, Arc::clone(&stats)),
         Lister::Pages(pages) => {
+            let pages = match options.shared {
+                Some(shared) => Arc::new(WithNeighbours::new(pages, shared)),
+                None => pages,
+            };
             paged(pages, &wanted, Arc::clone(&stats), options.limit, options.ordered)?
         }
         Lister::Walk(source) => {
-            let workers = if options.ordered { 1 } else { options.limit.most() };
+            let workers = if options.ordered { 1 } else { options.limit.begin() };
             walk::list(&source, wanted, Arc::clone(&stats), workers, options.ordered)
         }
         Lister::Foreign(source) => {

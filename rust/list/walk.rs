@@ -182,13 +182,18 @@ impl Walk<'_> {
             entries = Box::new(all.into_iter().map(Ok));
         }
         let waiting = lock(&self.queue).folders.len();
+        // Counted here and told once a page: the workers would wait for each other's counts.
+        let mut seen = 0;
+        let mut coords = folder.coords.clone();
         for entry in entries {
             let entry = entry.map_err(|error| failed(&error))?;
-            self.visit(folder, &entry, records)?;
+            seen += self.visit(folder, &entry, records, &mut coords)?;
             if records.rows() == PAGE_SIZE as usize {
+                self.count(&mut seen);
                 self.send(records)?;
             }
         }
+        self.count(&mut seen);
         if self.ordered {
             // What was put in line behind the others goes before them.
             lock(&self.queue).folders.rotate_left(waiting);
@@ -196,40 +201,51 @@ impl Walk<'_> {
         Ok(())
     }
 
+    fn count(&self, seen: &mut u64) {
+        let seen = std::mem::take(seen);
+        update(self.stats, |stats| stats.keys_listed += seen);
+    }
+
+    /// Takes an entry of a folder; how many keys it is that are not counted yet. `coords` is room for
+    /// those of a chunk.
     fn visit(
         &self,
         folder: &Folder,
         entry: &DirEntry,
         records: &mut ChunkRecords,
-    ) -> std::result::Result<(), Stopped> {
+        coords: &mut Vec<u32>,
+    ) -> std::result::Result<u64, Stopped> {
         let name = entry.file_name();
         let name = name.as_encoded_bytes();
         let Wanted { array, region, .. } = self.wanted;
-        let kind = match kind_of(entry) {
-            Kind::Of(kind) => kind,
-            Kind::Gone => return Ok(()),
-            Kind::Dangling => return self.dangling(folder, entry, name),
+        let (kind, linked) = match kind_of(entry) {
+            Kind::Of { kind, linked } => (kind, linked),
+            Kind::Gone => return Ok(0),
+            Kind::Dangling => return self.dangling(folder, entry, name).map(|()| 0),
         };
-        match meaning(array, region, folder.below_lead, &folder.coords, name, kind.is_dir()) {
-            Meaning::Folder(coords) => {
+        coords.clear();
+        coords.extend_from_slice(&folder.coords);
+        match meaning(array, region, folder.below_lead, coords, name, kind.is_dir()) {
+            Meaning::Folder => {
+                let coords = coords.clone();
                 let below = Folder { path: entry.path(), coords, below_lead: true };
                 lock(&self.queue).folders.push_back(below);
                 self.changed.notify_one();
             }
-            Meaning::Chunk(_) if !kind.is_file() => {
+            Meaning::Chunk if !kind.is_file() => {
                 return Err(Stopped::Failed(no_file(&entry.path())));
             }
-            Meaning::Chunk(coords) => match LocalSource::info(&entry.path()) {
-                Ok(Some(info)) => {
-                    update(self.stats, |stats| stats.keys_listed += 1);
-                    let e_tag = info.e_tag.as_deref().filter(|_| self.wanted.e_tags);
-                    records.push(&coords, info.size, info.last_modified, e_tag);
+            Meaning::Chunk => {
+                // Of an entry that is no link the folder is asked, without its path.
+                let found = if linked { std::fs::metadata(entry.path()) } else { entry.metadata() };
+                let info = LocalSource::info_of(found, self.wanted.e_tags, || entry.path());
+                if let Some(info) = info.map_err(Stopped::Failed)? {
+                    records.push(coords, info.size, info.last_modified, info.e_tag.as_deref());
+                    return Ok(1);
                 }
-                Ok(None) => {}
-                Err(error) => return Err(Stopped::Failed(error)),
-            },
+            }
             Meaning::Outside if kind.is_dir() => {}
-            Meaning::Outside => update(self.stats, |stats| stats.keys_listed += 1),
+            Meaning::Outside => return Ok(1),
             Meaning::Stranger if kind.is_dir() => {
                 for foreign in walkdir::WalkDir::new(entry.path()).into_iter().flatten() {
                     if !foreign.file_type().is_dir() {
@@ -239,7 +255,7 @@ impl Walk<'_> {
             }
             Meaning::Stranger => self.foreign(&entry.path()),
         }
-        Ok(())
+        Ok(0)
     }
 
     fn foreign(&self, path: &Path) {
@@ -264,10 +280,12 @@ impl Walk<'_> {
     ) -> std::result::Result<(), Stopped> {
         let path = entry.path();
         let Wanted { array, region, .. } = self.wanted;
-        let as_what =
-            |is_dir| meaning(array, region, folder.below_lead, &folder.coords, name, is_dir);
+        let as_what = |is_dir| {
+            let mut coords = folder.coords.clone();
+            meaning(array, region, folder.below_lead, &mut coords, name, is_dir)
+        };
         match (as_what(false), as_what(true)) {
-            (Meaning::Chunk(_), _) | (_, Meaning::Folder(_)) => {
+            (Meaning::Chunk, _) | (_, Meaning::Folder) => {
                 skip_dangling(&path, self.wanted, self.stats, || self.shown(&path))
                     .map_err(Stopped::Failed)?;
             }
@@ -332,7 +350,11 @@ fn skip_dangling(
 
 /// What an entry of a folder is, through links.
 pub(crate) enum Kind {
-    Of(FileType),
+    Of {
+        kind: FileType,
+        /// Whether that is what a link leads to.
+        linked: bool,
+    },
     /// Since it was listed.
     Gone,
     /// A link that leads nowhere, or back to itself.
@@ -344,10 +366,10 @@ pub(crate) enum Kind {
 pub(crate) fn kind_of(entry: &DirEntry) -> Kind {
     let Ok(kind) = entry.file_type() else { return Kind::Gone };
     if !kind.is_symlink() {
-        return Kind::Of(kind);
+        return Kind::Of { kind, linked: false };
     }
     match std::fs::metadata(entry.path()) {
-        Ok(metadata) => Kind::Of(metadata.file_type()),
+        Ok(metadata) => Kind::Of { kind: metadata.file_type(), linked: true },
         Err(_) if entry.path().is_symlink() => Kind::Dangling,
         Err(_) => Kind::Gone,
     }
@@ -356,20 +378,21 @@ pub(crate) fn kind_of(entry: &DirEntry) -> Kind {
 /// What a name in a folder of the array is.
 pub(crate) enum Meaning {
     /// Leads to chunks of the region.
-    Folder(Vec<u32>),
+    Folder,
     /// A chunk of the region.
-    Chunk(Vec<u32>),
+    Chunk,
     /// Zarr metadata, or chunks outside the region.
     Outside,
     Stranger,
 }
 
-/// What `name` means in a folder of `array` that the coordinates `parent` lead to.
+/// What `name` means in a folder of `array` that the coordinates `coords` lead to, which become
+/// those of a folder or chunk of the region.
 pub(crate) fn meaning(
     array: &ArraySpec,
     region: &ChunkBox,
     below_lead: bool,
-    parent: &[u32],
+    coords: &mut Vec<u32>,
     name: &[u8],
     is_dir: bool,
 ) -> Meaning {
@@ -381,18 +404,19 @@ pub(crate) fn meaning(
     }
     if nested && encoding.form == ChunkKeyForm::Default && !below_lead {
         let is_lead = is_dir && name == b"c";
-        return if is_lead { Meaning::Folder(Vec::new()) } else { Meaning::Stranger };
+        return if is_lead { Meaning::Folder } else { Meaning::Stranger };
     }
     if !nested {
-        let mut coords = vec![0; layout.ndim()];
-        return match encoding.decode(name, layout.grid_shape(), &mut coords) {
+        coords.clear();
+        coords.resize(layout.ndim(), 0);
+        return match encoding.decode(name, layout.grid_shape(), coords) {
             true if is_dir => Meaning::Stranger,
-            true if region.contains(&coords) => Meaning::Chunk(coords),
+            true if region.contains(coords) => Meaning::Chunk,
             true => Meaning::Outside,
             false => Meaning::Stranger,
         };
     }
-    let axis = parent.len();
+    let axis = coords.len();
     let (Some(extent), Some(range)) = (layout.grid_shape().get(axis), region.ranges().get(axis))
     else {
         return Meaning::Stranger;
@@ -401,8 +425,8 @@ pub(crate) fn meaning(
     match crate::zarr::key::coordinate(name).filter(|coord| u64::from(*coord) < *extent) {
         Some(_) if last == is_dir => Meaning::Stranger,
         Some(coord) if range.contains(&coord) => {
-            let coords = [parent, &[coord]].concat();
-            if last { Meaning::Chunk(coords) } else { Meaning::Folder(coords) }
+            coords.push(coord);
+            if last { Meaning::Chunk } else { Meaning::Folder }
         }
         Some(_) => Meaning::Outside,
         None => Meaning::Stranger,

@@ -33,7 +33,7 @@ pub use chunks::CommittedChunks;
 use clusters::{box_of, clusters};
 pub use copied::ManifestChunks;
 pub use native::{NativeChunk, native_manifests};
-pub use rewrite::Changes;
+pub use rewrite::{Changes, KeptNative};
 use rewrite::{Rewritten, rewrite};
 pub use written::{NewManifests, WrittenManifest};
 
@@ -72,6 +72,8 @@ pub struct ManifestWriter {
     references_at_once: u32,
     /// Threads that make manifests: a compressor takes some megabytes.
     threads: Arc<Semaphore>,
+    /// When the listing was made, in seconds since 1970, unless the source was listed.
+    listed_at: Option<i64>,
 }
 
 impl ManifestWriter {
@@ -89,18 +91,27 @@ impl ManifestWriter {
             room: Arc::new(Semaphore::new(references_at_once as usize)),
             references_at_once,
             threads: Arc::new(Semaphore::new(threads)),
+            listed_at: None,
         }
     }
 
+    /// Refuses to replace references that are younger than the listing that tells what is there.
+    #[must_use]
+    pub fn with_listing_of(mut self, listed_at: Option<i64>) -> Self {
+        self.listed_at = listed_at;
+        self
+    }
+
     /// Writes the references of several parts of arrays, to be committed after `parent`; their
-    /// memory is given back as they are written. What stands in a part of an array is replaced:
-    /// manifests are made anew where something has changed. Parts without a change are left out of
+    /// memory is given back as they are written. What stands in a part of an array is replaced, but
+    /// for native chunks: manifests are made anew where something has changed. Parts without a change are left out of
     /// the result, but for their [`Changes::unchanged`].
     ///
     /// # Errors
     ///
     /// [`ErrorKind::UnsupportedArray`] when no configured container takes an array's locations,
-    /// [`ErrorKind::Listing`] for a chunk that was listed twice, [`ErrorKind::Mismatch`] for a
+    /// [`ErrorKind::Listing`] for a chunk that was listed twice, or a reference that is younger than
+    /// the listing that would replace it, [`ErrorKind::Mismatch`] for a
     /// reference to another source that would be replaced, [`ErrorKind::Target`] or
     /// [`ErrorKind::Access`] when an array is not there, or reading or writing fails.
     pub async fn write(
@@ -122,7 +133,12 @@ impl ManifestWriter {
             }
             let position = new.len();
             let chunks = CommittedChunks::new(grid.grid_shape());
-            let work = Arc::new(Work { place: Place { path, node_id, grid }, locations, tags });
+            let work = Arc::new(Work {
+                place: Place { path, node_id, grid },
+                locations,
+                tags,
+                listed_at: self.listed_at,
+            });
             new.push(NewManifests {
                 path: work.place.path.clone(),
                 node_id: work.place.node_id.clone(),
@@ -338,6 +354,8 @@ struct Work {
     place: Place,
     locations: ArrayLocations,
     tags: Option<Tags>,
+    /// When the listing was made, in seconds since 1970, unless the source was listed.
+    listed_at: Option<i64>,
 }
 
 impl Work {

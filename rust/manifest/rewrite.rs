@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono::{DateTime, SecondsFormat};
 use icechunk::format::manifest::{
     Checksum, ChunkInfo, ChunkPayload, Manifest, ManifestExtents, SecondsSinceEpoch,
     VirtualChunkLocation, VirtualChunkRef,
@@ -25,6 +26,10 @@ use crate::grid::chunk_box::ChunkBox;
 use crate::plan::MAX_REFERENCES_PER_MANIFEST;
 use crate::{Error, ErrorKind, Result};
 
+/// Seconds that a reference may carry more than its object's time: fractions are rounded up, and
+/// some servers want the next second.
+const REFERENCE_SLACK: i64 = 2;
+
 /// How references differ from those that stood there before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
@@ -36,6 +41,41 @@ pub struct Changes {
     pub removed: u64,
     /// Found to be as they were.
     pub unchanged: u64,
+    /// Native chunks, which stay whatever was found.
+    #[serde(skip_serializing_if = "KeptNative::is_none", default)]
+    pub native: KeptNative,
+}
+
+/// Native chunks that stayed as they were, by what the source has for each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptNative {
+    /// An object of the same length.
+    pub alike: u64,
+    /// An object of another length.
+    pub unlike: u64,
+    /// None.
+    pub alone: u64,
+}
+
+impl KeptNative {
+    /// Those that the source has an object for.
+    #[must_use]
+    pub fn with_object(&self) -> u64 {
+        self.alike + self.unlike
+    }
+
+    /// Whether there was none at all.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Counts those of another part too.
+    pub fn add(&mut self, other: Self) {
+        self.alike += other.alike;
+        self.unlike += other.unlike;
+        self.alone += other.alone;
+    }
 }
 
 impl Changes {
@@ -51,6 +91,7 @@ impl Changes {
         self.changed += other.changed;
         self.removed += other.removed;
         self.unchanged += other.unchanged;
+        self.native.add(other.native);
     }
 }
 
@@ -167,11 +208,20 @@ fn merge(
         }
         let chunk = chunk_info(work, reference, &coords)?;
         match old.next_if(|old| old.coord.0 == coords) {
+            Some(there) if let Some(length) = native_length(&there) => {
+                // The repository's own: a copy, or what somebody has written over a reference.
+                let native = &mut rewritten.changes.native;
+                let count =
+                    if length == reference.size() { &mut native.alike } else { &mut native.unlike };
+                *count += 1;
+                merged.push(there);
+            }
             Some(there) if is_same(work, &there, &chunk)? => {
                 rewritten.changes.unchanged += 1;
                 merged.push(there);
             }
-            Some(_) => {
+            Some(there) => {
+                known_to_listing(work, &there)?;
                 rewritten.changes.changed += 1;
                 touched.push(work.place.grid.grid_index(&coords));
                 merged.push(chunk);
@@ -191,7 +241,8 @@ fn merge(
     Ok(merged)
 }
 
-/// What was not found: a reference outside the part stays, one inside is removed.
+/// What was not found: a reference outside the part stays, one inside is removed; native chunks
+/// stay.
 fn keep_or_remove(
     work: &Work,
     part: &ChunkBox,
@@ -200,8 +251,12 @@ fn keep_or_remove(
     touched: &mut Vec<u64>,
     rewritten: &mut Rewritten,
 ) -> Result<()> {
-    if part.contains(&chunk.coord.0) {
+    if part.contains(&chunk.coord.0) && native_length(&chunk).is_some() {
+        rewritten.changes.native.alone += 1;
+        merged.push(chunk);
+    } else if part.contains(&chunk.coord.0) {
         same_object(work, &chunk)?;
+        known_to_listing(work, &chunk)?;
         rewritten.changes.removed += 1;
         touched.push(work.place.grid.grid_index(&chunk.coord.0));
     } else {
@@ -230,6 +285,42 @@ fn chunk_info(work: &Work, reference: &Packed, coords: &[u32]) -> Result<ChunkIn
             },
         }),
     })
+}
+
+/// Bytes of a native chunk; none for a reference.
+fn native_length(chunk: &ChunkInfo) -> Option<u64> {
+    match &chunk.payload {
+        ChunkPayload::Inline(bytes) => Some(bytes.len() as u64),
+        ChunkPayload::Ref(chunk) => Some(chunk.length),
+        _ => None,
+    }
+}
+
+/// A reference to what an object became after a listing was made is not for that listing to undo.
+fn known_to_listing(work: &Work, there: &ChunkInfo) -> Result<()> {
+    let Some(listed_at) = work.listed_at else { return Ok(()) };
+    let ChunkPayload::Virtual(reference) = &there.payload else { return Ok(()) };
+    let Some(Checksum::LastModified(time)) = &reference.checksum else { return Ok(()) };
+    if i64::from(time.0) <= listed_at + REFERENCE_SLACK {
+        return Ok(());
+    }
+    let shown = |seconds: i64| {
+        DateTime::from_timestamp(seconds, 0)
+            .map(|time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
+            .unwrap_or_default()
+    };
+    Err(Error::new(
+        ErrorKind::Listing,
+        format!(
+            "the listing is of {}, and chunk {:?} of array {} is referenced as of {}: it would be \
+             made older than it is",
+            shown(listed_at),
+            there.coord.0,
+            work.place.path,
+            shown(i64::from(time.0)),
+        ),
+    )
+    .with_hint("leave out --listing, or give one that was made since"))
 }
 
 /// Whether a reference stands for the same state of the same object.

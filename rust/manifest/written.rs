@@ -156,7 +156,13 @@ mod tests {
                 file: ManifestFileInfo { id: id.clone(), size_bytes: 2_345, num_chunk_refs: 200 },
             }],
             replaced: vec![id],
-            changes: Changes { added: chunks.len(), changed, removed, unchanged },
+            changes: Changes {
+                added: chunks.len(),
+                changed,
+                removed,
+                unchanged,
+                ..Changes::default()
+            },
             chunks,
         }
     }

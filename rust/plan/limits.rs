@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::list::limit::{Concurrency, InFlight};
+
 /// References of one manifest when memory allows: about 3 MB, which a reader fetches at once.
 pub const DEFAULT_REFERENCES_PER_MANIFEST: u32 = 250_000;
 
@@ -37,6 +39,12 @@ const BYTES_PER_REFERENCE_READ: u64 = 130;
 /// Bytes of a page in flight, text and columns.
 const BYTES_PER_PAGE: u64 = 400 << 10;
 
+/// Pages in flight whose text may be in memory at the same time, more or less.
+const PAGES_READ: u64 = 64;
+
+/// Bytes of each further request in flight: what is left of a page when it has been read.
+const BYTES_PER_REQUEST: u64 = 64 << 10;
+
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitOptions {
@@ -47,7 +55,7 @@ pub struct LimitOptions {
     /// At most this many references in a commit.
     pub references_per_commit: Option<u64>,
     /// LIST requests in flight.
-    pub concurrency: usize,
+    pub concurrency: Concurrency,
     /// Time between two LIST requests, at least.
     pub apart: Option<Duration>,
 }
@@ -58,7 +66,7 @@ impl Default for LimitOptions {
             memory: DEFAULT_MEMORY,
             references_per_manifest: None,
             references_per_commit: None,
-            concurrency: crate::list::DEFAULT_CONCURRENCY,
+            concurrency: Concurrency::default(),
             apart: None,
         }
     }
@@ -74,7 +82,7 @@ pub struct PlanLimits {
     /// At most this many references in a commit.
     pub references_per_commit: u64,
     /// LIST requests in flight that the memory has room for.
-    pub concurrency: usize,
+    pub in_flight: InFlight,
     /// Time between two LIST requests, at least.
     pub apart: Option<Duration>,
     /// Manifests that are built at the same time.
@@ -84,10 +92,8 @@ pub struct PlanLimits {
 impl From<LimitOptions> for PlanLimits {
     fn from(options: LimitOptions) -> Self {
         let memory = options.memory.max(LEAST_MEMORY);
-        // A quarter for pages: the default has room for all 64 that are in flight.
-        let pages = usize::try_from(memory / 4 / BYTES_PER_PAGE).unwrap_or(usize::MAX).max(1);
-        let concurrency = options.concurrency.min(pages);
-        let rest = memory - (concurrency as u64 * BYTES_PER_PAGE).min(memory / 4);
+        let in_flight = options.concurrency.in_flight(requests_within(memory / 4));
+        let rest = memory - bytes_of(in_flight.most).min(memory / 4);
         let builders = std::thread::available_parallelism().map_or(1, usize::from).min(4);
         // A fifth for manifests in the making, the rest for references that wait for them.
         let in_the_making = rest / 5;
@@ -107,11 +113,28 @@ impl From<LimitOptions> for PlanLimits {
                 .clamp(1, MAX_REFERENCES_PER_MANIFEST),
             manifests_as_given: options.references_per_manifest.is_some(),
             references_per_commit,
-            concurrency,
+            in_flight,
             apart: options.apart,
             builders,
         }
     }
+}
+
+/// Requests in flight that so many bytes have room for: a quarter of the memory is theirs.
+fn requests_within(bytes: u64) -> usize {
+    let read = PAGES_READ * BYTES_PER_PAGE;
+    let requests = match bytes.checked_sub(read) {
+        Some(rest) => PAGES_READ + rest / BYTES_PER_REQUEST,
+        None => bytes / BYTES_PER_PAGE,
+    };
+    usize::try_from(requests).unwrap_or(usize::MAX).max(1)
+}
+
+/// Bytes that so many requests in flight take.
+fn bytes_of(requests: usize) -> u64 {
+    let requests = requests as u64;
+    let read = requests.min(PAGES_READ);
+    read * BYTES_PER_PAGE + (requests - read) * BYTES_PER_REQUEST
 }
 
 impl PlanLimits {
@@ -148,8 +171,15 @@ mod tests {
         assert!(small.references_per_commit < default.references_per_commit);
         assert!(default.references_per_commit < large.references_per_commit);
         assert_eq!(large.references_per_commit, MAX_REFERENCES_PER_COMMIT);
-        assert_eq!(default.concurrency, 64);
-        assert!(small.concurrency < 64);
+        assert_eq!(default.in_flight, InFlight { begin: 64, most: 432 });
+        assert!(small.in_flight.most < 64);
+        assert_eq!(large.in_flight, InFlight { begin: 64, most: 1_024 });
+        let fixed = |concurrency| {
+            let options = LimitOptions { concurrency, ..LimitOptions::default() };
+            PlanLimits::from(options).in_flight
+        };
+        assert_eq!(fixed(Concurrency::Fixed(256)), InFlight::fixed(256));
+        assert_eq!(fixed(Concurrency::Fixed(9_999)), InFlight::fixed(432));
         // Less than the least is taken as that.
         assert_eq!(of(0), of(LEAST_MEMORY));
         assert!(small.references_per_commit > of(0).references_per_commit);

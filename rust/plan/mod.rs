@@ -60,3 +60,36 @@ fn hex(bytes: &[u8]) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::layout;
+
+    fn array(path: &str, shape: &[u64], copied: bool) -> ArraySpec {
+        let (source_path, document) = (path.to_owned(), b"{}".to_vec());
+        ArraySpec { path: path.to_owned(), source_path, document, layout: layout(shape), copied }
+    }
+
+    #[test]
+    fn referenced_arrays_have_rules_and_many_small_ones_have_none() {
+        let options = LimitOptions { references_per_manifest: Some(5), ..LimitOptions::default() };
+        let limits = PlanLimits::from(options);
+        let paths = |arrays: &[ArraySpec]| -> Vec<String> {
+            let expected: Vec<_> = arrays.iter().map(|array| array.layout.chunks()).collect();
+            let rules = split_rules(arrays, &expected, limits);
+            rules.into_iter().map(|rule| rule.path).collect()
+        };
+        let mut arrays = vec![
+            array("/large", &[6], false),
+            array("/copied", &[6], true),
+            array("/scalar", &[], false),
+        ];
+        arrays.extend((0..64).map(|at| array(&format!("/small{at}"), &[5], false)));
+        // Each referenced array has one as long as the small ones are not more than 64.
+        assert_eq!(paths(&arrays).len(), 65);
+        assert!(!paths(&arrays).iter().any(|path| path == "/copied" || path == "/scalar"));
+        arrays.push(array("/small64", &[5], false));
+        assert_eq!(paths(&arrays), ["/large"]);
+    }
+}

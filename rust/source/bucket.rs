@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -54,6 +55,8 @@ pub struct BucketSource {
     /// Whether Icechunk's own client could send these requests too.
     plain: bool,
     inventory: Option<Inventory>,
+    /// Whether its `ETag`s were seen to be no digests, though they look like some.
+    made_up_tags: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for BucketSource {
@@ -113,6 +116,7 @@ impl BucketSource {
             retry: RetryPolicy::default(),
             plain,
             inventory: None,
+            made_up_tags: Arc::default(),
         })
     }
 
@@ -296,6 +300,10 @@ impl Readable for BucketSource {
 
     fn shown(&self, key: &str) -> String {
         format!("{}{key}", self.url_prefix())
+    }
+
+    fn makes_up_tags(&self) -> &AtomicBool {
+        &self.made_up_tags
     }
 }
 

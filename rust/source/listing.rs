@@ -30,6 +30,9 @@ const LONGEST_KEY: usize = 4_096;
 /// A page of Azure's is some 4 MB.
 const MOST_LARGE_DOCUMENTS: usize = 16;
 
+/// Pages of five thousand keys in flight: as many keys as in 320 of S3's.
+const MOST_LARGE_PAGES: usize = 64;
+
 /// US dollars for a thousand LIST requests to Azure (hot, locally redundant).
 const PRICE_OF_AZURE: f64 = 0.0055;
 
@@ -104,7 +107,11 @@ impl Listings {
             start_after,
             page_size: if large { LARGE_PAGE } else { PAGE_SIZE },
             page_size_is_learned: self.service == Service::Gcs,
-            most_in_flight: self.room.as_ref().map(|_| MOST_LARGE_DOCUMENTS),
+            most_in_flight: match (&self.room, large) {
+                (Some(_), _) => Some(MOST_LARGE_DOCUMENTS),
+                (None, true) => Some(MOST_LARGE_PAGES),
+                (None, false) => None,
+            },
             price: match self.service {
                 Service::Azure => PRICE_OF_AZURE,
                 Service::S3 | Service::Gcs => PageCapabilities::default().price,

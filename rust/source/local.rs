@@ -77,18 +77,27 @@ impl LocalSource {
 
     /// Size and time of a file; `None` when it is not there or not a file.
     pub(crate) fn info(path: &Path) -> Result<Option<ObjectInfo>> {
-        match std::fs::metadata(path) {
+        Self::info_of(std::fs::metadata(path), true, || path.to_owned())
+    }
+
+    /// The same from what the file system says; `path` is for errors. The tag is made if it is wanted.
+    pub(crate) fn info_of(
+        metadata: io::Result<Metadata>,
+        tag: bool,
+        path: impl Fn() -> PathBuf,
+    ) -> Result<Option<ObjectInfo>> {
+        match metadata {
             Ok(metadata) if metadata.is_file() => {
-                let modified = metadata.modified().map_err(|error| unreadable(path, &error))?;
+                let modified = metadata.modified().map_err(|error| unreadable(&path(), &error))?;
                 Ok(Some(ObjectInfo {
                     size: metadata.len(),
                     last_modified: microseconds_rounded_up(modified),
-                    e_tag: Some(e_tag(&metadata, modified)),
+                    e_tag: tag.then(|| e_tag(&metadata, modified)),
                 }))
             }
             Ok(_) => Ok(None),
             Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(unreadable(path, &error)),
+            Err(error) => Err(unreadable(&path(), &error)),
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
@@ -99,6 +100,9 @@ pub(super) trait Readable {
     /// The object's URL, for messages.
     fn shown(&self, key: &str) -> String;
 
+    /// Whether this server was seen to make up `ETag`s that only look like digests.
+    fn makes_up_tags(&self) -> &AtomicBool;
+
     /// The error of a read, of which asking again is of no use.
     fn unreadable(&self, key: &str, error: &PageError) -> Error;
 }
@@ -127,8 +131,15 @@ async fn read_from_server(
                         let same = before.replace(digest.clone()) == Some(digest);
                         let only_tag = wrong(&body.bytes, None, expected).is_none();
                         let last = wrong_bytes + 1 >= READS_OF_WRONG_BYTES;
-                        if last && same && only_tag && made_up(source, &body.bytes, expected).await
+                        // Once seen of one document, whole ones of this server are believed at once.
+                        let known = source.makes_up_tags().load(Ordering::Relaxed)
+                            && expected.beside.is_none()
+                            && is_whole(&body.bytes);
+                        if only_tag
+                            && (known
+                                || last && same && made_up(source, &body.bytes, expected).await)
                         {
+                            source.makes_up_tags().store(true, Ordering::Relaxed);
                             return match checked(body.bytes, expected.accept.as_ref()).await {
                                 Ok(bytes) => Ok(Some(bytes)),
                                 Err((_, what)) => Err(damaged(&source.shown(key), &what)),

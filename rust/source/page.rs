@@ -46,6 +46,9 @@ pub struct Page {
     /// Whether the string to start after came first, as a key, where the service
     /// [includes](StartAfter::Inclusive) it; the key is not among the entries.
     pub found_start: Option<bool>,
+    /// LIST requests that were sent for it beside the one that a page is: less than none where it was
+    /// cut out of a page that the listing of a neighbour has asked for.
+    pub other_requests: i64,
 }
 
 impl Page {
@@ -102,6 +105,13 @@ impl Page {
         self.entries.partition_point(|entry| holds(self.text(&entry.key)))
     }
 
+    /// The entries in a range of positions as a page of their own, the last of all there are.
+    #[must_use]
+    pub fn part(&self, entries: Range<usize>) -> Self {
+        let entries = self.entries.get(entries).unwrap_or_default().to_vec();
+        Self { buf: self.buf.clone(), entries, ..Self::default() }
+    }
+
     /// The same page with a buffer that holds its keys and tags only, and the buffer that it had.
     ///
     /// A page may wait for a consumer; the document that it came in is several times as large.
@@ -127,7 +137,13 @@ impl Page {
             return (self, Bytes::new());
         }
         let page = builder.finish(self.truncated, self.next_token);
-        (Self { echo: self.echo, found_start: self.found_start, ..page }, self.buf)
+        let page = Self {
+            echo: self.echo,
+            found_start: self.found_start,
+            other_requests: self.other_requests,
+            ..page
+        };
+        (page, self.buf)
     }
 
     fn text(&self, range: &Range<u32>) -> &[u8] {

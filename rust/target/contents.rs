@@ -17,6 +17,7 @@ use crate::format::files::without_cache;
 use crate::format::manifest_chunks::manifest_chunks;
 use crate::format::node_path;
 use crate::format::session::session_at;
+use crate::grid::chunk_box::ChunkBox;
 use crate::{Error, ErrorKind, Result};
 
 /// Chunks read at a time.
@@ -54,6 +55,43 @@ pub async fn branch_nodes(
         documents.insert(node.path.to_string(), node.user_data);
     }
     Ok((tip, documents))
+}
+
+/// Coordinates of a native chunk of an array that lies in a box, if there is one. Only manifests
+/// that reach into the box are read.
+///
+/// # Errors
+///
+/// [`ErrorKind::TargetNotFound`] when there is no such array; [`ErrorKind::Target`] when the
+/// repository cannot be read.
+pub async fn native_in(
+    repository: &Repository,
+    snapshot: &SnapshotId,
+    path: &str,
+    region: &ChunkBox,
+) -> Result<Option<Vec<u32>>> {
+    let reading = || format!("read array {path}");
+    let assets = without_cache(repository);
+    let snapshot = assets.fetch_snapshot(snapshot).await.doing(reading)?;
+    let node = snapshot
+        .get_node(&node_path(path)?)
+        .map_err(|error| target_error(&reading(), &error.kind))?;
+    let NodeData::Array { manifests, .. } = &node.node_data else {
+        return Err(Error::new(ErrorKind::TargetNotFound, format!("{path} is a group")));
+    };
+    for manifest in manifests {
+        let extents = ChunkBox::from_ranges(manifest.extents.iter().cloned().collect());
+        if !extents.intersects(region) {
+            continue;
+        }
+        for chunk in manifest_chunks(&assets, path, &node.id, &manifest.object_id).await? {
+            let (coords, payload) = chunk?;
+            if region.contains(&coords.0) && !matches!(payload, ChunkPayload::Virtual(_)) {
+                return Ok(Some(coords.0));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// What an array's document must have (Zarr core specification 3.0, array metadata). What is not

@@ -28,7 +28,7 @@ use icechunk::config::RepositoryConfig;
 use icechunk::repository::{DetectedSpecVersion, RepositoryErrorKind};
 
 pub use config::{Additions, effective_split};
-pub use contents::{branch_nodes, native_chunks};
+pub use contents::{branch_nodes, native_chunks, native_in};
 pub use reference_form::{ReferenceForm, reference_form};
 pub use storage::TargetLocation;
 pub use stored_chunks::{StoredChunks, stored_chunks};

@@ -25,6 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+# Its warnings of every local repository would bury what is told here.
+os.environ.setdefault("ICECHUNK_LOG", "error")
+
 import icechunk
 from numcodecs import Zstd
 

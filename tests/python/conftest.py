@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+import refreeze
+from bucket_server import Bucket, running
+from crews_for_tests import store_of
 from endpoint import run_endpoint
-from modes_for_tests import world_of
+from modes_for_tests import world_of, write
 from s3_server import S3Server, run_s3_server
 from scenarios import write_store
 
@@ -50,6 +53,13 @@ def s3_bucket(s3_server: S3Server) -> tuple[S3Server, str]:
 
 
 @pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    """Serve a bucket whose answers a test makes up; see `bucket_server.Bucket`."""
+    with running(Bucket()) as bucket:
+        yield bucket
+
+
+@pytest.fixture
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let only what a test sets reach the stores."""
     for name in list(os.environ):
@@ -73,6 +83,27 @@ def target(tmp_path: Path) -> Path:
 def paths(tmp_path: Path) -> tuple[Path, Path]:
     """Return where a test writes its store, and where the repository goes."""
     return tmp_path / "source.zarr", tmp_path / "target.icechunk"
+
+
+@pytest.fixture
+def ingested(tmp_path: Path) -> tuple[Path, Path]:
+    """Return a source of 12 days and a target that was ingested from it."""
+    source, target = write(tmp_path / "a", 0, 12), tmp_path / "t"
+    refreeze.ingest(source, target)
+    return source, target
+
+
+@pytest.fixture
+def many_chunks(tmp_path: Path) -> Path:
+    """Return a source whose chunks make many units of work; see `crews_for_tests.store_of`."""
+    return store_of(tmp_path)
+
+
+@pytest.fixture
+def by_one_process(tmp_path: Path, many_chunks: Path) -> Path:
+    """Return the repository that one process makes of it."""
+    refreeze.ingest(str(many_chunks), str(tmp_path / "one.icechunk"))
+    return tmp_path / "one.icechunk"
 
 
 @pytest.fixture

@@ -146,6 +146,16 @@ class OpenedTarget:
             raise MismatchError(f"array {path} has virtual chunks")
         return {at: chunk for at, chunk in chunks.items() if isinstance(chunk, bytes)}
 
+    def native_in(self, path: str, *, region: Sequence[tuple[int, int]]) -> tuple[int, ...] | None:
+        for at, chunk in self.repository.chunks[path].items():
+            inside = all(start <= n < stop for n, (start, stop) in zip(at, region, strict=True))
+            if inside and isinstance(chunk, bytes):
+                return at
+        return None
+
+    def told_of(self) -> list[tuple[str, int, bool, int]]:
+        return []
+
     def origins(
         self, store: Any, path: str, *, arrays: Sequence[ArraySpec], axes: Sequence[int | None]
     ) -> list[tuple[str, tuple[int, ...] | None, str | None]]:

@@ -130,6 +130,11 @@ def local_repository(folder: Path) -> icechunk.Repository:
     )
 
 
+def tip(folder: Path) -> str:
+    """Return the snapshot that readers of a repository in a folder see."""
+    return str(local_repository(folder).lookup_branch("main"))
+
+
 def s3_storage(server: S3Server, bucket: str, prefix: str) -> icechunk.Storage:
     """Return storage that can be handed to refreeze: the S3 of object_store."""
     return icechunk.Storage.new_s3_object_store(

@@ -8,69 +8,23 @@ import sys
 from pathlib import Path
 
 import icechunk
-import numpy as np
 import pytest
 import zarr
 
 import refreeze
+from crews_for_tests import SMALL, log_chunks, references, store_of
 from refreeze.exceptions import IncompleteError, MismatchError
 from refreeze.stores.web_store import Probing
 from refreeze.verbs.batch_queue import begin, commit, work
 from refreeze.work import WorkPlan, carry_out
 
-SMALL = {"max_refs_per_commit": 10, "refs_per_manifest": 5}
-
-
-def store_of(folder: Path, chunks: int = 40) -> Path:
-    """Write a store with a dense array, a sparse one and a coordinate."""
-    path = folder / "source.zarr"
-    root = zarr.open_group(path, mode="w")
-    air = root.create_array(
-        "air", shape=(chunks, 4), chunks=(1, 2), dtype="i4", dimension_names=["time", "x"]
-    )
-    air[:] = np.arange(chunks * 4).reshape(chunks, 4) + 1
-    sparse = root.create_array(
-        "sparse", shape=(chunks,), chunks=(1,), dtype="i4", dimension_names=["time"]
-    )
-    sparse[3] = 7
-    sparse[chunks - 1] = 9
-    time = root.create_array("x", shape=(4,), chunks=(4,), dtype="i4", dimension_names=["x"])
-    time[:] = np.arange(4)
-    return path
-
-
-def references(target: Path, branch: str = "main") -> dict[str, set[str]]:
-    """Return all references, by location."""
-    repo = icechunk.Repository.open(icechunk.local_filesystem_storage(str(target)))
-    session = repo.readonly_session(branch)
-    return {"all": set(session.all_virtual_chunk_locations())}
-
-
-def log_chunks(target: Path) -> int:
-    """Count chunks in the transaction logs of the whole history."""
-    repo = icechunk.Repository.open(icechunk.local_filesystem_storage(str(target)))
-    snapshots = [snapshot.id for snapshot in repo.ancestry(branch="main")]
-    diff = repo.diff(from_snapshot_id=snapshots[-1], to_snapshot_id=snapshots[0])
-    return sum(len(chunks) for chunks in diff.updated_chunks.values())
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return store_of(tmp_path)
-
-
-@pytest.fixture
-def reference(tmp_path: Path, source: Path) -> Path:
-    refreeze.ingest(str(source), str(tmp_path / "one.icechunk"))
-    return tmp_path / "one.icechunk"
-
 
 def test_parts_in_any_order_and_again_make_what_one_process_makes(
-    tmp_path: Path, source: Path, reference: Path
+    tmp_path: Path, many_chunks: Path, by_one_process: Path
 ) -> None:
     """Parts may run in any order, twice; the result has the references of a single process."""
     target, run = tmp_path / "t.icechunk", tmp_path / "run.json"
-    plan, report = begin(str(source), str(target), run, **SMALL)
+    plan, report = begin(str(many_chunks), str(target), run, **SMALL)
     assert plan is not None
     assert not report.published
     assert len(plan.units) > 8
@@ -84,20 +38,22 @@ def test_parts_in_any_order_and_again_make_what_one_process_makes(
     ] == ["Repository initialized"]
     done = commit(run)
     assert done.published
-    assert references(target) == references(reference)
-    assert log_chunks(target) == log_chunks(reference)
+    assert references(target) == references(by_one_process)
+    assert log_chunks(target) == log_chunks(by_one_process)
     assert not list((target / "refreeze").rglob("*.json"))
-    root, truth = (zarr.open_group(place, mode="r") for place in (source, source))
+    root, truth = (zarr.open_group(place, mode="r") for place in (many_chunks, many_chunks))
     assert root["air"].shape == truth["air"].shape
     # Again and again, also when it is over.
     assert work(run, "0/3")["over"]
     assert commit(run).already_published
 
 
-def test_missing_parts_are_named_and_what_is_there_is_kept(tmp_path: Path, source: Path) -> None:
+def test_missing_parts_are_named_and_what_is_there_is_kept(
+    tmp_path: Path, many_chunks: Path
+) -> None:
     """An early commit fails, publishes nothing and loses nothing."""
     target, run = tmp_path / "t.icechunk", tmp_path / "run.json"
-    begin(str(source), str(target), run, **SMALL)
+    begin(str(many_chunks), str(target), run, **SMALL)
     work(run, "0/2")
     with pytest.raises(IncompleteError, match="air"):
         commit(run)
@@ -109,57 +65,59 @@ def test_missing_parts_are_named_and_what_is_there_is_kept(tmp_path: Path, sourc
 
 
 def test_what_began_with_files_is_finished_in_one_process(
-    tmp_path: Path, source: Path, reference: Path
+    tmp_path: Path, many_chunks: Path, by_one_process: Path
 ) -> None:
     """The same ingest in one process takes the results that are there and lists the rest."""
     target, run = tmp_path / "t.icechunk", tmp_path / "run.json"
-    begin(str(source), str(target), run, **SMALL)
+    begin(str(many_chunks), str(target), run, **SMALL)
     work(run, "1/2")
-    report = refreeze.ingest(str(source), str(target), **SMALL)
+    report = refreeze.ingest(str(many_chunks), str(target), **SMALL)
     assert report.published
-    assert references(target) == references(reference)
+    assert references(target) == references(by_one_process)
 
 
 def test_an_append_by_parts(tmp_path: Path) -> None:
     """Modes that change arrays which are there go through files too."""
-    source = store_of(tmp_path, 20)
+    many_chunks = store_of(tmp_path, 20)
     target, run = tmp_path / "t.icechunk", tmp_path / "run.json"
-    refreeze.ingest(str(source), str(target), **SMALL)
-    root = zarr.open_group(source, mode="a")
+    refreeze.ingest(str(many_chunks), str(target), **SMALL)
+    root = zarr.open_group(many_chunks, mode="a")
     for name in ("air", "sparse"):
         array = root[name]
         array.resize((40, *array.shape[1:]))
         array[20:] = 5
-    begin(str(source), str(target), run, mode="append", append_dim="time", **SMALL)
+    begin(str(many_chunks), str(target), run, mode="append", append_dim="time", **SMALL)
     work(run, "0/1")
     report = commit(run)
     assert (report.published, report.added) == (True, 60)
     whole = tmp_path / "whole.icechunk"
-    refreeze.ingest(str(source), str(whole))
+    refreeze.ingest(str(many_chunks), str(whole))
     assert references(target) == references(whole)
 
 
-def test_an_update_by_parts(tmp_path: Path, source: Path) -> None:
+def test_an_update_by_parts(tmp_path: Path, many_chunks: Path) -> None:
     """Units that would replace the same manifest do not undo each other."""
     target, run = tmp_path / "t.icechunk", tmp_path / "run.json"
     # One manifest over all that several units of the update touch.
-    refreeze.ingest(str(source), str(target), refs_per_manifest=100)
-    array = zarr.open_group(source, mode="a")["sparse"]
+    refreeze.ingest(str(many_chunks), str(target), refs_per_manifest=100)
+    array = zarr.open_group(many_chunks, mode="a")["sparse"]
     array[5:30] = 8
-    begin(str(source), str(target), run, mode="update", region={"time": slice(0, 40)}, **SMALL)
+    begin(str(many_chunks), str(target), run, mode="update", region={"time": slice(0, 40)}, **SMALL)
     work(run, "0/2")
     work(run, "1/2")
     report = commit(run)
     assert report.published
     whole = tmp_path / "whole.icechunk"
-    refreeze.ingest(str(source), str(whole))
+    refreeze.ingest(str(many_chunks), str(whole))
     assert references(target) == references(whole)
 
 
-def test_a_unit_done_twice_leaves_one_result_and_no_files(tmp_path: Path, source: Path) -> None:
+def test_a_unit_done_twice_leaves_one_result_and_no_files(
+    tmp_path: Path, many_chunks: Path
+) -> None:
     """Whoever comes second gets the first one's result."""
     target, run = tmp_path / "t.icechunk", tmp_path / "run.json"
-    plan, _ = begin(str(source), str(target), run, **SMALL)
+    plan, _ = begin(str(many_chunks), str(target), run, **SMALL)
     assert plan is not None
     first = carry_out(plan, 0)
     before = sorted((target / "manifests").iterdir())
@@ -167,10 +125,10 @@ def test_a_unit_done_twice_leaves_one_result_and_no_files(tmp_path: Path, source
     assert sorted((target / "manifests").iterdir()) == before
 
 
-def test_another_version_is_refused_with_both_named(tmp_path: Path, source: Path) -> None:
+def test_another_version_is_refused_with_both_named(tmp_path: Path, many_chunks: Path) -> None:
     """A worker does not do what another version has planned."""
     run = tmp_path / "run.json"
-    begin(str(source), str(tmp_path / "t.icechunk"), run, **SMALL)
+    begin(str(many_chunks), str(tmp_path / "t.icechunk"), run, **SMALL)
     text = run.read_text().replace(f'"refreeze": "{refreeze.__version__}"', '"refreeze": "9.8.7"')
     run.write_text(text)
     with pytest.raises(MismatchError, match=rf"9\.8\.7.*{refreeze.__version__}"):
@@ -198,7 +156,7 @@ def test_no_secret_is_in_plan_or_results() -> None:
     assert places.secrets.source["secret_access_key"] == "hushhush"
 
 
-def test_the_commands(tmp_path: Path, source: Path) -> None:
+def test_the_commands(tmp_path: Path, many_chunks: Path) -> None:
     """Plan --output, work and commit, with their exit codes."""
     target, run = str(tmp_path / "t.icechunk"), str(tmp_path / "run.json")
 
@@ -207,7 +165,7 @@ def test_the_commands(tmp_path: Path, source: Path) -> None:
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     sizes = ("--max-refs-per-commit", "10", "--refs-per-manifest", "5")
-    begun = refreeze_command("plan", str(source), target, "--output", run, *sizes)
+    begun = refreeze_command("plan", str(many_chunks), target, "--output", run, *sizes)
     assert begun.returncode == 0, begun.stderr
     assert "first commit is made" in begun.stdout
     early = refreeze_command("commit", run, "--json")

@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 import refreeze
+from archives_for_tests import day
 from refreeze.exceptions import SourceNotFoundError, TargetNotFoundError
 
 HOURS = 480
@@ -74,6 +75,44 @@ def test_repositories_tell_native_and_virtual(source: Path, tmp_path: Path) -> N
     done = run("status", "--coverage", target, "--json")
     shown = {array["path"]: array for array in json.loads(done.stdout)["arrays"]}
     assert shown["/t2m"]["present"] == 837
+
+
+def test_status_tells_which_part_of_a_template_is_written(tmp_path: Path) -> None:
+    """Ranges of labels for each variable, of chunks that exist: whole, partly, and all missing."""
+    pytest.importorskip("dask")
+    target = tmp_path / "r"
+    data = day(0).assign(u=day(0).t)
+    refreeze.create_template(data, target, global_end="2000-01-10", chunking="time:24,lat:2")
+
+    def sections() -> dict[str, str]:
+        text = run("status", "--coverage", target).stdout
+        assert "partly written counts" in text
+        return {part.partition(":")[0]: part for part in text.replace("\n/", "\n\n/").split("\n\n")}
+
+    assert "written:" not in sections()["/t"] + sections()["/u"]
+    missing = day(1).assign(u=day(1).t)
+    missing["t"][...] = np.nan
+    refreeze.write_region([missing, day(2).isel(time=slice(0, 5)), day(8)], target)
+    of_t, of_u = sections()["/t"], sections()["/u"]
+    assert "written: time 2000-01-02T00 to 2000-01-03T23 (48 steps): 4 chunks\n" in of_t
+    assert "written: time 2000-01-09T00 to 2000-01-09T23 (24 steps): 2 chunks\n" in of_t
+    assert "written: lat -10.0 to 10.0 (3 steps): 6 chunks, not all of them" in of_t
+    assert "written: time 2000-01-02T00 to 2000-01-02T23 (24 steps): 2 chunks\n" in of_u
+    done = run("status", "--coverage", target, "--json")
+    (array,) = [each for each in json.loads(done.stdout)["arrays"] if each["path"] == "/u"]
+    fields = {"path", "possible", "present", "missing", "density", "native", "virtual"}
+    assert fields | {"missing_ranges", "written_ranges"} <= set(array)
+    fields = {"dim", "start", "stop", "first_label", "last_label", "chunks"}
+    assert all(fields <= set(each) for each in array["missing_ranges"])
+    assert array["written_ranges"][0] == {
+        "dim": "time",
+        "start": 24,
+        "stop": 48,
+        "first_label": "2000-01-02T00",
+        "last_label": "2000-01-02T23",
+        "chunks": 2,
+        "whole": True,
+    }
 
 
 def test_every_missing_chunk_is_in_one_range(tmp_path: Path) -> None:

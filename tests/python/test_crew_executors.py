@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 import refreeze
+from crews_for_tests import SMALL, references, store_of
 from refreeze.distributed.choice import crew_of, places_of
 from refreeze.distributed.lithops_crew import LithopsCrew
 from refreeze.stores.web_store import Probing
 from refreeze.work import Secrets
-from test_batch_queue import SMALL, references, store_of
 
 CORE = json.dumps({"run_id": "r", "refreeze": refreeze.__version__, "arrays": []})
 

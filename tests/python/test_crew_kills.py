@@ -18,10 +18,10 @@ import pytest
 
 import refreeze
 from crew_processes import coordinate, do_part, killed
+from crews_for_tests import SMALL, store_of
 from refreeze.exceptions import ConflictError
 from refreeze.verbs.batch_queue import begin, commit
 from scenarios import s3_repository, upload
-from test_batch_queue import SMALL, store_of
 
 if TYPE_CHECKING:
     from s3_server import S3Server

@@ -15,48 +15,41 @@ from typing import Any
 import pytest
 
 import refreeze
+from crews_for_tests import SMALL, log_chunks, references
 from refreeze.distributed.processes import ProcessCrew
 from refreeze.exceptions import RefreezeError
-from test_batch_queue import SMALL, log_chunks, references, store_of
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return store_of(tmp_path)
-
-
-@pytest.fixture
-def reference(tmp_path: Path, source: Path) -> Path:
-    refreeze.ingest(str(source), str(tmp_path / "one.icechunk"))
-    return tmp_path / "one.icechunk"
-
-
-def check(report: Any, target: Path, reference: Path) -> None:
+def check(report: Any, target: Path, by_one_process: Path) -> None:
     assert report.published
-    assert references(target) == references(reference)
-    assert log_chunks(target) == log_chunks(reference)
+    assert references(target) == references(by_one_process)
+    assert log_chunks(target) == log_chunks(by_one_process)
     assert not list(target.glob("refreeze/**/*.json"))
 
 
-def test_threads_make_what_one_process_makes(tmp_path: Path, source: Path, reference: Path) -> None:
+def test_threads_make_what_one_process_makes(
+    tmp_path: Path, many_chunks: Path, by_one_process: Path
+) -> None:
     """Any executor of concurrent.futures does the work."""
     target = tmp_path / "t.icechunk"
     with ThreadPoolExecutor(3) as executor:
-        report = refreeze.ingest(str(source), str(target), executor=executor, **SMALL)
-    check(report, target, reference)
+        report = refreeze.ingest(str(many_chunks), str(target), executor=executor, **SMALL)
+    check(report, target, by_one_process)
 
 
-def test_spawned_processes_of_the_caller(tmp_path: Path, source: Path, reference: Path) -> None:
+def test_spawned_processes_of_the_caller(
+    tmp_path: Path, many_chunks: Path, by_one_process: Path
+) -> None:
     """A pool of spawned processes does the work."""
     target = tmp_path / "t.icechunk"
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as executor:
-        report = refreeze.ingest(str(source), str(target), executor=executor, **SMALL)
-    check(report, target, reference)
+        report = refreeze.ingest(str(many_chunks), str(target), executor=executor, **SMALL)
+    check(report, target, by_one_process)
 
 
 def test_workers_that_are_killed_are_replaced(
-    tmp_path: Path, source: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, many_chunks: Path, by_one_process: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGKILL of workers, several times, changes nothing in the result."""
     target = tmp_path / "t.icechunk"
@@ -71,12 +64,14 @@ def test_workers_that_are_killed_are_replaced(
         return arrived(crew)
 
     monkeypatch.setattr(ProcessCrew, "arrived", killing)
-    report = refreeze.ingest(str(source), str(target), workers=2, **SMALL)
+    report = refreeze.ingest(str(many_chunks), str(target), workers=2, **SMALL)
     assert len(kills) == 4
-    check(report, target, reference)
+    check(report, target, by_one_process)
 
 
-def test_workers_end_with_their_coordinator(tmp_path: Path, source: Path, reference: Path) -> None:
+def test_workers_end_with_their_coordinator(
+    tmp_path: Path, many_chunks: Path, by_one_process: Path
+) -> None:
     """A killed coordinator leaves no process; the same command resumes with what is there."""
     target = tmp_path / "t.icechunk"
     pids = tmp_path / "pids"
@@ -93,7 +88,7 @@ if __name__ == "__main__":
             os.kill(os.getpid(), signal.SIGKILL)
         return texts
     ProcessCrew.arrived = killed
-    refreeze.ingest({str(source)!r}, {str(target)!r}, workers=2, **{SMALL!r})
+    refreeze.ingest({str(many_chunks)!r}, {str(target)!r}, workers=2, **{SMALL!r})
 """
     script = tmp_path / "coordinator.py"
     script.write_text(program)
@@ -107,8 +102,8 @@ if __name__ == "__main__":
         time.sleep(0.1)
     assert not left
     assert list(target.glob("refreeze/**/*.json"))
-    report = refreeze.ingest(str(source), str(target), workers=2, **SMALL)
-    check(report, target, reference)
+    report = refreeze.ingest(str(many_chunks), str(target), workers=2, **SMALL)
+    check(report, target, by_one_process)
 
 
 def _is_alive(pid: int) -> bool:
@@ -118,7 +113,7 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def test_what_cannot_work_is_refused(tmp_path: Path, source: Path) -> None:
+def test_what_cannot_work_is_refused(tmp_path: Path, many_chunks: Path) -> None:
     """Forked pools, classes and things that are no executor, with the line that works."""
 
     class DaskDelayedExecutor:
@@ -133,20 +128,20 @@ def test_what_cannot_work_is_refused(tmp_path: Path, source: Path) -> None:
         (ThreadPoolExecutor, "Executor"),
     ):
         with pytest.raises(TypeError, match=match):
-            refreeze.ingest(str(source), target, executor=executor)
+            refreeze.ingest(str(many_chunks), target, executor=executor)
     with pytest.raises(ValueError, match="at least 1"):
-        refreeze.ingest(str(source), target, workers=0)
+        refreeze.ingest(str(many_chunks), target, workers=0)
     closed = ThreadPoolExecutor(1)
     closed.shutdown()
     with pytest.raises(RefreezeError, match="nothing is lost"):
-        refreeze.ingest(str(source), target, executor=closed)
+        refreeze.ingest(str(many_chunks), target, executor=closed)
 
 
-def test_an_error_of_a_worker_keeps_its_class(tmp_path: Path, source: Path) -> None:
+def test_an_error_of_a_worker_keeps_its_class(tmp_path: Path, many_chunks: Path) -> None:
     """What a worker raises is raised by ingest."""
-    (source / "air" / "c" / "7" / "0").write_bytes(b"")
+    (many_chunks / "air" / "c" / "7" / "0").write_bytes(b"")
     with (
         ThreadPoolExecutor(2) as executor,
         pytest.raises(refreeze.exceptions.UnsupportedArrayError, match="c/7/0"),
     ):
-        refreeze.ingest(str(source), str(tmp_path / "t.icechunk"), executor=executor, **SMALL)
+        refreeze.ingest(str(many_chunks), str(tmp_path / "t.icechunk"), executor=executor, **SMALL)

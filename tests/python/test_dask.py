@@ -15,9 +15,9 @@ import distributed
 import pytest
 
 import refreeze
+from crews_for_tests import SMALL
 from refreeze.distributed.dask_crew import DaskCrew
 from refreeze.exceptions import RefreezeError
-from test_batch_queue import SMALL, store_of
 from test_crews import check
 
 
@@ -46,17 +46,6 @@ def client(cluster: distributed.LocalCluster) -> Iterator[distributed.Client]:
         yield client
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return store_of(tmp_path)
-
-
-@pytest.fixture
-def reference(tmp_path: Path, source: Path) -> Path:
-    refreeze.ingest(str(source), str(tmp_path / "one.icechunk"))
-    return tmp_path / "one.icechunk"
-
-
 def pids(cluster: distributed.LocalCluster) -> list[int]:
     """Return the processes of the workers, which their nannies know: no worker is asked."""
     nannies = [nanny for nanny in cluster.workers.values() if nanny.process is not None]
@@ -65,19 +54,19 @@ def pids(cluster: distributed.LocalCluster) -> list[int]:
 
 
 def test_a_cluster_makes_what_one_process_makes(
-    tmp_path: Path, source: Path, reference: Path, client: distributed.Client
+    tmp_path: Path, many_chunks: Path, by_one_process: Path, client: distributed.Client
 ) -> None:
     """The workers of a Dask cluster list and write; their results do not stay on the cluster."""
     target = tmp_path / "t.icechunk"
-    report = refreeze.ingest(str(source), str(target), client=client, **SMALL)
-    check(report, target, reference)
+    report = refreeze.ingest(str(many_chunks), str(target), client=client, **SMALL)
+    check(report, target, by_one_process)
     assert not client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks))
 
 
 def test_workers_that_are_killed_change_nothing(
     tmp_path: Path,
-    source: Path,
-    reference: Path,
+    many_chunks: Path,
+    by_one_process: Path,
     client: distributed.Client,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -93,15 +82,15 @@ def test_workers_that_are_killed_change_nothing(
         return arrived(crew)
 
     monkeypatch.setattr(DaskCrew, "arrived", killing)
-    report = refreeze.ingest(str(source), str(target), client=client, **SMALL)
+    report = refreeze.ingest(str(many_chunks), str(target), client=client, **SMALL)
     assert len(kills) == 5
-    check(report, target, reference)
+    check(report, target, by_one_process)
 
 
 def test_a_coordinator_that_is_killed_is_followed_by_another(
     tmp_path: Path,
-    source: Path,
-    reference: Path,
+    many_chunks: Path,
+    by_one_process: Path,
     cluster: distributed.LocalCluster,
     client: distributed.Client,
 ) -> None:
@@ -118,37 +107,37 @@ def killed(crew):
     return texts
 DaskCrew.arrived = killed
 client = distributed.Client({cluster.scheduler_address!r})
-refreeze.ingest({str(source)!r}, {str(target)!r}, client=client, **{SMALL!r})
+refreeze.ingest({str(many_chunks)!r}, {str(target)!r}, client=client, **{SMALL!r})
 """
     ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert list(target.glob("refreeze/**/*.json"))
-    report = refreeze.ingest(str(source), str(target), client=client, **SMALL)
-    check(report, target, reference)
+    report = refreeze.ingest(str(many_chunks), str(target), client=client, **SMALL)
+    check(report, target, by_one_process)
 
 
 def test_verify_and_sync_on_a_cluster(
-    tmp_path: Path, source: Path, client: distributed.Client
+    tmp_path: Path, many_chunks: Path, client: distributed.Client
 ) -> None:
     """The other verbs find and mend the same as in one process."""
     import zarr
 
     target = tmp_path / "t.icechunk"
-    refreeze.ingest(str(source), str(target), **SMALL)
-    array = zarr.open_group(source, mode="a")["sparse"]
+    refreeze.ingest(str(many_chunks), str(target), **SMALL)
+    array = zarr.open_group(many_chunks, mode="a")["sparse"]
     array[10:14] = 3
-    (source / "air" / "c" / "7" / "0").unlink()
-    alone = refreeze.verify(str(source), str(target))
-    together = refreeze.verify(str(source), str(target), client=client)
+    (many_chunks / "air" / "c" / "7" / "0").unlink()
+    alone = refreeze.verify(str(many_chunks), str(target))
+    together = refreeze.verify(str(many_chunks), str(target), client=client)
     assert not together.equal
     assert (together.kinds, together.checked) == (alone.kinds, alone.checked)
     assert {str(one) for one in together.examples} == {str(one) for one in alone.examples}
-    report = refreeze.sync(str(source), str(target), client=client, max_refs_per_commit=10)
+    report = refreeze.sync(str(many_chunks), str(target), client=client, max_refs_per_commit=10)
     assert (report.added, report.removed) == (4, 1)
-    assert refreeze.verify(str(source), str(target), client=client, sample=20).equal
+    assert refreeze.verify(str(many_chunks), str(target), client=client, sample=20).equal
 
 
-def test_a_cluster_without_workers(tmp_path: Path, source: Path) -> None:
+def test_a_cluster_without_workers(tmp_path: Path, many_chunks: Path) -> None:
     """Nobody comes within the time: an error that says what to do, and nothing is lost."""
     target = str(tmp_path / "t.icechunk")
     with (
@@ -158,8 +147,8 @@ def test_a_cluster_without_workers(tmp_path: Path, source: Path) -> None:
         distributed.Client(empty) as client,
     ):
         with pytest.raises(RefreezeError, match=r"no Dask worker.*within 0.5 seconds"):
-            refreeze.ingest(str(source), target, client=client, wait_for_workers=0.5)
+            refreeze.ingest(str(many_chunks), target, client=client, wait_for_workers=0.5)
         client.close()
         with pytest.raises(RefreezeError, match="client is closed"):
-            refreeze.ingest(str(source), target, client=client)
-    assert refreeze.ingest(str(source), target).published
+            refreeze.ingest(str(many_chunks), target, client=client)
+    assert refreeze.ingest(str(many_chunks), target).published

@@ -16,13 +16,13 @@ import distributed
 import pytest
 
 import refreeze
+from crews_for_tests import SMALL, references, store_of
 from refreeze.exceptions import (
     MismatchError,
     RefreezeError,
     SourceNotFoundError,
     TargetError,
 )
-from test_batch_queue import SMALL, references, store_of
 
 WITHOUT = """
 import importlib.abc, importlib.metadata, sys

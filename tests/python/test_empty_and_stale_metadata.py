@@ -163,8 +163,32 @@ def test_append_notices_arrays_that_have_grown(source, target, zarr_format):
     assert "newer" in told
 
 
+@pytest.mark.parametrize("member", ["shape", "compressor"])
+def test_stale_consolidated_metadata_of_version_2(source, target, member, capsys):
+    """Regression: an ingest took `.zmetadata` as it was. It is held against the largest array's document."""
+    steps = grown(source, 2)
+    next(steps)
+    array_v2(source / "new", DATA, (2, 2))
+    if member == "shape":
+        next(steps)
+    else:
+        document = json.loads((source / "inner/a/.zarray").read_text())
+        write(source / "inner/a/.zarray", document | {"compressor": {"id": "zlib", "level": 1}})
+    outcome = cli(capsys, "plan", source)
+    assert outcome.code == 0
+    report = refreeze.ingest(source, target)
+    # What consolidated metadata has not heard of is found too.
+    assert {array.path for array in report.arrays} == {"/inner/a", "/new", "/static"}
+    (told,) = [text for text in report.warnings if "consolidated metadata" in text]
+    assert told.startswith(f"array inner/a: consolidated metadata says the {member} is")
+    assert "zarr.consolidate_metadata" in told
+    if member == "shape":
+        (grown_one,) = [array for array in report.arrays if array.path == "/inner/a"]
+        assert grown_one.shape == (6, 4)
+
+
 def test_only_documents_that_append_needs_are_read(source, target, monkeypatch):
-    """One more document of each array that may grow; none in other modes."""
+    """That of the largest array, and one more of each array that may grow."""
     from refreeze.stores.reading import Reader
 
     steps = grown(source, 2)
@@ -176,10 +200,10 @@ def test_only_documents_that_append_needs_are_read(source, target, monkeypatch):
     )
     root = ["zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"]
     refreeze.ingest(source, target)
-    assert asked == root
+    assert asked == [*root, "inner/a/.zarray"]
     asked.clear()
     refreeze.ingest(source, target, mode="append", append_dim="x")
-    assert asked == [*root, "inner/a/.zarray"]
+    assert asked == [*root, "inner/a/.zarray", "inner/a/.zarray"]
 
 
 def test_a_store_that_has_only_consolidated_metadata(source, target):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import refreeze
-from test_batch_queue import references, store_of
+from crews_for_tests import references, store_of
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -16,11 +16,11 @@ import pytest
 import zarr
 
 import refreeze
+from crews_for_tests import SMALL, references, store_of
 from refreeze.exceptions import TargetError, TargetNotFoundError
 from refreeze.verbs.batch_queue import begin, commit, work
 from refreeze.verbs.gc import seconds
 from refreeze.work import carry_out
-from test_batch_queue import SMALL, references, store_of
 
 
 def repository(target: Path) -> icechunk.Repository:

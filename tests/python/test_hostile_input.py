@@ -18,16 +18,9 @@ import zarr
 from obstore.store import S3Store
 
 import refreeze
-from bucket_server import Bucket, running
 from endpoint import array
 from refreeze.exceptions import RefreezeError, UnsupportedArrayError
 from scenarios import cli, flags, local_repository, stamp, write_store
-
-
-@pytest.fixture
-def bucket():
-    with running(Bucket()) as bucket:
-        yield bucket
 
 
 def listing(*keys, head="", size=8):

@@ -1,10 +1,14 @@
 """Where things are: the rooms of the package, the size of its files, and the names that others store."""
 
 import pickle
-import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
 import refreeze
+from refreeze import _refreeze
 from refreeze.planning import options
 
 PACKAGE = Path(refreeze.__file__).parent
@@ -44,15 +48,26 @@ def test_pickles_name_the_public_class():
 
 
 def test_defaults_and_limits_are_those_of_the_core():
-    """What the help, signatures and checks say of defaults and limits is what the core goes by."""
-    core = {}
-    for file in ("plan/limits.rs", "list/mod.rs"):
-        text = (TESTS.parents[1] / "rust" / file).read_text()
-        for name, value in re.findall(r"const ([A-Z_]+): u\w+ = ([0-9_ <]+);", text):
-            number, _, shift = value.replace("_", "").partition("<<")
-            core[name] = int(number) << int(shift or 0)
-    assert core["DEFAULT_CONCURRENCY"] == options.DEFAULT_CONCURRENCY
-    assert core["DEFAULT_MEMORY"] == options.byte_count("memory", options.DEFAULT_MEMORY)
-    assert core["LEAST_MEMORY"] == options.LEAST_MEMORY
-    assert core["DEFAULT_REFERENCES_PER_MANIFEST"] == options.DEFAULT_REFS_PER_MANIFEST
-    assert core["MAX_REFERENCES_PER_MANIFEST"] == options.MAX_REFS_PER_MANIFEST
+    """What help and signatures show, which load no extension, is what the core goes by; checks ask it."""
+    shown = options.byte_count("memory", options.DEFAULT_MEMORY)
+    assert shown == _refreeze.DEFAULT_MEMORY
+    assert options.IngestOptions().memory == shown
+    text = (TESTS.parents[1] / "rust/list/limit/concurrency.rs").read_text()
+    assert f"BEGIN: usize = {options.FIRST_CONCURRENCY};" in text
+    assert f"MOST: usize = {options.MOST_CONCURRENCY:_};" in text
+    options.byte_count("memory", _refreeze.LEAST_MEMORY)
+    with pytest.raises(ValueError, match="at least 16MiB"):
+        options.byte_count("memory", _refreeze.LEAST_MEMORY - 1)
+    options.refs_per_manifest(_refreeze.MAX_REFERENCES_PER_MANIFEST)
+    with pytest.raises(ValueError, match="at most 1,000,000"):
+        options.refs_per_manifest(_refreeze.MAX_REFERENCES_PER_MANIFEST + 1)
+
+
+def test_help_loads_no_extension():
+    """Help, and the import of the package, take no time for the compiled half."""
+    command = [sys.executable, "-X", "importtime", "-m", "refreeze", "ingest", "--help"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "--memory" in done.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "refreeze.planning.options" in loaded
+    assert "refreeze._refreeze" not in loaded

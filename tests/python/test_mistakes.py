@@ -13,7 +13,6 @@ import pytest
 import zarr
 
 import refreeze
-from bucket_server import Bucket, running
 from refreeze.exceptions import SourceNotFoundError
 from scenarios import cli, flags, write_store
 
@@ -28,12 +27,6 @@ def no_settings(monkeypatch):
     for name in list(os.environ):
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def bucket():
-    with running(Bucket()) as bucket:
-        yield bucket
 
 
 @pytest.fixture

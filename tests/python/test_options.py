@@ -142,3 +142,58 @@ def test_options_that_plans_refuse(source):
     outcome = run("plan", source, "--mode", "update", "--region", "time=0:4")
     assert outcome.code == 2
     assert "name one" in outcome.err
+
+
+WRONG = {
+    "branch": [5, " "],
+    "message": [5],
+    "empty_chunks": ["maybe", 5],
+    "checksum": ["crc"],
+    "locations": ["somewhere"],
+    "new_arrays": ["never"],
+    "memory": ["much", 5],
+    "max_document": [0],
+    "concurrency": [0],
+    "max_refs_per_commit": ["5"],
+    "max_requests_per_second": [0],
+    "listing_columns": [{"key": "Key"}],
+    "sample_listing": [-1],
+    "arrays": ["air"],
+    "no_publish": [1],
+    "restart": ["no"],
+    "unsafe_target": [None],
+    "dry_run": [1],
+    "probe": [1],
+    "workers": [0],
+    "source_options": ["endpoint=x"],
+    "target_options": [[]],
+    "progress": ["bar"],
+}
+VERBS = {
+    "ingest": ("source", "target"),
+    "verify": ("source", "target"),
+    "sync": ("source", "target"),
+    "copy": ("target",),
+    "coverage": ("place",),
+    "publish": ("target",),
+    "gc": ("target",),
+    "relocate": ("target", "s3://from/", "s3://to"),
+    "status": ("target",),
+}
+
+
+@pytest.mark.parametrize("option", WRONG)
+def test_an_option_is_checked_alike_by_all_verbs(option):
+    """What one verb says of a wrong value, before it reads anything, every verb says that has the option."""
+    for value in WRONG[option]:
+        said = set()
+        for verb, places in VERBS.items():
+            function = getattr(refreeze, verb)
+            if option not in options_of(function) or (verb == "coverage" and option == "arrays"):
+                continue
+            with pytest.raises((TypeError, ValueError)) as caught:
+                function(*places, **{option: value})
+            assert not isinstance(caught.value, refreeze.exceptions.RefreezeError), verb
+            said.add((caught.type, str(caught.value)))
+        assert len(said) == 1, said
+        assert option in said.pop()[1]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -46,3 +47,52 @@ def test_the_container():
     assert "COPY dist/refreeze-*.whl" in text
     assert re.search(r"^USER refreeze$", text, re.MULTILINE)
     assert 'ENTRYPOINT ["refreeze"]' in text
+
+
+def test_every_step_of_the_container_is_tried():
+    """`make smoke` executes the instructions that there are; one that it does not know is an error."""
+    import try_container
+
+    steps = try_container.instructions((ROOT / "Containerfile").read_text())
+    assert [name for name, _ in steps] == [
+        "FROM",
+        "COPY",
+        "RUN",
+        "USER",
+        "WORKDIR",
+        "ENTRYPOINT",
+        "CMD",
+    ]
+    run = dict(steps)["RUN"]
+    assert "useradd" in run
+    subprocess.run(["/bin/sh", "-n", "-c", run], check=True)
+    with pytest.raises(ValueError, match="VOLUME"):
+        try_container.instructions("FROM x\nVOLUME /data\n")
+
+
+@pytest.mark.parametrize("name", ["kubernetes_indexed_job.yaml", "slurm_array.sh"])
+def test_commands_of_the_examples(name):
+    """Each command in them is a verb with options that it has, and the files are what they seem."""
+    import yaml
+    from typer.main import get_command
+
+    from refreeze.cli.app import app
+
+    text = (ROOT / "examples" / name).read_text()
+    if name.endswith(".yaml"):
+        job = yaml.safe_load(text)
+        assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")
+        container = job["spec"]["template"]["spec"]["containers"][0]
+        assert container["resources"]["limits"]["memory"]
+    else:
+        subprocess.run(["/bin/bash", "-n", str(ROOT / "examples" / name)], check=True)
+    verbs = get_command(app).commands
+    found = re.findall(r"\brefreeze ([a-z]+) ([^\n]*)", text)
+    assert {verb for verb, _ in found} >= {"plan", "work", "commit"}
+    # Comments speak of refreeze too, in words that are no verbs.
+    for verb, words in found:
+        if verb not in verbs:
+            assert "--" not in words
+            continue
+        known = {option for parameter in verbs[verb].params for option in parameter.opts}
+        assert set(re.findall(r"(?<!\S)--[a-z-]+", words.partition(";")[0])) <= known, words

@@ -20,12 +20,6 @@ REQUESTS = {
 
 
 @pytest.fixture
-def bucket():
-    with running(Bucket()) as bucket:
-        yield bucket
-
-
-@pytest.fixture
 def other():
     """Another host: it answers everything well, and remembers what it was asked."""
     with running(Bucket()) as other:

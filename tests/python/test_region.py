@@ -148,6 +148,28 @@ def test_what_does_not_go_with_the_template(target, kind):
     assert re.search(said, str(error.value))
 
 
+@pytest.mark.parametrize("kind", [*TROUBLE, *MISFITS])
+def test_an_update_of_a_region_refuses_the_same(target, kind):
+    """`write` asks for labels, units and types as `write_region` does, in words or in slices."""
+    change, said = (TROUBLE | MISFITS)[kind]
+    before = commits(target)
+    for region in ("auto", {"time": "auto"}):
+        with pytest.raises((RegionError, MismatchError)) as error:
+            refreeze.write(change(day(1)), target, mode="update", region=region)
+        assert re.search(said, str(error.value))
+    assert commits(target) == before
+
+
+def test_an_update_of_a_region_finds_its_place(target):
+    """By labels, also of a reversed axis; slices are checked; chunks that are shared keep the rest."""
+    refreeze.write(day(2).isel(lat=slice(None, None, -1)), target, mode="update", region="auto")
+    refreeze.write(day(1).chunk({"time": 5}), target, mode="update", region={"time": "auto"})
+    refreeze.write(day(0), target, mode="update", region={"time": slice(0, 24)})
+    with pytest.raises(RegionError, match="contradicts"):
+        refreeze.write(day(3), target, mode="update", region={"time": slice(0, 24)})
+    assert opened(target).t[:72].equals(whole(3).t)
+
+
 def test_casts_have_to_be_allowed(target):
     refreeze.write_region(day(1, dtype="f8"), target, cast=True)
     assert opened(target).t[24:48].values.tolist() == day(1).t.values.tolist()
@@ -196,9 +218,15 @@ def test_values_that_would_be_missing(tmp_path, monkeypatch):
         refreeze.write_region(day(0), target, missing_check_vars=["t"])
 
 
-@pytest.mark.parametrize(("failures", "retries", "fine"), [(2, 2, True), (2, 1, False)])
-def test_retries_on_missing(target, monkeypatch, failures, retries, fine):
-    """N retries are N + 1 attempts."""
+@pytest.mark.parametrize("held", [False, True], ids=["given", "held by a converter"])
+@pytest.mark.parametrize("case", [(2, 2, True), (2, 1, False)])
+def test_retries_on_missing(target, monkeypatch, case, held):
+    """N retries are N + 1 attempts, wherever the option stands."""
+    failures, retries, fine = case
+    options = {"retries_on_missing": retries}
+    write = refreeze.write_region
+    if held:
+        write, options = refreeze.ZarrConverter(**options).write_region, {}
     real, left = zarr.Array.__setitem__, [failures]
 
     def lossy(self, place, values):
@@ -209,11 +237,11 @@ def test_retries_on_missing(target, monkeypatch, failures, retries, fine):
 
     monkeypatch.setattr(zarr.Array, "__setitem__", lossy)
     if fine:
-        refreeze.write_region(day(1), target, retries_on_missing=retries)
+        write(day(1), target, **options)
         assert opened(target).t[24:48].equals(day(1).t)
     else:
         with pytest.raises(IncompleteError, match="2 attempts"):
-            refreeze.write_region(day(1), target, retries_on_missing=retries)
+            write(day(1), target, **options)
 
 
 def test_missing_values_stay_missing_and_count_as_written(target):
@@ -243,7 +271,7 @@ def test_dry_runs_and_progress(target):
     assert (report.dry_run, report.snapshot_id, report.commits) == (True, None, 0)
     assert commits(target) == before
     refreeze.write_region([day(1), day(2)], target, progress=events.append)
-    assert [event["stage"] for event in events] == ["write", "write", "commit"]
+    assert [event["stage"] for event in events] == ["write", "write", "commit", "done"]
     assert events[-1]["files_done"] == events[-1]["files_total"] == 2
 
 

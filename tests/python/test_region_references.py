@@ -1,6 +1,7 @@
 """References to chunks of files in a template: nothing is copied, and nothing reads wrongly."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -46,6 +47,26 @@ def test_a_file_that_changes_afterwards_is_noticed(tmp_path, target):
     os.utime(file, (2e9, 2e9))
     with pytest.raises(Exception, match=r"(?i)modified|changed|checksum"):
         read(target).t[24:48].load()
+
+
+def test_a_change_that_lies_in_the_past_is_noticed(tmp_path, target):
+    """A reference has the time of its file, not that of the writing."""
+    file = file_of(tmp_path, 1, **STORED)
+    os.utime(file, (1e9, 1e9))
+    refreeze.write_region(file, target, references=True)
+    assert read(target).t[24:48].equals(day(1).t)
+    os.utime(file, (1.1e9, 1.1e9))
+    with pytest.raises(Exception, match=r"(?i)modified|changed|checksum"):
+        read(target).t[24:48].load()
+
+
+def test_writers_of_references_at_once(tmp_path, target):
+    """No commit touches what another needs to be put on top of it; attributes stay."""
+    files = [file_of(tmp_path, k, **STORED) for k in range(5)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda file: refreeze.write_region(file, target, references=True), files))
+    assert read(target).t.equals(xr.concat([day(k) for k in range(5)], "time").t)
+    assert read(target).attrs == {"title": "a test"}
 
 
 TROUBLE = {

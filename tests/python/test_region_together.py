@@ -120,7 +120,7 @@ def test_workers_make_one_commit(tmp_path):
     assert [each["region"]["time"] for each in report.regions] == [
         [24 * k, 24 * k + 24] for k in range(9)
     ]
-    assert events[-2]["files_done"] == 9
+    assert events[-1]["files_done"] == 9
     assert opened(target).t.equals(xr.concat([day(k) for k in range(9)], "time").t)
     with pytest.raises(MismatchError, match="same elements"):
         refreeze.write_region([day(1), day(1)], target, workers=1)

@@ -1,12 +1,5 @@
 """`replacing`: folders and files on local disk, exchanged in one step or not at all."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
-
-import numpy as np
 import pytest
 import zarr
 
@@ -72,32 +65,3 @@ def test_object_storage_is_refused():
         refreeze.replacing("s3://bucket/store.zarr"),
     ):
         pass
-
-
-REPLACE_FOR_EVER = """
-import sys, refreeze, zarr
-for _ in range(10_000):
-    old = zarr.open_array(sys.argv[1], mode="r")[:]
-    with refreeze.replacing(sys.argv[1]) as new:
-        zarr.create_array(new, shape=(20,), chunks=(2,), dtype="i4")[:] = old + 1
-    print("done", flush=True)
-"""
-
-
-def test_killed_at_any_instant_old_or_new(tmp_path):
-    """Kills: one value everywhere; what they left is swept by the next call."""
-    place = tmp_path / "s.zarr"
-    write(place, 1)
-    for attempt in range(10):
-        child = subprocess.Popen(
-            [sys.executable, "-c", REPLACE_FOR_EVER, str(place)], stdout=subprocess.PIPE, text=True
-        )
-        child.stdout.readline()
-        time.sleep(0.005 * attempt)
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
-        assert len(np.unique(zarr.open_array(place, mode="r")[:])) == 1
-    with refreeze.replacing(place) as new:
-        write(new, 7)
-    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]

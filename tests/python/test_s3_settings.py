@@ -7,7 +7,6 @@ from hashlib import md5
 import pytest
 
 import refreeze
-from bucket_server import Bucket, running
 from refreeze.stores.resolve import resolve_source, resolve_target
 from refreeze.stores.s3_settings import CLIENT_SETTINGS, SETTINGS
 from scenarios import run, write_store
@@ -71,12 +70,6 @@ REFUSED = {
     },
     "target": {"bucket", "conditional_put", "copy_if_not_exists"},
 }
-
-
-@pytest.fixture
-def bucket():
-    with running(Bucket()) as bucket:
-        yield bucket
 
 
 @pytest.fixture

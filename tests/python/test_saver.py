@@ -1,11 +1,6 @@
 """`ZarrSaver`: what its documentation promises, kept by commits of a repository."""
 
 import multiprocessing
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import icechunk
 import numpy as np
@@ -183,27 +178,3 @@ def test_saver_on_s3_and_by_mapper(s3_bucket, monkeypatch):
     mapper = s3fs.S3Map(f"{bucket}/r", s3=files)
     refreeze.ZarrSaver(mapper).save([3])
     assert saved(mapper).tolist() == [1, 2, 3]
-
-
-OVERWRITE_FOR_EVER = """
-import sys, numpy as np, refreeze
-saver = refreeze.ZarrSaver(sys.argv[1], approach="overwrite")
-for value in range(10_000):
-    saver.save(np.full((40, 50), value), chunks=(10, 10))
-    print(value, flush=True)
-"""
-
-
-def test_killed_at_any_instant_old_or_new(tmp_path):
-    """Kills of a process that overwrites: one value everywhere, and the next save works."""
-    path = tmp_path / "r"
-    for attempt in range(10):
-        child = subprocess.Popen(
-            [sys.executable, "-c", OVERWRITE_FOR_EVER, str(path)], stdout=subprocess.PIPE, text=True
-        )
-        child.stdout.readline()
-        time.sleep(0.006 * attempt)
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
-        assert len(np.unique(saved(path))) == 1

@@ -9,7 +9,6 @@ from obspec_utils.registry import ObjectStoreRegistry
 from obstore.store import S3Store
 
 import refreeze
-from bucket_server import Bucket, running
 from refreeze.exceptions import AccessError, RefreezeError
 from refreeze.stores.resolve import resolve_source
 from refreeze.stores.s3_settings import SECRET_SETTINGS, SETTINGS
@@ -66,12 +65,6 @@ ANSWERS = {
     "html": (401, "text/html", echo_html),
     "message": (400, "application/xml", echo_message),
 }
-
-
-@pytest.fixture
-def bucket():
-    with running(Bucket()) as bucket:
-        yield bucket
 
 
 @pytest.fixture

@@ -9,22 +9,9 @@ import zarr
 import refreeze
 from modes_for_tests import assert_same, grow, rewrite, settled, source, write
 from refreeze.exceptions import MismatchError
-from refreeze.planning import dispatch
-from scenarios import cli, local_repository, stamp, upload
+from refreeze.planning import preparation
+from scenarios import cli, local_repository, stamp, tip, upload
 from stores_for_tests import open_dataset
-
-
-@pytest.fixture
-def place(tmp_path):
-    """Return a source of 12 days and a target that was ingested from it."""
-    folder, target = write(tmp_path / "a", 0, 12), tmp_path / "t"
-    refreeze.ingest(folder, target)
-    return folder, target
-
-
-def tip(target):
-    """Return the snapshot that readers see."""
-    return str(local_repository(target).lookup_branch("main"))
 
 
 def assert_equal(folder, target):
@@ -36,9 +23,9 @@ def assert_equal(folder, target):
     assert local_repository(target).list_branches() == {"main"}
 
 
-def test_nothing_changed_means_no_commit(place):
+def test_nothing_changed_means_no_commit(ingested):
     """The target is left as it is, to the byte, and the report has no snapshot."""
-    folder, target = place
+    folder, target = ingested
     before = stamp(target)
     report = refreeze.sync(folder, target)
     assert (report.snapshot_id, report.run_id, report.commits) == (None, "", 0)
@@ -47,9 +34,9 @@ def test_nothing_changed_means_no_commit(place):
 
 
 @pytest.mark.parametrize("per_commit", [None, 4])
-def test_new_changed_and_removed_chunks(place, per_commit):
+def test_new_changed_and_removed_chunks(ingested, per_commit):
     """In one commit and in several, published in one step, with counts in all and for each array."""
-    folder, target = place
+    folder, target = ingested
     rewrite(folder, "air", slice(0, 3), 5.0)
     (folder / "wind/c/0/0").unlink()
     (folder / "holes/c/1").mkdir()
@@ -66,9 +53,9 @@ def test_new_changed_and_removed_chunks(place, per_commit):
     assert_equal(folder, target)
 
 
-def test_growth_with_changes_attributes_and_coordinates(place):
+def test_growth_with_changes_attributes_and_coordinates(ingested):
     """All at once: a source that was reprocessed and has grown."""
-    folder, target = place
+    folder, target = ingested
     grow(folder, 0, 12, 19)
     rewrite(folder, "air", slice(0, 3), 5.0)
     root = zarr.open_group(folder, mode="a")
@@ -83,9 +70,9 @@ def test_growth_with_changes_attributes_and_coordinates(place):
     assert refreeze.sync(folder, target).snapshot_id is None
 
 
-def test_attributes_alone_are_a_change(place):
+def test_attributes_alone_are_a_change(ingested):
     """Of an array, without a reference that differs."""
-    folder, target = place
+    folder, target = ingested
     zarr.open_group(folder, mode="a")["air"].attrs["units"] = "K"
     report = refreeze.sync(folder, target)
     assert report.snapshot_id == tip(target)
@@ -93,9 +80,9 @@ def test_attributes_alone_are_a_change(place):
     assert_equal(folder, target)
 
 
-def test_arrays_that_come_and_go(place):
+def test_arrays_that_come_and_go(ingested):
     """Errors that name them; added, left out and removed when that is asked for."""
-    folder, target = place
+    folder, target = ingested
     shutil.copytree(folder / "air", folder / "extra")
     shutil.rmtree(folder / "wind")
     before = tip(target)
@@ -113,9 +100,9 @@ def test_arrays_that_come_and_go(place):
 @pytest.mark.parametrize(
     "change", [{"data_type": "float64"}, {"fill_value": 7.0}, {"shape": [6, 4]}]
 )
-def test_what_cannot_be_mended_names_overwrite(place, change):
+def test_what_cannot_be_mended_names_overwrite(ingested, change):
     """Another data type or fill value, and a source that has shrunk; nothing is written."""
-    folder, target = place
+    folder, target = ingested
     before = stamp(target)
     document = json.loads((folder / "air/zarr.json").read_text())
     (folder / "air/zarr.json").write_text(json.dumps(document | change))
@@ -125,9 +112,9 @@ def test_what_cannot_be_mended_names_overwrite(place, change):
     assert stamp(target) == before
 
 
-def test_another_source_is_refused(place, tmp_path):
+def test_another_source_is_refused(ingested, tmp_path):
     """It names both."""
-    _, target = place
+    _, target = ingested
     with pytest.raises(MismatchError, match="was ingested from"):
         refreeze.sync(write(tmp_path / "b", 0, 12), target)
 
@@ -148,19 +135,19 @@ def test_one_of_several_sources_at_its_own_place(tmp_path):
     assert refreeze.verify([first, second], target, sample=10).equal
 
 
-def test_a_dry_run_reads_metadata_once(place, monkeypatch):
+def test_a_dry_run_reads_metadata_once(ingested, monkeypatch):
     """Regression: it read the sources' metadata, and then verify read it again."""
-    read, reads = dispatch.read_stores, []
+    read, reads = preparation.read_stores, []
     monkeypatch.setattr(
-        dispatch, "read_stores", lambda *given, **named: reads.append(1) or read(*given, **named)
+        preparation, "read_stores", lambda *given, **named: reads.append(1) or read(*given, **named)
     )
-    refreeze.sync(*place, dry_run=True)
+    refreeze.sync(*ingested, dry_run=True)
     assert len(reads) == 1
 
 
-def test_a_dry_run_counts_and_shows_and_writes_nothing(place, capsys):
+def test_a_dry_run_counts_and_shows_and_writes_nothing(ingested, capsys):
     """Counts and examples, in Python and on the command line."""
-    folder, target = place
+    folder, target = ingested
     rewrite(folder, "air", slice(0, 3), 5.0)
     before = stamp(target)
     report = refreeze.sync(folder, target, dry_run=True)
@@ -172,9 +159,9 @@ def test_a_dry_run_counts_and_shows_and_writes_nothing(place, capsys):
     assert stamp(target) == before
 
 
-def test_staged_and_published_later(place, capsys):
+def test_staged_and_published_later(ingested, capsys):
     """Readers see nothing before; the command's JSON has the fields of the contract."""
-    folder, target = place
+    folder, target = ingested
     before = tip(target)
     rewrite(folder, "air", slice(0, 3), 5.0)
     outcome = cli(capsys, "sync", folder, target, "--no-publish", "--json")

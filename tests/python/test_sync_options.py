@@ -10,20 +10,16 @@ import zarr
 import refreeze
 from modes_for_tests import rewrite, settled, write
 from refreeze.exceptions import MismatchError, RegionError, SourceNotFoundError, TargetNotFoundError
-from scenarios import cli, flags, foreign_commit, local_contents, local_repository, stamp, upload
-
-
-@pytest.fixture
-def place(tmp_path):
-    """Return a source of 12 days and a target that was ingested from it."""
-    folder, target = write(tmp_path / "a", 0, 12), tmp_path / "t"
-    refreeze.ingest(folder, target)
-    return folder, target
-
-
-def tip(target):
-    """Return the snapshot that readers see."""
-    return str(local_repository(target).lookup_branch("main"))
+from scenarios import (
+    cli,
+    flags,
+    foreign_commit,
+    local_contents,
+    local_repository,
+    stamp,
+    tip,
+    upload,
+)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +61,9 @@ def test_references_keep_their_tags(s3_bucket, tmp_path):
     assert (report.added, report.changed, report.removed) == (0, 8, 0)
 
 
-def test_the_options_of_the_command(place, capsys):
+def test_the_options_of_the_command(ingested, capsys):
     """Every option of an ingest that makes sense is one of the command too."""
-    folder, target = place
+    folder, target = ingested
     shutil.copytree(folder / "air", folder / "extra")
     rewrite(folder, "air", slice(0, 3), 5.0)
     document = cli(
@@ -106,9 +102,9 @@ def test_a_group_into_another_group(tmp_path):
     assert refreeze.verify(root, target, **where).equal
 
 
-def test_a_region_alone(place):
+def test_a_region_alone(ingested):
     """Only what lies in it is followed."""
-    folder, target = place
+    folder, target = ingested
     rewrite(folder, "air", slice(0, 3), 5.0)
     rewrite(folder, "air", slice(9, 12), 6.0)
     region = {"time": slice(0, 3)}
@@ -122,9 +118,9 @@ def test_a_region_alone(place):
         refreeze.sync(folder, target, region={"time": slice(90, 99)})
 
 
-def test_a_branch_of_its_own(place):
+def test_a_branch_of_its_own(ingested):
     """Another branch than main."""
-    folder, target = place
+    folder, target = ingested
     repository = local_repository(target)
     repository.create_branch("dev", repository.lookup_branch("main"))
     rewrite(folder, "air", slice(0, 3), 5.0)
@@ -136,9 +132,9 @@ def test_a_branch_of_its_own(place):
     assert not refreeze.verify(folder, target).equal
 
 
-def test_a_branch_that_has_moved(place):
+def test_a_branch_that_has_moved(ingested):
     """Published onto somebody else's commit with a rebase, and refused where that touched the same array."""
-    folder, target = place
+    folder, target = ingested
     rewrite(folder, "air", slice(0, 3), 5.0)
     refreeze.sync(folder, target, no_publish=True)
     foreign_commit(target)
@@ -156,9 +152,9 @@ def test_a_branch_that_has_moved(place):
         refreeze.publish(target, rebase=True)
 
 
-def test_bad_calls(place, tmp_path, capsys):
+def test_bad_calls(ingested, tmp_path, capsys):
     """The errors of the contract, and on the command line one to three lines and their exit codes."""
-    folder, target = place
+    folder, target = ingested
     empty = tmp_path / "empty"
     before = stamp(target)
     with pytest.raises(SourceNotFoundError):
@@ -186,9 +182,9 @@ def test_bad_calls(place, tmp_path, capsys):
     assert 1 <= len(outcome.err.splitlines()) <= 3
 
 
-def test_objects_of_no_bytes(place):
+def test_objects_of_no_bytes(ingested):
     """An error that names the key, or a chunk that is missing; verify tells them as missing."""
-    folder, target = place
+    folder, target = ingested
     (folder / "air/c/1/0").write_bytes(b"")
     with pytest.raises(refreeze.exceptions.RefreezeError, match="air/c/1/0"):
         refreeze.sync(folder, target)

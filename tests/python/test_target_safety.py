@@ -7,7 +7,6 @@ import obstore
 import pytest
 
 import refreeze
-from bucket_server import Bucket, running
 from refreeze.exceptions import (
     AccessError,
     AlreadyExistsError,
@@ -24,12 +23,6 @@ from scenarios import (
     write_series,
     write_store,
 )
-
-
-@pytest.fixture
-def bucket():
-    with running(Bucket()) as bucket:
-        yield bucket
 
 
 @pytest.fixture

@@ -1,7 +1,12 @@
-"""Saver and write against numpy: any sequence of appends, overwrites, updates and foreign commits."""
+"""Saver and write against numpy: any sequence of appends, overwrites, updates, foreign commits, kills."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import icechunk
@@ -22,6 +27,18 @@ import dask.array as da
 WIDTH = 3
 
 
+KILLED = """
+import sys, numpy as np, refreeze, refreeze.writer.saver, refreeze.writer.write_arrays
+path, by, mode, new, index = sys.argv[1:]
+data, indices = np.load(new), int(index) if mode == "update" else None
+print("ready", flush=True)
+if by == "saver":
+    refreeze.ZarrSaver(path, "a", mode).save(data, indices=indices)
+else:
+    refreeze.write(data, path, name="a", mode=mode, indices=indices)
+"""
+
+
 class Writing(RuleBasedStateMachine):
     """One array of a repository, and what numpy says that it holds."""
 
@@ -30,6 +47,7 @@ class Writing(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="refreeze-states-"))
         self.path = self.folder / "r"
         self.count = 0
+        self.kills = 0
 
     def rows(self, length):
         self.count += 1
@@ -99,6 +117,39 @@ class Writing(RuleBasedStateMachine):
             return
         refreeze.write(lazy, self.path, name="a", mode="overwrite")
         self.model = self.model + 1
+
+    @precondition(lambda self: len(self.model) and not self.kills)
+    @rule(
+        mode=st.sampled_from(["append", "overwrite", "update"]),
+        by=st.sampled_from(["saver", "write"]),
+        delay=st.floats(0, 0.15),
+    )
+    def killed(self, mode, by, delay):
+        """Kill a process while it writes: the old state or the new one."""
+        self.kills += 1
+        new = self.rows(1)[0] if mode == "update" else self.rows(3)
+        at = len(self.model) // 2
+        np.save(self.folder / "new.npy", new)
+        arguments = (self.path, by, mode, self.folder / "new.npy", at)
+        child = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", KILLED, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert child.stdout.readline() == "ready\n"
+        time.sleep(delay)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        found = self.array()[:]
+        if mode == "update":
+            changed = self.model.copy()
+            changed[at] = new
+        else:
+            changed = new if mode == "overwrite" else np.concatenate([self.model, new])
+        assert np.array_equal(found, self.model) or np.array_equal(found, changed)
+        self.model = found
 
     @invariant()
     def holds_what_numpy_has(self):

@@ -1,5 +1,6 @@
 """Writers on a real S3 server: many at once, the very first saves and lazily read data included."""
 
+import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 
 import icechunk
@@ -44,6 +45,26 @@ def test_appends_that_race_from_the_first_one_on(bucket):
     )
     assert values.tolist() == [10 * n + k for n in range(6) for k in range(5)]
     assert set(counts.tolist()) == {3}
+
+
+def save_three(url, number):
+    for k in range(3):
+        refreeze.ZarrSaver(url).save([10 * number + k] * 5, chunks=(7,))
+
+
+def test_processes_whose_very_first_saves_race(bucket):
+    """None of them finds a repository; each has its own connection, and every append lands once."""
+    context = multiprocessing.get_context("spawn")
+    url = f"{bucket}/r"
+    workers = [context.Process(target=save_three, args=(url, n)) for n in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 3
+    values, counts = np.unique(refreeze.ZarrSaver(url).open()["dataset"], return_counts=True)
+    assert values.tolist() == [10 * n + k for n in range(3) for k in range(3)]
+    assert set(counts.tolist()) == {5}
 
 
 def test_a_template_and_its_regions(bucket, tmp_path):

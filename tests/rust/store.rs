@@ -14,6 +14,7 @@ use icechunk::session::{Session, get_chunk};
 use icechunk::storage::new_local_filesystem_storage;
 use refreeze::batch::{ChecksumBy, EmptyChunks};
 use refreeze::jobs::ingest::{Finish, IngestJob, JobArray, JobSource, Mode};
+use refreeze::list::limit::Concurrency;
 use refreeze::plan::LimitOptions;
 use refreeze::source::{LocalSource, Source};
 use refreeze::target::TargetLocation;
@@ -85,7 +86,7 @@ impl Scenario {
             limits: LimitOptions {
                 references_per_manifest: Some(2),
                 references_per_commit: Some(1),
-                concurrency: 4,
+                concurrency: Concurrency::Fixed(4),
                 ..LimitOptions::default()
             },
             message: None,

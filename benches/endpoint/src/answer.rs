@@ -39,6 +39,10 @@ impl Shared {
         counters.max_in_flight.fetch_max(in_flight, Relaxed);
         let _guard = InFlight(counters);
         let number = self.requests.fetch_add(1, Relaxed);
+        let too_fast = settings.faults.slow_down_above_rate.is_some_and(|rate| {
+            let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+            !allowance.take(rate)
+        });
         let mut delay = settings.latency_ms;
         if settings.latency_jitter_ms > 0 {
             delay += mix(7, number) % (settings.latency_jitter_ms + 1);
@@ -51,7 +55,7 @@ impl Shared {
             return Reply::Whole(0);
         }
         let mut strike = settings.faults.strike(number, &counters.struck);
-        if settings.faults.slow_down_above.is_some_and(|most| in_flight > most) {
+        if too_fast || settings.faults.slow_down_above.is_some_and(|most| in_flight > most) {
             counters.struck.fetch_add(1, Relaxed);
             strike.slow_down = true;
         }

@@ -2,13 +2,19 @@
 //! Decides conditional writes; knows nothing of HTTP or of listings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
+
+use md5::{Digest as _, Md5};
 
 use crate::array::{Array, etag_low};
 use crate::config::{ArrayConfig, Config, ObjectConfig, ZarrConfig};
 use crate::error::Error;
 use crate::faults::mix;
 use crate::time::{self, Millis};
+
+/// Bytes of an object up to which its `ETag` is a digest: more would cost a benchmark time.
+const LARGEST_DIGESTED: usize = 1 << 16;
 
 /// The contents of the one bucket.
 #[derive(Debug)]
@@ -124,15 +130,12 @@ impl Bucket {
     /// Stores an object; a `modified` of 0 stands for the fixed default date.
     pub(crate) fn put(&mut self, key: Vec<u8>, body: Vec<u8>, modified: Millis) -> &mut Stored {
         self.generation += 1;
-        // As with S3, the same bytes have the same `ETag`.
-        let word = |chunk: &[u8]| chunk.iter().fold(0, |w, &b| w << 8 | u64::from(b));
-        let words = body.chunks(8).map(word);
-        let hash = words.fold(body.len() as u64, mix);
+        let etag = etag_of(&body);
         let stored = Stored {
             body: body.into(),
             // 2024-05-06T07:08:09.123Z
             modified: if modified == 0 { 1_714_979_289_123 } else { modified },
-            etag: format!("\"{hash:016x}{:016x}\"", etag_low(hash)),
+            etag,
             metadata: String::new(),
             generation: self.generation,
         };
@@ -212,6 +215,22 @@ impl Found<'_> {
             Self::Chunk(array, coords) => array.bytes(array.identity(coords), range, out),
         }
     }
+}
+
+/// The `ETag` of an object: as with S3 the MD5 of its bytes, or of a large one something that says
+/// that it is no digest, as after an upload in parts.
+fn etag_of(body: &[u8]) -> String {
+    if body.len() <= LARGEST_DIGESTED {
+        let digits = Md5::digest(body).iter().fold(String::new(), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        return format!("\"{digits}\"");
+    }
+    let word = |chunk: &[u8]| chunk.iter().fold(0, |w, &b| w << 8 | u64::from(b));
+    let hash = body.chunks(8).map(word).fold(body.len() as u64, mix);
+    format!("\"{hash:016x}{:016x}-1\"", etag_low(hash))
 }
 
 /// An `ETag` without its quotes: some clients leave them out of conditions.

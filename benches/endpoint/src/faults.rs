@@ -39,6 +39,9 @@ pub struct Faults {
     pub object_slow_down: f64,
     /// Pages beyond this many LISTs in flight get 503 `SlowDown`.
     pub slow_down_above: Option<u64>,
+    /// Pages beyond this many LISTs a second get 503 `SlowDown`; what a tenth of a second leaves over
+    /// may be asked for later.
+    pub slow_down_above_rate: Option<f64>,
 
     /// Rate: the page served before is served again.
     pub repeat_page: f64,

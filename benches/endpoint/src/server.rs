@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::allowance::Allowance;
 use crate::asked::Dialect;
 use crate::bucket::Bucket;
 use crate::config::{ArrayConfig, Config};
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     object_requests: AtomicU64,
     /// Where the page served last began.
     pub(crate) repeatable: Mutex<Option<From>>,
+    /// See [`Faults::slow_down_above_rate`](crate::faults::Faults::slow_down_above_rate).
+    pub(crate) allowance: Mutex<Allowance>,
 }
 
 impl Endpoint {
@@ -89,6 +92,7 @@ impl Endpoint {
             requests: AtomicU64::new(0),
             object_requests: AtomicU64::new(0),
             repeatable: Mutex::default(),
+            allowance: Mutex::default(),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads.max(1))

@@ -6,11 +6,12 @@ Both read the plan that ``refreeze plan --output`` has written.
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from refreeze.cli.console import (
+    IN_FLIGHT,
     Json,
     Level,
     LogLevel,
@@ -19,6 +20,7 @@ from refreeze.cli.console import (
     TargetOption,
     Version,
     count,
+    in_flight,
     print_json,
     run_job,
     say,
@@ -45,7 +47,12 @@ def work(
         str | None, typer.Option(help="Bound on all memory that grows [default: the plan's].")
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option(help="LIST requests in flight [default: the plan's].")
+        Any,
+        typer.Option(
+            parser=in_flight,
+            metavar=IN_FLIGHT,
+            help="LIST requests in flight [default: a share of auto].",
+        ),
     ] = None,
     source_option: SourceOption = None,
     target_option: TargetOption = None,

@@ -19,6 +19,7 @@ import typer
 
 from refreeze import __version__
 from refreeze.exceptions import RefreezeError
+from refreeze.planning.options import requests_in_flight
 from refreeze.runtime import command
 from refreeze.shown import ShownFormatter, one_line, redacted, shown
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 __all__ = [
+    "IN_FLIGHT",
     "USAGE",
     "Array",
     "ChecksumForm",
@@ -57,6 +59,7 @@ __all__ = [
     "Yes",
     "count",
     "fail",
+    "in_flight",
     "listing_arguments",
     "loadable",
     "one_or_several",
@@ -124,7 +127,25 @@ Version = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr unless it fails.")]
 Level = Annotated[LogLevel, typer.Option("--log-level", help="Messages to show on stderr.")]
-Concurrency = Annotated[int, typer.Option(help="LIST requests in flight.")]
+IN_FLIGHT = "auto|<int>"
+
+
+def in_flight(text: str) -> int | str:
+    """Read a number or a word; what is neither is wrong usage before anything is looked at."""
+    try:
+        return requests_in_flight(int(text) if text.isdecimal() else text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Concurrency = Annotated[
+    Any,
+    typer.Option(
+        parser=in_flight,
+        metavar=IN_FLIGHT,
+        help="LIST requests in flight; auto begins with 64 and finds how many help.",
+    ),
+]
 Repository = Annotated[str, typer.Argument(metavar="TARGET", help="An Icechunk repository.")]
 Group = Annotated[str | None, typer.Option(help="Group of the source to take.")]
 Array = Annotated[

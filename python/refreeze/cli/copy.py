@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from refreeze.cli.console import (
+    IN_FLIGHT,
     Array,
     Json,
     Level,
@@ -21,6 +22,7 @@ from refreeze.cli.console import (
     UnsafeTarget,
     Version,
     count,
+    in_flight,
     run_job,
     say,
     show_report,
@@ -48,7 +50,7 @@ def copy(
         int | None, typer.Option(help="Chunks in a commit [default: 5,000].")
     ] = None,
     concurrency: Annotated[
-        int, typer.Option(help="Chunks copied at a time.")
+        Any, typer.Option(parser=in_flight, metavar=IN_FLIGHT, help="Chunks copied at a time.")
     ] = DEFAULT_CONCURRENCY,
     message: Annotated[str | None, typer.Option(help="Message of every commit.")] = None,
     no_publish: Annotated[

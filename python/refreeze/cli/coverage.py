@@ -107,11 +107,11 @@ def coverage(
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
 
 
-def print_coverage(report: Any, *, as_json: bool, quiet: bool) -> None:
-    """Print a coverage as text or as JSON."""
-    show_report(report, _print_lines, as_json=as_json, quiet=quiet)
+def print_coverage(report: Any, *, as_json: bool, quiet: bool, written: bool = False) -> None:
+    """Print a coverage as text or as JSON; if asked for with what is written."""
 
+    def print_lines(report: Coverage) -> None:
+        for line in report.lines(written=written):
+            say(line)
 
-def _print_lines(report: Coverage) -> None:
-    for line in report.lines():
-        say(line)
+    show_report(report, print_lines, as_json=as_json, quiet=quiet)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +21,7 @@ from refreeze.cli.console import (
     show_report,
     store_options,
 )
+from refreeze.cli.progress import FilesDisplay
 
 if TYPE_CHECKING:
     from refreeze.writer.report import WriteReport
@@ -141,38 +143,41 @@ def create_template(
     sources = store_options(source_option, "--source-option")
     targets = store_options(target_option, "--target-option")
     extra = _attributes(attributes, attribute)
+    display = FilesDisplay(sys.stderr, quiet=quiet)
 
     def job() -> None:
         from refreeze.writer.template import create_template as create
 
-        report = create(
-            template,
-            target,
-            global_start=global_start,
-            global_end=global_end,
-            freq=freq,
-            time_dim=time_dim,
-            dim=dim,
-            chunking=chunking,
-            intelligent_chunking=intelligent_chunking,
-            access_pattern=access_pattern,
-            target_chunk_size_mb=target_chunk_size_mb,
-            compression=compression,
-            packing=packing,
-            packing_bits=packing_bits,
-            packing_manual_ranges=packing_manual_ranges,
-            shards=shards,
-            variables=variables,
-            drop_variables=drop_variables,
-            attributes=extra,
-            references=references,
-            group=group,
-            branch=branch,
-            message=message,
-            dry_run=dry_run,
-            source_options=sources,
-            target_options=targets,
-        )
+        with display:
+            report = create(
+                template,
+                target,
+                global_start=global_start,
+                global_end=global_end,
+                freq=freq,
+                time_dim=time_dim,
+                dim=dim,
+                chunking=chunking,
+                intelligent_chunking=intelligent_chunking,
+                access_pattern=access_pattern,
+                target_chunk_size_mb=target_chunk_size_mb,
+                compression=compression,
+                packing=packing,
+                packing_bits=packing_bits,
+                packing_manual_ranges=packing_manual_ranges,
+                shards=shards,
+                variables=variables,
+                drop_variables=drop_variables,
+                attributes=extra,
+                references=references,
+                group=group,
+                branch=branch,
+                message=message,
+                dry_run=dry_run,
+                progress=display,
+                source_options=sources,
+                target_options=targets,
+            )
         show_report(report, print_layout, as_json=as_json, quiet=quiet)
 
     def print_layout(report: WriteReport) -> None:

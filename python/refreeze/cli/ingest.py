@@ -15,6 +15,7 @@ import typer
 from refreeze.cli.console import (
     Array,
     ChecksumForm,
+    Concurrency,
     EmptyChunks,
     Group,
     Json,
@@ -135,9 +136,7 @@ def ingest(
         int | None, typer.Option(help="References in a manifest [default: by memory].")
     ] = None,
     max_document: MaxDocument = DEFAULT_MAX_DOCUMENT,
-    concurrency: Annotated[
-        int, typer.Option(help="LIST requests in flight, over all arrays.")
-    ] = DEFAULT_CONCURRENCY,
+    concurrency: Concurrency = DEFAULT_CONCURRENCY,
     message: Annotated[str | None, typer.Option(help="Message of every commit.")] = None,
     no_publish: Annotated[
         bool, typer.Option("--no-publish", help="Leave it staged, for refreeze publish.")

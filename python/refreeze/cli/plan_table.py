@@ -47,7 +47,7 @@ def print_plan(planned: Plan) -> None:
     Console(soft_wrap=True, width=None if sys.stdout.isatty() else 1_000).print(table)
     totals = planned.totals
     at_a_time = planned.most_in_flight
-    in_flight = f", {at_a_time} at a time" if at_a_time else ""
+    in_flight = f", up to {at_a_time:,} at a time" if at_a_time else ""
     noun = "request" if any(one.strategy == "probe" for one in planned.arrays) else "LIST request"
     say(
         f"\n{_ASSUMPTIONS[planned.estimate].format(count(totals.chunks_in_region, 'chunk'))} "

@@ -34,7 +34,8 @@ def status(
         bool,
         typer.Option(
             "--coverage",
-            help="Show instead which chunks are written; one that is partly written counts.",
+            help="Show instead what is written, as ranges of labels; a chunk that is partly "
+            "written counts.",
         ),
     ] = False,
     target_option: TargetOption = None,
@@ -82,6 +83,7 @@ def _show_coverage(target: str, options: dict[str, str], *, as_json: bool, quiet
 
     if repository_place(target, options) is None:
         raise TargetNotFoundError(f"there is no Icechunk repository at {target}", "check the path")
-    print_coverage(look(target, target_options=options), as_json=as_json, quiet=quiet)
+    report = look(target, target_options=options)
+    print_coverage(report, as_json=as_json, quiet=quiet, written=True)
     if not as_json:
-        say("A chunk counts as soon as a part of it is written.")
+        say("A chunk that is partly written counts as written.")

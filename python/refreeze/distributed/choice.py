@@ -87,7 +87,7 @@ def places_of(
     source_options: Any,
     target_options: Any,
     memory: int,
-    concurrency: int,
+    concurrency: int | str,
     probing: Probing,
 ) -> Places:
     """Return where workers find sources and target, which must have addresses for that."""

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import ConflictError, RefreezeError, TargetError
+from refreeze.planning.options import shared_concurrency
 from refreeze.work import Secrets, WorkPlan, carry_out
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Share:
     """What one worker may use."""
 
     memory: int
-    concurrency: int
+    concurrency: int | str
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,12 @@ class Places:
     target_options: dict[str, str]
     secrets: Secrets
     memory: int
-    concurrency: int
+    concurrency: int | str
     probing: Probing
 
     def share(self, workers: int) -> Share:
         """Return what one of so many workers may use."""
-        return Share(self.memory, max(1, self.concurrency // max(workers, 1)))
+        return Share(self.memory, shared_concurrency(self.concurrency, workers))
 
     def plan(self, core: str, workers: int) -> WorkPlan:
         """Return the plan of a run that the core has begun, for each of so many workers."""
@@ -147,13 +148,14 @@ def explained(error: BaseException, places: Places, run_id: str) -> BaseExceptio
     To a worker that has another folder under the target's name, the run seems over. Its staging
     branch tells: it is what a probe file would be, written by the coordinator alone.
     """
-    from refreeze.verbs.status import status
+    from refreeze import _refreeze
+    from refreeze.stores.resolve import resolve_target
 
     if not isinstance(error, ConflictError):
         return error
     options = {**places.target_options, **places.secrets.target} or None
-    runs = status(places.target, target_options=options).runs
-    if not any(run.run_id == run_id and run.state != "published" for run in runs):
+    runs = json.loads(_refreeze.status(resolve_target(places.target, options)))["runs"]
+    if not any(run["run_id"] == run_id and run["state"] != "published" for run in runs):
         return error
     return TargetError(
         f"a worker has another folder at {places.target}: it does not hold the run {run_id}",

@@ -12,8 +12,8 @@ import logging
 import pickle
 from dataclasses import asdict, replace
 
+from refreeze import _refreeze
 from refreeze.distributed.crew import Share, carry_out_unit
-from refreeze.planning.options import LEAST_MEMORY
 from refreeze.work import Secrets
 
 __all__ = ["BARE", "LINE", "VERSION", "arguments_of", "carry_out"]
@@ -44,7 +44,7 @@ def carry_out(plan: str, unit: str, secrets: io.BytesIO | None, share: dict[str,
 
     own = Share(**share)
     threads = max(1, int(getattr(get_worker().state, "nthreads", 1)))
-    own = replace(own, memory=max(LEAST_MEMORY, own.memory // threads))
+    own = replace(own, memory=max(_refreeze.LEAST_MEMORY, own.memory // threads))
     unpacked = Secrets(*pickle.loads(secrets.getvalue())) if secrets else None  # noqa: S301 our own
     try:
         return carry_out_unit(plan, unit, unpacked, own)

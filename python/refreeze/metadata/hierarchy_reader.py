@@ -8,6 +8,7 @@ What documents make of a place is decided by `refreeze.metadata.nodes`.
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import RefreezeError, SourceNotFoundError, UnsupportedArrayError
@@ -27,6 +28,7 @@ from refreeze.metadata.nodes import (
     document_names,
     is_name,
     node_of,
+    stale_member,
 )
 from refreeze.stores.mistakes import page_in_place_of, something_else
 from refreeze.stores.reading import Folder, Reader
@@ -85,7 +87,13 @@ class HierarchyReader:
             return Hierarchy(node)
         if below is not None:
             nodes = self._with_parents(root, below, noted)
-            return Hierarchy(node, nodes, consolidated=True)
+            stale = self._staleness(root, nodes) if zarr_format == _V2 else None
+            if stale is None:
+                return Hierarchy(node, nodes, consolidated=True)
+            noted.append(stale)
+            if not self._reader.lists_folders:
+                own = self.own(_arrays(nodes), root, attributes=True)
+                return Hierarchy(node, nodes | own, consolidated=True)
         return self._listed(root, zarr_format, node, noted)
 
     def array(self, path: str) -> ArrayNode | None:
@@ -137,6 +145,38 @@ class HierarchyReader:
                 return sorted(found)[:3]
             waiting = deeper
         return []
+
+    def _staleness(self, root: str, nodes: Mapping[str, Node]) -> str | None:
+        """Say in what consolidated metadata contradicts the own document of its largest array.
+
+        One request tells: whoever appends to a store makes its largest arrays larger. None where it
+        agrees, and where arrays have no documents of their own.
+        """
+        largest, size = None, 1
+        for path, array in _arrays(nodes).items():
+            shape = array.document().get("shape")
+            known = isinstance(shape, list) and all(isinstance(one, int) for one in shape)
+            if known and shape and (largest is None or prod(shape) > size):
+                largest, size = path, prod(shape)
+        if largest is None:
+            return None
+        (stored,) = self._documents([_join(root, largest, ".zarray")])
+        try:
+            own = None if stored is None else parsed(stored)
+        except ValueError:
+            own = None
+        if own is None:
+            return None
+        entry = _arrays(nodes)[largest].document()
+        member = stale_member(entry, own)
+        if member is None:
+            return None
+        says, is_ = (_member(document.get(member)) for document in (entry, own))
+        return (
+            f"array {_shown(largest)}: consolidated metadata says the {member} is {says}, its own "
+            f"document says {is_} and is taken as the newer one: every document was read by itself; "
+            "consolidate the source's metadata again (zarr.consolidate_metadata)"
+        )
 
     def _root(self, root: str) -> tuple[int, GroupNode | ArrayNode, dict[str, Node] | None]:
         """Read the root's documents: version, node, and what is consolidated in them."""
@@ -274,6 +314,14 @@ class HierarchyReader:
                 return [error]
         # Only where one of many is at fault are they read one by one.
         return [one for key in keys for one in self._documents([key])]
+
+
+def _arrays(nodes: Mapping[str, Node]) -> dict[str, ArrayNode]:
+    return {path: node for path, node in nodes.items() if isinstance(node, ArrayNode)}
+
+
+def _member(value: Any) -> str:
+    return one_line(tuple(value) if isinstance(value, list) else value)
 
 
 def _ignored(group: str, names: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ zarr-python does.
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,22 @@ __all__ = [
     "document_names",
     "is_name",
     "node_of",
+    "stale_member",
 ]
 
 _V2 = 2
 _V3 = 3
+_MEMBERS = (
+    "shape",
+    "chunks",
+    "dtype",
+    "compressor",
+    "filters",
+    "fill_value",
+    "order",
+    "dimension_separator",
+)
+"""Of a version 2 array's document."""
 
 
 def document_names(zarr_format: int) -> tuple[str, ...]:
@@ -150,6 +163,21 @@ def _node_v2(entries: Mapping[str, Any]) -> Node:
         return _version_2_group(_object(entries.get(".zgroup")), _object(entries.get(".zattrs")))
     except ValueError as error:
         return _damaged(error)
+
+
+def stale_member(entry: Mapping[str, Any], own: Mapping[str, Any]) -> str | None:
+    """Return what a version 2 array's consolidated entry and its own document differ in, if anything.
+
+    Attributes do not count: writers of them often leave consolidated metadata alone.
+    """
+    for name in _MEMBERS:
+        default = "." if name == "dimension_separator" else None
+        says, is_ = (
+            json.dumps(document.get(name, default), sort_keys=True) for document in (entry, own)
+        )
+        if says != is_:
+            return name
+    return None
 
 
 def _entries(metadata: Any) -> Iterable[tuple[str, Any]]:

@@ -201,6 +201,7 @@ def _appended(one: Standing, dimension: str, stop: int) -> tuple[ArraySpec | Non
         return spec, [
             f"{one.part.where} has other values than the target holds of it; those are kept"
         ] * differ
+    one.check_growth(axis)
     chunk = one.chunk_shape[axis]
     shift = one.shift()
     target = [

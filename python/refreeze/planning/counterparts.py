@@ -15,7 +15,7 @@ from refreeze.exceptions import TargetNotFoundError
 from refreeze.metadata.selection import matches
 from refreeze.metadata.specs import ArraySpec
 from refreeze.metadata.time_units import TIME_ATTRIBUTES
-from refreeze.planning.target_arrays import Standing, other_source, siblings_offset
+from refreeze.planning.target_arrays import Standing, is_by_value, other_source, siblings_offset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,7 +131,7 @@ def _standing(
         offsets.append(tuple(0 if here == there else by * max(n, 1) for by, n, here, there in axes))
     standing = []
     for part, origin, own in zip(parts, found, offsets, strict=True):
-        copied = origin.kind == "native" or (origin.kind == "empty" and part.copied)
+        copied = is_by_value(part, origin)
         offset, is_known = (own, True) if own else siblings_offset(part, parts, offsets)
         standing.append(Standing(part, target, copied, offset, is_known))
     return standing

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from refreeze.exceptions import SourceNotFoundError
 from refreeze.metadata.region import bounds_of
 from refreeze.metadata.selection import Selection, matches, read_metadata
+from refreeze.planning.listing_age import check_listing_age
 from refreeze.planning.options import check_texts
 from refreeze.planning.probing import check_probed
 from refreeze.planning.request import Planned, Request
@@ -130,7 +131,7 @@ def read_stores(
     *,
     listing: Listing | None = None,
     memory: int = 0,
-    concurrency: int = 1,
+    concurrency: int | str = 1,
 ) -> list[Store]:
     """Read the metadata of sources.
 
@@ -208,6 +209,7 @@ def planned_for(
         from refreeze.planning.concatenate import planned_create
 
         return planned_create(stores, request)
+    check_listing_age(stores, lambda: Target(location(), branch))
     if request.mode == "overwrite":
         from refreeze.planning.concatenate import planned_overwrite
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
+from operator import not_
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from refreeze.metadata.region import Region
@@ -16,6 +18,8 @@ __all__ = [
     "CHECKSUMS",
     "DEFAULT_CONCURRENCY",
     "DEFAULT_MEMORY",
+    "FIRST_CONCURRENCY",
+    "MOST_CONCURRENCY",
     "IngestArguments",
     "IngestOptions",
     "byte_count",
@@ -29,18 +33,22 @@ __all__ = [
     "requests_in_flight",
     "sample_size",
     "selected",
+    "shared_concurrency",
 ]
 
-DEFAULT_CONCURRENCY = 64
-"""LIST requests in flight."""
+DEFAULT_CONCURRENCY: Final = "auto"
+"""LIST requests in flight: their number is found."""
+FIRST_CONCURRENCY = 64
+"""How many there are at the beginning, when their number is found; the most there may be."""
+MOST_CONCURRENCY = 1_024
 DEFAULT_MEMORY = "192MiB"
+"""Bound on everything that grows with the work: the core's default, as signatures and help show it.
+
+Written here because help does not load the extension, which takes longer than all else in it; a test
+holds it to the core's. All other limits are asked of the core."""
 DEFAULT_MAX_DOCUMENT = "64MB"
-"""Bound on everything that grows with the work."""
-LEAST_MEMORY = 16 << 20
 CHECKSUMS = ("last-modified", "etag", "none")
 """By what readers notice that an object has changed."""
-DEFAULT_REFS_PER_MANIFEST = 250_000
-MAX_REFS_PER_MANIFEST = 1_000_000
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -72,7 +80,7 @@ class IngestArguments:
     max_refs_per_commit: int | None = None
     refs_per_manifest: int | None = None
     max_document: str | int = DEFAULT_MAX_DOCUMENT
-    concurrency: int = DEFAULT_CONCURRENCY
+    concurrency: int | str = DEFAULT_CONCURRENCY
     message: str | None = None
     no_publish: bool = False
     restart: bool = False
@@ -94,7 +102,7 @@ class IngestArguments:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> IngestArguments:
         """Take the options among a function's arguments."""
-        return cls(**{field.name: given[field.name] for field in fields(cls)})
+        return cls(**{one.name: given[one.name] for one in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -107,10 +115,10 @@ class IngestOptions:
     keep_checksum: bool = False
     """Sync: as the references that stand have it."""
     absolute_locations: bool = False
-    memory: int = 192 << 20
+    memory: int = field(default_factory=lambda: _of_the_core("DEFAULT_MEMORY"))
     references_per_manifest: int | None = None
     references_per_commit: int | None = None
-    concurrency: int = DEFAULT_CONCURRENCY
+    concurrency: int | str = DEFAULT_CONCURRENCY
     requests_per_second: float | None = None
     message: str | None = None
     publish: bool = True
@@ -130,6 +138,19 @@ class IngestOptions:
     """What else determines the result, for resuming."""
     listing: str | None = None
     """When the listing was made, as ISO 8601, where the sources are not listed."""
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], **others: Any) -> IngestOptions:
+        """Convert those of a function's arguments that the core takes; ``others`` are as they are.
+
+        What a verb has no option for, has the default.
+        """
+        told = {
+            core: convert(given[name])
+            for name, (core, convert) in _FOR_THE_CORE.items()
+            if name in given
+        }
+        return cls(**told | others)
 
 
 def check_texts(options: Mapping[str, Any]) -> None:
@@ -200,8 +221,14 @@ def expected_count(value: int | None) -> int | None:
     return None if value is None else _positive("expect_count", value, 1)
 
 
-def byte_count(option: str, value: str | int, *, least: int = LEAST_MEMORY) -> int:
-    """Read a number of bytes such as ``192MiB``, ``2 GB`` or ``67108864``."""
+def byte_count(option: str, value: str | int, *, least: int | None = None) -> int:
+    """Read a number of bytes such as ``192MiB``, ``2 GB`` or ``67108864``.
+
+    Parameters
+    ----------
+    least
+        None: what an ingest needs at least.
+    """
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise TypeError(f"{option} is a number of bytes such as '192MiB', not {value!r}")
     if isinstance(value, str):
@@ -210,6 +237,8 @@ def byte_count(option: str, value: str | int, *, least: int = LEAST_MEMORY) -> i
         if match is None or unit is None:
             raise ValueError(f"{option} is a number of bytes such as '192MiB', not {value!r}")
         value = int(float(match[1]) * unit)
+    if least is None:
+        least = _of_the_core("LEAST_MEMORY")
     if value < least:
         shown = f"{least >> 20}MiB" if least >> 20 else f"{least} byte"
         raise ValueError(f"{option} must be at least {shown}, not {value:,} bytes")
@@ -223,17 +252,41 @@ def flags(options: Mapping[str, Any]) -> None:
             raise TypeError(f"{option} is True or False, not {value!r}")
 
 
-def refs_per_manifest(value: int | None) -> int:
-    """Return ``refs_per_manifest`` or its default."""
-    checked = _positive("refs_per_manifest", value, DEFAULT_REFS_PER_MANIFEST)
-    if checked > MAX_REFS_PER_MANIFEST:
-        raise ValueError(f"refs_per_manifest is at most {MAX_REFS_PER_MANIFEST:,}")
+def refs_per_manifest(value: int | None) -> int | None:
+    """Return ``refs_per_manifest``, checked; None leaves it to the memory."""
+    if value is None:
+        return None
+    most = _of_the_core("MAX_REFERENCES_PER_MANIFEST")
+    checked = _positive("refs_per_manifest", value, most)
+    if checked > most:
+        raise ValueError(f"refs_per_manifest is at most {most:,}")
     return checked
 
 
-def requests_in_flight(value: int | None) -> int:
-    """Return ``concurrency`` or its default."""
-    return _positive("concurrency", value, DEFAULT_CONCURRENCY)
+class _NoConcurrencyError(TypeError, ValueError):
+    """A word other than ``auto``; a wrong type too, for those who expect a number."""
+
+
+def requests_in_flight(value: int | str | None) -> int | str:
+    """Return ``concurrency`` or its default.
+
+    A number or ``"auto"``; among processes that share the work, ``"auto/8"`` is the share of each of
+    eight.
+    """
+    if isinstance(value, str):
+        if re.fullmatch(r"auto(/[1-9]\d{0,8})?", value):
+            return value
+        raise _NoConcurrencyError(f"concurrency is 'auto' or a number from 1 on, not {value!r}")
+    return DEFAULT_CONCURRENCY if value is None else _positive("concurrency", value, 1)
+
+
+def shared_concurrency(value: int | str, workers: int) -> int | str:
+    """Return the share that each of so many workers has of ``concurrency``."""
+    workers = max(workers, 1)
+    if isinstance(value, int):
+        return max(1, value // workers)
+    shares = int(value.partition("/")[2] or 1)
+    return f"auto/{shares * workers}"
 
 
 def sample_size(value: int) -> int:
@@ -243,6 +296,39 @@ def sample_size(value: int) -> int:
     if value < 0:
         raise ValueError(f"sample must be at least 0, not {value}")
     return value
+
+
+def _of_the_core(name: str) -> int:
+    from refreeze import _refreeze
+
+    limit: int = getattr(_refreeze, name)
+    return limit
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_FOR_THE_CORE: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "branch": ("branch", _as_it_is),
+    "mode": ("mode", _as_it_is),
+    "empty_chunks": ("skip_empty_chunks", lambda value: value == "skip"),
+    "checksum": ("checksum", lambda value: value or CHECKSUMS[0]),
+    "locations": ("absolute_locations", lambda value: value == "absolute"),
+    "memory": ("memory", partial(byte_count, "memory")),
+    "refs_per_manifest": ("references_per_manifest", refs_per_manifest),
+    "max_refs_per_commit": ("references_per_commit", refs_per_commit),
+    "concurrency": ("concurrency", requests_in_flight),
+    "max_requests_per_second": ("requests_per_second", _as_it_is),
+    "message": ("message", _as_it_is),
+    "no_publish": ("publish", not_),
+    "restart": ("restart", _as_it_is),
+    "expect_complete": ("expect_complete", _as_it_is),
+    "expect_count": ("expect_count", expected_count),
+    "no_read_check": ("read_check", not_),
+    "unsafe_target": ("unsafe_target", _as_it_is),
+}
+"""What the core calls an option, and how its value becomes the core's."""
 
 
 def _positive(option: str, value: int | None, default: int) -> int:

@@ -1,12 +1,12 @@
-"""From the arguments of an ingest to what the core is to do: checks, then metadata, then the mode.
+"""From the arguments of a verb to what it works on: checks, then metadata, then an ingest's mode.
 
-Ingest and plan both begin here. Nothing is written, and nothing is listed.
+Ingest, plan, verify and sync begin here. Nothing is written, and nothing is listed.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,50 +18,92 @@ from refreeze.planning.dispatch import (
     read_stores,
     several,
 )
-from refreeze.planning.options import (
-    CHECKSUMS,
-    IngestArguments,
-    IngestOptions,
-    byte_count,
-    check_mappings,
-    check_texts,
-    expected_count,
-    flags,
-    refs_per_commit,
-    refs_per_manifest,
-    requests_in_flight,
-    selected,
-)
+from refreeze.planning.option_checks import check_options
+from refreeze.planning.options import IngestArguments, IngestOptions, selected
 from refreeze.planning.probing import probing_of
 from refreeze.stores.listings import listing_of
 from refreeze.stores.resolve import resolve_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from refreeze.metadata.selection import Selection
     from refreeze.planning.request import Planned, Request
     from refreeze.planning.source_slice import Store
+    from refreeze.stores.listings import Listing
+    from refreeze.stores.resolve import Options
+    from refreeze.stores.web_store import Probing
 
-__all__ = ["Prepared", "prepared"]
+__all__ = ["Prepared", "Sources", "prepared"]
 
-_CHOICES = {
-    "empty_chunks": ("error", "skip"),
-    "checksum": CHECKSUMS,
-    "locations": ("relative", "absolute"),
-}
 _READ_TARGET = {"append", "update"}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The sources that a verb is given, and what is taken of them; nothing has been read."""
+
+    given: list[Any]
+    selection: Selection
+    probing: Probing
+    listing: Listing | None
+    """Where their keys come from, unless they are listed."""
+    settings: Options | None
+
+    @classmethod
+    def of(cls, source: Any, given: Mapping[str, Any]) -> Sources:
+        """Check what a verb's options, by their names, say of its sources.
+
+        Raises
+        ------
+        TypeError, ValueError
+            One of them is of a wrong type or value.
+        """
+        sources = several(source)
+        names = ("group", "target_group", "arrays", "skip_variables", "loadable_variables")
+        return cls(
+            sources,
+            selected(
+                *(given[name] for name in names),
+                max_document=given["max_document"],
+                partial=len(sources) > 1,
+            ),
+            probing_of(
+                probe=given["probe"],
+                yes=given["yes"],
+                max_requests_per_second=given["max_requests_per_second"],
+            ),
+            listing_of(
+                given["listing"],
+                given["listing_columns"],
+                given["listing_options"],
+                given["sample_listing"],
+            ),
+            given["source_options"],
+        )
+
+    def read(self, options: IngestOptions) -> list[Store]:
+        """Read their metadata; a listing takes what memory and requests the options allow."""
+        return read_stores(
+            self.given,
+            self.settings,
+            self.selection,
+            self.probing,
+            listing=self.listing,
+            memory=options.memory,
+            concurrency=options.concurrency,
+        )
 
 
 @dataclass(frozen=True)
 class Prepared:
     """What an ingest begins with."""
 
+    sources: Sources
     stores: list[Store]
-    """The sources, their metadata read."""
+    """Their metadata."""
     location: Callable[[], Any]
     """Gives the target; to ask for some creates them."""
-    selection: Selection
     request: Request
     options: IngestOptions
 
@@ -95,100 +137,35 @@ def prepared(
     RefreezeError
         As `refreeze.ingest` raises them.
     """
-    given = arguments
-    _check(given)
-    if target is None and figures_only and given.mode in _READ_TARGET:
-        raise ValueError(f"mode {given.mode} looks at the target: name one")
-    selection = selected(
-        given.group,
-        given.target_group,
-        given.arrays,
-        given.skip_variables,
-        given.loadable_variables,
-        max_document=given.max_document,
-    )
-    sources = several(source)
+    given = {field.name: getattr(arguments, field.name) for field in fields(arguments)}
+    check_options(given)
+    if target is None and figures_only and arguments.mode in _READ_TARGET:
+        raise ValueError(f"mode {arguments.mode} looks at the target: name one")
+    sources = Sources.of(source, given)
     selection = replace(
-        selection,
-        partial=len(sources) > 1 and given.concat_dim is None,
+        sources.selection,
+        partial=sources.selection.partial and arguments.concat_dim is None,
         # What has grown is exactly what an append must not overlook.
-        grown_along=(given.append_dim or given.concat_dim) if given.mode == "append" else None,
+        grown_along=(
+            (arguments.append_dim or arguments.concat_dim) if arguments.mode == "append" else None
+        ),
     )
+    sources = replace(sources, selection=selection)
     request = checked_request(
-        given.mode,
-        append_dim=given.append_dim,
-        concat_dim=given.concat_dim,
-        region=given.region,
-        sources=len(sources),
+        arguments.mode,
+        append_dim=arguments.append_dim,
+        concat_dim=arguments.concat_dim,
+        region=arguments.region,
+        sources=len(sources.given),
         selection=selection,
         figures_only=figures_only,
     )
-    options = _options(given, request.fingerprint)
-    probing = probing_of(
-        probe=given.probe, yes=given.yes, max_requests_per_second=given.max_requests_per_second
-    )
-    stores = read_stores(
-        sources,
-        given.source_options,
-        selection,
-        probing,
-        listing=listing_of(
-            given.listing, given.listing_columns, given.listing_options, given.sample_listing
-        ),
-        memory=options.memory,
-        concurrency=options.concurrency,
-    )
+    options = IngestOptions.of(given, plan=request.fingerprint)
+    stores = sources.read(options)
     options = replace(options, listing=listing_date(stores))
     # Asked for late: to look at some targets creates them.
-    location = cache(lambda: resolve_target(target, given.target_options, create=not figures_only))
+    settings = arguments.target_options
+    location = cache(lambda: resolve_target(target, settings, create=not figures_only))
     if figures_only and isinstance(target, str | os.PathLike):
         location()
-    return Prepared(stores, location, selection, request, options)
-
-
-def _check(given: IngestArguments) -> None:
-    message = {} if given.message is None else {"message": given.message}
-    check_texts({"branch": given.branch} | message)
-    check_mappings({"source_options": given.source_options, "target_options": given.target_options})
-    if not given.branch.strip():
-        raise ValueError("branch is empty")
-    for option, choices in _CHOICES.items():
-        value = getattr(given, option)
-        if value not in choices:
-            *others, last = (repr(choice) for choice in choices)
-            raise ValueError(f"{option} must be {', '.join(others)} or {last}, not {value!r}")
-    names = (
-        "no_publish",
-        "restart",
-        "expect_complete",
-        "unsafe_target",
-        "no_read_check",
-        "copy",
-    )
-    flags({name: getattr(given, name) for name in names})
-
-
-def _options(given: IngestArguments, plan: str) -> IngestOptions:
-    """Return the options as the core takes them."""
-    return IngestOptions(
-        branch=given.branch,
-        skip_empty_chunks=given.empty_chunks == "skip",
-        checksum=given.checksum,
-        absolute_locations=given.locations == "absolute",
-        memory=byte_count("memory", given.memory),
-        references_per_manifest=(
-            None if given.refs_per_manifest is None else refs_per_manifest(given.refs_per_manifest)
-        ),
-        references_per_commit=refs_per_commit(given.max_refs_per_commit),
-        concurrency=requests_in_flight(given.concurrency),
-        requests_per_second=given.max_requests_per_second,
-        message=given.message,
-        publish=not given.no_publish,
-        restart=given.restart,
-        expect_complete=given.expect_complete,
-        expect_count=expected_count(given.expect_count),
-        read_check=not given.no_read_check,
-        unsafe_target=given.unsafe_target,
-        mode=given.mode,
-        plan=plan,
-    )
+    return Prepared(sources, stores, location, request, options)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from refreeze.exceptions import ListingError
 from refreeze.planning.options import flags
-from refreeze.stores.web_store import MOST_REQUESTS, Probing, WebStore
+from refreeze.stores.web_store import Probing, WebStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,7 +57,7 @@ def check_probed(source: Source, arrays: Iterable[ArraySpec]) -> None:
     if not isinstance(source.store, WebStore) or source.store.probing.probe:
         return
     count = sum(_chunks(array.shape, array.chunk_shape) for array in arrays)
-    more = " --yes" if count > MOST_REQUESTS else ""
+    more = " --yes" if count > _most() else ""
     raise ListingError(
         f"{source.url} is on a web server, which cannot be listed",
         f"--probe{more} asks for every predicted key, {count:,} requests for all arrays; a copy in a "
@@ -74,11 +74,18 @@ def check_count(source: Source, count: int) -> None:
         Says how many they are.
     """
     store = source.store
-    if isinstance(store, WebStore) and count > MOST_REQUESTS and not store.probing.yes:
+    if isinstance(store, WebStore) and not store.probing.yes and count > _most():
         raise ListingError(
             f"{source.url} takes {count:,} requests, one for each predicted key",
             "agree to more than a million with --yes, or choose --array or --region",
         )
+
+
+def _most() -> int:
+    """Return how many requests need no further consent."""
+    from refreeze import _refreeze
+
+    return _refreeze.MOST_PROBED
 
 
 def check_requests(arrays: Sequence[ArraySpec], stores: Iterable[Store]) -> None:

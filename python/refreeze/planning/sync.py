@@ -22,6 +22,7 @@ from refreeze.planning.counterparts import (
     field_differences,
     gone_from_sources,
 )
+from refreeze.planning.listing_age import check_listing_age
 from refreeze.planning.request import Planned, merged_groups, placed
 from refreeze.planning.source_slice import check_dimensions, cut
 
@@ -61,7 +62,10 @@ def planned_sync(
         array has changed in more than a sync can mend.
     RegionError
         The region does not align, is empty, or names a dimension that no array has.
+    ListingError
+        The target is younger than the listing that the sources' keys come from.
     """
+    check_listing_age(stores, lambda: target)
     check_dimensions(stores, region)
     noted = [text for store in stores for text in store.metadata.warnings]
     by_path: dict[str, list[Standing]] = {}
@@ -184,6 +188,9 @@ def _others_follow(one: Standing, axis: int) -> bool:
 def _synced(series: Sequence[Standing], region: Mapping[str, SliceBounds]) -> ArraySpec | None:
     first = series[0]
     shape = _shape(series, region)
+    for axis, (before, now) in enumerate(zip(first.shape, shape, strict=True)):
+        if now > before:
+            first.check_growth(axis)
     document = with_shape(_document(first, series), shape)
     if first.copied:
         chunks = _copied(series, document, shape)

@@ -6,6 +6,7 @@ Reads the target through the core; decides where a source's elements are in it.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
     from refreeze.planning.source_slice import Cut, Store
 
 _ATTEMPTS = 3
+_MOST_VALUES = 1 << 23
+"""Elements of an array that is read at once, because it is all native, though nobody asked for that."""
 
 __all__ = [
     "Origin",
     "Standing",
     "Target",
     "check_region_of",
+    "is_by_value",
     "located",
     "other_source",
     "siblings_offset",
@@ -44,6 +48,17 @@ class Origin(NamedTuple):
     """Of a virtual one: chunk coordinates in the source minus those in the target."""
     source: str | None
     """URL of another source."""
+
+
+def is_by_value(part: Cut, origin: Origin) -> bool:
+    """Whether an array of a target is compared and changed by its values, read at once.
+
+    Large ones whose references have been copied are not: of these the lengths of chunks are
+    compared, and native chunks stay as they are.
+    """
+    if origin.kind == "native":
+        return part.copied or part.grid.coordinate or math.prod(part.spec.shape) <= _MOST_VALUES
+    return origin.kind == "empty" and part.copied
 
 
 def other_source(part: Cut, origin: Origin) -> MismatchError:
@@ -107,6 +122,14 @@ class Target:
     def chunks(self, path: str) -> dict[tuple[int, ...], bytes]:
         """Return the native chunks of an array; `MismatchError` when it has virtual ones."""
         return self._opened.chunks(path)
+
+    def native_in(self, path: str, region: Sequence[tuple[int, int]]) -> tuple[int, ...] | None:
+        """Return the coordinates of a native chunk within a box of the grid, if there is one."""
+        return self._opened.native_in(path, region=region)
+
+    def told_of(self) -> list[tuple[str, int, bool, int]]:
+        """Tell as of when the branch's commits are; see ``_refreeze.OpenedTarget``."""
+        return self._opened.told_of()
 
     def origins(
         self, store: Store, arrays: Sequence[ArraySpec], axes: Sequence[int | None]
@@ -214,6 +237,30 @@ class Standing:
             )
         return tuple(offset // chunk for offset, chunk in sizes)
 
+    def check_growth(self, axis: int) -> None:
+        """Refuse to grow along an axis where that changes a chunk which is native.
+
+        Raises
+        ------
+        MismatchError
+            The last chunks are ragged, and one of them is a native chunk: a copy, or what somebody
+            has written, that lacks what the source's has now.
+        """
+        chunk = self.chunk_shape[axis]
+        last = self.shape[axis] // chunk
+        if self.copied or self.shape[axis] % chunk == 0:
+            return
+        box = [(0, -(-size // n)) for size, n in zip(self.shape, self.chunk_shape, strict=True)]
+        box[axis] = (last, last + 1)
+        at = self.target.native_in(self.path, box)
+        if at is not None:
+            raise MismatchError(
+                f"chunk {list(at)} of array {self.path} in {self.target.url} is a native one, and "
+                f"the source's has grown along {self.part.grid.names[axis]}",
+                "ingest the array anew (--mode overwrite, then refreeze copy), or leave it out "
+                "(--skip)",
+            )
+
     def check_extent(self, axis: int) -> None:
         """Refuse a dimension that is to be as it stands, but is another in the source.
 
@@ -265,7 +312,7 @@ def located(
     offsets = [_offset(part, one.shift) for part, one in zip(parts, found, strict=True)]
     standing = []
     for part, origin, own in zip(parts, found, offsets, strict=True):
-        copied = origin.kind == "native" or (origin.kind == "empty" and part.copied)
+        copied = is_by_value(part, origin)
         if own is not None:
             standing.append(Standing(part, target, copied, own))
             continue
@@ -288,6 +335,10 @@ def _origins(
     this source follows another there.
     """
     found = target.origins(store, [part.spec for part in parts], axes)
+    for at, (part, one, axis) in enumerate(zip(parts, found, axes, strict=True)):
+        if one.kind == "native" and axis is not None:
+            # What is furthest along it was copied; what comes before may be references.
+            (found[at],) = target.origins(store, [part.spec], [None])
     others = [
         other_source(part, one)
         for part, one in zip(parts, found, strict=True)

@@ -21,6 +21,7 @@ from refreeze.planning.counterparts import (
     field_differences,
     gone_from_sources,
 )
+from refreeze.planning.listing_age import older_listing
 from refreeze.planning.request import merged_groups
 from refreeze.planning.source_slice import check_dimensions, cut
 
@@ -127,6 +128,9 @@ def planned_verify(
     """
     check_dimensions(stores, region)
     plan = ToCompare(warnings=[text for store in stores for text in store.metadata.warnings])
+    older = older_listing(stores, target)
+    if older is not None:
+        plan.warnings.append(f"{older}: what differs may have changed since the listing was made")
     for series in _by_path(plan, stores, target, region).values():
         _add(plan, series, region)
     if not region:

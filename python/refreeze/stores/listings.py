@@ -128,7 +128,7 @@ def with_listing(
     *,
     memory: int,
     source_options: Mapping[str, Any] | None,
-    concurrency: int,
+    concurrency: int | str,
 ) -> list[Source]:
     """Return sources whose keys come from a listing.
 

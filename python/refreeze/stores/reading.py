@@ -37,6 +37,9 @@ _BUCKETS = {"S3Store", "GCSStore", "AzureStore", "OpenedSource"}
 """Kinds of stores that the core lists and reads; the last has an inventory for its listings."""
 
 _READERS = 16
+"""Objects read at a time that may be large: chunks, and whatever is read by threads."""
+_REQUESTS = 128
+"""Documents and folders asked for at a time of a service."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,11 @@ class Reader:
         else:
             self._store = _ObjectStore(source)
         self._found: dict[str, list[str]] = {}
+
+    @property
+    def lists_folders(self) -> bool:
+        """Whether `folders` can be asked for: not of web servers."""
+        return not isinstance(self._store, _Web)
 
     def documents(
         self, keys: Sequence[str], *, limit: int = LARGEST_DOCUMENT
@@ -184,7 +192,7 @@ class _Bucket:
     def documents(self, keys: Sequence[str], limit: int) -> list[bytes | None]:
         wanted = [(key, None, None) for key in keys]
         return self._core.read_objects(
-            self._store, self._path, wanted, limit=limit, beside=None, concurrency=_READERS
+            self._store, self._path, wanted, limit=limit, beside=None, concurrency=_REQUESTS
         )
 
     def chunks(self, chunks: Sequence[ListedChunk], beside: str) -> list[bytes]:
@@ -196,7 +204,7 @@ class _Bucket:
         return [chunk or b"" for chunk in read]
 
     def folders(self, folders: Sequence[tuple[str, list[str]]]) -> list[Folder]:
-        found = self._core.list_folders(self._store, self._path, folders, concurrency=_READERS)
+        found = self._core.list_folders(self._store, self._path, folders, concurrency=_REQUESTS)
         return [Folder(names, objects) for names, objects in found]
 
 

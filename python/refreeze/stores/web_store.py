@@ -21,12 +21,9 @@ if TYPE_CHECKING:
     from refreeze._refreeze import OpenedSource
     from refreeze.stores.resolve import Options
 
-__all__ = ["MOST_REQUESTS", "WEB_SCHEMES", "Probing", "WebStore", "is_web"]
+__all__ = ["WEB_SCHEMES", "Probing", "WebStore", "is_web"]
 
 WEB_SCHEMES = frozenset({"http", "https"})
-
-MOST_REQUESTS = 1_000_000
-"""Requests that need no further consent."""
 
 _HEADER = "header."
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -16,6 +16,11 @@ from typing import TYPE_CHECKING, Any
 from refreeze.distributed.choice import absolute
 from refreeze.distributed.crew import Later, Nobody
 from refreeze.exceptions import ConflictError, TargetError
+from refreeze.planning.options import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_MEMORY,
+    shared_concurrency,
+)
 from refreeze.stores.web_store import Probing
 from refreeze.verbs.ingest import ingest
 from refreeze.work import Secrets, WorkPlan, allowed_settings, carry_out
@@ -84,7 +89,7 @@ def work(
     part: str,
     *,
     memory: str | int | None = None,
-    concurrency: int | None = None,
+    concurrency: int | str | None = None,
     source_options: Options | None = None,
     target_options: Options | None = None,
 ) -> dict[str, Any]:
@@ -97,7 +102,8 @@ def work(
     part
         ``"I/N"``, with 0 ≤ I < N.
     memory, concurrency
-        As for `refreeze.ingest`; by default as the ingest was begun with.
+        As for `refreeze.ingest`. By default memory is as the ingest was begun with, and the requests
+        in flight are the N-th part of what ``"auto"`` would find.
     source_options, target_options
         Settings that the plan does not hold.
 
@@ -109,8 +115,9 @@ def work(
     index, count = _part(part)
     work_plan = WorkPlan.read(plan)
     secrets = Secrets(source_options, target_options)
-    memory = memory or work_plan.ingest.get("memory", "192MiB")
-    concurrency = concurrency or work_plan.ingest.get("concurrency", 64)
+    memory = memory or work_plan.ingest.get("memory", DEFAULT_MEMORY)
+    if concurrency is None:
+        concurrency = shared_concurrency(DEFAULT_CONCURRENCY, count)
     probing = Probing.of(work_plan.ingest).shared_by(count)
     work_plan = replace(work_plan, ingest=work_plan.ingest | asdict(probing))
     done = references = 0

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 from refreeze.metadata.dimensions import GriddedArray
 from refreeze.metadata.region import bounds_of
 from refreeze.metadata.specs import ArraySpec
+from refreeze.planning.option_checks import check_options
 from refreeze.planning.options import (
     DEFAULT_CONCURRENCY,
     DEFAULT_MEMORY,
     byte_count,
-    check_mappings,
-    check_texts,
-    flags,
     names,
     refs_per_commit,
     requests_in_flight,
@@ -75,7 +73,7 @@ def copy(
     branch: str = "main",
     memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
-    concurrency: int = DEFAULT_CONCURRENCY,
+    concurrency: int | str = DEFAULT_CONCURRENCY,
     message: str | None = None,
     no_publish: bool = False,
     unsafe_target: bool = False,
@@ -106,7 +104,7 @@ def copy(
     max_refs_per_commit
         Chunks that are committed together (default: 5,000); a kill loses no more.
     concurrency
-        Chunks that are copied at a time.
+        Chunks that are copied at a time: a number, or ``"auto"``, as for `refreeze.ingest`.
     message
         Message of every commit.
     no_publish
@@ -145,11 +143,7 @@ def copy(
     --------
     >>> refreeze.copy("air.icechunk", arrays=["t2m"], region={"time": slice(0, 240)})  # doctest: +SKIP
     """
-    check_texts({"branch": branch} | ({} if message is None else {"message": message}))
-    check_mappings({"source_options": source_options, "target_options": target_options})
-    flags({"no_publish": no_publish, "unsafe_target": unsafe_target})
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress is a function, not {progress!r}")
+    check_options(locals())
     from refreeze.stores.resolve import resolve_target
 
     patterns = names("arrays", arrays)
@@ -181,7 +175,7 @@ def copy_run(
     branch: str,
     memory: int,
     chunks_per_commit: int | None,
-    concurrency: int,
+    concurrency: int | str,
     message: str | None,
     publish: bool,
     unsafe_target: bool,

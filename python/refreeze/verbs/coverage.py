@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from refreeze.exceptions import RefreezeError, SourceNotFoundError, TargetNotFoundError
 from refreeze.metadata.layout import layout_of
 from refreeze.metadata.selection import Selection, matches, read_metadata
+from refreeze.planning.option_checks import check_options
 from refreeze.planning.options import (
     DEFAULT_CONCURRENCY,
-    check_mappings,
     check_texts,
     names,
     requests_in_flight,
@@ -45,7 +45,7 @@ def coverage(
     group: str | None = None,
     branch: str = "main",
     dims: Sequence[str] | None = None,
-    concurrency: int = DEFAULT_CONCURRENCY,
+    concurrency: int | str = DEFAULT_CONCURRENCY,
     probe: bool = False,
     yes: bool = False,
     max_requests_per_second: float | None = None,
@@ -71,7 +71,7 @@ def coverage(
         The two dimensions of the picture, the horizontal one first; the others are aggregated.
         By default the first two along which there is more than one chunk.
     concurrency
-        LIST requests in flight.
+        LIST requests in flight: a number, or ``"auto"``, as for `refreeze.ingest`.
     probe, yes, max_requests_per_second
         For a store on a web server, which cannot be listed: as for `refreeze.ingest`.
     source_options, target_options
@@ -99,10 +99,12 @@ def coverage(
     >>> report.arrays[0].missing_ranges[0].first_label  # doctest: +SKIP
     '2019-03-02T00'
     """
+    given = locals()
     from refreeze.verbs.coverage_report import Coverage
 
-    check_texts({"branch": branch} | ({} if group is None else {"group": group}))
-    check_mappings({"source_options": source_options, "target_options": target_options})
+    check_options(given)
+    if group is not None:
+        check_texts({"group": group})
     patterns = names("arrays", [arrays] if isinstance(arrays, str) else arrays)
     chosen_dims = tuple(names("dims", dims))
     if dims is not None and (
@@ -159,7 +161,7 @@ class StorePlace(Place):
     """A Zarr store."""
 
     def __init__(
-        self, source: Source, patterns: Sequence[str], group: str | None, concurrency: int
+        self, source: Source, patterns: Sequence[str], group: str | None, concurrency: int | str
     ) -> None:
         from refreeze.runtime.interruption import interruptible
 
@@ -319,7 +321,7 @@ def _place(
     branch: str,
     options: dict[str, Options | None],
     *,
-    concurrency: int,
+    concurrency: int | str,
     probing: Probing,
 ) -> Place:
     from refreeze.stores.resolve import resolve_source

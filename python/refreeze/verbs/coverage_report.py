@@ -11,13 +11,13 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from refreeze.metadata.labels import Labels
     from refreeze.verbs.coverage import GridOfArray
-    from refreeze.verbs.coverage_tally import Tally
+    from refreeze.verbs.coverage_tally import Run, Tally
 
-__all__ = ["ArrayCoverage", "Coverage", "MissingRange", "array_coverage"]
+__all__ = ["ArrayCoverage", "Coverage", "MissingRange", "WrittenRange", "array_coverage"]
 
 _SHOWN_RANGES = 20
 
@@ -51,6 +51,14 @@ class MissingRange:
 
 
 @dataclass(frozen=True)
+class WrittenRange(MissingRange):
+    """Elements along a dimension of which chunks are there; ``whole`` if all of them are.
+
+    Each dimension is told by itself, so that a chunk is in one range of each.
+    """
+
+
+@dataclass(frozen=True)
 class ArrayCoverage:
     """Which chunks one array has. Shapes are in elements; a chunk is a stored object."""
 
@@ -78,6 +86,8 @@ class ArrayCoverage:
     """ISO 8601; None where nothing tells of times, as with native chunks of a repository."""
     last_modified: str | None
     missing_ranges: tuple[MissingRange, ...]
+    written_ranges: tuple[WrittenRange, ...]
+    """A chunk that is partly written counts."""
     tally: Tally = field(repr=False, compare=False)
     """Counts, for pictures."""
     labels: Mapping[str, Labels | None] = field(repr=False, compare=False)
@@ -87,7 +97,7 @@ class ArrayCoverage:
         plain = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in {"tally", "labels", "missing_ranges", "sizes"}
+            if name not in {"tally", "labels", "missing_ranges", "written_ranges", "sizes"}
         }
         plain |= {
             name: list(plain[name]) for name in ("shape", "chunk_shape", "grid_shape", "dims")
@@ -96,7 +106,8 @@ class ArrayCoverage:
             {"least": least, "below": below, "chunks": chunks}
             for least, below, chunks in self.sizes
         ]
-        plain["missing_ranges"] = [dict(vars(one)) for one in self.missing_ranges]
+        for name in ("missing_ranges", "written_ranges"):
+            plain[name] = [dict(vars(one)) for one in getattr(self, name)]
         return plain
 
 
@@ -116,8 +127,14 @@ class Coverage:
             "warnings": list(self.warnings),
         }
 
-    def lines(self) -> Iterator[str]:
-        """Yield a text for people: an array's figures, and below them what is missing."""
+    def lines(self, *, written: bool = False) -> Iterator[str]:
+        """Yield a text for people: an array's figures, and below them what is missing.
+
+        Parameters
+        ----------
+        written
+            Show what is written as well, along every dimension.
+        """
         for array in self.arrays:
             yield (
                 f"{array.path}: {array.present:,} of {array.possible:,} chunks "
@@ -131,11 +148,9 @@ class Coverage:
                 )
             if array.first_modified is not None:
                 yield f"  modified {array.first_modified} to {array.last_modified}"
-            for one in array.missing_ranges[:_SHOWN_RANGES]:
-                yield f"  missing: {one}"
-            more = len(array.missing_ranges) - _SHOWN_RANGES
-            if more > 0:
-                yield f"  missing: {more:,} more ranges (--json shows all)"
+            if written:
+                yield from _range_lines("written", array.written_ranges)
+            yield from _range_lines("missing", array.missing_ranges)
 
     def to_xarray(self) -> Any:
         """Return the pictures as an ``xarray.Dataset``: the fraction of chunks present by bins.
@@ -205,6 +220,14 @@ class Coverage:
         return f"<div><p>{escape(self.url)}</p>{table}{canvases(self, color='present')}</div>"
 
 
+def _range_lines(what: str, ranges: Sequence[MissingRange]) -> Iterator[str]:
+    for one in ranges[:_SHOWN_RANGES]:
+        yield f"  {what}: {one}"
+    more = len(ranges) - _SHOWN_RANGES
+    if more > 0:
+        yield f"  {what}: {more:,} more ranges (--json shows all)"
+
+
 def _percent(array: ArrayCoverage) -> str:
     # What is not whole must not look it.
     shown = int(array.density * 10_000) / 100
@@ -215,16 +238,22 @@ def array_coverage(
     array: GridOfArray, tally: Tally, labels: Mapping[str, Labels | None]
 ) -> ArrayCoverage:
     """Return what the counts of an array say."""
-    ranges = []
-    for run in sorted(tally.missing(), key=lambda run: (run.axis, run.start)):
-        name = array.names[run.axis]
-        chunk, length = max(array.chunk_shape[run.axis], 1), array.shape[run.axis]
-        start, stop = run.start * chunk, min(run.stop * chunk, length)
-        named = labels[name]
-        first = None if named is None else named[start]
-        last = None if named is None else named[stop - 1]
-        whole = not tally.counts[run.axis][run.start : run.stop].any()
-        ranges.append(MissingRange(name, start, stop, first, last, run.chunks, whole))
+    missing = [
+        MissingRange(
+            *_labelled(array, labels, run),
+            run.chunks,
+            not tally.counts[run.axis][run.start : run.stop].any(),
+        )
+        for run in sorted(tally.missing(), key=lambda run: (run.axis, run.start))
+    ]
+    written = [
+        WrittenRange(
+            *_labelled(array, labels, run),
+            run.chunks,
+            run.chunks * array.grid[run.axis] == (run.stop - run.start) * tally.possible,
+        )
+        for run in tally.written()
+    ]
     return ArrayCoverage(
         path=array.path,
         shape=array.shape,
@@ -248,10 +277,24 @@ def array_coverage(
         ),
         first_modified=_iso(tally.first),
         last_modified=_iso(tally.last),
-        missing_ranges=tuple(ranges),
+        missing_ranges=tuple(missing),
+        written_ranges=tuple(written),
         tally=tally,
         labels=labels,
     )
+
+
+def _labelled(
+    array: GridOfArray, labels: Mapping[str, Labels | None], run: Run
+) -> tuple[str, int, int, Any, Any]:
+    """Return the dimension, the elements, and the first and last label of positions of chunks."""
+    name = array.names[run.axis]
+    chunk, length = max(array.chunk_shape[run.axis], 1), array.shape[run.axis]
+    start, stop = run.start * chunk, min(run.stop * chunk, length)
+    named = labels[name]
+    if named is None:
+        return name, start, stop, None, None
+    return name, start, stop, named[start], named[stop - 1]
 
 
 def _iso(microseconds: int | None) -> str | None:

@@ -15,21 +15,21 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["MissingRun", "Tally", "edges"]
+__all__ = ["Run", "Tally", "edges"]
 
 MOST_BINS = (800, 400)
 """Bins of a picture along its x and y axis: each is a pixel or more of what is drawn."""
 
 
 @dataclass(frozen=True)
-class MissingRun:
-    """Positions of chunks along one dimension that lack some."""
+class Run:
+    """Positions of chunks along one dimension, which lack some or have some."""
 
     axis: int
     start: int
     stop: int
     chunks: int
-    """That are missing and in no other run."""
+    """How many of these positions are missing and in no other run, or written."""
 
 
 def edges(extent: int, bins: int) -> np.ndarray[Any, Any]:
@@ -147,7 +147,7 @@ class Tally:
             sizes.append(np.ones(1, dtype=np.int64))
         return np.multiply.outer(sizes[0], sizes[1]).astype(np.float64) * others
 
-    def missing(self) -> list[MissingRun]:
+    def missing(self) -> list[Run]:
         """Return what is missing as runs of positions, each missing chunk in one of them.
 
         First the positions along each dimension that have no chunk at all. What is missing besides
@@ -163,14 +163,21 @@ class Tally:
             if slab:
                 empty = counts == 0
                 runs += [
-                    MissingRun(axis, start, stop, (stop - start) * slab)
-                    for start, stop in _runs(empty)
+                    Run(axis, start, stop, (stop - start) * slab) for start, stop in _runs(empty)
                 ]
         if self.present and self.present < math.prod(left):
             runs += self._partial(left)
         return runs
 
-    def _partial(self, left: list[int]) -> list[MissingRun]:
+    def written(self) -> list[Run]:
+        """Return what is there as runs of positions along every dimension by itself."""
+        return [
+            Run(axis, start, stop, int(counts[start:stop].sum(dtype=np.int64)))
+            for axis, counts in enumerate(self.counts)
+            for start, stop in _runs(counts > 0)
+        ]
+
+    def _partial(self, left: list[int]) -> list[Run]:
         best: tuple[float, int] | None = None
         for axis, counts in enumerate(self.counts):
             slab = math.prod(n for other, n in enumerate(left) if other != axis)
@@ -184,7 +191,7 @@ class Tally:
         slab = math.prod(n for other, n in enumerate(left) if other != axis)
         lacking = np.where(counts > 0, slab - counts, 0)
         return [
-            MissingRun(axis, start, stop, int(lacking[start:stop].sum()))
+            Run(axis, start, stop, int(lacking[start:stop].sum()))
             for start, stop in _runs(lacking > 0)
         ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from refreeze.planning.options import check_mappings
+from refreeze.planning.option_checks import check_options
 from refreeze.verbs.doctor_report import Check, DoctorReport
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def doctor(
     from refreeze.verbs.doctor_places import check_source, check_target
     from refreeze.verbs.doctor_versions import check_versions, installed_versions
 
-    check_mappings({"source_options": source_options, "target_options": target_options})
+    check_options({"source_options": source_options, "target_options": target_options})
     if target is None and _is_repository(source, source_options):
         source, target = None, source
         source_options, target_options = None, source_options

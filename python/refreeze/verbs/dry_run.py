@@ -20,6 +20,7 @@ from refreeze.verbs.copy_figures import copy_figures
 from refreeze.verbs.ingest_kerchunk import check_format
 from refreeze.verbs.plan_figures import (
     ArrayPlan,
+    InFlight,
     Plan,
     addressed_names,
     array_plan,
@@ -72,6 +73,7 @@ def plan_of(
     arrays = [] if planned.nothing_new else planned.arrays
     estimates: dict[str, list[dict[str, Any]]] = {array.path: [] for array in arrays}
     commits = 0
+    all_estimated: list[dict[str, Any]] = []
     for store in stores:
         parts = [part for array in arrays for part in parts_of(array, store.index)]
         if not parts:
@@ -79,22 +81,24 @@ def plan_of(
         estimated = _estimated(store, parts, options)
         # Each counts the one that creates the arrays.
         commits += estimated["commits"] - bool(commits)
+        all_estimated.append(estimated)
         for (spec, _), estimate in zip(parts, estimated["arrays"], strict=True):
             estimates[spec.path].append(estimate)
+    in_flight = InFlight.of(all_estimated, options.concurrency)
     figures = []
     for array in arrays:
         together = _together(estimates[array.path])
         if array.chunks is not None:
             together["chunks_in_region"] = len(array.chunks) or _chunks_of(array)
             together["manifests"] = 1
-        plan = _array_plan(array, together, options.concurrency)
+        plan = _array_plan(array, together, in_flight.most)
         figures.append((plan, together, array.copied))
     is_remote = any(
         (is_bucket(store.url) or is_web(store.url)) and store.source.listing is None
         for store in stores
     )
     commits = max(commits, 1) if arrays else 0
-    totals = summed(figures, commits, options.concurrency, options.memory, is_remote=is_remote)
+    totals = summed(figures, commits, in_flight, options.memory, is_remote=is_remote)
     if given.format != "icechunk":
         # No commits; each array has its record files.
         files = sum(-(-array.chunks_in_region // given.record_size) for array, _, _ in figures)
@@ -116,7 +120,7 @@ def plan_of(
             shown(warning) for warning in (*planned.warnings, *requests_warning(arrays, stores))
         ),
         most_in_flight=(
-            most_in_flight([array for array, _, _ in figures], options.concurrency)
+            most_in_flight([array for array, _, _ in figures], in_flight.most)
             if is_remote
             else None
         ),

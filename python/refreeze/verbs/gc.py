@@ -8,7 +8,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from refreeze.planning.options import check_mappings, flags
+from refreeze.planning.option_checks import check_options
 from refreeze.verbs.report import GcReport
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ def gc(
     >>> refreeze.gc("air.icechunk", dry_run=True).bytes  # doctest: +SKIP
     0
     """
+    given = locals()
     from refreeze import _refreeze
     from refreeze.stores.resolve import resolve_target
 
-    check_mappings({"target_options": target_options})
-    flags({"dry_run": dry_run, "unsafe_target": unsafe_target})
+    check_options(given)
     report = _refreeze.gc(
         resolve_target(target, target_options),
         dry_run=dry_run,

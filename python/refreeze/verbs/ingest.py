@@ -7,16 +7,15 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from refreeze.metadata.chunk_codec import check_chunk
+from refreeze.planning.option_checks import check_options
 from refreeze.planning.options import (
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_DOCUMENT,
     DEFAULT_MEMORY,
     IngestArguments,
-    flags,
 )
 from refreeze.verbs.report import ArrayReport, IngestReport, peak_rss_bytes
 
@@ -57,7 +56,7 @@ def ingest(
     max_refs_per_commit: int | None = None,
     refs_per_manifest: int | None = None,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
-    concurrency: int = DEFAULT_CONCURRENCY,
+    concurrency: int | str = DEFAULT_CONCURRENCY,
     message: str | None = None,
     no_publish: bool = False,
     restart: bool = False,
@@ -107,7 +106,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     max_refs_per_commit: int | None = None,
     refs_per_manifest: int | None = None,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
-    concurrency: int = DEFAULT_CONCURRENCY,
+    concurrency: int | str = DEFAULT_CONCURRENCY,
     message: str | None = None,
     no_publish: bool = False,
     restart: bool = False,
@@ -205,8 +204,9 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         Bytes that a metadata document of the source may have, or text such as ``"64MB"``; a
         larger one is refused before it is read.
     concurrency
-        LIST requests in flight, over all arrays; fewer when the service asks for it or the memory
-        has no room.
+        LIST requests in flight, over all arrays: a number, or ``"auto"``: from 64 on, more (at most
+        1,024) as long as that brings more keys a second. Fewer when the service asks for it or the
+        memory has no room.
     message
         Message of every commit.
     no_publish
@@ -315,43 +315,32 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     >>> refreeze.ingest("air.zarr", "air.icechunk", mode="append", append_dim="time")  # doctest: +SKIP
     >>> refreeze.ingest("2025.zarr", "air.icechunk", mode="append", concat_dim="time")  # doctest: +SKIP
     """
-    arguments = IngestArguments.of(locals())
+    given = locals()
+    arguments = IngestArguments.of(given)
     started = time.monotonic()
     from refreeze import _refreeze
-    from refreeze.distributed.choice import crew_at_work, crew_of, places_of
-    from refreeze.planning.dispatch import several
+    from refreeze.distributed.choice import crew_at_work
     from refreeze.planning.preparation import prepared
     from refreeze.planning.probing import check_requests
     from refreeze.runtime.memory import return_large_blocks
     from refreeze.shown import shown
     from refreeze.stores.resolve import resolve_target
-    from refreeze.stores.web_store import Probing
     from refreeze.verbs.ingest_kerchunk import check_format, ingest_kerchunk
     from refreeze.verbs.nothing_new import report_of_nothing
+    from refreeze.verbs.opened import crew_for, places_for
 
-    flags({"dry_run": dry_run})
+    check_options(given)
     check_format(format, record_size, copy=copy)
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress is a function, not {progress!r}")
-    crew = crew_of(executor, client, workers, wait_for_workers, listing=listing)
+    crew = crew_for(given)
     return_large_blocks()
     ready = prepared(source, target, arguments, figures_only=dry_run)
     stores, location, options = ready.stores, ready.location, ready.options
-    places = partial(
-        places_of,
-        several(source),
-        target,
-        source_options=source_options,
-        target_options=target_options,
-        memory=options.memory,
-        concurrency=options.concurrency,
-        probing=Probing(probe, yes, max_requests_per_second),
-    )
+    places = places_for(ready.sources, target, given, options)
     if format != "icechunk" and not dry_run:
         return ingest_kerchunk(
             stores,
             resolve_target(target, target_options),
-            ready.selection,
+            ready.sources.selection,
             ready.request,
             options,
             record_size=record_size,

@@ -27,7 +27,7 @@ def list_chunks(
     *,
     region: Region | None = None,
     paths: bool = False,
-    concurrency: int = DEFAULT_CONCURRENCY,
+    concurrency: int | str = DEFAULT_CONCURRENCY,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
     probe: bool = False,
     yes: bool = False,
@@ -52,7 +52,8 @@ def list_chunks(
     paths
         Add a column ``path``: each object's key, relative to the store.
     concurrency
-        LIST requests in flight; fewer when the service asks for it.
+        LIST requests in flight: a number, or ``"auto"``: from 64 on, more (at most 1,024) as long as
+        that brings more keys a second. Fewer when the service asks for it.
     max_document
         Bytes that the array's metadata document may have, or text such as ``"64MB"``.
     probe, yes, max_requests_per_second
@@ -111,7 +112,7 @@ def open_stream(
     region: Region | None,
     paths: bool,
     flat: bool,
-    concurrency: int,
+    concurrency: int | str,
     undated: bool = False,
 ) -> ChunkStream:
     """As `list_chunks`, of a resolved source; ``flat`` gives each dimension a column.

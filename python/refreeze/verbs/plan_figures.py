@@ -7,6 +7,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from refreeze.planning.options import FIRST_CONCURRENCY, MOST_CONCURRENCY
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArrayPlan",
+    "InFlight",
     "Plan",
     "Totals",
     "addressed_names",
@@ -108,6 +111,31 @@ class Plan:
         return plain
 
 
+@dataclass(frozen=True)
+class InFlight:
+    """LIST requests in flight that memory has room for: at the beginning and, if more help, at most."""
+
+    begin: int
+    most: int
+
+    @classmethod
+    def of(cls, estimates: Sequence[Mapping[str, Any]], concurrency: int | str) -> InFlight:
+        """Return what the core says in its estimates; what was asked for where there are none."""
+        for estimate in estimates:
+            return cls(**estimate["in_flight"])
+        if isinstance(concurrency, int):
+            return cls(concurrency, concurrency)
+        return cls(FIRST_CONCURRENCY, MOST_CONCURRENCY)
+
+    def rounds(self, requests: int) -> int:
+        """Return how many times in a row requests are waited for, where more in flight help."""
+        rounds, at_a_time = 0, self.begin
+        while requests > 0 and at_a_time < self.most:
+            requests -= at_a_time
+            rounds, at_a_time = rounds + 1, min(2 * at_a_time, self.most)
+        return rounds + math.ceil(max(requests, 0) / self.most)
+
+
 def most_in_flight(arrays: Sequence[ArrayPlan], in_flight: int) -> int:
     """Return how many LIST requests are made at a time, by user and service."""
     bounds = [array.most_in_flight for array in arrays]
@@ -117,7 +145,7 @@ def most_in_flight(arrays: Sequence[ArrayPlan], in_flight: int) -> int:
 def summed(
     figures: Sequence[tuple[ArrayPlan, Mapping[str, Any], bool]],
     commits: int,
-    in_flight: int,
+    in_flight: InFlight,
     memory: int,
     *,
     is_remote: bool,
@@ -125,7 +153,7 @@ def summed(
     """Return the totals of arrays, each with the core's estimate and whether it is copied."""
     referenced = sum(estimate["chunks_expected"] for _, estimate, copied in figures if not copied)
     requests = sum(array.list_requests for array, _, _ in figures)
-    seconds = math.ceil(requests / in_flight) * _SECONDS_PER_LIST
+    seconds = in_flight.rounds(requests) * _SECONDS_PER_LIST
     return Totals(
         chunks_in_region=sum(array.chunks_in_region for array, _, _ in figures),
         list_requests=requests,

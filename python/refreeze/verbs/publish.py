@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from refreeze.planning.options import check_mappings, check_texts, flags
+from refreeze.planning.option_checks import check_options
 from refreeze.verbs.report import PublishReport
 
 if TYPE_CHECKING:
@@ -57,13 +57,11 @@ def publish(
     >>> refreeze.publish("air.icechunk").snapshot_id  # doctest: +SKIP
     '3S8XV5TR7NV0K4WYB1XG'
     """
+    given = locals()
     from refreeze import _refreeze
     from refreeze.stores.resolve import resolve_target
 
-    check_mappings({"target_options": target_options})
-    if run is not None:
-        check_texts({"run": run})
-    flags({"rebase": rebase, "unsafe_target": unsafe_target})
+    check_options(given)
     report = _refreeze.publish(
         resolve_target(target, target_options),
         run_id=run,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from refreeze.planning.options import check_mappings, check_texts, flags
+from refreeze.planning.option_checks import check_options
 from refreeze.verbs.report import RelocateReport
 
 if TYPE_CHECKING:
@@ -69,12 +69,11 @@ def relocate(
     >>> refreeze.relocate("air.icechunk", "s3://old/air.zarr/", "s3://new/air.zarr")  # doctest: +SKIP
     RelocateReport(...)
     """
+    given = locals()
     from refreeze import _refreeze
     from refreeze.stores.resolve import container_prefix, resolve_source, resolve_target
 
-    check_mappings({"source_options": source_options, "target_options": target_options})
-    check_texts({"from_": from_})
-    flags({"unsafe_target": unsafe_target})
+    check_options(given)
     if isinstance(sample, bool) or not isinstance(sample, int):
         raise TypeError(f"sample is a number, not {type(sample).__name__}")
     if sample < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from refreeze.planning.options import check_mappings
+from refreeze.planning.option_checks import check_options
 from refreeze.verbs.report import Container, RunStatus, StatusReport
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def status(target: Any, *, target_options: Options | None = None) -> StatusRepor
     from refreeze import _refreeze
     from refreeze.stores.resolve import resolve_target
 
-    check_mappings({"target_options": target_options})
+    check_options({"target_options": target_options})
     found = json.loads(_refreeze.status(resolve_target(target, target_options)))
     return StatusReport(
         runs=tuple(RunStatus(**run) for run in found["runs"]),

@@ -6,25 +6,17 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import MismatchError
 from refreeze.metadata.chunk_codec import check_chunk
 from refreeze.metadata.region import bounds_of
+from refreeze.planning.option_checks import check_options
 from refreeze.planning.options import (
-    CHECKSUMS,
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_DOCUMENT,
     DEFAULT_MEMORY,
     IngestOptions,
-    byte_count,
-    check_mappings,
-    check_texts,
-    flags,
-    refs_per_commit,
-    requests_in_flight,
-    selected,
 )
 from refreeze.verbs.ingest import CommitLog
 from refreeze.verbs.report import peak_rss_bytes
@@ -35,8 +27,6 @@ if TYPE_CHECKING:
     from refreeze.stores.resolve import Options
 
 __all__ = ["SyncReport", "sync"]
-
-_NEW_ARRAYS = ("add", "ignore", "error")
 
 
 @dataclass(frozen=True)
@@ -114,7 +104,7 @@ def sync(
     memory: str | int = DEFAULT_MEMORY,
     max_refs_per_commit: int | None = None,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
-    concurrency: int = DEFAULT_CONCURRENCY,
+    concurrency: int | str = DEFAULT_CONCURRENCY,
     message: str | None = None,
     no_publish: bool = False,
     restart: bool = False,
@@ -189,96 +179,33 @@ def sync(
     >>> refreeze.sync("air.zarr", "air.icechunk").changed  # doctest: +SKIP
     3
     """
+    given = locals()
     from refreeze import _refreeze
-    from refreeze.distributed.choice import crew_at_work, crew_of, places_of
-    from refreeze.planning.dispatch import listing_date, listing_report, read_stores, several
-    from refreeze.planning.probing import check_requests, probing_of
+    from refreeze.distributed.choice import crew_at_work
+    from refreeze.planning.dispatch import listing_date, listing_report
+    from refreeze.planning.probing import check_requests
     from refreeze.planning.sync import planned_sync
-    from refreeze.planning.target_arrays import Target
-    from refreeze.runtime.memory import return_large_blocks
-    from refreeze.stores.listings import listing_of
-    from refreeze.stores.resolve import resolve_target
+    from refreeze.verbs.opened import opened
 
     started = time.monotonic()
-    check_texts({"branch": branch, "new_arrays": new_arrays, "empty_chunks": empty_chunks})
-    optional = {"message": message, "checksum": checksum}
-    check_texts({name: text for name, text in optional.items() if text is not None})
-    check_mappings({"source_options": source_options, "target_options": target_options})
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress is a function, not {progress!r}")
-    if new_arrays not in _NEW_ARRAYS:
-        raise ValueError(f"new_arrays is one of {', '.join(_NEW_ARRAYS)}, not {new_arrays!r}")
-    if empty_chunks not in {"error", "skip"}:
-        raise ValueError(f"empty_chunks must be 'error' or 'skip', not {empty_chunks!r}")
-    if checksum not in {None, *CHECKSUMS}:
-        raise ValueError(f"checksum is one of {', '.join(CHECKSUMS)}, not {checksum!r}")
-    flags(
-        {
-            "remove_arrays": remove_arrays,
-            "dry_run": dry_run,
-            "no_publish": no_publish,
-            "restart": restart,
-            "unsafe_target": unsafe_target,
-            "no_read_check": no_read_check,
-        }
-    )
+    check_options(given, optional={"checksum"})
     bounds = bounds_of(region)
-    given = several(source)
-    selection = selected(
-        group,
-        target_group,
-        arrays,
-        skip_variables,
-        loadable_variables,
-        max_document=max_document,
-        partial=len(given) > 1,
-    )
-    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
-    options = IngestOptions(
-        branch=branch,
-        mode="sync",
-        skip_empty_chunks=empty_chunks == "skip",
-        checksum=checksum or CHECKSUMS[0],
-        keep_checksum=checksum is None,
-        memory=byte_count("memory", memory),
-        references_per_commit=refs_per_commit(max_refs_per_commit),
-        concurrency=requests_in_flight(concurrency),
-        requests_per_second=max_requests_per_second,
-        message=message,
-        publish=not no_publish,
-        restart=restart,
-        read_check=not no_read_check,
-        unsafe_target=unsafe_target,
-        plan=json.dumps({"region": {name: list(part) for name, part in sorted(bounds.items())}}),
-    )
-    crew = crew_of(executor, client, workers, wait_for_workers, listing=listing)
-    places = partial(
-        places_of,
-        given,
+    parts = {name: list(part) for name, part in sorted(bounds.items())}
+    both = opened(
+        source,
         target,
-        source_options=source_options,
-        target_options=target_options,
-        memory=options.memory,
-        concurrency=options.concurrency,
-        probing=probing,
-    )
-    return_large_blocks()
-    stores = read_stores(
         given,
-        source_options,
-        selection,
-        probing,
-        listing=listing_of(listing, listing_columns, listing_options, sample_listing),
-        memory=options.memory,
-        concurrency=options.concurrency,
+        bounds,
+        IngestOptions.of(
+            given, mode="sync", keep_checksum=checksum is None, plan=json.dumps({"region": parts})
+        ),
     )
-    location = resolve_target(target, target_options)
-    opened = Target(location, branch)
+    stores, location = both.stores, both.location
     planned = planned_sync(
         stores,
-        opened,
+        both.target,
         bounds,
-        selection,
+        both.selection,
         new_arrays=new_arrays,
         remove_arrays=remove_arrays,
     )
@@ -294,18 +221,7 @@ def sync(
         "listing": listing_report(stores),
     }
     if dry_run:
-        found = compared(
-            stores,
-            location,
-            opened,
-            bounds,
-            selection=selection,
-            options=options,
-            crew=crew,
-            places=places,
-            progress=progress,
-            started=started,
-        )
+        found = compared(both, progress=progress, started=started)
         counts = {
             "added": found.missing_in_target,
             "changed": found.changed - found.kinds.get("values", 0),
@@ -326,7 +242,7 @@ def sync(
         )
     check_requests(planned.arrays, stores)
     try:
-        with crew_at_work(crew, places):
+        with crew_at_work(both.crew, both.places):
             report = json.loads(
                 _refreeze.ingest(
                     [(store.source.store, store.source.path) for store in stores],
@@ -335,7 +251,7 @@ def sync(
                     groups=planned.groups,
                     arrays=planned.arrays,
                     options=replace(
-                        options,
+                        both.options,
                         base=planned.base,
                         replaced=planned.replaced,
                         added=planned.added,
@@ -343,7 +259,7 @@ def sync(
                     ),
                     decoder=check_chunk,
                     progress=CommitLog(progress),
-                    crew=crew,
+                    crew=both.crew,
                 )
             )
     except MismatchError as error:

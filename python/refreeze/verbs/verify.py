@@ -5,24 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refreeze.metadata.region import bounds_of
+from refreeze.planning.option_checks import check_options
 from refreeze.planning.options import (
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_DOCUMENT,
     DEFAULT_MEMORY,
     IngestOptions,
-    byte_count,
-    check_mappings,
-    check_texts,
-    requests_in_flight,
     sample_size,
-    selected,
 )
 from refreeze.verbs.report import peak_rss_bytes
 from refreeze.verbs.tables import check_format, write_table
@@ -30,12 +26,11 @@ from refreeze.verbs.tables import check_format, write_table
 if TYPE_CHECKING:
     import os
 
-    from refreeze.metadata.region import Region, SliceBounds
-    from refreeze.metadata.selection import Selection
-    from refreeze.planning.source_slice import Store
+    from refreeze.metadata.region import Region
     from refreeze.planning.target_arrays import Target
     from refreeze.planning.verify import ToCompare
     from refreeze.stores.resolve import Options
+    from refreeze.verbs.opened import Opened
 
 __all__ = ["VerifyReport", "compared", "verify"]
 
@@ -113,7 +108,7 @@ def verify(
     output: str | os.PathLike[str] | None = None,
     memory: str | int = DEFAULT_MEMORY,
     max_document: str | int = DEFAULT_MAX_DOCUMENT,
-    concurrency: int = DEFAULT_CONCURRENCY,
+    concurrency: int | str = DEFAULT_CONCURRENCY,
     listing: Any = None,
     listing_columns: Mapping[str, str] | None = None,
     listing_options: Options | None = None,
@@ -194,90 +189,25 @@ def verify(
     >>> refreeze.verify("air.zarr", "air.icechunk", sample=100).equal  # doctest: +SKIP
     True
     """
-    from refreeze.distributed.choice import crew_of, places_of
-    from refreeze.planning.dispatch import read_stores, several
-    from refreeze.planning.probing import probing_of
-    from refreeze.planning.target_arrays import Target
-    from refreeze.runtime.memory import return_large_blocks
-    from refreeze.stores.listings import listing_of
-    from refreeze.stores.resolve import resolve_target
+    given = locals()
+    from refreeze.verbs.opened import opened
 
     started = time.monotonic()
-    check_texts({"branch": branch})
-    check_mappings({"source_options": source_options, "target_options": target_options})
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress is a function, not {progress!r}")
+    check_options(given)
     file = None if output is None else Path(output)
     if file is not None:
         check_format(file)
-    bounds = bounds_of(region)
-    given = several(source)
-    selection = selected(
-        group,
-        target_group,
-        arrays,
-        skip_variables,
-        loadable_variables,
-        max_document=max_document,
-        partial=len(given) > 1,
-    )
-    probing = probing_of(probe=probe, yes=yes, max_requests_per_second=max_requests_per_second)
-    options = IngestOptions(
-        memory=byte_count("memory", memory),
-        concurrency=requests_in_flight(concurrency),
-        requests_per_second=max_requests_per_second,
-    )
+        if not (executor is client is workers is None):
+            raise ValueError("output needs one process: leave out workers, client and executor")
     wanted = sample_size(sample)
-    crew = crew_of(executor, client, workers, wait_for_workers, listing=listing)
-    if crew is not None and file is not None:
-        raise ValueError("output needs one process: leave out workers, client and executor")
-    places = partial(
-        places_of,
-        given,
-        target,
-        source_options=source_options,
-        target_options=target_options,
-        memory=options.memory,
-        concurrency=options.concurrency,
-        probing=probing,
-    )
-    return_large_blocks()
-    stores = read_stores(
-        given,
-        source_options,
-        selection,
-        probing,
-        listing=listing_of(listing, listing_columns, listing_options, sample_listing),
-        memory=options.memory,
-        concurrency=options.concurrency,
-    )
-    location = resolve_target(target, target_options)
-    return compared(
-        stores,
-        location,
-        Target(location, branch),
-        bounds,
-        selection=selection,
-        options=options,
-        crew=crew,
-        places=places,
-        sample=wanted,
-        file=file,
-        progress=progress,
-        started=started,
-    )
+    options = IngestOptions.of(given)
+    both = opened(source, target, given, bounds_of(region), options)
+    return compared(both, sample=wanted, file=file, progress=progress, started=started)
 
 
 def compared(
-    stores: Sequence[Store],
-    location: Any,
-    opened: Target,
-    bounds: Mapping[str, SliceBounds],
+    both: Opened,
     *,
-    selection: Selection,
-    options: IngestOptions,
-    crew: Any,
-    places: Callable[[], Any],
     sample: int = 0,
     file: Path | None = None,
     progress: Callable[[dict[str, Any]], object] | None,
@@ -285,38 +215,36 @@ def compared(
 ) -> VerifyReport:
     """Compare sources whose metadata was read with a target that was opened.
 
-    Memory and requests in flight are bounded as ``options`` say; ``places`` is for the ``crew``,
-    where others than this process compare.
+    Memory and requests in flight are bounded as its options say.
     """
     from refreeze import _refreeze
     from refreeze.distributed.choice import crew_at_work
     from refreeze.planning.probing import check_requests
     from refreeze.planning.verify import planned_verify
 
-    plan = planned_verify(stores, opened, bounds, selection)
-    report = partial(
-        _report, plan=plan, stores=stores, target=location.url, opened=opened, started=started
-    )
+    stores, target, options = both.stores, both.target, both.options
+    plan = planned_verify(stores, target, both.bounds, both.selection)
+    report = partial(_report, plan=plan, both=both, started=started)
     check_requests(plan.arrays, stores)
-    if crew is not None:
-        with crew_at_work(crew, places):
-            found = _by_crew(crew, plan, opened, sample=sample, progress=progress)
+    if both.crew is not None:
+        with crew_at_work(both.crew, both.places):
+            found = _by_crew(both.crew, plan, target, sample=sample, progress=progress)
         return report(found)
     comparison = _refreeze.verify(
         [(store.source.store, store.source.path) for store in stores],
-        location,
+        both.location,
         source_urls=[store.url for store in stores],
         arrays=plan.arrays,
         compared=plan.compared,
         options=IngestOptions(
-            branch=opened.branch,
+            branch=target.branch,
             mode="update",
             skip_empty_chunks=True,
             memory=options.memory,
             concurrency=options.concurrency,
             requests_per_second=options.requests_per_second,
         ),
-        snapshot_id=opened.snapshot_id,
+        snapshot_id=target.snapshot_id,
         sample=sample,
         progress=progress,
     )
@@ -332,7 +260,7 @@ def compared(
 def _by_crew(
     crew: Any,
     plan: ToCompare,
-    opened: Target,
+    target: Target,
     *,
     sample: int,
     progress: Callable[[dict[str, Any]], object] | None,
@@ -341,7 +269,7 @@ def _by_crew(
     from refreeze.distributed.comparison import results_of
     from refreeze.planning.verify_units import core_plan, summed, units
 
-    document = core_plan(plan, branch=opened.branch, snapshot_id=opened.snapshot_id)
+    document = core_plan(plan, branch=target.branch, snapshot_id=target.snapshot_id)
     cut = units(plan, crew.count(), sample)
     found = summed(results_of(crew, document, cut, progress), plan, _EXAMPLES)
     plan.settle({one["path"]: one["elsewhere"] for one in found["arrays"]})
@@ -352,9 +280,7 @@ def _report(
     found: dict[str, Any],
     *,
     plan: ToCompare,
-    stores: Sequence[Store],
-    target: str,
-    opened: Target,
+    both: Opened,
     started: float,
     file: Path | None = None,
 ) -> VerifyReport:
@@ -373,18 +299,18 @@ def _report(
         metadata_differences=sum(one.kind != "values" for one in plan.differences),
         kinds=dict(sorted(kinds.items())),
         examples=tuple(examples),
-        source=stores[0].url,
-        sources=tuple(store.url for store in stores),
-        target=target,
-        branch=opened.branch,
-        snapshot_id=opened.snapshot_id,
+        source=both.stores[0].url,
+        sources=tuple(store.url for store in both.stores),
+        target=both.location.url,
+        branch=both.target.branch,
+        snapshot_id=both.target.snapshot_id,
         list_requests=found["list_requests"],
         keys_listed=found["keys_listed"],
         elapsed_s=round(time.monotonic() - started, 3),
         peak_rss_bytes=peak_rss_bytes(),
         output=None if file is None else str(file),
         warnings=tuple(dict.fromkeys((*plan.warnings, *found["warnings"]))),
-        listing=listing_report(stores),
+        listing=listing_report(both.stores),
     )
 
 

@@ -23,7 +23,7 @@ from refreeze.metadata.dimensions import arrays_of_metadata
 from refreeze.metadata.region import bounds_of
 from refreeze.metadata.selection import read_metadata
 from refreeze.metadata.values import read_box
-from refreeze.planning.options import DEFAULT_CONCURRENCY, selected
+from refreeze.planning.options import DEFAULT_CONCURRENCY, FIRST_CONCURRENCY, selected
 from refreeze.planning.probing import check_count, check_probed
 from refreeze.runtime.interruption import Job, in_parallel, interruptible
 from refreeze.stores.registry import resolve_url
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 
 __all__ = ["manifest_store"]
 
-_KEYS_PER_PAGE = 1_000
 _V2 = 2
 _MISREAD = re.compile("[#?]|%[0-9A-Fa-f]{2}")
 """In a location; see `_check_location`."""
@@ -79,7 +78,7 @@ def manifest_store(parser: ZarrParser, url: Any, registry: Any) -> ManifestStore
     )
     jobs = [Job(functools.partial(part.work, located.source, opened), part.slots) for part in parts]
     arrays = {}
-    for part, (found, noted) in zip(parts, in_parallel(jobs, DEFAULT_CONCURRENCY), strict=True):
+    for part, (found, noted) in zip(parts, in_parallel(jobs, FIRST_CONCURRENCY), strict=True):
         for text in noted:
             warnings.warn(text, stacklevel=3)
         arrays[part.spec.path] = _manifest_array(part, found)
@@ -105,7 +104,7 @@ class _Part:
     @property
     def slots(self) -> int:
         """LIST requests that its listing can have in flight."""
-        return max(1, min(DEFAULT_CONCURRENCY, -(-self.chunks // _KEYS_PER_PAGE)))
+        return max(1, min(FIRST_CONCURRENCY, -(-self.chunks // _refreeze.PAGE_SIZE)))
 
     @property
     def chunks(self) -> int:
@@ -127,7 +126,8 @@ class _Part:
             region=self.region or None,
             paths=False,
             flat=True,
-            concurrency=self.slots,
+            # One that takes all of them is listed alone, and may find that it can take more.
+            concurrency=DEFAULT_CONCURRENCY if self.slots == FIRST_CONCURRENCY else self.slots,
             # Manifests hold no times.
             undated=True,
         )

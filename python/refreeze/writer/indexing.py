@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 __all__ = ["assign"]
 
 
-def assign(array: zarr.Array[Any], indices: Any, data: np.ndarray[Any, Any]) -> bool:
+def assign(
+    array: zarr.Array[Any], indices: Any, data: np.ndarray[Any, Any], *, dry_run: bool = False
+) -> bool:
     """Do ``array[indices] = data`` in a stored array.
+
+    Parameters
+    ----------
+    dry_run
+        Only check that it can be done.
 
     Returns
     -------
@@ -45,6 +52,8 @@ def assign(array: zarr.Array[Any], indices: Any, data: np.ndarray[Any, Any]) -> 
         ) from None
     if 0 in shape:
         return False
+    if dry_run:
+        return True
     if (slices := _as_slices(array.shape, indices)) is not None:
         lengths = [
             len(range(*part.indices(size))) for part, size in zip(slices, array.shape, strict=True)

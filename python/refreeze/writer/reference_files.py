@@ -22,7 +22,7 @@ import xarray as xr
 from refreeze.exceptions import AccessError, ConflictError, MismatchError, SourceNotFoundError
 from refreeze.shown import cleaned, one_line
 from refreeze.writer.input_files import shown_input
-from refreeze.writer.region_blocks import Copy, Transfer, copy_block
+from refreeze.writer.region_blocks import Copy, Transfer, copy_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -167,7 +167,7 @@ def refer(transfer: Transfer, found: VirtualFile, copy: Copy) -> int:
     lengths = np.ascontiguousarray(manifest._lengths.ravel(), dtype=np.uint64)  # noqa: SLF001 as above
     inlined = set(getattr(manifest, "_inlined", None) or ())
     referred = [path if "://" in path else "" for path in paths]
-    failed = array.store.set_virtual_refs_arr(  # type: ignore[attr-defined]
+    failed = transfer.store.below.set_virtual_refs_arr(
         f"/{array.path}",
         tuple(grid) or (1,) * len(unit),
         referred,
@@ -186,7 +186,7 @@ def refer(transfer: Transfer, found: VirtualFile, copy: Copy) -> int:
             slice((first + k) * chunk, min((first + k + 1) * chunk, size))
             for first, k, chunk, size in zip(offset, place_in_grid, unit, array.shape, strict=True)
         )
-        copy_block(transfer, block, copy)
+        copy_blocks(transfer, [block], copy)
     return int(lengths.sum())
 
 

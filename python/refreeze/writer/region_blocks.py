@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,19 @@ from refreeze.writer.packing import within_range
 from refreeze.writer.region_checks import encoded, is_packed, marks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
 
     import xarray as xr
     import zarr
 
+    from refreeze.writer.keeping import KeepingStore
     from refreeze.writer.region_places import Place
 
-__all__ = ["Copy", "Transfer", "copy_block", "copy_variable", "same_everywhere"]
+_PIECE_BYTES = 8 << 20
+"""What is written and read back at a time: several pieces of a file that is read at once."""
+
+__all__ = ["Copy", "Transfer", "copy_blocks", "copy_variable", "same_everywhere"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class Transfer:
     there: xr.Variable
     """The template's: its encoding says how values are stored."""
     array: zarr.Array[Any]
+    store: KeepingStore
+    """Through which the array is written."""
     place: Place
     where: str
     """Names the file in errors."""
@@ -72,36 +80,79 @@ def copy_variable(transfer: Transfer, copy: Copy) -> int:
         The stored type cannot hold a value.
     """
     unit = transfer.array.shards or transfer.array.chunks
-    parts = [transfer.place.region[str(dim)] for dim in transfer.there.dims]
-    bounds = [(part.start, part.stop) for part in parts]
-    blocks = _blocks(bounds, unit, transfer.own.dtype.itemsize, copy.block_bytes)
-    return sum(copy_block(transfer, block, copy) for block in blocks)
+    whole = tuple(transfer.place.region[str(dim)] for dim in transfer.there.dims)
+    return copy_blocks(
+        transfer, _blocks(whole, unit, transfer.own.dtype.itemsize, copy.block_bytes), copy
+    )
 
 
-def copy_block(transfer: Transfer, block: tuple[slice, ...], copy: Copy) -> int:
-    """Copy what belongs into a block of the stored array; see `copy_variable`."""
-    name, array = transfer.name, transfer.array
-    values = _values(transfer, block)
-    wanted, stored = _prepared(transfer, values, copy)
-    checked = copy.check is None or name in copy.check
-    for _ in range(copy.attempts):
-        array[block] = stored
-        if not checked:
-            break
-        lost = _lost(np.asarray(array[block]), stored, wanted, transfer)
-        if not lost.any():
-            break
-    else:
-        first = tuple(int(each) for each in np.argwhere(lost)[0])
-        at = tuple(part.start + k for part, k in zip(block, first, strict=True))
+def copy_blocks(transfer: Transfer, blocks: Iterable[tuple[slice, ...]], copy: Copy) -> int:
+    """Copy what belongs into blocks of the stored array; see `copy_variable`."""
+    unit, itemsize = transfer.array.shards or transfer.array.chunks, transfer.own.dtype.itemsize
+    size = 0
+    # What has been written is read back while the next piece is encoded.
+    with ThreadPoolExecutor(1, "refreeze-check") as checker:
+        waiting: list[Future[None]] = []
+        for block in blocks:
+            values = _values(transfer, block)
+            size += int(values.nbytes)
+            wanted, stored = _prepared(transfer, values, copy)
+            for piece in _blocks(block, unit, itemsize, min(copy.block_bytes, _PIECE_BYTES)):
+                inner = tuple(
+                    slice(p.start - b.start, p.stop - b.start)
+                    for p, b in zip(piece, block, strict=True)
+                )
+                check = _written(transfer, piece, stored[inner], wanted[inner], copy)
+                if check is None:
+                    continue
+                while waiting:
+                    waiting.pop().result()
+                waiting.append(checker.submit(check))
+        while waiting:
+            waiting.pop().result()
+    return size
+
+
+def _written(
+    transfer: Transfer,
+    piece: tuple[slice, ...],
+    stored: np.ndarray[Any, Any],
+    wanted: np.ndarray[Any, Any],
+    copy: Copy,
+) -> Callable[[], None] | None:
+    """Write a piece of whole chunks, and return what checks it; None if nobody asked for that."""
+    name, array, store = transfer.name, transfer.array, transfer.store
+    before = set(store.kept)
+    array[piece] = stored
+    keys = [key for key in list(store.kept) if key not in before]
+    if copy.check is not None and name not in copy.check:
+        store.forget(keys)
+        return None
+
+    def check() -> None:
+        lost = np.zeros(0, bool)
+        for attempt in range(copy.attempts):
+            if attempt:
+                array[piece] = stored
+            lost = _lost(np.asarray(array[piece]), stored, wanted, transfer)
+            arrived = store.arrived(keys)
+            if arrived and not lost.any():
+                store.forget(keys)
+                return
+        first = (
+            tuple(int(each) for each in np.argwhere(lost)[0]) if lost.any() else (0,) * lost.ndim
+        )
+        at = tuple(part.start + k for part, k in zip(piece, first, strict=True))
+        count = int(lost.sum()) if lost.any() else lost.size
         raise IncompleteError(
-            f"{int(lost.sum())} values of {name} are there in {transfer.where} and missing in what would be "
+            f"{count} values of {name} are there in {transfer.where} and missing in what would be "
             f"committed, the first is {wanted[first]!r} at element {at}, after {copy.attempts} "
             f"attempt{'s' if copy.attempts > 1 else ''}",
             "nothing was committed; a value that equals _FillValue cannot be stored, otherwise "
             "retries_on_missing (--retries-on-missing) tries again",
         )
-    return int(values.nbytes)
+
+    return check
 
 
 def same_everywhere(transfer: Transfer, copy: Copy) -> bool:
@@ -191,20 +242,20 @@ def _lost(
 
 
 def _blocks(
-    bounds: Sequence[tuple[int, int]], unit: Sequence[int], itemsize: int, most: int
+    bounds: Sequence[slice], unit: Sequence[int], itemsize: int, most: int
 ) -> Iterator[tuple[slice, ...]]:
     """Cut a region into blocks of whole chunks, each of at most so many bytes if chunks are."""
     counts = [1] * len(bounds)
     for axis in reversed(range(len(bounds))):
-        start, stop = bounds[axis]
+        start, stop = bounds[axis].start, bounds[axis].stop
         chunk = itemsize * math.prod(c * u for c, u in zip(counts, unit, strict=True))
         across = -(-stop // unit[axis]) - start // unit[axis]
         counts[axis] = max(1, min(across, most // max(1, chunk)))
         if counts[axis] < across:
             break
     edges = []
-    for (start, stop), chunk, count in zip(bounds, unit, counts, strict=True):
-        step = chunk * count
+    for part, chunk, count in zip(bounds, unit, counts, strict=True):
+        start, stop, step = part.start, part.stop, chunk * count
         inner = range((start // step + 1) * step, stop, step)
         edges.append([slice(a, b) for a, b in itertools.pairwise([start, *inner, stop])])
     yield from itertools.product(*edges)

@@ -13,6 +13,7 @@ import zarr
 
 from refreeze.exceptions import MismatchError, TargetNotFoundError
 from refreeze.writer.input_files import chosen, opened, shown_input, times_as_numbers
+from refreeze.writer.keeping import KeepingStore
 from refreeze.writer.region_blocks import Copy, Transfer, copy_variable, same_everywhere
 from refreeze.writer.region_checks import check_variable, times_of
 from refreeze.writer.region_places import Place, place_of
@@ -180,12 +181,14 @@ def write_file(
                 from refreeze.writer.reference_files import refer, virtual_file
 
                 virtual = virtual_file(source, job.source_options)
+            store = KeepingStore(session.store)
             for name in (*moving, *shared):
                 transfer = Transfer(
                     name,
                     data[name].variable,
                     template[name].variable,
-                    _array(session, job, name),
+                    _array(store, job, name),
+                    store,
                     plan.place,
                     where,
                     times_of(name, data),
@@ -208,10 +211,10 @@ def write_file(
     )
 
 
-def _array(session: Any, job: Job, name: str) -> zarr.Array[Any]:
+def _array(store: Any, job: Job, name: str) -> zarr.Array[Any]:
     """Open an array; its chunks exist as soon as they are written, whatever they hold."""
     return zarr.open_array(
-        session.store,
+        store,
         path=f"{job.group}/{name}".strip("/"),
         mode="r+",
         config={"write_empty_chunks": True},

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import icechunk
 
-__all__ = ["groups_by_chunk", "refuse_overlaps", "share_out"]
+__all__ = ["Overlaps", "groups_by_chunk", "share_out"]
 
 _BATCHES_PER_WORKER = 4
 
@@ -51,7 +51,9 @@ def share_out(
         for part, done in run(_planned, plans):
             planned.update(zip(map(int, parts[part]), done, strict=True))
         plan = [planned[k] for k in range(len(inputs))]
-        refuse_overlaps(plan)
+        taken = Overlaps()
+        for each in plan:
+            taken.add(each)
         groups = groups_by_chunk(plan, _units(session, job))
         batches = _batches(groups, min(len(groups), _BATCHES_PER_WORKER * count))
         tasks = [(session.fork(), [inputs[k] for k in batch], job) for batch in batches]
@@ -174,23 +176,40 @@ def _batches(groups: Sequence[list[int]], count: int) -> list[list[int]]:
     return batches
 
 
-def refuse_overlaps(plan: Sequence[Done]) -> None:
-    """Refuse files that have the same elements of an array.
+class Overlaps:
+    """Refuses files that have the same elements of an array."""
 
-    Raises
-    ------
-    MismatchError
-        Names the first two.
-    """
-    for k, one in enumerate(plan):
-        for other in plan[:k]:
-            if set(one.arrays) & set(other.arrays) and all(
-                one.region[dim][0] < other.region[dim][1]
-                and other.region[dim][0] < one.region[dim][1]
-                for dim in set(one.region) & set(other.region)
-            ):
-                raise MismatchError(
-                    f"{other.file} and {one.file} have the same elements: "
-                    + ", ".join(f"{d}={a}:{b}" for d, (a, b) in one.region.items()),
-                    "write them by calls of their own, the one that shall count last",
-                )
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, tuple[str, ...]], tuple[list[Done], list[list[list[int]]]]] = {}
+        """Files and their boxes, by array and dimensions."""
+
+    def add(self, done: Done) -> None:
+        """Take a file.
+
+        Raises
+        ------
+        MismatchError
+            Names it and the first one that has the same elements.
+        """
+        own = tuple(done.region)
+        for path in done.arrays:
+            for (known, dims), (files, boxes) in self._seen.items():
+                if known != path:
+                    continue
+                meets = np.ones(len(files), bool)
+                for k, dim in enumerate(dims):
+                    if dim in done.region:
+                        spans = np.array(boxes)[:, k]
+                        start, stop = done.region[dim]
+                        meets &= (spans[:, 0] < stop) & (start < spans[:, 1])
+                if meets.any():
+                    other = files[int(meets.argmax())]
+                    raise MismatchError(
+                        f"{other.file} and {done.file} have the same elements: "
+                        + ", ".join(f"{d}={a}:{b}" for d, (a, b) in done.region.items()),
+                        "write them by calls of their own, the one that shall count last",
+                    )
+        for path in done.arrays:
+            files, boxes = self._seen.setdefault((path, own), ([], []))
+            files.append(done)
+            boxes.append([done.region[dim] for dim in own])

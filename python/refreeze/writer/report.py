@@ -27,10 +27,12 @@ class WriteReport:
     """Files whose data was written."""
     elapsed_s: float = 0.0
     dry_run: bool = False
+    """Nothing was written: the rest says what would have been."""
     regions: tuple[dict[str, Any], ...] = ()
     """Where each file went: ``{"file", "region": {dim: [start, stop]}}``."""
     layout: tuple[dict[str, Any], ...] = ()
-    """A template's arrays: ``{"name", "dims", "shape", "chunk_shape", "dtype"}``."""
+    """The arrays as they are afterwards: ``{"name", "dims", "shape", "chunk_shape", "dtype"}``. Of a
+    template all; of a region none."""
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,17 +9,19 @@ the lock that an ingest takes. What is written is the business of the callers.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import icechunk
+import zarr
 
 from refreeze.exceptions import (
     AccessError,
@@ -30,14 +32,21 @@ from refreeze.exceptions import (
 )
 from refreeze.shown import cleaned, one_line
 from refreeze.stores.icechunk_logs import without_local_warnings
-from refreeze.stores.resolve import BucketTarget, LocalTarget, resolve_target
+from refreeze.stores.resolve import (
+    BucketTarget,
+    LocalTarget,
+    resolve_target,
+    without_credentials,
+)
 
-__all__ = ["Target", "committed", "open_target"]
+__all__ = ["Target", "committed", "open_target", "opened_for", "stored_layout"]
 
 _PLAIN = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 _FOLDERS_OF_ICECHUNK = {"snapshots", "transactions", "manifests", "chunks", "overwritten"}
 _LOCK_WAIT_S = 600.0
 _ATTEMPTS = 1000
+
+_log = logging.getLogger("refreeze")
 
 
 @dataclass(frozen=True)
@@ -155,6 +164,30 @@ def open_target(
     return Target(url, repository, branch, folder)
 
 
+def opened_for(
+    target: Any,
+    *,
+    branch: str,
+    options: Mapping[str, Any] | None,
+    create: bool,
+    dry_run: bool,
+) -> tuple[Target | None, str]:
+    """Open a target as `open_target`, and return how it is shown; a dry run creates none.
+
+    Returns
+    -------
+    The target, None where a dry run finds none that the write would create; and its URL.
+    """
+    try:
+        found = open_target(target, branch=branch, options=options, create=create and not dry_run)
+    except TargetNotFoundError:
+        if not (dry_run and create and branch == "main"):
+            raise
+        place = isinstance(target, str | os.PathLike)
+        return None, without_credentials(os.fspath(target)) if place else "the given target"
+    return found, found.url
+
+
 def committed(
     target: Target,
     work: Callable[[icechunk.Session], str | None],
@@ -181,13 +214,39 @@ def committed(
         if message is None:
             return None
         try:
-            return target.commit(session, message, rebase=rebase)
+            snapshot = target.commit(session, message, rebase=rebase)
         except ConflictError:
             if attempt + 1 == attempts:
                 raise
+            _log.info(
+                "branch %s of %s has moved meanwhile: writing again on its new tip",
+                target.branch,
+                target.url,
+            )
             # Jitter, so that those who met do not meet again.
             time.sleep(random.uniform(0.0, min(0.02 * 2 ** min(attempt, 6), 1.0)))  # noqa: S311
+        else:
+            _log.info("%s: snapshot %s on branch %s", target.url, snapshot, target.branch)
+            return snapshot
     return None
+
+
+def stored_layout(session: icechunk.Session, paths: Iterable[str]) -> tuple[dict[str, Any], ...]:
+    """Return name, dimensions, shape, chunks and type of arrays, for reports."""
+    layout = []
+    for path in paths:
+        array = zarr.open_array(session.store, path=path.strip("/"), mode="r")
+        names = getattr(array.metadata, "dimension_names", None)
+        layout.append(
+            {
+                "name": path.strip("/"),
+                "dims": [name or f"dim_{k}" for k, name in enumerate(names or [None] * array.ndim)],
+                "shape": list(array.shape),
+                "chunk_shape": list(array.shards or array.chunks),
+                "dtype": str(array.dtype),
+            }
+        )
+    return tuple(layout)
 
 
 def _opened(

@@ -7,6 +7,7 @@ mean in `creation`, and how a commit loses nothing in `repository`.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -15,8 +16,16 @@ import zarr
 from refreeze.exceptions import TargetNotFoundError
 from refreeze.writer.creation import as_array, cast_to, check_stored, creation_keywords
 from refreeze.writer.indexing import assign
+from refreeze.writer.progress import ArrayProgress, Progress
 from refreeze.writer.report import WriteReport
-from refreeze.writer.repository import committed, open_target
+from refreeze.writer.repository import (
+    Target,
+    committed,
+    open_target,
+    opened_for,
+    stored_layout,
+)
+from refreeze.writer.scratch import scratch_session
 
 if TYPE_CHECKING:
     import icechunk
@@ -39,6 +48,8 @@ class ZarrSaver:
         The array's path in the repository.
     approach
         ``append``, ``overwrite`` or ``update``.
+    branch, message, target_options
+        As for `refreeze.ingest`.
 
     Raises
     ------
@@ -47,7 +58,14 @@ class ZarrSaver:
     """
 
     def __init__(
-        self, file_path: Any, dataset_name: str = "dataset", approach: str = "append"
+        self,
+        file_path: Any,
+        dataset_name: str = "dataset",
+        approach: str = "append",
+        *,
+        branch: str = "main",
+        message: str | None = None,
+        target_options: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(approach, str):
             raise TypeError(f"approach is a text, not {type(approach).__name__}")
@@ -60,6 +78,9 @@ class ZarrSaver:
         self.file_path = file_path
         self.dataset_name = dataset_name.strip("/")
         self.approach = chosen
+        self.branch = branch
+        self._message = message
+        self._options = target_options
 
     def __repr__(self) -> str:
         return f"ZarrSaver(dataset_name={self.dataset_name!r}, approach={self.approach!r})"
@@ -72,13 +93,21 @@ class ZarrSaver:
         FileNotFoundError
             Nothing has been saved yet.
         """
-        session = open_target(self.file_path, create=False).readonly()
+        session = self._target().readonly()
         try:
             return zarr.open_group(session.store, mode="r")
         except FileNotFoundError:
             raise TargetNotFoundError("the repository holds nothing yet", "save first") from None
 
-    def save(self, data: Any, indices: Any = None, **kwargs: Any) -> WriteReport:
+    def save(
+        self,
+        data: Any,
+        indices: Any = None,
+        *,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+        **kwargs: Any,
+    ) -> WriteReport:
         """Save data in one commit.
 
         Parameters
@@ -88,6 +117,10 @@ class ZarrSaver:
         indices
             For ``update``: an integer, list, slice, boolean mask, tuple or array, as in
             ``array[indices] = data``.
+        dry_run
+            Check everything and write nothing; the report says what would be committed.
+        progress
+            As for `refreeze.write`.
         **kwargs
             For the creation of the array, in the spellings of zarr 2 and 3: ``chunks``, ``dtype``,
             ``compressor`` or ``compressors``, ``filters``, ``fill_value``, ``shards`` …
@@ -106,40 +139,62 @@ class ZarrSaver:
         """
         begun = time.monotonic()
         if self.approach == "update":
-            target = open_target(self.file_path, create=False)
-            self._stored(target.readonly(), must=True)
+            self._stored(self._target().readonly(), must=True)
             if indices is None:
                 raise ValueError("update needs indices: where in the array the data goes")
         array = as_array(data)
         keywords = creation_keywords(kwargs)
-        if self.approach != "update":
-            target = open_target(self.file_path)
-        before: list[str] = []
+        found, url = opened_for(
+            self.file_path,
+            branch=self.branch,
+            options=self._options,
+            create=self.approach != "update",
+            dry_run=dry_run,
+        )
+        tell = ArrayProgress(progress, 1)
+        before: str | None = None
+        layout: tuple[dict[str, Any], ...] = ()
 
         def work(session: icechunk.Session) -> str | None:
-            before[:] = [session.snapshot_id]
+            nonlocal before, layout
+            before = session.snapshot_id
+            tell.begin()
             match self.approach:
                 case "append":
-                    done = self._append(session, array, keywords)
+                    done = self._append(session, array, keywords, dry_run=dry_run)
                 case "overwrite":
-                    done = self._create(session, array, keywords)
+                    done = self._create(session, array, keywords, dry_run=dry_run)
                 case _:
                     stored = cast("zarr.Array[Any]", self._stored(session, must=True))
                     check_stored(stored, keywords)
-                    done = assign(stored, indices, cast_to(array, stored.dtype, self._name))
-            return f"refreeze: {self.approach} {self._name}" if done else None
+                    values = cast_to(array, stored.dtype, self._name)
+                    done = assign(stored, indices, values, dry_run=dry_run)
+            tell.finished(self._name, array.nbytes)
+            layout = stored_layout(session, [self._name])
+            tell.stage("commit")
+            return (self._message or f"refreeze: {self.approach} {self._name}") if done else None
 
-        snapshot = committed(target, work)
+        if found is None or dry_run:
+            work(scratch_session(found))
+            snapshot, before = None, None if found is None else found.readonly().snapshot_id
+        else:
+            snapshot = committed(found, work)
+        tell.stage("done")
         return WriteReport(
-            target=target.url,
-            branch=target.branch,
+            target=url,
+            branch=self.branch,
             mode=self.approach,
             snapshot_id=snapshot,
             commits=0 if snapshot is None else 1,
             arrays=(self._name,),
-            replaced_snapshot_id=before[0],
+            replaced_snapshot_id=before,
             elapsed_s=time.monotonic() - begun,
+            dry_run=dry_run,
+            layout=layout,
         )
+
+    def _target(self) -> Target:
+        return open_target(self.file_path, branch=self.branch, options=self._options, create=False)
 
     @property
     def _name(self) -> str:
@@ -160,11 +215,16 @@ class ZarrSaver:
         return node
 
     def _append(
-        self, session: icechunk.Session, data: np.ndarray[Any, Any], keywords: dict[str, Any]
+        self,
+        session: icechunk.Session,
+        data: np.ndarray[Any, Any],
+        keywords: dict[str, Any],
+        *,
+        dry_run: bool,
     ) -> bool:
         stored = self._stored(session, must=False)
         if stored is None:
-            return self._create(session, data, keywords)
+            return self._create(session, data, keywords, dry_run=dry_run)
         check_stored(stored, keywords)
         data = np.atleast_1d(data)
         if stored.ndim == 0 or data.shape[1:] != stored.shape[1:]:
@@ -177,11 +237,17 @@ class ZarrSaver:
             return False
         length = stored.shape[0]
         stored.resize((length + len(data), *stored.shape[1:]))
-        stored[length:] = data
+        if not dry_run:
+            stored[length:] = data
         return True
 
     def _create(
-        self, session: icechunk.Session, data: np.ndarray[Any, Any], keywords: dict[str, Any]
+        self,
+        session: icechunk.Session,
+        data: np.ndarray[Any, Any],
+        keywords: dict[str, Any],
+        *,
+        dry_run: bool,
     ) -> bool:
         self._stored(session, must=False)
         data = np.atleast_1d(data)
@@ -194,5 +260,6 @@ class ZarrSaver:
             overwrite=self.approach == "overwrite",
             **{**keywords, "dtype": dtype},
         )
-        array[...] = values
+        if not dry_run:
+            array[...] = values
         return True

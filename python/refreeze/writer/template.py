@@ -7,21 +7,20 @@ packing in `packing`, and all of it put together in `template_arrays`; xarray wr
 from __future__ import annotations
 
 import json
-import os
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from refreeze.exceptions import AlreadyExistsError, MismatchError, TargetNotFoundError
-from refreeze.stores.resolve import without_credentials
+from refreeze.exceptions import AlreadyExistsError, MismatchError
 from refreeze.writer.chunking import ACCESS_PATTERNS, lengths_by_name
 from refreeze.writer.compression import codecs_of
 from refreeze.writer.input_files import chosen, names_of, opened, shown_input
 from refreeze.writer.packing import BITS, manual_ranges
+from refreeze.writer.progress import FileProgress, Progress
 from refreeze.writer.report import WriteReport
-from refreeze.writer.repository import committed, open_target
+from refreeze.writer.repository import committed, opened_for
 from refreeze.writer.template_arrays import Wishes, archive_of, layout_of_archive
 from refreeze.writer.template_labels import grid_labels, grids_by_name, time_labels
 
@@ -61,6 +60,7 @@ def create_template(
     branch: str = "main",
     message: str | None = None,
     dry_run: bool = False,
+    progress: Progress | None = None,
     source_options: Mapping[str, Any] | None = None,
     target_options: Mapping[str, Any] | None = None,
 ) -> WriteReport:
@@ -109,6 +109,8 @@ def create_template(
         As for `refreeze.ingest`.
     dry_run
         Write nothing; the report says what there would be.
+    progress
+        As for `write_region`; the stages are ``read``, ``write``, ``commit`` and ``done``.
 
     Raises
     ------
@@ -120,14 +122,12 @@ def create_template(
         An option is malformed.
     """
     begun = time.monotonic()
-    if compute:
-        raise ValueError("compute=True: a template holds no data; write it with write_region")
-    if access_pattern not in ACCESS_PATTERNS:
-        raise ValueError(f"access_pattern is one of {', '.join(ACCESS_PATTERNS)}")
-    if packing_bits not in BITS:
-        raise ValueError(f"packing_bits is one of {', '.join(map(str, BITS))}, not {packing_bits}")
-    if not target_chunk_size_mb > 0:
-        raise ValueError("target_chunk_size_mb is a number above 0")
+    _check_options(
+        compute=compute,
+        access_pattern=access_pattern,
+        packing_bits=packing_bits,
+        target_chunk_size_mb=target_chunk_size_mb,
+    )
     grids = grids_by_name(dim)
     ranges = manual_ranges(packing_manual_ranges)
     lengths = lengths_by_name(chunking, "chunking")
@@ -140,6 +140,8 @@ def create_template(
             "packing and shards"
         )
     where = shown_input(template)
+    tell = FileProgress(progress, 1)
+    tell.stage("read", where)
     with opened(template, source_options) as whole:
         data = chosen(whole, wanted, dropped, where)
         time_dim = _time_dimension(data, time_dim)
@@ -174,16 +176,17 @@ def create_template(
     path = (group or "").strip("/")
     arrays = tuple(f"/{path}/{each['name']}".replace("//", "/") for each in layout)
     snapshot = None
+    found, url = opened_for(
+        target, branch=branch, options=target_options, create=True, dry_run=dry_run
+    )
     if dry_run:
-        _check_new(target, path, branch, target_options)
-        place = isinstance(target, str | os.PathLike)
-        url = without_credentials(os.fspath(target)) if place else "the given target"
-    else:
-        found = open_target(target, branch=branch, options=target_options)
-        url = found.url
+        if found is not None:
+            _refuse_existing(found.readonly(), path, url)
+    elif found is not None:
 
         def work(session: icechunk.Session) -> str:
-            _refuse_existing(session, path, found.url)
+            _refuse_existing(session, path, url)
+            tell.begin()
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*(Zarr format 3|specification).*")
                 archive.to_zarr(
@@ -194,9 +197,12 @@ def create_template(
                     consolidated=False,
                     zarr_format=3,
                 )
+            tell.finished(where, f"{len(layout)} arrays", 0)
+            tell.stage("commit")
             return message or f"refreeze: template of {len(archive.data_vars)} variables"
 
         snapshot = committed(found, work)
+        tell.stage("done")
     return WriteReport(
         target=url,
         branch=branch,
@@ -209,6 +215,19 @@ def create_template(
         layout=tuple(layout),
         warnings=tuple(wishes.warnings),
     )
+
+
+def _check_options(
+    *, compute: bool, access_pattern: str, packing_bits: int, target_chunk_size_mb: float
+) -> None:
+    if compute:
+        raise ValueError("compute=True: a template holds no data; write it with write_region")
+    if access_pattern not in ACCESS_PATTERNS:
+        raise ValueError(f"access_pattern is one of {', '.join(ACCESS_PATTERNS)}")
+    if packing_bits not in BITS:
+        raise ValueError(f"packing_bits is one of {', '.join(map(str, BITS))}, not {packing_bits}")
+    if not target_chunk_size_mb > 0:
+        raise ValueError("target_chunk_size_mb is a number above 0")
 
 
 def _attributes(given: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -316,11 +335,3 @@ def _refuse_existing(session: icechunk.Session, path: str, url: str) -> None:
             f"{url} has arrays in /{path} already: {', '.join(sorted(names)[:5])}",
             "choose another target or group; nothing was changed",
         )
-
-
-def _check_new(target: Any, path: str, branch: str, options: Mapping[str, Any] | None) -> None:
-    try:
-        found = open_target(target, branch=branch, options=options, create=False)
-    except TargetNotFoundError:
-        return
-    _refuse_existing(found.readonly(), path, found.url)

@@ -7,16 +7,21 @@ How arrays are written is in `write_arrays`, how data sets are in `write_dataset
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from refreeze.exceptions import ConflictError
 from refreeze.writer.pinning import base_of
+from refreeze.writer.progress import ArrayProgress, Progress
 from refreeze.writer.report import WriteReport
-from refreeze.writer.repository import committed, open_target
+from refreeze.writer.repository import committed, opened_for, stored_layout
+from refreeze.writer.scratch import scratch_session
 
 if TYPE_CHECKING:
     import icechunk
+
+    from refreeze.writer.write_arrays import ArrayWriter
+    from refreeze.writer.write_datasets import DatasetWriter
 
 __all__ = ["write"]
 
@@ -37,6 +42,8 @@ def write(
     if_present: str = "error",
     branch: str = "main",
     message: str | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
     target_options: Mapping[str, Any] | None = None,
 ) -> WriteReport:
     """Write data into a repository in one atomic commit.
@@ -56,7 +63,8 @@ def write(
     append_dim
         Dimension that grows; a number, 0 by default, for arrays.
     region
-        Slices by dimension, in elements of the target, or ``auto``: found by labels.
+        Slices by dimension, in elements of the target, which are checked against the labels; or
+        ``auto``: found by them.
     based_on
         The snapshot that the commit must follow. ``auto``: the one that lazily loaded data is read
         from. A snapshot's id says it for data that was loaded, which leaves no trace. None: write
@@ -68,6 +76,16 @@ def write(
         As for `refreeze.ingest`.
     if_present
         What an append does with labels that are there: ``error``, ``skip`` or ``overwrite``.
+    dry_run
+        Check everything but the values, and write nothing: the report says what would be committed.
+    progress
+        Called with ``{"stage", "array", "arrays_done", "arrays_total", "bytes"}``; the stage is
+        ``write``, ``commit`` or ``done``.
+
+    Returns
+    -------
+    WriteReport
+        With the snapshot, and the layout of what was written.
 
     Raises
     ------
@@ -75,6 +93,8 @@ def write(
         The target has moved since the data was read from it; nothing is written.
     AlreadyExistsError, TargetNotFoundError, MismatchError
         Of the mode and what the target holds.
+    RegionError
+        Labels do not match those of the target, or contradict the region.
     """
     begun = time.monotonic()
     if mode not in _MODES:
@@ -92,35 +112,50 @@ def write(
         indices=indices,
         encoding=encoding,
         if_present=if_present,
+        dry_run=dry_run,
     )
-    found = open_target(
-        target, branch=branch, options=target_options, create=mode in ("create", "overwrite")
+    creates = mode in ("create", "overwrite")
+    found, url = opened_for(
+        target, branch=branch, options=target_options, create=creates, dry_run=dry_run
     )
-    base = base_of(data, found, based_on)
-    before: list[str] = []
-    arrays: list[str] = []
+    base = base_of(data, found, based_on) if found is not None else None
+    tell = ArrayProgress(progress, writer.count)
+    before: str | None = None
+    layout: tuple[dict[str, Any], ...] = ()
 
-    def work(session: icechunk.Session) -> str | None:
-        before[:] = [session.snapshot_id]
-        if base is not None and session.snapshot_id != base:
+    def work(session: icechunk.Session, tip: str | None = None) -> str | None:
+        nonlocal before, layout
+        before = tip or session.snapshot_id
+        if base is not None and before != base:
             raise ConflictError(
-                f"the data was read from snapshot {base} of {found.url}, and branch {branch} has "
-                f"moved to {session.snapshot_id}; nothing was written",
+                f"the data was read from snapshot {base} of {url}, and branch {branch} has "
+                f"moved to {before}; nothing was written",
                 "read the newest state and write again, or pass based_on=None to write all the same",
             )
-        arrays[:] = writer(session)
+        tell.begin()
+        arrays = writer(session, tell)
+        layout = stored_layout(session, arrays)
+        if not dry_run:
+            tell.stage("commit")
         return (message or f"refreeze: {mode} {', '.join(arrays)}"[:500]) if arrays else None
 
-    snapshot = committed(found, work)
+    if found is None or dry_run:
+        work(scratch_session(found), None if found is None else found.readonly().snapshot_id)
+        snapshot, before = None, None if found is None else before
+    else:
+        snapshot = committed(found, work)
+    tell.stage("done")
     return WriteReport(
-        target=found.url,
+        target=url,
         branch=branch,
         mode=mode,
         snapshot_id=snapshot,
         commits=0 if snapshot is None else 1,
-        arrays=tuple(arrays),
-        replaced_snapshot_id=before[0],
+        arrays=tuple(f"/{each['name']}" for each in layout),
+        replaced_snapshot_id=before,
         elapsed_s=time.monotonic() - begun,
+        dry_run=dry_run,
+        layout=layout,
     )
 
 
@@ -134,7 +169,8 @@ def _writer_of(
     indices: Any,
     encoding: Mapping[str, Any] | None,
     if_present: str,
-) -> Callable[[icechunk.Session], list[str]]:
+    dry_run: bool,
+) -> ArrayWriter | DatasetWriter:
     if type(data).__module__.partition(".")[0] == "xarray":
         from refreeze.writer.write_datasets import DatasetWriter
 
@@ -150,6 +186,7 @@ def _writer_of(
             region=region,
             encoding=encoding,
             if_present=if_present,
+            dry_run=dry_run,
         )
     from refreeze.writer.write_arrays import ArrayWriter
 
@@ -164,4 +201,5 @@ def _writer_of(
         axis=append_dim or 0,
         indices=indices,
         encoding=encoding or {},
+        dry_run=dry_run,
     )

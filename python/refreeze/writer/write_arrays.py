@@ -16,6 +16,8 @@ from refreeze.writer.indexing import assign
 if TYPE_CHECKING:
     import icechunk
 
+    from refreeze.writer.progress import ArrayProgress
+
 __all__ = ["ArrayWriter"]
 
 _BLOCK_BYTES = 64 << 20
@@ -33,6 +35,7 @@ class ArrayWriter:
         axis: int,
         indices: Any,
         encoding: Mapping[str, Any],
+        dry_run: bool = False,
     ) -> None:
         self.data = data if _is_lazy(data) else np.asarray(as_array(data))
         self.mode = mode
@@ -40,9 +43,13 @@ class ArrayWriter:
         self.axis = axis
         self.indices = indices
         self.keywords = creation_keywords(encoding)
+        self.dry_run = dry_run
+        self.count = 1
+        """Arrays that are written."""
 
-    def __call__(self, session: icechunk.Session) -> list[str]:
+    def __call__(self, session: icechunk.Session, tell: ArrayProgress) -> list[str]:
         """Write into a session and return the array's path; nothing, if nothing was to be written."""
+        self.tell = tell
         stored = self._stored(session)
         done = True
         if self.mode in ("create", "overwrite"):
@@ -61,7 +68,9 @@ class ArrayWriter:
         else:
             check_stored(stored, self.keywords)
             values = cast_to(np.asarray(self.data[...]), stored.dtype, f"/{self.name}")
-            done = assign(stored, self.indices, values)
+            done = assign(stored, self.indices, values, dry_run=self.dry_run)
+            tell.add(f"/{self.name}", values.nbytes)
+        tell.finished(f"/{self.name}")
         return [f"/{self.name}"] if done else []
 
     def _stored(self, session: icechunk.Session) -> zarr.Array[Any] | None:
@@ -109,8 +118,13 @@ class ArrayWriter:
     ) -> None:
         """Write all data, shifted by `start` along an axis, in blocks of whole stored chunks."""
         unit = stored.shards or stored.chunks
+        if self.dry_run:
+            if not _is_lazy(self.data):
+                cast_to(self.data, stored.dtype, f"/{self.name}")
+            return
         if _is_dask(self.data):
             self._store_dask(session, stored, start, axis, unit)
+            self.tell.add(f"/{self.name}", self.data.nbytes)
             return
         edges = [
             _edges(size, chunk, start if k == axis else 0)
@@ -120,6 +134,7 @@ class ArrayWriter:
             source = tuple(slice(e[i], e[i + 1]) for e, i in zip(edges, place, strict=True))
             values = cast_to(np.asarray(self.data[source]), stored.dtype, f"/{self.name}")
             stored[_shifted(source, start, axis)] = values
+            self.tell.add(f"/{self.name}", values.nbytes)
 
     def _store_dask(
         self,

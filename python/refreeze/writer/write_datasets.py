@@ -14,12 +14,16 @@ import xarray as xr
 import zarr
 
 from refreeze.exceptions import AlreadyExistsError, MismatchError, TargetNotFoundError
+from refreeze.writer.scratch import hollow
 
 if TYPE_CHECKING:
     import icechunk
 
+    from refreeze.writer.progress import ArrayProgress
+
 __all__ = ["DatasetWriter"]
 
+_BLOCK_BYTES = 64 << 20
 _CODECS = ("compressor", "compressors", "filters", "serializer")
 
 
@@ -36,12 +40,14 @@ class DatasetWriter:
         region: Any,
         encoding: Mapping[str, Any] | None,
         if_present: str,
+        dry_run: bool = False,
     ) -> None:
         self.mode = mode
         self.append_dim = append_dim
         self.region = region
         self.encoding = dict(encoding or {})
         self.if_present = if_present
+        self.dry_run = dry_run
         group = (name or "").strip("/")
         if isinstance(data, xr.DataTree):
             self.parts = {
@@ -59,20 +65,24 @@ class DatasetWriter:
         else:
             raise TypeError(f"cannot write xarray's {type(data).__name__}; make it a Dataset")
 
-    def __call__(self, session: icechunk.Session) -> list[str]:
+    @property
+    def count(self) -> int:
+        """Return how many arrays are written, as far as the data shows."""
+        return sum(len(part.variables) for part in self.parts.values())
+
+    def __call__(self, session: icechunk.Session, tell: ArrayProgress) -> list[str]:
         """Write into a session and return the paths of the arrays."""
         written = []
         if self.mode == "overwrite" and len(self.parts) > 1:
             root = min(self.parts, key=len)
             zarr.create_group(session.store, path=root, overwrite=True)
         for group, data in self.parts.items():
-            done = self._part(session, group, data)
-            written += [f"/{group}/{name}".replace("//", "/") for name in done]
+            for name in self._part(session, group, data):
+                written.append(f"/{group}/{name}".replace("//", "/"))
+                tell.finished(written[-1], data[name].nbytes)
         return written
 
     def _part(self, session: icechunk.Session, group: str, data: xr.Dataset) -> list[str]:
-        from icechunk.xarray import to_icechunk
-
         stored = _arrays(session, group)
         encoding = {k: v for k, v in self.encoding.items() if k in data.variables}
         options: dict[str, Any] = {"group": group or None}
@@ -83,10 +93,10 @@ class DatasetWriter:
                     f"{', '.join(there)} in /{group}: in the target already",
                     'use mode="overwrite" or "append"',
                 )
-            to_icechunk(_cut(data, encoding), session, mode="a", encoding=encoding, **options)
+            self._store(_cut(data, encoding), session, mode="a", encoding=encoding, **options)
             return list(map(str, data.variables))
         if self.mode == "overwrite":
-            to_icechunk(_cut(data, encoding), session, mode="w", encoding=encoding, **options)
+            self._store(_cut(data, encoding), session, mode="w", encoding=encoding, **options)
             return list(map(str, data.variables))
         if not stored:
             raise TargetNotFoundError(
@@ -94,20 +104,54 @@ class DatasetWriter:
             )
         if self.mode == "append":
             return self._append(session, group, data, stored)
+        return self._update(session, group, data)
+
+    def _store(self, data: xr.Dataset, session: icechunk.Session, **options: Any) -> None:
+        """Write through Icechunk, or only documents and labels where nothing else is wanted."""
+        if self.dry_run:
+            empty = hollow(data, chunked=options["mode"] != "r+" and "append_dim" not in options)
+            options = options | {"align_chunks": False, "safe_chunks": False}
+            empty.to_zarr(session.store, compute=False, consolidated=False, **options)
+        else:
+            from icechunk.xarray import to_icechunk
+
+            to_icechunk(data, session, **options)
+
+    def _update(self, session: icechunk.Session, group: str, data: xr.Dataset) -> list[str]:
+        """Write a region as `write_region` does: found by labels, or checked against them."""
+        from refreeze.writer.region_job import Job, write_file
+        from refreeze.writer.region_places import given_region
+
         region = self.region
         if isinstance(region, Mapping):
             data = data.drop_vars(
-                [name for name, var in data.variables.items() if not set(var.dims) & set(region)]
+                [
+                    name
+                    for name, var in data.variables.items()
+                    if name not in data.dims and not set(var.dims) & set(region)
+                ]
             )
-        _bare(data)
-        to_icechunk(data, session, mode="r+", region=region, align_chunks=True, **options)
-        return list(map(str, data.data_vars))
+            # Given by labels, as xarray spells it: like one that is not given.
+            region = {name: part for name, part in region.items() if part != "auto"} or None
+        job = Job(
+            group=group,
+            region=given_region(region),
+            references=False,
+            attempts=1,
+            check=None,
+            cast=False,
+            action="error",
+            variables=None,
+            drop_variables=None,
+            block_bytes=_BLOCK_BYTES,
+            source_options={},
+        )
+        done = write_file(session, data, job, dry_run=self.dry_run)
+        return [path.rpartition("/")[2] for path in (*done.arrays, *done.shared)]
 
     def _append(
         self, session: icechunk.Session, group: str, data: xr.Dataset, stored: dict[str, Any]
     ) -> list[str]:
-        from icechunk.xarray import to_icechunk
-
         dim = self.append_dim
         if dim not in data.dims:
             raise MismatchError(
@@ -147,25 +191,25 @@ class DatasetWriter:
             if name not in existing.variables:
                 raise MismatchError(f"there is no {name!r} in the target to append to")
             _check_exact(data[name], existing[name])
-        to_icechunk(data, session, append_dim=dim, group=group or None, mode="a", align_chunks=True)
+        self._store(data, session, append_dim=dim, group=group or None, mode="a", align_chunks=True)
         return sorted({*written, *map(str, data.variables)})
 
     def _replace(
         self, session: icechunk.Session, group: str, data: xr.Dataset, existing: xr.Dataset
     ) -> list[str]:
         """Write labels that are there, one run of neighbours after another."""
-        from icechunk.xarray import to_icechunk
-
         dim = self.append_dim
         places = existing.indexes[dim].get_indexer(data.indexes[dim])
         data = data.drop_vars([n for n, var in data.variables.items() if dim not in var.dims])
-        data = _bare(data.drop_vars(dim)).load()
+        data = _bare(data.drop_vars(dim))
+        if not self.dry_run:
+            data = data.load()
         for name in data.variables:
             _check_exact(data[name], existing[name])
         for run in np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1):
             start = int(places[run[0]])
             region = {dim: slice(start, start + len(run))}
-            to_icechunk(
+            self._store(
                 data.isel({dim: run}), session, mode="r+", region=region, group=group or None
             )
         return list(map(str, data.variables))

@@ -7,10 +7,9 @@ out among workers by `region_workers`.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,10 @@ import xarray as xr
 from refreeze.planning.options import DEFAULT_MEMORY, byte_count
 from refreeze.writer.input_files import names_of, shown_input
 from refreeze.writer.packing import ACTIONS
+from refreeze.writer.progress import FileProgress, Progress
 from refreeze.writer.region_job import Done, Job, template_of, write_file
 from refreeze.writer.region_places import given_region
-from refreeze.writer.region_workers import refuse_overlaps, share_out
+from refreeze.writer.region_workers import Overlaps, share_out
 from refreeze.writer.report import WriteReport
 from refreeze.writer.repository import committed, open_target
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     import icechunk
 
 __all__ = ["write_region"]
-
-_log = logging.getLogger("refreeze")
 
 
 def write_region(
@@ -52,7 +50,7 @@ def write_region(
     message: str | None = None,
     memory: int | str = DEFAULT_MEMORY,
     dry_run: bool = False,
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    progress: Progress | None = None,
     source_options: Mapping[str, Any] | None = None,
     target_options: Mapping[str, Any] | None = None,
 ) -> WriteReport:
@@ -94,7 +92,8 @@ def write_region(
     group, branch, message, source_options, target_options
         As for `refreeze.ingest`.
     progress
-        Called with ``{"stage", "file", "files_done", "files_total", "bytes"}``.
+        Called with ``{"stage", "file", "files_done", "files_total", "bytes"}``; the stage is
+        ``write``, ``commit`` or ``done``.
 
     Returns
     -------
@@ -134,7 +133,7 @@ def write_region(
         source_options=dict(source_options or {}),
     )
     found = open_target(target, branch=branch, options=target_options, create=False)
-    tell = _Teller(progress, len(inputs))
+    tell = FileProgress(progress, len(inputs))
     if dry_run:
         session = found.readonly()
         template = template_of(session, job)
@@ -151,18 +150,27 @@ def write_region(
         tell.begin()
         template = template_of(session, job)
         if workers is None and client is None:
+            taken = Overlaps()
             for each in inputs:
                 results.append(write_file(session, each, job, template=template))
-                refuse_overlaps(results)
-                tell(results[-1])
+                taken.add(results[-1])
+                _told(tell, results[-1])
         else:
             results.extend(
-                share_out(session, inputs, job, workers=workers, client=client, tell=tell)
+                share_out(
+                    session,
+                    inputs,
+                    job,
+                    workers=workers,
+                    client=client,
+                    tell=lambda done: _told(tell, done),
+                )
             )
         tell.stage("commit")
         return message or _message(results)
 
     snapshot = committed(found, work, rebase=True)
+    tell.stage("done")
     return _report(found.url, branch, snapshot, results, begun)
 
 
@@ -191,34 +199,8 @@ def _checked(given: Sequence[str] | str | None) -> frozenset[str] | None:
     return None if names == ["all"] else frozenset(names)
 
 
-class _Teller:
-    """Tells a callback how far the work is."""
-
-    def __init__(self, progress: Callable[[dict[str, Any]], None] | None, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self.begin()
-
-    def begin(self) -> None:
-        self._done = self._bytes = 0
-
-    def __call__(self, done: Done) -> None:
-        self._done += 1
-        self._bytes += done.bytes
-        _log.info("%s: %s", done.file, done.region)
-        self.stage("write", done.file)
-
-    def stage(self, stage: str, file: str = "") -> None:
-        if self._progress is not None:
-            self._progress(
-                {
-                    "stage": stage,
-                    "file": file,
-                    "files_done": self._done,
-                    "files_total": self._total,
-                    "bytes": self._bytes,
-                }
-            )
+def _told(tell: FileProgress, done: Done) -> None:
+    tell.finished(done.file, done.region, done.bytes)
 
 
 def _message(results: Sequence[Done]) -> str:

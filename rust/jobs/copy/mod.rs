@@ -7,6 +7,7 @@
 mod transfer;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use icechunk::Repository;
@@ -26,6 +27,7 @@ use crate::error::{TargetContext as _, target_error};
 use crate::format::files::without_cache;
 use crate::format::node_path;
 use crate::grid::chunk_box::ChunkBox;
+use crate::list::limit::{Concurrency, ConcurrencyLimit};
 use crate::manifest::ManifestChunks;
 use crate::progress::{OnProgress, Progress};
 use crate::target::{Target, TargetLocation};
@@ -61,7 +63,7 @@ pub struct CopyJob {
     /// Bytes of chunks in flight.
     pub memory: u64,
     /// Chunks in flight.
-    pub concurrency: usize,
+    pub concurrency: Concurrency,
     /// Chunks of a commit.
     pub chunks_per_commit: Option<u64>,
     /// The user's message for every commit.
@@ -151,6 +153,7 @@ async fn run(job: &CopyJob, on_progress: &OnProgress) -> Result<CopyReport> {
         job,
         repository,
         transfer: Transfer::new(repository, job),
+        in_flight: ConcurrencyLimit::within(job.concurrency.in_flight(usize::MAX), None),
         report: &mut report,
         on_progress,
         progress: Progress { stage: MODE, ..Progress::default() },
@@ -237,6 +240,7 @@ struct Copier<'a> {
     job: &'a CopyJob,
     repository: &'a Repository,
     transfer: Transfer,
+    in_flight: Arc<ConcurrencyLimit>,
     report: &'a mut CopyReport,
     on_progress: &'a OnProgress,
     progress: Progress,
@@ -300,13 +304,17 @@ impl Copier<'_> {
         wanted: Vec<(Vec<u32>, VirtualChunkRef)>,
         copied: &mut BTreeMap<Vec<u32>, (ChunkPayload, u64)>,
     ) -> Result<()> {
-        let transfer = &self.transfer;
+        let (transfer, limit) = (&self.transfer, &self.in_flight);
         let mut moves = futures::stream::iter(wanted)
             .map(|(coords, reference)| async move {
+                let permit = limit.acquire().await;
                 let moved = transfer.copy(&node.path, &coords, &reference).await;
+                if moved.is_ok() {
+                    permit.answered();
+                }
                 (coords, reference, moved)
             })
-            .buffer_unordered(self.job.concurrency.max(1));
+            .buffer_unordered(limit.most());
         let mut differing = Vec::new();
         let mut failure = None;
         while let Some((coords, reference, moved)) = moves.next().await {

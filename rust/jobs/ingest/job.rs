@@ -1,5 +1,6 @@
 //! What an ingest is asked to do.
 
+use chrono::DateTime;
 use icechunk::format::SnapshotId;
 
 use super::crew::Crew;
@@ -174,6 +175,12 @@ impl IngestJob {
         // A tag takes as much memory as two references.
         let possible = PlanLimits::from(self.limits).references_per_commit / 3;
         self.limits.references_per_commit = Some(possible.max(1));
+    }
+
+    /// When the listing was made, in seconds since 1970, unless the sources are listed.
+    pub(super) fn listed_at(&self) -> Option<i64> {
+        let date = DateTime::parse_from_rfc3339(self.listing.as_deref()?).ok()?;
+        Some(date.timestamp())
     }
 
     /// The specs of the arrays, by position.

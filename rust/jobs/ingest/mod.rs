@@ -134,6 +134,7 @@ async fn complete_run(
         empty_chunks: job.empty_chunks,
         checksum: job.checksum,
         locations: job.locations,
+        listed_at: job.listed_at(),
         replaces: job.mode.keeps_arrays(),
         limits: PlanLimits::from(job.limits),
         in_flight,

@@ -100,7 +100,7 @@ pub(super) async fn anew<'a>(
 ) -> Result<Begun<'a>> {
     let New { fingerprint, tip, existing, warnings } = *new;
     let limits = PlanLimits::from(job.limits);
-    let in_flight = ConcurrencyLimit::paced(limits.concurrency, limits.apart);
+    let in_flight = ConcurrencyLimit::within(limits.in_flight, limits.apart);
     let survey = prepare::expectations(job, limits, &in_flight).await?;
     target.configure(&prepare::additions(containers, job, &survey, limits)).await?;
     let target: &'a Target = target;
@@ -135,7 +135,7 @@ pub(super) async fn resumed<'a>(
     job.arrays = resume::reshaped(std::mem::take(&mut job.arrays), then.arrays);
     warnings.extend(then.warnings);
     let limits = PlanLimits::from(job.limits);
-    let in_flight = ConcurrencyLimit::paced(limits.concurrency, limits.apart);
+    let in_flight = ConcurrencyLimit::within(limits.in_flight, limits.apart);
     let survey = if run.is_complete() {
         Survey::dense(&job.arrays)
     } else {

@@ -5,7 +5,7 @@ use super::report::ArrayReport;
 use crate::commit::ArrayAddition;
 use crate::grid::piece::chunks_of;
 use crate::list::ListStats;
-use crate::manifest::Changes;
+use crate::manifest::{Changes, KeptNative};
 use crate::progress::{OnProgress, Progress};
 use crate::zarr::metadata::ArraySpec;
 
@@ -22,6 +22,8 @@ pub(in crate::jobs) struct Tally<'a> {
     pub(super) samples: Vec<Option<u64>>,
     /// Coordinates of a missing chunk of each array that misses any.
     pub(super) missing: Vec<Option<Vec<u32>>>,
+    /// Native chunks of each array that stayed.
+    native: Vec<KeptNative>,
     /// Chunks found of each array, in listings that are not complete too.
     live: Vec<u64>,
     live_total: u64,
@@ -49,6 +51,7 @@ impl<'a> Tally<'a> {
             warnings,
             samples: vec![None; arrays.len()],
             missing: vec![None; arrays.len()],
+            native: vec![KeptNative::default(); arrays.len()],
             live: vec![0; arrays.len()],
             live_total: 0,
             listings: vec![ListStats::default(); arrays.len()],
@@ -126,9 +129,12 @@ impl<'a> Tally<'a> {
             *sample = sample.or(addition.sample);
         }
         self.misses(addition.array, addition.missing.clone());
-        let ArrayAddition { references, changed, unchanged, removed, .. } = *addition;
-        let added = references.saturating_sub(changed + unchanged);
-        self.changes.add(Changes { added, changed, removed, unchanged });
+        let ArrayAddition { references, changed, unchanged, removed, native, .. } = *addition;
+        let added = references.saturating_sub(changed + unchanged + native.with_object());
+        self.changes.add(Changes { added, changed, removed, unchanged, ..Changes::default() });
+        if let Some(stayed) = self.native.get_mut(addition.array) {
+            stayed.add(native);
+        }
         self.bytes_referenced += addition.bytes;
         if let Some(report) = self.reports.get_mut(addition.array) {
             report.added += added;
@@ -172,8 +178,29 @@ impl<'a> Tally<'a> {
             let about = stats.warnings.iter();
             self.warnings.extend(about.map(|text| format!("array {}: {text}", array.path)));
         }
+        let stayed = arrays.iter().map(|array| &array.spec).zip(&self.native);
+        self.warnings.extend(stayed.filter_map(|(array, native)| native_warning(array, *native)));
         self
     }
+}
+
+/// What to tell a user about native chunks in the place of references.
+fn native_warning(array: &ArraySpec, native: KeptNative) -> Option<String> {
+    let stayed = native.with_object() + native.alone;
+    if stayed == 0 {
+        return None;
+    }
+    let differ = match native.unlike + native.alone {
+        0 => "all are as long as the source's objects, their bytes were not compared".to_owned(),
+        differ => {
+            format!("{differ} of them have another length than the source's objects, or have none")
+        }
+    };
+    let path = &array.path;
+    Some(format!(
+        "array {path}: native chunks of the repository stay as they are, {stayed} here; {differ} \
+         (refreeze verify --sample tells; --mode overwrite refers to the source again)"
+    ))
 }
 
 /// What to tell a user about links under keys of chunks that lead nowhere.

@@ -5,7 +5,7 @@
 //! is given up and goes back to the schedule. Nothing here knows of branches or snapshots but the
 //! one that the manifests are to follow.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -23,7 +23,8 @@ use crate::commit::ArrayAddition;
 use crate::grid::piece::{Piece, piece_of};
 use crate::list::limit::ConcurrencyLimit;
 use crate::list::{
-    ChunkColumns, ListOptions, ListStats, Listing, PAGE_SIZE, list_chunks, stats_of,
+    ChunkColumns, ListOptions, ListStats, Lister, Listing, PAGE_SIZE, SharedPage, list_chunks,
+    neighbours, stats_of,
 };
 use crate::manifest::{ArrayReferences, CommittedChunks, ManifestWriter, NewManifests};
 use crate::plan::{Part, PlanLimits};
@@ -34,7 +35,16 @@ use crate::{Error, ErrorKind, Result};
 
 /// Parts listed at a time, when they are small. Each keeps pages of its own that wait, so that
 /// large ones, which have requests enough, are listed two at a time.
-const CONCURRENT_LISTINGS: usize = 8;
+const CONCURRENT_LISTINGS: usize = 64;
+
+/// The same where listings are no requests: of a file system, each has threads of its own.
+const CONCURRENT_WALKS: usize = 8;
+
+/// Chunks that an array may have room for to be listed together with those beside it.
+const SMALL: u64 = 500;
+
+/// So many small arrays are worth that.
+const MANY: usize = 32;
 
 /// Parts of so many pages together keep every request busy.
 const BUSY_PAGES: u64 = 64;
@@ -51,6 +61,8 @@ pub(in crate::jobs) struct Work<'a> {
     pub(in crate::jobs) empty_chunks: EmptyChunks,
     pub(in crate::jobs) checksum: ChecksumBy,
     pub(in crate::jobs) locations: Locations,
+    /// When the listing was made, in seconds since 1970, unless the sources are listed.
+    pub(in crate::jobs) listed_at: Option<i64>,
     /// Whether there may be references already, which what is found takes the place of.
     pub(in crate::jobs) replaces: bool,
     pub(in crate::jobs) limits: PlanLimits,
@@ -151,7 +163,8 @@ impl<'a> Worker<'a> {
         let in_the_making = limits
             .references_per_manifest
             .saturating_mul(u32::try_from(limits.builders).unwrap_or(u32::MAX));
-        let writer = ManifestWriter::new(repository, snapshot, in_the_making);
+        let writer = ManifestWriter::new(repository, snapshot, in_the_making)
+            .with_listing_of(work.listed_at);
         Self { work, writer, rules: HashMap::new(), warnings: Vec::new() }
     }
 
@@ -217,12 +230,15 @@ impl<'a> Worker<'a> {
         tell: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<Outcome<'a>> {
         let mut open: Vec<_> = parts.iter().map(|part| self.begin(part)).collect();
-        let numbered = parts.iter().enumerate();
-        let listings: Vec<_> =
-            numbered.filter_map(|(number, part)| listing(number, self.work, part)).collect();
+        let listings: Vec<_> = in_order(self.work, parts)
+            .into_iter()
+            .filter_map(|(number, shared)| listing(number, self.work, parts.get(number)?, shared))
+            .collect();
         let each = expected / u64::from(PAGE_SIZE) / (parts.len().max(1) as u64);
         let busy = usize::try_from(BUSY_PAGES / each.max(1)).unwrap_or(CONCURRENT_LISTINGS);
-        let at_once = busy.clamp(2, CONCURRENT_LISTINGS);
+        let walked = parts.iter().any(|part| !is_paged(self.work, part));
+        let most = if walked { CONCURRENT_WALKS } else { CONCURRENT_LISTINGS };
+        let at_once = busy.clamp(2, most);
         let mut pages = futures::stream::iter(listings).flatten_unordered(at_once);
         let mut outcome = Outcome::default();
         let mut found = 0;
@@ -305,6 +321,7 @@ impl<'a> Worker<'a> {
                 addition.changed = changes.changed;
                 addition.unchanged = changes.unchanged;
                 addition.removed = changes.removed;
+                addition.native = changes.native;
             }
             StagedPart { addition, listing, manifests }
         });
@@ -376,15 +393,55 @@ impl<'a> Worker<'a> {
 /// A page of a part's listing, or its end, and what the listing has cost since the last.
 type ListedPage = (usize, Result<Option<RecordBatch>>, ListStats);
 
+/// Whether a part is listed page by page.
+fn is_paged(work: &Work<'_>, part: &Part) -> bool {
+    work.piece(part).is_some_and(|(_, source)| Lister::of(source).page_size().is_some())
+}
+
+/// The positions of parts in the order in which they are listed, and with which other ones each
+/// shares a page: many small arrays in that of their keys, anything else as it comes.
+fn in_order(work: &Work<'_>, parts: &[Part]) -> Vec<(usize, Option<Arc<SharedPage>>)> {
+    let mut small: BTreeMap<usize, Vec<(usize, &str, u64)>> = BTreeMap::new();
+    for (number, part) in parts.iter().enumerate() {
+        let Some((piece, _)) = work.piece(part) else { continue };
+        let chunks = piece.array.layout.chunks();
+        if chunks <= SMALL && is_paged(work, part) {
+            let found = (number, piece.array.source_path.as_str(), chunks);
+            small.entry(piece.source).or_default().push(found);
+        }
+    }
+    small.retain(|_, arrays| arrays.len() >= MANY);
+    let mut order = Vec::with_capacity(parts.len());
+    let mut taken = vec![false; parts.len()];
+    for arrays in small.values() {
+        let named: Vec<_> = arrays.iter().map(|(_, path, chunks)| (*path, *chunks)).collect();
+        for (at, shared) in neighbours(&named) {
+            let Some((number, ..)) = arrays.get(at) else { continue };
+            if let Some(taken) = taken.get_mut(*number) {
+                *taken = true;
+            }
+            order.push((*number, shared));
+        }
+    }
+    let others = taken.iter().enumerate().filter(|(_, taken)| !**taken);
+    order.extend(others.map(|(number, _)| (number, None)));
+    order
+}
+
 /// The listing of one part, which begins when it is first polled.
-fn listing(number: usize, work: &Work<'_>, part: &Part) -> Option<BoxStream<'static, ListedPage>> {
+fn listing(
+    number: usize,
+    work: &Work<'_>,
+    part: &Part,
+    shared: Option<Arc<SharedPage>>,
+) -> Option<BoxStream<'static, ListedPage>> {
     let (piece, source) = work.piece(part)?;
     let (source, array) = (source.clone(), piece.array.clone());
     let (region, limit) = (piece.shift.box_in_source(&part.region), Arc::clone(&work.in_flight));
     let dangling_links = work.empty_chunks.into();
     let undated = work.checksum != ChecksumBy::LastModified;
     let pages = futures::stream::once(async move {
-        let options = ListOptions { limit, dangling_links, undated, ..ListOptions::new(1) };
+        let options = ListOptions { dangling_links, undated, shared, ..ListOptions::with(limit) };
         match list_chunks(&source, &array, region, options) {
             Ok(Listing { batches, stats, .. }) => {
                 let end = futures::stream::once(std::future::ready(Ok(None)));

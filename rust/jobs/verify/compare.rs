@@ -82,7 +82,18 @@ impl ListedPart {
                     });
                     self.difference(&coords, reference, size, state, &mut folders)
                 }
-                _ => Some(Kind::Location),
+                // What a repository has copied needs no source; but is it what the source has?
+                native => {
+                    let length = native_length(native);
+                    reservoir.offer(|| Candidate {
+                        array: place.array,
+                        coords: coords.clone(),
+                        length,
+                        seconds: None,
+                    });
+                    compared.native += 1;
+                    (length != size).then_some(Kind::Length)
+                }
             };
             let Some(kind) = kind else { return Ok(()) };
             let source = self.source_side(&coords, size, state);
@@ -160,6 +171,19 @@ pub(super) struct Compared {
     pub(super) both: u64,
     /// References to chunks that were not listed.
     pub(super) only_in_target: u64,
+    /// Those of both that are native: of these only the lengths were compared.
+    pub(super) native: u64,
+}
+
+impl Compared {
+    /// Counts those of another manifest too.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            both: self.both + other.both,
+            only_in_target: self.only_in_target + other.only_in_target,
+            native: self.native + other.native,
+        }
+    }
 }
 
 /// Looks at the references of a manifest in `compared` that lie in none of the parts that were
@@ -263,7 +287,20 @@ fn side_of(payload: &ChunkPayload) -> Side {
             },
             error: None,
         },
-        _ => Side { location: "a native chunk".to_owned(), ..Side::default() },
+        native => Side {
+            location: "a native chunk".to_owned(),
+            length: Some(native_length(native)),
+            ..Side::default()
+        },
+    }
+}
+
+/// Bytes of a native chunk.
+fn native_length(payload: &ChunkPayload) -> u64 {
+    match payload {
+        ChunkPayload::Inline(bytes) => bytes.len() as u64,
+        ChunkPayload::Ref(chunk) => chunk.length,
+        _ => 0,
     }
 }
 

@@ -22,7 +22,7 @@ use icechunk::format::{NodeId, SnapshotId};
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc};
 
-use compare::{ListedPart, Owner, Place, unlisted};
+use compare::{Compared, ListedPart, Owner, Place, unlisted};
 use differences::Differences;
 pub use differences::{Difference, Kind, Side, difference_schema};
 use found::Found;
@@ -110,7 +110,7 @@ pub async fn verify(
     let mut limits = PlanLimits::from(job.listing.limits);
     // What was listed waits while more is listed.
     limits.references_per_commit = (limits.references_per_commit / 2).max(1);
-    let in_flight = ConcurrencyLimit::paced(limits.concurrency, limits.apart);
+    let in_flight = ConcurrencyLimit::within(limits.in_flight, limits.apart);
     let survey = prepare::expectations(&job.listing, limits, &in_flight).await?;
     let arrays = &job.listing.arrays;
     let splits = arrays
@@ -136,6 +136,7 @@ pub async fn verify(
         empty_chunks: job.listing.empty_chunks,
         checksum: job.listing.checksum,
         locations: job.listing.locations,
+        listed_at: None,
         replaces: true,
         limits,
         in_flight,
@@ -172,6 +173,7 @@ pub async fn verify(
     report.list_requests = tally.list_requests;
     report.keys_listed = tally.keys_listed;
     report.warnings = tally.warnings;
+    report.warnings.extend(comparer.native_warnings());
     Ok(report)
 }
 
@@ -203,6 +205,8 @@ struct Comparer<'a> {
     keep: usize,
     /// Chunks compared, and references elsewhere, of each array.
     figures: std::sync::Mutex<Vec<(u64, u64)>>,
+    /// Native chunks of each array, of which only lengths were compared.
+    native: std::sync::Mutex<Vec<u64>>,
 }
 
 impl<'a> Comparer<'a> {
@@ -249,6 +253,7 @@ impl<'a> Comparer<'a> {
             kept: Kept::default(),
             keep: room_of_each(job.sample, manifests),
             figures: std::sync::Mutex::new(vec![(0, 0); job.listing.arrays.len()]),
+            native: std::sync::Mutex::new(vec![0; job.listing.arrays.len()]),
             job,
         })
     }
@@ -260,6 +265,22 @@ impl<'a> Comparer<'a> {
             checked.push((part.part.array, self.compare(part).await?));
         }
         Ok(checked)
+    }
+
+    /// What was not compared of arrays that have native chunks beside references.
+    fn native_warnings(&self) -> Vec<String> {
+        let counts = self.native.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.job.listing.arrays.iter().zip(counts.iter().copied());
+        known
+            .filter(|(_, native)| *native > 0)
+            .map(|(array, native)| {
+                format!(
+                    "array {}: {native} chunks are native ones of the repository: their lengths \
+                     were compared with the source's, their bytes only where --sample reads them",
+                    array.spec.path
+                )
+            })
+            .collect()
     }
 
     /// Takes note of chunks that were compared.
@@ -308,10 +329,15 @@ impl<'a> Comparer<'a> {
         }
         let compared = futures::stream::iter(comparisons)
             .buffer_unordered(self.threads)
-            .try_fold(0, async |sum, one| Ok(sum + one.both + one.only_in_target))
+            .try_fold(Compared::default(), async |sum, one| Ok(sum.and(one)))
             .await?;
         let left = on_a_thread(move || work.left()).await?;
-        Ok(compared + left)
+        if let Some(native) =
+            self.native.lock().unwrap_or_else(PoisonError::into_inner).get_mut(part.array)
+        {
+            *native += compared.native;
+        }
+        Ok(compared.both + compared.only_in_target + left)
     }
 
     /// The place of an array that the target does not have.

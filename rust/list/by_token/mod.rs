@@ -74,7 +74,7 @@ pub(super) async fn list(
     if leading_coordinates(context) {
         let leading = context.region.leading();
         futures::stream::iter(leading.map(Ok))
-            .try_for_each_concurrent(fetcher.limit.most(), |coordinate| {
+            .try_for_each_concurrent(fetcher.limit.begin(), |coordinate| {
                 fallback.chain(context.keys.below(coordinate))
             })
             .await?;
@@ -225,7 +225,7 @@ impl Fallback<'_> {
         }
         let later = ends::later(keys, region, &chain.prefix, chain.greatest.as_deref());
         futures::stream::iter(later.into_iter().map(Ok))
-            .try_for_each_concurrent(self.fetcher.limit.most(), |prefix| {
+            .try_for_each_concurrent(self.fetcher.limit.begin(), |prefix| {
                 self.nothing_below(prefix, chain.ordered)
             })
             .await

@@ -35,7 +35,11 @@ impl Fetcher {
             let error = match self.once(request).await {
                 Ok(page) => {
                     permit.answered();
-                    self.stats().keys_listed += page.len() as u64;
+                    let mut stats = self.stats();
+                    stats.list_requests =
+                        stats.list_requests.saturating_add_signed(page.other_requests);
+                    stats.keys_listed += page.len() as u64;
+                    drop(stats);
                     return Ok(page);
                 }
                 Err(error) => error,

@@ -139,7 +139,7 @@ async fn run(
         context.keys.clone(),
         Arc::clone(&context.region),
         context.page_size,
-        fetcher.limit.most().min(most),
+        fetcher.limit.begin().min(most),
         context.ordered,
     );
     if context.capabilities.page_size_is_learned {
@@ -185,7 +185,12 @@ async fn segmented(
     let mut requests = JoinSet::new();
     loop {
         let most = context.capabilities.most_in_flight.unwrap_or(usize::MAX);
-        while requests.len() < fetcher.limit.allowed().min(most) {
+        loop {
+            let allowed = fetcher.limit.allowed().min(most);
+            if requests.len() >= allowed {
+                break;
+            }
+            scanner.allow(allowed);
             match scanner.next_job(turn.waiting()) {
                 Ok(Some(job)) => requests.spawn(send(Arc::clone(context), fetcher.clone(), job)),
                 Ok(None) => break,

@@ -166,6 +166,12 @@ impl Scanner {
         self
     }
 
+    /// From now on so many requests may be in flight, if their number is found while they are sent.
+    pub(super) fn allow(&mut self, most: usize) {
+        self.most_in_flight = most.max(1);
+        self.segments.allow(most);
+    }
+
     /// Whether every rank of the region is answered for.
     pub(super) fn is_complete(&self) -> bool {
         self.cover.covers(&self.region.bounds())

@@ -34,6 +34,16 @@ pub(super) struct Pace {
     density: f64,
 }
 
+/// Keys for each rank from which on pages are planned to the rank.
+const FULL: f64 = 0.999;
+
+impl Pace {
+    /// Whether every chunk seems to be there.
+    fn is_full(self) -> bool {
+        self.density >= FULL
+    }
+}
+
 /// A half-open interval of ranks and the chain of pages that lists it.
 #[derive(Debug, Clone)]
 pub(super) struct Segment {
@@ -58,6 +68,10 @@ impl Segment {
 #[derive(Debug)]
 pub(super) struct Segments {
     region: Arc<RankRegion>,
+    /// Whether the region is all ranks from its first to its last.
+    gapless: bool,
+    /// Whether every page held all the chunks of the ranks that it covered.
+    even: bool,
     /// Keys that a page is expected to hold, and that it is asked for.
     page_size: u64,
     asked: u64,
@@ -65,7 +79,8 @@ pub(super) struct Segments {
     learned: bool,
     list: Vec<Segment>,
     next_id: u64,
-    /// The most segments to cut at once.
+    /// The most segments to cut at once: of a dense region, and of one whose segments cost pages.
+    allowed: u64,
     most: u64,
     pages: u64,
     /// Pages that reached into the next segment, or held nothing.
@@ -81,13 +96,17 @@ impl Segments {
     pub(super) fn new(region: Arc<RankRegion>, page_size: u32, most: usize) -> Self {
         let page_size = u64::from(page_size.max(1));
         let bounds = region.bounds();
+        let gapless = region.len() == bounds.end - bounds.start;
         let mut segments = Self {
             region,
+            gapless,
+            even: true,
             page_size,
             asked: page_size,
             learned: false,
             list: Vec::new(),
             next_id: 0,
+            allowed: most.max(1) as u64,
             most: most.max(1) as u64,
             pages: 0,
             wasted: 0,
@@ -98,6 +117,17 @@ impl Segments {
             segments.push(&bounds, Pace { per_page: page_size, density: 1.0 });
         }
         segments
+    }
+
+    /// Whether there may be more segments than at first because they cost nothing: they end where a
+    /// page ends anyway, as long as every page was full.
+    fn cuts_are_free(&self, pace: Pace) -> bool {
+        self.allowed > self.most && self.gapless && self.even && pace.is_full()
+    }
+
+    /// So many segments may be listed at the same time, where they cost nothing.
+    pub(super) fn allow(&mut self, allowed: usize) {
+        self.allowed = allowed.max(1) as u64;
     }
 
     fn push(&mut self, ranks: &Range<u64>, pace: Pace) {
@@ -172,6 +202,7 @@ impl Segments {
         segment.position = page.end.clamp(segment.position, segment.end);
         segment.index = self.region.count_below(segment.position).min(segment.end_index);
         let latest = segment.pace;
+        self.even &= latest.is_full();
         if segment.remaining() == 0 {
             self.list.swap_remove(at);
         }
@@ -195,6 +226,7 @@ impl Segments {
     pub(super) fn count_empty(&mut self) {
         self.pages += 1;
         self.wasted += 1;
+        self.even = false;
     }
 
     /// Removes a segment of which nothing is left to be listed.
@@ -209,7 +241,8 @@ impl Segments {
             return;
         };
         let pages = segment.remaining().div_ceil(segment.pace.per_page);
-        let parts = pages.min(self.most);
+        let most = if self.cuts_are_free(segment.pace) { self.allowed } else { self.most };
+        let parts = pages.min(most);
         for part in (1..parts).rev() {
             let share = u128::from(segment.remaining()) * u128::from(part) / u128::from(parts);
             let target = segment.index.saturating_add(u64::try_from(share).unwrap_or_default());
@@ -222,8 +255,11 @@ impl Segments {
     /// The new segment is ready. True when there was something to take.
     pub(super) fn steal(&mut self) -> bool {
         // In a sparse array a segment costs half a page more than the keys in it, so there must
-        // not be too many: 1.75 for each request in flight, and one for every eleven pages.
-        let active = self.list.iter().filter(|segment| segment.state != State::Ended).count();
+        // not be too many: 1.75 for each request in flight at first, and one for every eleven pages.
+        // Where every chunk is there they end with a page, and cost nothing.
+        let costly =
+            |segment: &&Segment| segment.state != State::Ended && !self.cuts_are_free(segment.pace);
+        let active = self.list.iter().filter(costly).count();
         if 4 * (self.wasted + active as u64) >= 7 * self.most + self.pages * 4 / 11 {
             return false;
         }
@@ -235,10 +271,11 @@ impl Segments {
             let per_page = segment.pace.per_page;
             let rest = segment.end_index.min(ceiling).saturating_sub(segment.index);
             let pages = ratio(rest, per_page);
-            if pages > 2.0 && best.is_none_or(|(most, ..)| pages > most) {
+            let least = if self.cuts_are_free(segment.pace) { 1.0 } else { 2.0 };
+            if pages > least && best.is_none_or(|(most, ..)| pages > most) {
                 // What the page on its way will cover is not up for taking.
                 let floor = segment.index + per_page.min(self.page_size).saturating_sub(1);
-                let target = segment.index + per_page + (rest - per_page) / 2;
+                let target = segment.index + per_page + (rest - per_page).saturating_sub(1) / 2;
                 best = Some((pages, segment.id, target, floor));
             }
         }

@@ -12,7 +12,7 @@ mod reading;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -87,6 +87,8 @@ struct Site {
     controls: Sent,
     /// The path of an object that was read.
     known: Mutex<Option<String>>,
+    /// Whether its `ETag`s were seen to be no digests, though they look like some.
+    made_up_tags: AtomicBool,
 }
 
 impl fmt::Debug for WebSource {
@@ -155,6 +157,7 @@ impl WebSource {
             habits: OnceCell::new(),
             controls: Sent::default(),
             known: Mutex::new(None),
+            made_up_tags: AtomicBool::new(false),
         };
         Ok(Self { site: Arc::new(site), path: String::new(), e_tags: false })
     }

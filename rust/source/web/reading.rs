@@ -1,6 +1,7 @@
 //! Objects of a web server, read whole, and the conditions that a server keeps of them.
 
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
 
 use http::header::{IF_MATCH, IF_UNMODIFIED_SINCE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -66,6 +67,10 @@ impl Readable for WebSource {
 
     fn shown(&self, key: &str) -> String {
         format!("{}{key}", self.url_prefix())
+    }
+
+    fn makes_up_tags(&self) -> &AtomicBool {
+        &self.site.made_up_tags
     }
 
     fn unreadable(&self, key: &str, error: &PageError) -> Error {

@@ -20,6 +20,8 @@ use object_store::client::{
     HttpResponseBody, HttpService, ReqwestConnector,
 };
 
+use tokio::sync::Semaphore;
+
 use super::blobs;
 use super::buffers::Buffers;
 use super::document::{Refusal, scan};
@@ -31,6 +33,10 @@ use crate::source::page::Page;
 
 /// Default limit of a page's body. 1,000 keys of 1,024 bytes, each byte escaped, are 6 MB.
 pub const MAX_BODY: usize = 64 << 20;
+
+/// Pages whose bodies are read at the same time. More requests than that may be in flight: those that
+/// are answered wait with their bodies in the sockets, not in memory.
+const BODIES_AT_ONCE: usize = 128;
 
 /// Which parser reads the pages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -117,6 +123,7 @@ impl<C: HttpConnector> HttpConnector for PageConnector<C> {
             dialect: self.dialect.clone(),
             max_body: self.max_body,
             buffers: Buffers::default(),
+            reading: Semaphore::new(BODIES_AT_ONCE),
         }))
     }
 }
@@ -127,6 +134,7 @@ struct PageService {
     dialect: Dialect,
     max_body: usize,
     buffers: Buffers,
+    reading: Semaphore,
 }
 
 impl fmt::Debug for PageService {
@@ -185,6 +193,8 @@ impl PageService {
         exchange: &Exchange,
     ) -> Result<HttpResponse, HttpError> {
         let (mut parts, body) = response.into_parts();
+        // Closed never.
+        let _reading = self.reading.acquire().await.ok();
         let body = read(body, self.max_body, &self.buffers).await?;
         if exchange.json {
             let page = json_page(&body, exchange)?;

@@ -71,6 +71,7 @@ pub fn scan(body: Vec<u8>) -> Result<Page, (Refusal, Vec<u8>)> {
         next_token,
         echo,
         found_start: None,
+        other_requests: 0,
     })
 }
 

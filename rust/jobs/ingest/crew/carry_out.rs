@@ -106,9 +106,10 @@ async fn filled(
         empty_chunks: plan.empty_chunks(),
         checksum: plan.checksum(),
         locations: plan.locations(),
+        listed_at: None,
         replaces: plan.replaces,
         limits,
-        in_flight: ConcurrencyLimit::paced(limits.concurrency, limits.apart),
+        in_flight: ConcurrencyLimit::within(limits.in_flight, limits.apart),
     };
     let (batches, layouts) = (Batches::default(), layouts(&arrays));
     let pieces: Vec<_> = arrays.iter().map(|array| array.pieces.as_slice()).collect();

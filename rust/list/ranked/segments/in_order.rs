@@ -6,9 +6,6 @@
 
 use super::{Pace, Segment, Segments, State, reach};
 
-/// Keys for each rank from which on pages are planned to the rank.
-const FULL: f64 = 0.999;
-
 impl Segments {
     /// The first segment that waits, by rank: where it begins, its name, and whether a request for
     /// a part before it is on its way.
@@ -35,7 +32,7 @@ impl Segments {
         let ranks = self.safely(reach(self.page_size, pace.density), pace);
         let Some(end) = self.region.end_before(start.saturating_add(ranks.max(1))) else { return };
         let mut index = self.region.count_below(end);
-        if pace.density < FULL {
+        if !pace.is_full() {
             index = index.min(floor + self.safely(pace.per_page, pace).max(1));
         }
         if self.furthest.contains(&start) {
@@ -56,7 +53,7 @@ impl Segments {
         reason = "an estimate; the cast saturates"
     )]
     fn safely(&self, ranks: u64, pace: Pace) -> u64 {
-        if pace.density >= FULL {
+        if pace.is_full() {
             return ranks;
         }
         let deviation = ((1.0 - pace.density) / self.page_size as f64).sqrt();

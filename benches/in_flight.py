@@ -1,0 +1,73 @@
+"""How near an ingest comes to the physical limit of a service that is far away or refuses requests.
+
+The limit of a row is what no client could be quicker than: the time that its requests take at 0 ms,
+which is this machine's, plus one page's latency; or the rate above which the service refuses.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from comparisons import Check, Section, workspace
+from harness import Bench, Endpoint, Subject, dense
+
+_WALL = {50: 1.1, 200: 2.2}
+"""Seconds that the ingest of a million chunks may take, by milliseconds a page."""
+
+
+def _once(bench: Bench, endpoint: Endpoint, case: str, concurrency: str | int) -> dict[str, Any]:
+    with workspace() as fresh:
+        arguments = {"target": str(fresh()), "options": {"concurrency": concurrency}}
+        tool = f"--concurrency {concurrency}"
+        row = bench.once(endpoint, case, Subject(tool, "refreeze_ingest", arguments))
+    stats = endpoint.stats()
+    row["most_in_flight"] = stats["max_in_flight"]
+    row["refused"] = stats["struck"]
+    return row
+
+
+def in_flight(bench: Bench, _: bool) -> Section:
+    """`--concurrency auto` against 64 in flight: far away, and where the service refuses."""
+    columns = ["wall", "cpu", "rss", "list_requests", "most_in_flight", "refused", "limit_s"]
+    title = "Requests in flight: `--concurrency auto` against 64"
+    section = Section("in-flight", title, columns)
+    walls: dict[tuple[int, int], float] = {}
+    for steps in (1_000, 10_000):
+        grid = [bench.steps(steps), 10, 100]
+        for latency in (0, 50, 200):
+            case = f"{prod(grid):,} chunks, {latency} ms a page"
+            with Endpoint([dense(grid)], latency) as endpoint:
+                for concurrency in ("auto", 64):
+                    row = _once(bench, endpoint, case, concurrency)
+                    if concurrency == "auto":
+                        walls[steps, latency] = row["wall"]
+                    row["limit_s"] = walls[steps, 0] + latency / 1e3
+                    section.rows.append(row)
+            auto, fixed = section.rows[-2:]
+            if latency == 0:
+                # Noise of a run is some hundredths.
+                check = Check(f"{case}: wall, 64 over auto", fixed["wall"] / auto["wall"], 0.95)
+                section.checks.append(check)
+            elif steps == 1_000:  # noqa: PLR2004 (the million that the targets are for)
+                wall = Check(f"{case}: seconds", auto["wall"], _WALL[latency], at_least=False)
+                section.checks.append(wall)
+    share = walls[10_000, 0] / walls[10_000, 200]
+    section.checks.append(Check("ten times as many: rate at 200 ms over that at 0 ms", share, 0.7))
+    _refusing(bench, section)
+    return section
+
+
+def _refusing(bench: Bench, section: Section) -> None:
+    """Ask a service that answers 503 above so many requests a second."""
+    rate, grid = 600.0, [bench.steps(10_000), 10, 100]
+    case = f"{prod(grid):,} chunks, 50 ms a page, 503 above {rate:.0f} a second"
+    with Endpoint([dense(grid)], 50) as endpoint:
+        endpoint.set(faults={"slow_down_above_rate": rate})
+        row = _once(bench, endpoint, case, "auto")
+    row["limit_s"] = prod(grid) / 1_000 / rate
+    section.rows.append(row)
+    reached = row["limit_s"] / row["wall"]
+    section.checks.append(Check(f"{case}: share of the rate", reached, 0.9))
+    refused = row["refused"] / row["list_requests"]
+    section.checks.append(Check(f"{case}: refused", refused, 0.03, at_least=False))

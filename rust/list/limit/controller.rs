@@ -1,0 +1,261 @@
+//! How many requests may be in flight, and how fast they may follow one another: learned from what
+//! the service answers.
+//!
+//! A state machine without a clock of its own or IO: it is told when requests are sent, answered and
+//! refused, and says what is allowed now. Throughput decides. The number doubles with every round of
+//! answers while more in flight get more answers a second; where they only wait longer (latency rises
+//! at equal throughput) it goes back, and later tries a quarter more from time to time. A refusal
+//! halves it, and the rate at which the service did answer becomes a [`Pace`], which rises slowly
+//! until the next refusal.
+
+use std::time::Duration;
+
+use super::concurrency::InFlight;
+use super::pace::Pace;
+
+/// A round is at least so long: shorter ones tell nothing of throughput.
+const LEAST_ROUND: Duration = Duration::from_millis(10);
+
+/// Share of the additional requests in flight that must come back as throughput.
+const WORTH_IT: f64 = 0.4;
+
+/// Share of the time of this process's threads from which on the processor is the limit.
+const BUSY: f64 = 0.95;
+
+/// How long a number is kept before a quarter more is tried, at first and at last.
+const PATIENCE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
+
+/// What is being found out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Phase {
+    /// Each answer allows one more; with how many in flight there were how many answers a second in
+    /// the round before.
+    Doubling { before: Option<(usize, f64)> },
+    /// The number stays until it is time for another try.
+    Holding { until: Duration, patience: Duration },
+    /// A quarter more, which is settling in, or being measured, against what there was before.
+    Trying { before: (usize, f64), settled: bool, patience: Duration },
+    /// After a refusal: each answer allows one more, up to this, or to what the pace needs.
+    Recovering { to: usize },
+}
+
+/// Answers since some time.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    began: Duration,
+    /// What was allowed then.
+    allowed: usize,
+    answers: usize,
+    /// Whether the number was all used, in this round and in the one before.
+    full: (bool, bool),
+}
+
+/// The state of one limit.
+#[derive(Debug)]
+pub(super) struct Controller {
+    bounds: InFlight,
+    allowed: usize,
+    in_flight: usize,
+    phase: Phase,
+    round: Round,
+    /// Counts the decreases: requests sent before one do not cause another.
+    epoch: u64,
+    /// Mean time from sending to the answer, of the last ones.
+    latency: Option<f64>,
+    pace: Pace,
+}
+
+impl Controller {
+    /// A limit within bounds; requests are sent at least as far `apart`.
+    pub(super) fn new(bounds: InFlight, apart: Option<Duration>) -> Self {
+        let allowed = bounds.begin;
+        let round = Round { began: Duration::ZERO, allowed, answers: 0, full: (false, false) };
+        Self {
+            bounds,
+            allowed,
+            in_flight: 0,
+            phase: Phase::Doubling { before: None },
+            round,
+            epoch: 0,
+            latency: None,
+            pace: Pace::default().apart(apart),
+        }
+    }
+
+    /// How many may be in flight now.
+    pub(super) fn allowed(&self) -> usize {
+        self.allowed
+    }
+
+    /// Takes a place among those in flight, if there is one.
+    pub(super) fn take(&mut self, now: Duration) -> bool {
+        if self.in_flight >= self.allowed {
+            return false;
+        }
+        if 2 * self.in_flight < self.allowed {
+            // There was nothing to do, or everything is new: what is measured begins here.
+            (self.round.began, self.round.answers) = (now, 0);
+            self.round.allowed = self.allowed;
+        }
+        self.in_flight += 1;
+        self.round.full.1 |= self.in_flight >= self.allowed;
+        true
+    }
+
+    /// Whether another one may be taken at once.
+    pub(super) fn has_room(&self) -> bool {
+        self.in_flight < self.allowed
+    }
+
+    /// When a request that has its place may be sent, or may ask again.
+    pub(super) fn turn(&mut self, now: Duration) -> Duration {
+        self.pace.turn(now)
+    }
+
+    /// A request's turn has come: the epoch that it is sent in, unless it must wait for another turn.
+    pub(super) fn send(&self, now: Duration) -> Option<u64> {
+        (!self.pace.pauses(now)).then_some(self.epoch)
+    }
+
+    /// A place is given back, whatever came of it.
+    pub(super) fn give_back(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// A request was answered after `latency`; `busy` tells how busy this process's threads were
+    /// since it was last asked, from 0 to 1.
+    pub(super) fn answered(
+        &mut self,
+        now: Duration,
+        latency: Duration,
+        busy: impl FnOnce() -> f64,
+    ) {
+        let last = latency.as_secs_f64();
+        self.latency = Some(self.latency.map_or(last, |mean| mean + (last - mean) / 16.0));
+        self.pace.answered(now);
+        self.round.answers += 1;
+        let growing = match self.phase {
+            Phase::Doubling { .. } => (self.bounds.most, self.round.full.0 || self.round.full.1),
+            Phase::Recovering { to } => (self.needed().unwrap_or(to), true),
+            Phase::Holding { .. } | Phase::Trying { .. } => (0, false),
+        };
+        if growing.1 && self.allowed < growing.0.min(2 * self.round.allowed) {
+            self.allowed += 1;
+        }
+        let elapsed = now.saturating_sub(self.round.began);
+        if self.round.answers >= self.round.allowed && elapsed >= LEAST_ROUND {
+            #[expect(clippy::cast_precision_loss, reason = "a rate")]
+            let rate = self.round.answers as f64 / elapsed.as_secs_f64();
+            self.judge(now, rate, busy);
+            self.round = Round {
+                began: now,
+                allowed: self.allowed,
+                answers: 0,
+                full: (self.round.full.1, false),
+            };
+        }
+    }
+
+    /// A round of answers came at `rate`: what that says of the number in flight.
+    fn judge(&mut self, now: Duration, rate: f64, busy: impl FnOnce() -> f64) {
+        let (was, full) = (self.round.allowed, self.round.full.1);
+        let is_most = self.allowed >= self.bounds.most;
+        self.phase = match self.phase {
+            Phase::Recovering { .. } if self.pace.is_limit(now) => return,
+            Phase::Recovering { to } if self.allowed >= to => {
+                Phase::Holding { until: now + PATIENCE.0, patience: PATIENCE.0 }
+            }
+            Phase::Holding { until, patience } if self.bounds.is_fixed() => {
+                // Back to the number that was asked for.
+                if now < until || is_most {
+                    return;
+                }
+                self.allowed = a_quarter_more(was).min(self.bounds.most);
+                Self::hold(now, patience)
+            }
+            _ if self.bounds.is_fixed() => return,
+            Phase::Doubling { before } if full => match before {
+                Some(before) if !is_worth_it(before, (was, rate)) => {
+                    self.allowed = before.0;
+                    Self::hold(now, PATIENCE.0)
+                }
+                _ if busy() >= BUSY => {
+                    self.allowed = was;
+                    Self::hold(now, PATIENCE.0)
+                }
+                _ => Phase::Doubling { before: Some((was, rate)) },
+            },
+            Phase::Holding { until, patience } if now >= until && full && !is_most => {
+                if busy() >= BUSY {
+                    Self::hold(now, longer(patience))
+                } else {
+                    self.try_more((was, rate), patience)
+                }
+            }
+            Phase::Trying { before, settled: false, patience } => {
+                Phase::Trying { before, settled: true, patience }
+            }
+            Phase::Trying { before, settled: true, patience } if full => {
+                if is_worth_it(before, (was, rate)) {
+                    if is_most {
+                        Self::hold(now, PATIENCE.0)
+                    } else {
+                        self.try_more((was, rate), PATIENCE.0)
+                    }
+                } else {
+                    self.allowed = before.0;
+                    Self::hold(now, longer(patience))
+                }
+            }
+            other => other,
+        };
+    }
+
+    fn hold(now: Duration, patience: Duration) -> Phase {
+        Phase::Holding { until: now + patience, patience }
+    }
+
+    fn try_more(&mut self, before: (usize, f64), patience: Duration) -> Phase {
+        self.allowed = a_quarter_more(before.0).min(self.bounds.most);
+        Phase::Trying { before, settled: false, patience }
+    }
+
+    /// The service asked for less: half, once for all requests that were in flight together.
+    pub(super) fn throttled(&mut self, now: Duration, epoch: u64) {
+        if self.epoch != epoch {
+            return;
+        }
+        self.epoch += 1;
+        self.pace.refused(now);
+        let before = self.allowed;
+        self.allowed = (before / 2).max(1);
+        self.phase = Phase::Recovering { to: before };
+        self.round = Round { began: now, allowed: self.allowed, answers: 0, full: (false, false) };
+    }
+
+    /// Twice as many as are in flight at the pace that was learned: half of them still does.
+    fn needed(&self) -> Option<usize> {
+        let needed = 2.0 * self.pace.rate()? * self.latency?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an estimate; the cast saturates"
+        )]
+        Some((needed.ceil() as usize).saturating_add(2).min(self.bounds.most))
+    }
+}
+
+fn a_quarter_more(number: usize) -> usize {
+    number + (number / 4).max(1)
+}
+
+fn longer(patience: Duration) -> Duration {
+    (2 * patience).min(PATIENCE.1)
+}
+
+/// Whether more in flight brought enough more answers a second.
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn is_worth_it(before: (usize, f64), now: (usize, f64)) -> bool {
+    let more = now.0 as f64 / before.0.max(1) as f64 - 1.0;
+    now.1 >= before.1 * (1.0 + WORTH_IT * more)
+}

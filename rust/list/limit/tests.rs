@@ -1,0 +1,113 @@
+//! What the controller comes to, against services in simulated time.
+
+#![expect(clippy::cast_precision_loss, reason = "counts of requests are small")]
+
+use proptest::prelude::*;
+
+use super::concurrency::{Concurrency, InFlight};
+use super::simulated::{Outcome, Refuses, Service, run};
+
+const AUTO: InFlight = InFlight { begin: 64, most: 1_024 };
+
+fn steady(latency: f64, most: f64) -> Service {
+    Service { latency: (latency, 0.0), most, refuses: Refuses::Never }
+}
+
+fn refusing(latency: f64, jitter: f64, refuses: Refuses) -> Service {
+    Service { latency: (latency, jitter), most: 5_000.0, refuses }
+}
+
+fn alone(bounds: InFlight, pages: u64, service: Service) -> Outcome {
+    run(bounds, pages, &[(0.0, service)])
+}
+
+#[test]
+fn more_in_flight_make_up_for_latency() {
+    for (latency, rounds) in [(50.0, 6.0), (200.0, 6.0)] {
+        let found = alone(AUTO, 1_000, steady(latency, 1e6));
+        // 64 + 128 + 256 + 512 and the rest, where 64 in flight take sixteen rounds.
+        assert!(found.seconds <= rounds * latency / 1e3, "{latency}: {found:?}");
+        assert!(found.most_in_flight > 400, "{found:?}");
+    }
+}
+
+#[test]
+fn what_brings_nothing_is_taken_back() {
+    // The service gives 2,000 a second whatever is asked: ten in flight would do.
+    let found = alone(AUTO, 20_000, steady(5.0, 2_000.0));
+    assert!(found.rate() > 1_950.0 && found.last <= 80, "{found:?}");
+    // 80 in flight are enough for 400 a second; 64 are not.
+    let found = alone(AUTO, 10_000, steady(200.0, 400.0));
+    assert!(found.rate() > 370.0 && found.last <= 160, "{found:?}");
+    // 380 are needed, and found.
+    let found = alone(AUTO, 20_000, steady(200.0, 1_900.0));
+    assert!(found.rate() > 1_600.0 && (300..=640).contains(&found.last), "{found:?}");
+}
+
+#[test]
+fn a_service_that_becomes_quicker_is_asked_for_more() {
+    let services = [(0.0, steady(100.0, 500.0)), (8.0, steady(100.0, 4_000.0))];
+    let found = run(AUTO, 60_000, &services);
+    assert!(found.last > 300, "{found:?}");
+}
+
+#[test]
+fn a_service_that_refuses_above_a_rate_is_asked_at_nearly_that_rate() {
+    for latency in [0.5, 5.0, 50.0, 200.0] {
+        for jitter in [0.0, latency] {
+            for refuses in [Refuses::Above(1_000.0), Refuses::Above(500.0)] {
+                let Refuses::Above(rate) = refuses else { unreachable!() };
+                let found = alone(AUTO, 20_000, refusing(latency, jitter, refuses));
+                let share = found.refused as f64 / (found.answered + found.refused) as f64;
+                assert!(found.rate() >= 0.9 * rate, "{latency} {jitter} {rate}: {found:?}");
+                assert!(share <= 0.03, "{latency} {jitter} {rate}: {found:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn after_a_slow_down_it_comes_back() {
+    let calm = steady(100.0, 1e6);
+    let angry = refusing(100.0, 0.0, Refuses::Above(50.0));
+    for bounds in [AUTO, InFlight::fixed(64)] {
+        let found = run(bounds, 40_000, &[(0.0, calm), (1.0, angry), (5.0, calm)]);
+        assert!(found.allowed.1 <= bounds.begin / 2, "{found:?}");
+        assert!(found.last >= bounds.begin, "{found:?}");
+    }
+}
+
+fn refusals() -> impl Strategy<Value = Refuses> {
+    prop_oneof![
+        Just(Refuses::Never),
+        (20.0_f64..3_000.0).prop_map(Refuses::Above),
+        (20_u64..3_000).prop_map(Refuses::InASecond),
+        (1_usize..200).prop_map(Refuses::InFlight),
+    ]
+}
+
+fn services() -> impl Strategy<Value = Service> {
+    (0.2_f64..400.0, 0.0_f64..200.0, 50.0_f64..20_000.0, refusals()).prop_map(
+        |(latency, jitter, most, refuses)| Service { latency: (latency, jitter), most, refuses },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_the_service_does_the_bounds_hold_and_the_work_is_done(
+        first in services(), then in services(), number in prop_oneof![
+            Just(Concurrency::default()),
+            (1_usize..300).prop_map(Concurrency::Fixed),
+            (1_usize..40).prop_map(|shares| Concurrency::Auto { shares }),
+        ],
+        room in 1_usize..2_000, pages in 1_u64..4_000,
+    ) {
+        let bounds = number.in_flight(room);
+        let found = run(bounds, pages, &[(0.0, first), (2.0, then)]);
+        prop_assert_eq!(found.answered, pages);
+        prop_assert!(found.allowed.0 <= bounds.most && bounds.most <= 1_024);
+        prop_assert!(found.allowed.1 >= 1 && found.most_in_flight <= bounds.most);
+    }
+}
