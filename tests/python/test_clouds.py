@@ -179,10 +179,12 @@ def test_a_plan_knows_the_service(
     """Pages, price and requests at a time are the service's own."""
     endpoint = serve(array("air", 100, 200, chunk=1), page_size=5000)
     plans = {
-        scheme: refreeze.plan(f"{scheme}://bucket", source_options=_options(endpoint, scheme))
+        scheme: refreeze.plan(
+            f"{scheme}://bucket", source_options=_options(endpoint, scheme), concurrency=64
+        )
         for scheme in SCHEMES
     }
-    plans["s3"] = refreeze.plan("s3://bucket", source_options=endpoint.options)
+    plans["s3"] = refreeze.plan("s3://bucket", source_options=endpoint.options, concurrency=64)
     assert {scheme: plan.arrays[0].strategy for scheme, plan in plans.items()} == dict.fromkeys(
         plans, "ranked-pages"
     )

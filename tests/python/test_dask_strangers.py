@@ -68,7 +68,7 @@ def join(tmp_path: Path) -> Iterator[Join]:
         n_workers=0,
         processes=False,
         protocol="tcp",
-        dashboard_address=None,
+        dashboard_address=":0",
         silence_logs=logging.CRITICAL,
     ) as cluster:
 

@@ -321,7 +321,7 @@ def _arrays(nodes: Mapping[str, Node]) -> dict[str, ArrayNode]:
 
 
 def _member(value: Any) -> str:
-    return one_line(tuple(value) if isinstance(value, list) else value)
+    return _shown(str(tuple(value) if isinstance(value, list) else value))
 
 
 def _ignored(group: str, names: Sequence[str]) -> list[str]:
