@@ -184,7 +184,7 @@ fn with_length(mut answer: Message, length: usize) -> Message {
     let text = String::from_utf8_lossy(&answer.head).into_owned();
     let kept =
         text.trim_end().lines().filter(|line| !line.to_lowercase().starts_with("content-length:"));
-    let head: String = kept.map(|line| format!("{line}\r\n")).collect();
+    let head = kept.flat_map(|line| [line, "\r\n"]).collect::<String>();
     answer.head = format!("{head}content-length: {length}\r\n\r\n").into_bytes();
     answer.body.truncate(length);
     answer
