@@ -1,5 +1,5 @@
 //! How many requests may be in flight, and how many may be sent in a second: learned from the answers
-//! within bounds (see [`controller`]), half of it after a `SlowDown`, and less where that is configured.
+//! within bounds (see `limit/controller.rs`), half of it after a `SlowDown`, and less where that is configured.
 //!
 //! One limit can be shared by the listings of several arrays of one store. What is requested is
 //! not known here.
