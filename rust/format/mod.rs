@@ -5,6 +5,7 @@
 pub(crate) mod files;
 pub(crate) mod flat;
 pub(crate) mod manifest_chunks;
+pub(crate) mod node;
 pub(crate) mod session;
 
 use icechunk::format::Path;

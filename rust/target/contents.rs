@@ -12,10 +12,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::payload::Payloads;
-use crate::error::{TargetContext as _, target_error};
+use crate::error::TargetContext as _;
 use crate::format::files::without_cache;
 use crate::format::manifest_chunks::manifest_chunks;
-use crate::format::node_path;
+use crate::format::node::node_at;
 use crate::format::session::session_at;
 use crate::grid::chunk_box::ChunkBox;
 use crate::{Error, ErrorKind, Result};
@@ -70,12 +70,8 @@ pub async fn native_in(
     path: &str,
     region: &ChunkBox,
 ) -> Result<Option<Vec<u32>>> {
-    let reading = || format!("read array {path}");
     let assets = without_cache(repository);
-    let snapshot = assets.fetch_snapshot(snapshot).await.doing(reading)?;
-    let node = snapshot
-        .get_node(&node_path(path)?)
-        .map_err(|error| target_error(&reading(), &error.kind))?;
+    let node = node_at(&assets, snapshot, path, || format!("read array {path}")).await?;
     let NodeData::Array { manifests, .. } = &node.node_data else {
         return Err(Error::new(ErrorKind::TargetNotFound, format!("{path} is a group")));
     };
@@ -155,11 +151,8 @@ pub async fn native_chunks(
     snapshot: &SnapshotId,
     path: &str,
 ) -> Result<Vec<(Vec<u32>, Bytes)>> {
-    let reading = || format!("read array {path}");
     let assets = without_cache(repository);
-    let found = assets.fetch_snapshot(snapshot).await.doing(reading)?;
-    let node =
-        found.get_node(&node_path(path)?).map_err(|error| target_error(&reading(), &error.kind))?;
+    let node = node_at(&assets, snapshot, path, || format!("read array {path}")).await?;
     let NodeData::Array { manifests, .. } = &node.node_data else {
         return Err(Error::new(ErrorKind::Target, format!("{path} is a group")));
     };

@@ -16,10 +16,9 @@ use icechunk::format::snapshot::NodeData;
 use icechunk::format::{ChunkIndices, NodeId, SnapshotId};
 use percent_encoding::percent_decode_str;
 
-use crate::error::{TargetContext as _, target_error};
 use crate::format::files::without_cache;
 use crate::format::manifest_chunks::manifest_chunks;
-use crate::format::node_path;
+use crate::format::node::node_at;
 use crate::source::Source;
 use crate::zarr::metadata::ArraySpec;
 use crate::{Error, ErrorKind, Result};
@@ -62,12 +61,9 @@ pub async fn origin(
     question: Question<'_>,
 ) -> Result<Origin> {
     let path = &question.array.path;
-    let reading = || format!("read array {path} in snapshot {snapshot}");
     let assets = without_cache(repository);
-    let snapshot = assets.fetch_snapshot(snapshot).await.doing(reading)?;
-    let node = snapshot
-        .get_node(&node_path(path)?)
-        .map_err(|error| target_error(&reading(), &error.kind))?;
+    let reading = || format!("read array {path} in snapshot {snapshot}");
+    let node = node_at(&assets, snapshot, path, reading).await?;
     let NodeData::Array { manifests, .. } = &node.node_data else {
         return Err(Error::new(ErrorKind::Mismatch, format!("{path} is a group in the target"))
             .with_hint("choose another --target-group"));

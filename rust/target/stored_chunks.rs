@@ -18,10 +18,9 @@ use icechunk::format::manifest::{Checksum, ChunkPayload, ManifestRef};
 use icechunk::format::snapshot::NodeData;
 use icechunk::format::{NodeId, SnapshotId};
 
-use crate::error::{TargetContext as _, target_error};
 use crate::format::files::without_cache;
 use crate::format::manifest_chunks::manifest_chunks;
-use crate::format::node_path;
+use crate::format::node::node_at;
 use crate::{Error, ErrorKind, Result};
 
 /// Rows of a record batch, but for the last of a manifest.
@@ -50,12 +49,8 @@ pub async fn stored_chunks(
     path: &str,
     flat: bool,
 ) -> Result<StoredChunks> {
-    let reading = || format!("read array {path}");
     let assets = Arc::new(without_cache(repository));
-    let snapshot = assets.fetch_snapshot(snapshot).await.doing(reading)?;
-    let node = snapshot
-        .get_node(&node_path(path)?)
-        .map_err(|error| target_error(&reading(), &error.kind))?;
+    let node = node_at(&assets, snapshot, path, || format!("read array {path}")).await?;
     let NodeData::Array { manifests, shape, .. } = &node.node_data else {
         return Err(Error::new(ErrorKind::TargetNotFound, format!("{path} is a group")));
     };

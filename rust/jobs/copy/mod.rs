@@ -23,9 +23,9 @@ use crate::commit::{
     ArrayAddition, Completed, Draft, RecordedArray, RunIdentity, RunOptions, RunRecord, StagedRun,
     Staging, new_run_id, staged_runs,
 };
-use crate::error::{TargetContext as _, target_error};
+use crate::error::TargetContext as _;
 use crate::format::files::without_cache;
-use crate::format::node_path;
+use crate::format::node::node_at;
 use crate::grid::chunk_box::ChunkBox;
 use crate::list::limit::{Concurrency, ConcurrencyLimit};
 use crate::manifest::ManifestChunks;
@@ -249,13 +249,13 @@ struct Copier<'a> {
 impl Copier<'_> {
     async fn array(&mut self, staging: &mut Staging<'_>, position: usize) -> Result<()> {
         let Some((path, region)) = self.job.arrays.get(position) else { return Ok(()) };
-        let (_, manifests) = node_at(self.repository, staging.tip(), path).await?;
+        let (_, manifests) = array_at(self.repository, staging.tip(), path).await?;
         path.clone_into(&mut self.progress.array);
         for manifest in manifests {
             // A manifest that is made anew keeps its place.
             let mut extents = Some(manifest.extents);
             while let Some(place) = extents.take() {
-                let (node, now) = node_at(self.repository, staging.tip(), path).await?;
+                let (node, now) = array_at(self.repository, staging.tip(), path).await?;
                 let Some(manifest) = now.into_iter().find(|one| one.extents == place) else {
                     continue;
                 };
@@ -383,16 +383,13 @@ impl Copier<'_> {
 }
 
 /// An array in a snapshot, and its manifests.
-async fn node_at(
+async fn array_at(
     repository: &Repository,
     snapshot: &SnapshotId,
     path: &str,
 ) -> Result<(NodeSnapshot, Vec<ManifestRef>)> {
-    let reading = || format!("read array {path}");
-    let snapshot = without_cache(repository).fetch_snapshot(snapshot).await.doing(reading)?;
-    let node = snapshot
-        .get_node(&node_path(path)?)
-        .map_err(|error| target_error(&reading(), &error.kind))?;
+    let assets = without_cache(repository);
+    let node = node_at(&assets, snapshot, path, || format!("read array {path}")).await?;
     let NodeData::Array { manifests, .. } = &node.node_data else {
         return Err(Error::new(ErrorKind::TargetNotFound, format!("{path} is a group")));
     };
