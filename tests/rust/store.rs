@@ -57,45 +57,18 @@ impl Scenario {
 
     /// An ingest of `/air` by reference and `/time` by copy, one reference a commit.
     pub(crate) fn job(&self) -> IngestJob {
-        IngestJob {
-            crew: None,
-            sources: vec![JobSource {
-                source: Source::Local(LocalSource::new(self.source()).unwrap()),
-                url: self.source().display().to_string(),
-            }],
-            target: TargetLocation::Local(self.target()),
-            branch: "main".to_owned(),
-            mode: Mode::Create,
-            base: None,
-            replaced: Vec::new(),
-            added: Vec::new(),
-            plan: String::new(),
-            listing: None,
-            groups: vec![GroupSpec {
-                path: "/".to_owned(),
-                document: br#"{"zarr_format":3,"node_type":"group","attributes":{}}"#.to_vec(),
-                from_source: true,
-            }],
-            arrays: vec![
-                JobArray::whole(array("air", 4, 1, false)),
-                JobArray::whole(array("time", 6, 6, true)),
-            ],
-            empty_chunks: EmptyChunks::Error,
-            checksum: ChecksumBy::default(),
-            locations: Locations::Relative,
-            limits: LimitOptions {
-                references_per_manifest: Some(2),
-                references_per_commit: Some(1),
-                concurrency: Concurrency::Fixed(4),
-                ..LimitOptions::default()
-            },
-            message: None,
-            finish: Finish::default(),
-            decoder: None,
-            restart: false,
-            keep_checksum: false,
-            unsafe_target: false,
-        }
+        let source = JobSource {
+            source: Source::Local(LocalSource::new(self.source()).unwrap()),
+            url: self.source().display().to_string(),
+        };
+        let arrays = vec![array("air", 4, 1, false), array("time", 6, 6, true)];
+        let limits = LimitOptions {
+            references_per_manifest: Some(2),
+            references_per_commit: Some(1),
+            concurrency: Concurrency::Fixed(4),
+            ..LimitOptions::default()
+        };
+        job_of(source, TargetLocation::Local(self.target()), arrays, limits)
     }
 
     pub(crate) async fn repository(&self) -> Repository {
@@ -103,7 +76,44 @@ impl Scenario {
     }
 }
 
-fn array(name: &str, length: u64, chunk: u64, copied: bool) -> ArraySpec {
+/// An ingest of whole arrays into `main`, with defaults for all else.
+pub(crate) fn job_of(
+    source: JobSource,
+    target: TargetLocation,
+    arrays: Vec<ArraySpec>,
+    limits: LimitOptions,
+) -> IngestJob {
+    IngestJob {
+        crew: None,
+        sources: vec![source],
+        target,
+        branch: "main".to_owned(),
+        mode: Mode::Create,
+        base: None,
+        replaced: Vec::new(),
+        added: Vec::new(),
+        plan: String::new(),
+        listing: None,
+        groups: vec![GroupSpec {
+            path: "/".to_owned(),
+            document: br#"{"zarr_format":3,"node_type":"group","attributes":{}}"#.to_vec(),
+            from_source: true,
+        }],
+        arrays: arrays.into_iter().map(JobArray::whole).collect(),
+        empty_chunks: EmptyChunks::Error,
+        checksum: ChecksumBy::default(),
+        locations: Locations::Relative,
+        limits,
+        message: None,
+        finish: Finish::default(),
+        decoder: None,
+        restart: false,
+        keep_checksum: false,
+        unsafe_target: false,
+    }
+}
+
+pub(crate) fn array(name: &str, length: u64, chunk: u64, copied: bool) -> ArraySpec {
     let document = format!(
         r#"{{"zarr_format":3,"node_type":"array","shape":[{length}],"data_type":"uint8",
         "chunk_grid":{{"name":"regular","configuration":{{"chunk_shape":[{chunk}]}}}},

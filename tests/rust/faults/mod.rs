@@ -7,9 +7,8 @@ use std::future::pending;
 
 use object_store::aws::AmazonS3Builder;
 use refreeze::ErrorKind;
-use refreeze::batch::{ChecksumBy, EmptyChunks};
 use refreeze::grid::chunk_box::ChunkBox;
-use refreeze::jobs::ingest::{Finish, IngestJob, JobArray, JobSource, Mode, ingest};
+use refreeze::jobs::ingest::{IngestJob, JobSource, Mode, ingest};
 use refreeze::jobs::status;
 use refreeze::jobs::verify::{VerifyJob, verify};
 use refreeze::list::limit::Concurrency;
@@ -17,12 +16,10 @@ use refreeze::plan::LimitOptions;
 use refreeze::source::retry::RetryPolicy;
 use refreeze::source::transport::Transport;
 use refreeze::source::{BucketBuilder, BucketSource, Source};
-use refreeze::target::locations::Locations;
 use refreeze::target::{Target, TargetLocation};
-use refreeze::zarr::key::ChunkKeyEncoding;
-use refreeze::zarr::metadata::{ArrayLayout, ArraySpec, GroupSpec};
 use refreeze_endpoint::{ArrayConfig, Config, Endpoint};
 
+use crate::store::{array, job_of};
 use proxy::{Fault, FaultProxy};
 
 /// Chunks of the array.
@@ -44,60 +41,20 @@ fn builder(url: &str) -> BucketBuilder {
 fn job(url: &str, target: &str) -> IngestJob {
     let source = BucketSource::new(builder(url), "store").unwrap();
     let source = source.with_list_retries(RetryPolicy { attempts: 3, ..RetryPolicy::default() });
-    let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();
-    let document = format!(
-        r#"{{"zarr_format":3,"node_type":"array","shape":[{CHUNKS}],"data_type":"uint8",
-        "chunk_grid":{{"name":"regular","configuration":{{"chunk_shape":[1]}}}},
-        "chunk_key_encoding":{{"name":"default","configuration":{{"separator":"/"}}}},
-        "fill_value":0,"codecs":[{{"name":"bytes"}}],"attributes":{{}}}}"#
-    );
-    IngestJob {
-        crew: None,
-        sources: vec![JobSource {
-            source: Source::Bucket(source),
-            url: "s3://bucket/store".to_owned(),
-        }],
-        target: TargetLocation::Bucket {
-            builder: builder(url),
-            transport: Transport::default(),
-            prefix: target.to_owned(),
-            url: format!("s3://bucket/{target}"),
-        },
-        branch: "main".to_owned(),
-        mode: Mode::Create,
-        base: None,
-        replaced: Vec::new(),
-        added: Vec::new(),
-        plan: String::new(),
-        listing: None,
-        groups: vec![GroupSpec {
-            path: "/".to_owned(),
-            document: br#"{"zarr_format":3,"node_type":"group","attributes":{}}"#.to_vec(),
-            from_source: true,
-        }],
-        arrays: vec![JobArray::whole(ArraySpec {
-            path: "/air".to_owned(),
-            source_path: "air".to_owned(),
-            document: document.into_bytes(),
-            layout: ArrayLayout::new(vec![CHUNKS], vec![1], encoding).unwrap(),
-            copied: false,
-        })],
-        empty_chunks: EmptyChunks::Error,
-        checksum: ChecksumBy::default(),
-        locations: Locations::Relative,
-        limits: LimitOptions {
-            references_per_manifest: Some(2),
-            references_per_commit: Some(2),
-            concurrency: Concurrency::Fixed(2),
-            ..LimitOptions::default()
-        },
-        message: None,
-        finish: Finish::default(),
-        decoder: None,
-        restart: false,
-        keep_checksum: false,
-        unsafe_target: false,
-    }
+    let source = JobSource { source: Source::Bucket(source), url: "s3://bucket/store".to_owned() };
+    let target = TargetLocation::Bucket {
+        builder: builder(url),
+        transport: Transport::default(),
+        prefix: target.to_owned(),
+        url: format!("s3://bucket/{target}"),
+    };
+    let limits = LimitOptions {
+        references_per_manifest: Some(2),
+        references_per_commit: Some(2),
+        concurrency: Concurrency::Fixed(2),
+        ..LimitOptions::default()
+    };
+    job_of(source, target, vec![array("air", CHUNKS, 1, false)], limits)
 }
 
 /// Runs the ingest in a task of its own: a debug build of Icechunk asserts that a repository that it has created is
