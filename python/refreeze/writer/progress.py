@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 __all__ = ["ArrayProgress", "FileProgress", "Progress"]
 
@@ -17,11 +17,11 @@ Progress = Callable[[dict[str, Any]], None]
 _log = logging.getLogger("refreeze")
 
 
-class ArrayProgress:
-    """Events of `write` and `ZarrSaver`: ``{"stage", "array", "arrays_done", "arrays_total", "bytes"}``.
+class _Counted:
+    """Counts what is written and its bytes, and tells of both."""
 
-    Bytes are those of the data, before it is encoded. After a conflict they begin anew.
-    """
+    _unit: ClassVar[str]
+    """What is counted, as the events name it."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress = progress
@@ -31,6 +31,28 @@ class ArrayProgress:
     def begin(self) -> None:
         """Count from the beginning: the work is done, or done again."""
         self._done = self._bytes = 0
+
+    def stage(self, stage: str, name: str = "") -> None:
+        """Tell what is being done: ``read``, ``write``, ``commit`` or ``done``."""
+        if self._progress is not None:
+            self._progress(
+                {
+                    "stage": stage,
+                    self._unit: name,
+                    f"{self._unit}s_done": self._done,
+                    f"{self._unit}s_total": self._total,
+                    "bytes": self._bytes,
+                }
+            )
+
+
+class ArrayProgress(_Counted):
+    """Events of `write` and `ZarrSaver`: ``{"stage", "array", "arrays_done", "arrays_total", "bytes"}``.
+
+    Bytes are those of the data, before it is encoded. After a conflict they begin anew.
+    """
+
+    _unit = "array"
 
     def add(self, array: str, size: int) -> None:
         """Count some bytes of an array as written."""
@@ -43,31 +65,11 @@ class ArrayProgress:
         _log.info("%s: written", array)
         self.add(array, size)
 
-    def stage(self, stage: str, array: str = "") -> None:
-        """Tell what is being done: ``write``, ``commit`` or ``done``."""
-        if self._progress is not None:
-            self._progress(
-                {
-                    "stage": stage,
-                    "array": array,
-                    "arrays_done": self._done,
-                    "arrays_total": self._total,
-                    "bytes": self._bytes,
-                }
-            )
 
-
-class FileProgress:
+class FileProgress(_Counted):
     """Events of `write_region` and `create_template`: ``{"stage", "file", "files_done", "files_total", "bytes"}``."""
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self.begin()
-
-    def begin(self) -> None:
-        """Count from the beginning: the work is done, or done again."""
-        self._done = self._bytes = 0
+    _unit = "file"
 
     def finished(self, file: str, region: Any, size: int) -> None:
         """Count a file as written."""
@@ -75,16 +77,3 @@ class FileProgress:
         self._bytes += size
         _log.info("%s: %s", file, region)
         self.stage("write", file)
-
-    def stage(self, stage: str, file: str = "") -> None:
-        """Tell what is being done: ``read``, ``write``, ``commit`` or ``done``."""
-        if self._progress is not None:
-            self._progress(
-                {
-                    "stage": stage,
-                    "file": file,
-                    "files_done": self._done,
-                    "files_total": self._total,
-                    "bytes": self._bytes,
-                }
-            )

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from refreeze.writer.keeping import KeepingStore
     from refreeze.writer.region_places import Place
 
+__all__ = ["Copy", "Transfer", "copy_blocks", "copy_variable", "same_everywhere"]
+
 _PIECE_BYTES = 8 << 20
 """What is written and read back at a time: several pieces of a file that is read at once."""
-
-__all__ = ["Copy", "Transfer", "copy_blocks", "copy_variable", "same_everywhere"]
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayWriter"]
 
-_BLOCK_BYTES = 64 << 20
-
 
 class ArrayWriter:
     """Writes one array; called with a session, again after every conflict."""
