@@ -6,9 +6,11 @@ request, without credentials, and said with the command that does it. Nothing is
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from urllib.request import OpenerDirector
 
 __all__ = ["as_bucket", "endpoint_settings", "first_bytes"]
 
@@ -16,11 +18,16 @@ _SECONDS = 5
 _ENOUGH = 4096
 
 
-class _Stays(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection: who answers elsewhere is another server."""
+def _opener() -> OpenerDirector:
+    """Return a client that follows no redirection: who answers elsewhere is another server."""
+    # Imported here: few ingests ask a server that may be none of an object store.
+    from urllib.request import HTTPRedirectHandler, build_opener
 
-    def redirect_request(self, *_: object) -> None:
-        return None
+    class Stays(HTTPRedirectHandler):
+        def redirect_request(self, *_: object) -> None:
+            return None
+
+    return build_opener(Stays)
 
 
 def endpoint_settings(url: str) -> dict[str, str]:
@@ -54,10 +61,9 @@ def as_bucket(url: str) -> str | None:
         return None
     asked = f"{endpoint}/{quote(bucket)}?list-type=2&max-keys=1"
     try:
-        opener = urllib.request.build_opener(_Stays)
-        with opener.open(asked, timeout=_SECONDS) as answer:
+        with _opener().open(asked, timeout=_SECONDS) as answer:
             start = answer.read(_ENOUGH)
-    except (OSError, ValueError, urllib.error.HTTPError):
+    except (OSError, ValueError):
         return None
     if b"<ListBucketResult" not in start:
         return None
@@ -69,7 +75,7 @@ def first_bytes(url: str, most: int) -> bytes | None:
     try:
         parts = urlsplit(url)
         asked = parts._replace(path=quote(unquote(parts.path)), query="", fragment="").geturl()
-        with urllib.request.build_opener(_Stays).open(asked, timeout=_SECONDS) as answer:
+        with _opener().open(asked, timeout=_SECONDS) as answer:
             return bytes(answer.read(most))
-    except (OSError, ValueError, urllib.error.HTTPError):
+    except (OSError, ValueError):
         return None
