@@ -160,6 +160,9 @@ def test_an_endpoint_that_has_changed(tmp_path):
         refreeze.ingest(url, str(target), source_options=first.options)
         with pytest.raises(MismatchError, match="is there already"):
             refreeze.relocate(str(target), f"{url}/", url, source_options=first.options)
+        with pytest.raises(MismatchError, match="points to another store") as dead_end:
+            refreeze.ingest(url, str(target), source_options=second.options, mode="overwrite")
+        assert f"refreeze relocate TARGET --from {url}/ --to {url}/" in str(dead_end.value.hint)
         refreeze.relocate(str(target), f"{url}/", url, source_options=second.options)
         storage = icechunk.local_filesystem_storage(str(target))
         config = icechunk.Repository.fetch_config(storage)
