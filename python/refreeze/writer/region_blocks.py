@@ -26,9 +26,9 @@ __all__ = ["copy_blocks", "copy_variable", "same_everywhere"]
 _PIECE_BYTES = 8 << 20
 """What is written and read back at a time: several pieces of a file that is read at once."""
 _SMALL_BLOCK_BYTES = 16 << 20
-"""What is read at a time, while the last such block is written."""
+"""What is read at a time, while the last such block is checked."""
 _SHARE_OF_A_PIECE, _SHARE_OF_A_SMALL_BLOCK, _SHARE_OF_A_LARGE_BLOCK = 16, 8, 3
-"""Of the memory: two pieces are encoded and decoded at a time, two small blocks or one large are held."""
+"""Of the memory: one piece is encoded and one decoded at a time, two small blocks or one large are held."""
 
 
 def copy_variable(transfer: Transfer, copy: Copy) -> int:
@@ -61,7 +61,7 @@ def copy_blocks(
     Parameters
     ----------
     ahead
-        Whether the next block may be read while there is something of the last one to be written.
+        Whether the next block may be read while there is something of the last one to be checked.
     """
     unit, width = transfer.array.shards or transfer.array.chunks, _width(transfer)
     most = min(copy.memory // _SHARE_OF_A_PIECE, _PIECE_BYTES)

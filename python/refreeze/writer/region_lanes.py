@@ -1,12 +1,13 @@
-"""Writes pieces of a variable into a stored array, two at a time, and reads each back.
+"""Writes pieces of a variable into a stored array, and reads each back while the next one is written.
 
-While one piece is encoded the other is decoded, and whoever has the values reads the next ones.
-What is to be written where is the caller's business.
+More threads were slower: zarr encodes and decodes in its own, and all of them wait for the
+interpreter. What is to be written where is the caller's business.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, ThreadPoolExecutor, wait
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from refreeze.writer.region_places import Place
 
 __all__ = ["Copy", "Lanes", "Transfer", "stored_array"]
-
-_LANES = 2
 
 
 @dataclass(frozen=True)
@@ -91,15 +90,18 @@ def stored_array(store: Any, path: str) -> zarr.Array[Any]:
 
 
 class Lanes:
-    """Carries pieces of one variable; used in a ``with`` block, which ends when all have arrived."""
+    """Carries pieces of one variable; used in a ``with`` block, which ends when all have arrived.
+
+    There are two: a piece is written along one while that of the other is read back.
+    """
 
     def __init__(self, transfer: Transfer, copy: Copy) -> None:
         self._transfer = transfer
         self._copy = copy
-        self._pool = ThreadPoolExecutor(_LANES, "refreeze-write")
-        self._made = 0
-        self._free: list[_Lane] = []
-        self._busy: dict[Future[None], _Lane] = {}
+        self._checked = copy.check is None or transfer.name in copy.check
+        self._checker = ThreadPoolExecutor(1, "refreeze-check")
+        self._lanes = itertools.cycle([_lane(transfer), _lane(transfer)])
+        self._waiting: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -114,15 +116,15 @@ class Lanes:
             if error is None:
                 self.drain()
         finally:
-            self._pool.shutdown(cancel_futures=True)
+            self._checker.shutdown()
 
     def put(
         self,
-        piece: tuple[slice, ...],
+        place: tuple[slice, ...],
         stored: np.ndarray[Any, Any],
         wanted: np.ndarray[Any, Any],
     ) -> None:
-        """Take a piece of whole chunks as soon as a lane is free.
+        """Write a piece of whole chunks.
 
         Parameters
         ----------
@@ -132,48 +134,47 @@ class Lanes:
         Raises
         ------
         IncompleteError
-            Values of this piece or of one before did not arrive.
+            Values of a piece before did not arrive.
         """
-        if self._made == _LANES and not self._free:
-            self._collect(FIRST_COMPLETED)
-        if not self._free:
-            store = KeepingStore(self._transfer.store)
-            self._free.append(_Lane(store, stored_array(store, self._transfer.array.path)))
-            self._made += 1
-        lane, load = self._free.pop(), _Piece(piece, stored, wanted)
-        self._busy[self._pool.submit(_carried, lane, self._transfer, self._copy, load)] = lane
+        lane, piece = next(self._lanes), _Piece(place, stored, wanted)
+        lane.array[place] = stored
+        if not self._checked:
+            lane.store.forget()
+            return
+        self.drain()
+        self._waiting = self._checker.submit(
+            _check, lane, self._transfer, piece, self._copy.attempts
+        )
 
     def drain(self) -> None:
         """Wait until all pieces have arrived."""
-        if self._busy:
-            self._collect(ALL_COMPLETED)
-
-    def _collect(self, when: str) -> None:
-        for future in wait(self._busy, return_when=when).done:
-            self._free.append(self._busy.pop(future))
-            future.result()
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.result()
 
 
-def _carried(lane: _Lane, transfer: Transfer, copy: Copy, piece: _Piece) -> None:
-    """Write a piece, read it back if that is asked for, and write it again if values are missing."""
-    try:
-        lost = np.zeros(0, bool)
-        for _ in range(copy.attempts):
+def _lane(transfer: Transfer) -> _Lane:
+    store = KeepingStore(transfer.store)
+    return _Lane(store, stored_array(store, transfer.array.path))
+
+
+def _check(lane: _Lane, transfer: Transfer, piece: _Piece, attempts: int) -> None:
+    """Read a piece back, and write it again if values are missing."""
+    lost = np.zeros(0, bool)
+    for attempt in range(attempts):
+        if attempt:
             lane.array[piece.place] = piece.stored
-            if copy.check is not None and transfer.name not in copy.check:
-                return
-            lost = _lost(np.asarray(lane.array[piece.place]), piece, transfer)
-            if lane.store.arrived() and not lost.any():
-                return
-    finally:
-        lane.store.forget()
+        lost = _lost(np.asarray(lane.array[piece.place]), piece, transfer)
+        if lane.store.arrived() and not lost.any():
+            lane.store.forget()
+            return
     first = tuple(int(each) for each in np.argwhere(lost)[0]) if lost.any() else (0,) * lost.ndim
     at = tuple(part.start + k for part, k in zip(piece.place, first, strict=True))
     count = int(lost.sum()) if lost.any() else lost.size
     raise IncompleteError(
         f"{count} values of {transfer.name} are there in {transfer.where} and missing in what would "
-        f"be committed, the first is {piece.wanted[first]!r} at element {at}, after {copy.attempts} "
-        f"attempt{'s' if copy.attempts > 1 else ''}",
+        f"be committed, the first is {piece.wanted[first]!r} at element {at}, after {attempts} "
+        f"attempt{'s' if attempts > 1 else ''}",
         "nothing was committed; a value that equals _FillValue cannot be stored, otherwise "
         "retries_on_missing (--retries-on-missing) tries again",
     )
@@ -181,7 +182,9 @@ def _carried(lane: _Lane, transfer: Transfer, copy: Copy, piece: _Piece) -> None
 
 def _lost(held: np.ndarray[Any, Any], piece: _Piece, transfer: Transfer) -> np.ndarray[Any, Any]:
     """Tell which values are missing that should not be."""
-    missing = np.isnan(held) if held.dtype.kind == "f" else np.zeros(held.shape, bool)
+    # The least of numbers with a NaN among them is NaN: one pass, and nothing to be held.
+    is_there = held.dtype.kind != "f" or not held.size or not np.isnan(held.min())
+    missing = np.zeros(held.shape, bool) if is_there else np.isnan(held)
     for mark in marks_of(transfer.there):
         if mark == mark:  # noqa: PLR0124 NaN is looked at above
             missing |= held == mark
