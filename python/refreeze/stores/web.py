@@ -6,11 +6,11 @@ request, without credentials, and said with the command that does it. Nothing is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
-
-if TYPE_CHECKING:
-    from urllib.request import OpenerDirector
 
 __all__ = ["as_bucket", "endpoint_settings", "first_bytes"]
 
@@ -18,16 +18,11 @@ _SECONDS = 5
 _ENOUGH = 4096
 
 
-def _opener() -> OpenerDirector:
-    """Return a client that follows no redirection: who answers elsewhere is another server."""
-    # Imported here: few ingests ask a server that may be none of an object store.
-    from urllib.request import HTTPRedirectHandler, build_opener
+class _Stays(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: who answers elsewhere is another server."""
 
-    class Stays(HTTPRedirectHandler):
-        def redirect_request(self, *_: object) -> None:
-            return None
-
-    return build_opener(Stays)
+    def redirect_request(self, *_: object) -> None:
+        return None
 
 
 def endpoint_settings(url: str) -> dict[str, str]:
@@ -38,13 +33,32 @@ def endpoint_settings(url: str) -> dict[str, str]:
     return {"endpoint": endpoint, "skip_signature": "true"} | plain
 
 
-def as_bucket(url: str) -> str | None:
+def _opener(url: str, options: Mapping[str, Any] | None) -> urllib.request.OpenerDirector:
+    """Return what asks by the proxy of the options, else by that of the environment."""
+    given = {name.lower(): str(value) for name, value in (options or {}).items()}
+    handlers: list[Any] = [_Stays]
+    if proxy := given.get("proxy_url"):
+        direct = _is_excluded(urlsplit(url).hostname or "", given.get("proxy_excludes", ""))
+        handlers.append(
+            urllib.request.ProxyHandler({} if direct else {"http": proxy, "https": proxy})
+        )
+    return urllib.request.build_opener(*handlers)
+
+
+def _is_excluded(host: str, excludes: str) -> bool:
+    names = [name.strip().lstrip(".").lower() for name in excludes.split(",")]
+    return any(name and (name == "*" or f".{host}".endswith(f".{name}")) for name in names)
+
+
+def as_bucket(url: str, options: Mapping[str, Any] | None = None) -> str | None:
     """Ask whether an HTTP server lists like an object store.
 
     Parameters
     ----------
     url
         ``http://`` or ``https://``, of a place below a bucket.
+    options
+        Settings of the source, of which those of proxies count.
 
     Returns
     -------
@@ -61,9 +75,9 @@ def as_bucket(url: str) -> str | None:
         return None
     asked = f"{endpoint}/{quote(bucket)}?list-type=2&max-keys=1"
     try:
-        with _opener().open(asked, timeout=_SECONDS) as answer:
+        with _opener(url, options).open(asked, timeout=_SECONDS) as answer:
             start = answer.read(_ENOUGH)
-    except (OSError, ValueError):
+    except (OSError, ValueError, urllib.error.HTTPError):
         return None
     if b"<ListBucketResult" not in start:
         return None
@@ -75,7 +89,7 @@ def first_bytes(url: str, most: int) -> bytes | None:
     try:
         parts = urlsplit(url)
         asked = parts._replace(path=quote(unquote(parts.path)), query="", fragment="").geturl()
-        with _opener().open(asked, timeout=_SECONDS) as answer:
+        with urllib.request.build_opener(_Stays).open(asked, timeout=_SECONDS) as answer:
             return bytes(answer.read(most))
-    except (OSError, ValueError):
+    except (OSError, ValueError, urllib.error.HTTPError):
         return None
