@@ -10,7 +10,7 @@ use refreeze::jobs::{GcJob, PublishJob, RelocateJob};
 
 use crate::ingest::{interruptible, target as location};
 use crate::runtime::run;
-use crate::stores::source;
+use crate::stores::source as opened_source;
 
 /// The ingests of a repository as JSON; see `refreeze.status`.
 #[pyfunction]
@@ -86,7 +86,7 @@ pub(crate) fn relocate(
     let job = RelocateJob {
         target: location(target)?,
         from: prefix,
-        to: source(&store, &path)?,
+        to: opened_source(&store, &path)?,
         sample,
         unsafe_target,
     };

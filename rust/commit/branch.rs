@@ -110,10 +110,7 @@ pub struct Sorted {
 /// # Errors
 ///
 /// [`ErrorKind::Target`] when the repository cannot be read.
-pub async fn remove_finished(
-    repository: &Repository,
-    runs: Vec<StagedRun>,
-) -> Result<Sorted> {
+pub async fn remove_finished(repository: &Repository, runs: Vec<StagedRun>) -> Result<Sorted> {
     let mut sorted = Sorted::default();
     if runs.is_empty() {
         return Ok(sorted);
