@@ -212,9 +212,7 @@ def test_a_sample_is_spread_over_arrays_and_manifests(tmp_path):
     for file in folder.rglob("c/*/*"):
         os.utime(file, (1_700_000_900,) * 2)
     output = tmp_path / "differences.csv"
-    report = refreeze.verify(
-        folder, target, sample=4, output=output, arrays=["air", "wind"]
-    )
+    report = refreeze.verify(folder, target, sample=4, output=output, arrays=["air", "wind"])
     assert report.sampled == report.stale == 4
     with output.open() as file:
         stale = [row for row in csv.DictReader(file) if row["kind"] == "stale"]
