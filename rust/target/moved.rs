@@ -159,5 +159,5 @@ impl Move {
 }
 
 /// What to do where a container cannot be moved.
-pub const OVERWRITE: &str = "ingest the new place anew: refreeze ingest NEW-PLACE TARGET --mode \
+pub const OVERWRITE: &str = "ingest the new place: refreeze ingest NEW-PLACE TARGET --mode \
                              overwrite";

@@ -41,7 +41,7 @@ def work(
     plan: PlanFile,
     *,
     part: Annotated[
-        str, typer.Option(metavar="I/N", help="Which share of the plan, from 0/N to N-1/N.")
+        str, typer.Option(metavar="I/N", help="Which part of the plan, from 0/N to N-1/N.")
     ],
     memory: Annotated[
         str | None, typer.Option(help="Bound on all memory that grows [default: the plan's].")
@@ -86,8 +86,8 @@ def work(
             say(f"Nothing to do: the run {report['run_id']} was published or discarded.")
         else:
             say(
-                f"Part {part}: {count(report['units'], 'unit')} with "
-                f"{count(report['references'], 'reference')} wait for refreeze commit."
+                f"Part {part} is done: {count(report['units'], 'unit')} with "
+                f"{count(report['references'], 'reference')}, ready for refreeze commit."
             )
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)

@@ -48,7 +48,7 @@ Written here because help does not load the extension, which takes longer than a
 holds it to the core's. All other limits are asked of the core."""
 DEFAULT_MAX_DOCUMENT = "64MB"
 CHECKSUMS = ("last-modified", "etag", "none")
-"""By what readers notice that an object has changed."""
+"""How readers notice that an object has changed."""
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}

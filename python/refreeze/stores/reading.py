@@ -261,7 +261,7 @@ class _OneByOne:
         raise ListingError(
             f"{self._source.url.rstrip('/')}/{chunk.key} was listed with {chunk.size} bytes and "
             f"{what}",
-            "wait until the source is at rest, then run the command again",
+            "wait until nothing writes to the source, then run the command again",
         )
 
 

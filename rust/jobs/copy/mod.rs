@@ -52,7 +52,7 @@ pub struct CopyJob {
     pub target: TargetLocation,
     /// The branch whose references are copied.
     pub branch: String,
-    /// A staged run to go on with, which is published with what is copied.
+    /// A staged run to resume, which is published with what is copied.
     pub run_id: Option<String>,
     /// Paths of arrays, and the chunks to copy of each.
     pub arrays: Vec<(String, ChunkBox)>,
@@ -97,7 +97,7 @@ pub struct CopyReport {
     pub server_side: u64,
     /// Commits of this attempt.
     pub commits: u64,
-    /// Whether an earlier attempt was gone on with.
+    /// Whether an earlier attempt was resumed.
     pub resumed: bool,
     /// Of each array.
     pub arrays: Vec<CopiedArray>,

@@ -93,8 +93,8 @@ impl Reader<'_> {
                 ),
             )
             .with_hint(
-                "nothing was published; if the source is being written to, wait until it is at \
-                 rest and ingest again with --restart",
+                "nothing was published; if the source is being written to, wait until that has \
+                 ended and ingest again with --restart",
             )
         };
         let range = ByteRange::Bounded(0..CHECKED_BYTES);

@@ -370,15 +370,15 @@ impl<'a> Worker<'a> {
             return Err(Error::new(
                 ErrorKind::Listing,
                 format!(
-                    "the source's server ignores {condition} ({place}): readers would get \
-                     other bytes in silence when an object changes"
+                    "the source's server ignores {condition} ({place}): readers would \
+                     silently get other bytes when an object changes"
                 ),
             )
             .with_hint(what));
         }
         if next_second {
             self.warnings.push(
-                "the source's server refuses reads that carry an object's own time \
+                "the source's server refuses reads with an object's own time \
                  (If-Unmodified-Since): references carry the next whole second"
                     .to_owned(),
             );
