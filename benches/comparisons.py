@@ -396,7 +396,7 @@ def append(bench: Bench, full: bool) -> Section:
     ]
     section.notes = [
         "VirtualiZarr cannot open a part of a store, so it gets one that holds only the day.",
-        "Each append opens the repository again; \"first\" is the second append, \"last\" the median of the last ten.",
+        'Each append opens the repository again; "first" is the second append, "last" the median of the last ten.',
     ]
     return section
 
@@ -434,7 +434,9 @@ def reading(bench: Bench, _: bool) -> Section:
                 if millions == 10 and latency == 0:  # noqa: PLR2004 (the case that has a target)
                     section.ratio("seconds", case, "VirtualiZarr", 5, "seconds")
                     section.ratio("bytes fetched", case, "VirtualiZarr", 5, "get_bytes")
-    section.notes = ["The endpoint's network is this machine's memory, so bytes cost next to nothing."]
+    section.notes = [
+        "The endpoint's network is this machine's memory, so bytes cost next to nothing."
+    ]
     return section
 
 

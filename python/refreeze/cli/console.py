@@ -152,9 +152,7 @@ Array = Annotated[
     list[str] | None,
     typer.Option("--array", help="Take only this array (repeatable, globs)."),
 ]
-MaxDocument = Annotated[
-    str, typer.Option(help="Largest metadata document to read, such as 64MB.")
-]
+MaxDocument = Annotated[str, typer.Option(help="Largest metadata document to read, such as 64MB.")]
 Skip = Annotated[
     list[str] | None,
     typer.Option("--skip-variable", "--skip", help="Leave this array out (repeatable, globs)."),

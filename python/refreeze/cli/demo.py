@@ -104,7 +104,9 @@ def _demonstrate(folder: Path) -> None:
     )
     print(f"   {repository} ({_size(repository):,} bytes: metadata, references and coordinates)\n")
 
-    print("4. Does it match the store? The store is listed again, and 20 chunks are read both ways:")
+    print(
+        "4. Does it match the store? The store is listed again, and 20 chunks are read both ways:"
+    )
     verified = refreeze.verify(store, repository, sample=20)
     print(f"   {'equal' if verified.equal else 'different'}, {verified.checked:,} compared\n")
 

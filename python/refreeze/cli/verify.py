@@ -74,7 +74,10 @@ def verify(
     branch: Annotated[str, typer.Option(help="Branch to compare with.")] = "main",
     region: RegionOption = None,
     sample: Annotated[
-        int, typer.Option(metavar="N", help="Also read N random references, from the source and through Icechunk.")
+        int,
+        typer.Option(
+            metavar="N", help="Also read N random references, from the source and through Icechunk."
+        ),
     ] = 0,
     output: Annotated[
         Path | None,

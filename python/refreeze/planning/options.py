@@ -18,8 +18,6 @@ __all__ = [
     "CHECKSUMS",
     "DEFAULT_CONCURRENCY",
     "DEFAULT_MEMORY",
-    "FIRST_CONCURRENCY",
-    "MOST_CONCURRENCY",
     "IngestArguments",
     "IngestOptions",
     "byte_count",
@@ -37,10 +35,7 @@ __all__ = [
 ]
 
 DEFAULT_CONCURRENCY: Final = "auto"
-"""LIST requests in flight: their number is found."""
-FIRST_CONCURRENCY = 64
-"""How many there are at the beginning, when their number is found; the most there may be."""
-MOST_CONCURRENCY = 1_024
+"""LIST requests in flight: how many help is found out."""
 DEFAULT_MEMORY = "192MiB"
 """Bound on everything that grows with the work: the core's default, as signatures and help show it.
 

@@ -16,7 +16,7 @@ use icechunk::session::{Session, get_chunk};
 use tokio::sync::Semaphore;
 
 use super::tally::Tally;
-use super::worker::Work;
+use super::work::Work;
 use super::{JobArray, JobSource};
 use crate::error::{TargetContext as _, chain, target_error};
 use crate::format::node_path;

@@ -20,6 +20,7 @@ pub(super) mod schedule;
 mod start;
 pub(super) mod tally;
 mod undone;
+pub(super) mod work;
 pub(super) mod worker;
 
 use std::future::Future;
@@ -39,7 +40,8 @@ pub use report::{ArrayReport, IngestReport};
 use schedule::Schedule;
 use start::{Begun, Start};
 use tally::Tally;
-use worker::{Work, Worker};
+use work::Work;
+use worker::Worker;
 
 use crate::commit::{PublishedRun, Staging, manifest_boxes};
 use crate::plan::PlanLimits;

@@ -16,6 +16,7 @@ mod entity;
 mod instant;
 mod json;
 mod lexer;
+mod places;
 mod refusal;
 pub mod signer;
 mod stock;
