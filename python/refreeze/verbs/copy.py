@@ -43,7 +43,8 @@ class CopyReport:
     """What the branch showed before, and history keeps."""
     published: bool
     resumed: bool
-    """Whether an earlier attempt was resumed.""" chunks_copied: int
+    """Whether an earlier attempt was resumed."""
+    chunks_copied: int
     """By this attempt."""
     bytes_copied: int
     server_side: int

@@ -126,8 +126,8 @@ class RunStatus:
     """``unfinished``, ``staged`` (complete, waiting for `refreeze.publish`) or ``published``."""
     batches_done: int
     batches_total: int
-    """0 when the plan of an unfinished run has expired: it cannot be resumed.""" last_commit_at:
-    str
+    """0 when the plan of an unfinished run has expired: it cannot be resumed."""
+    last_commit_at: str
     """Time of its last commit, as ISO 8601."""
     locked: bool
     """Another process holds the repository; known of local ones only."""

@@ -61,7 +61,8 @@ class VerifyReport:
     """Of those, the ones that have other bytes, or cannot be read."""
     stale: int
     """Of those, the ones whose object has changed since it was referenced, so that Icechunk refuses
-    to read it: `refreeze.sync` fixes that.""" metadata_differences: int
+    to read it: `refreeze.sync` fixes that."""
+    metadata_differences: int
     """Fields and attributes that differ, and arrays and groups that one side does not have."""
     kinds: dict[str, int]
     """Differences by kind."""
