@@ -27,8 +27,7 @@ def relocate(
     source_options: Options | None = None,
     target_options: Options | None = None,
 ) -> RelocateReport:
-    """Change where a repository looks for its virtual chunks, because their bucket or endpoint has
-    changed.
+    """Change where a repository's virtual chunks are, after their bucket or endpoint has changed.
 
     A sample of the references is compared with the objects at the new place. No manifest is
     touched; readers authorise the new prefix from then on.
