@@ -1,5 +1,5 @@
-//! Turns virtual references into native chunks of the repository, so that it needs its sources no
-//! longer: manifest by manifest, on the staging branch of a run.
+//! Turns virtual references into native chunks of the repository, so that it no longer needs its
+//! sources: manifest by manifest, on the staging branch of a run.
 //!
 //! What is committed there is not copied again: the manifests tell. How one chunk gets into the
 //! repository is [`transfer`]'s business.

@@ -1,7 +1,7 @@
 //! The main job: metadata, references and their publication, in order.
 //!
-//! Whatever fails, the target branch is where it was, and what was committed to the staging branch
-//! is there for the next attempt.
+//! Whatever fails, the target branch stays where it was, and what was committed to the staging
+//! branch is kept for the next attempt.
 
 mod begin;
 mod check;
