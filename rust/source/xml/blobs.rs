@@ -90,7 +90,7 @@ struct Scanner<'a> {
     hierarchical: bool,
 }
 
-impl<'a> Scanner<'a> {
+impl Scanner<'_> {
     fn document(&mut self) -> Step<()> {
         let _ = self.xml.eat(b"\xef\xbb\xbf");
         self.xml.prolog()?;
