@@ -1,5 +1,6 @@
 """Where things are: the rooms of the package, the size of its files, and the names that others store."""
 
+import ast
 import pickle
 import subprocess
 import sys
@@ -41,6 +42,36 @@ def test_files_have_one_idea():
     assert any(path.suffix == ".rs" for path in sources)
     assert [str(path) for path in sources if lines(path) > LONGEST_SOURCE] == []
     assert [str(path) for path in tests if lines(path) > LONGEST_TEST] == []
+
+
+def imports_of(path, names):
+    """The modules of the package that a file imports, wherever in it; those for annotations only do not count."""
+    tree = ast.parse(path.read_text())
+    unused = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) not in unused and isinstance(node, ast.ImportFrom) and node.module:
+            given = {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+            found |= given & names
+    return found
+
+
+def test_no_two_modules_import_each_other():
+    """An arrow leads one way; the package itself, which gathers the public names, does not count."""
+    files = {
+        ".".join(("refreeze", *path.relative_to(PACKAGE).with_suffix("").parts)): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    names = {name for name in files if not name.endswith("__init__")}
+    found = {name: imports_of(files[name], names) for name in names}
+    assert found["refreeze.verbs.plan"]
+    both = {(a, b) for a in names for b in found[a] if a < b and a in found[b]}
+    assert both == set()
 
 
 def test_pickles_name_the_public_class():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from refreeze import _refreeze
 from refreeze.stores.buckets import bucket_of_url, is_bucket
+from refreeze.verbs.listed_parts import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,9 +89,6 @@ def _is_within(stores: Sequence[Store], target: Any) -> bool:
 
 def _mean_size(spec: ArraySpec, stores: Sequence[Store]) -> float | None:
     """Return the mean size of the first chunks of an array; None when there is none."""
-    from refreeze import _refreeze
-    from refreeze.verbs.dry_run import parts_of
-
     for store in stores:
         for part, region in parts_of(spec, store.index):
             stream = _refreeze.list_chunks(
