@@ -45,7 +45,7 @@ def test_files_have_one_idea():
 
 
 def imports_of(path, names):
-    """The modules of the package that a file imports, wherever in it; those for annotations only do not count."""
+    """Return the modules of the package that a file imports, other than for annotations."""
     tree = ast.parse(path.read_text())
     unused = {
         id(inner)
