@@ -61,9 +61,9 @@ def work(
     log_level: Level = LogLevel.WARNING,
     version: Version = False,
 ) -> None:
-    """Do a share of an ingest: list its chunks and write their manifests. Nothing is committed.
+    """Do a part of an ingest: list its chunks and write their manifests. Nothing is committed.
 
-    Any number of these may run, in any order, again and again: what is done is not done twice.
+    Any number of these may run, in any order and repeatedly: what is done is not done twice.
     """
     source_options = store_options(source_option, "--source-option")
     target_options = store_options(target_option, "--target-option")
@@ -103,7 +103,7 @@ def commit(
     log_level: Level = LogLevel.WARNING,
     version: Version = False,
 ) -> None:
-    """Commit what the workers of a plan have done, and publish it when all parts are there."""
+    """Commit what the workers of a plan have done, and publish it if all parts are done."""
     source_options = store_options(source_option, "--source-option")
     target_options = store_options(target_option, "--target-option")
     display = ProgressDisplay(sys.stderr, quiet=quiet)

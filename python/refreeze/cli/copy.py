@@ -64,11 +64,11 @@ def copy(
     log_level: Level = LogLevel.WARNING,
     version: Version = False,
 ) -> None:
-    """Turn references into native chunks, so that the repository needs its sources no longer.
+    """Turn references into native chunks, so that the repository no longer needs its sources.
 
-    Within one bucket the service copies, otherwise the bytes come through this process. What has
-    changed since it was referenced is an error; what was copied by then stays staged, and the same
-    command resumes it.
+    Within one bucket the service copies, otherwise the bytes go through this process. A chunk that
+    has changed since it was referenced is an error; what was copied by then stays staged, and the
+    same command resumes it.
     """
     sources = store_options(source_option, "--source-option")
     targets = store_options(target_option, "--target-option")

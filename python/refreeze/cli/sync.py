@@ -134,8 +134,8 @@ def sync(
 ) -> None:
     """Make a repository equal to its sources as they are now: chunks, coordinates, attributes.
 
-    Only what differs is written, and it becomes visible in one step. Where nothing has changed
-    there is no commit.
+    Only what differs is written, and it becomes visible in one step. If nothing has changed, there
+    is no commit.
     """
     sources, target = sources_and_target(paths)
     source_options = store_options(source_option, "--source-option")
