@@ -83,7 +83,8 @@ pub struct ArrayComparison {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::TargetNotFound`](crate::ErrorKind::TargetNotFound) when there is no repository, and as a listing has them.
+/// [`ErrorKind::TargetNotFound`](crate::ErrorKind::TargetNotFound) when there is no repository, and
+/// as a listing has them.
 pub async fn verify(
     mut job: VerifyJob,
     batches: mpsc::Sender<RecordBatch>,
