@@ -102,7 +102,7 @@ def begin_run(
         print_json({"run_id": planned.run_id, "output": output, "units": units})
         return
     say(
-        f"Began run {planned.run_id}; its first commit is on a staging branch. "
+        f"Began run {planned.run_id}: the first commit is made, on a staging branch. "
         f"{count(len(planned.units), 'unit')} of work in {shown(output)}:\n\n"
         f"    refreeze work {shlex.quote(output)} --part I/N    "
         f"(for every I from 0 to N - 1, anywhere)\n"
