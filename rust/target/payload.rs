@@ -79,7 +79,7 @@ impl Payloads {
                     match digest {
                         _ if bytes.len() as u64 != chunk.length => {
                             format!(
-                                "{} bytes came, its reference says {}",
+                                "{} bytes arrived, its reference says {}",
                                 bytes.len(),
                                 chunk.length
                             )

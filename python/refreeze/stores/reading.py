@@ -351,7 +351,7 @@ class _ObjectStore(_OneByOne):
         read = bytes(found.bytes())
         if len(read) != size:
             raise ListingError(
-                f"cannot read {self._url}/{key}: {len(read)} of {size} bytes came",
+                f"cannot read {self._url}/{key}: only {len(read)} of {size} bytes arrived",
                 "check the network, then run the command again",
             )
         return read
