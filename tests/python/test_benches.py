@@ -37,7 +37,8 @@ def test_a_scenario_measures_what_it_compares(tmp_path, scenario):
 def test_writing_is_measured(tmp_path):
     """Every case has its line: a template, regions by two tools, many files by workers."""
     pytest.importorskip("dask")
-    command = [sys.executable, ROOT / "benches" / "writing.py", "--scale", "0.01", "--workers", "1"]
+    options = ["--scale", "0.01", "--workers", "1", "--rounds", "1"]
+    command = [sys.executable, ROOT / "benches" / "writing.py", *options]
     table = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
-    for case in ("template", "refreeze.write_region", "xarray.to_zarr", "1 workers"):
+    for case in ("template", "refreeze.write_region", "xarray.to_zarr", "one commit", "1 workers"):
         assert f"| {case}" in table

@@ -327,3 +327,20 @@ memory.return_large_blocks.cache_clear()
 assert not memory.return_large_blocks()
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or "MALLOC_ARENA_MAX" in os.environ,
+    reason="only glibc has arenas, and only if nobody has set their number",
+)
+def test_threads_share_what_is_free():
+    """Every thread of zarr kept buffers of megabytes; what the environment says stays in force."""
+    script = """
+import ctypes, os, refreeze.runtime.memory as memory
+if hasattr(ctypes.CDLL(None), "mallopt"):
+    assert memory.share_free_memory()
+os.environ["MALLOC_ARENA_MAX"] = "4"
+memory.share_free_memory.cache_clear()
+assert not memory.share_free_memory()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -7,6 +7,7 @@ import xarray as xr
 
 import refreeze
 from archives_for_tests import opened
+from refreeze.exceptions import RegionError
 
 samples = pytest.importorskip("iris_sample_data")
 pytest.importorskip("virtualizarr")
@@ -48,3 +49,26 @@ def test_parts_of_a_file_are_put_together(tmp_path):
             part = data.isel(time=time, longitude=longitude)
             refreeze.write_region(part, tmp_path / "r")
     xr.testing.assert_equal(data, opened(tmp_path / "r").load())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_months_whose_labels_are_all_the_same(tmp_path):
+    """NEMO's files count time from their own beginning: the region says the place, their labels are left out."""
+    months = [path for path in FILES if path.parent.name == "NEMO"]
+    options = {"drop_variables": ["time_centered", "time_centered_bounds"]}
+    refreeze.create_template(months[0], tmp_path / "r", dim="time_counter=0:2:1", **options)
+    with pytest.raises(RegionError, match="contradicts"):
+        refreeze.write_region(months[1], tmp_path / "r", region="time_counter=1:2", **options)
+    options["drop_variables"].append("time_counter")
+    for number, month in enumerate(months):
+        region = {"time_counter": slice(number, number + 1)}
+        refreeze.write_region(month, tmp_path / "r", region=region, **options)
+    parts = [xr.load_dataset(month) for month in months]
+    found = opened(tmp_path / "r").load()
+    expected = xr.concat([part.tos for part in parts], "time_counter")
+    assert len(months) == 3
+    assert found.tos.drop_vars("time_counter").equals(
+        expected.drop_vars(["time_counter", "time_centered"])
+    )
+    for shared in ("nav_lat", "nav_lon", "bounds_lat", "bounds_lon"):
+        assert (found[shared].values == parts[2][shared].values).all()

@@ -260,3 +260,22 @@ def test_a_file_that_is_not_there(tmp_path):
     (tmp_path / "text.nc").write_text("no data")
     with pytest.raises(MismatchError, match="neither"):
         refreeze.create_template(tmp_path / "text.nc", tmp_path / "r")
+
+
+def test_what_has_no_effect_is_said(tmp_path):
+    """Options that need another one: a warning names both; the layout shows shards as they are stored."""
+    told = {"access_pattern": "spatial", "packing_manual_ranges": {"t": {"min": 0, "max": 1}}}
+    report = refreeze.create_template(day(0), tmp_path / "r", dry_run=True, **told)
+    assert [text for text in report.warnings if "no effect" in text] == [
+        "access_pattern has no effect without intelligent_chunking",
+        "packing_manual_ranges has no effect without packing",
+    ]
+    shards = {"chunking": {"time": 6}, "shards": {"time": 12}}
+    report = refreeze.create_template(day(0), tmp_path / "r", **shards)
+    assert report.warnings == ()
+    assert next(a["chunk_shape"] for a in report.layout if a["name"] == "t") == [12, 3, 4]
+
+
+def test_a_range_without_times_is_shown_as_it_was_given(tmp_path):
+    with pytest.raises(MismatchError, match="no time from 2002 to 2001 by"):
+        refreeze.create_template(day(0), tmp_path / "r", global_start="2002", global_end="2001")

@@ -13,8 +13,6 @@ from zarr.core.sync import sync
 from zarr.storage import WrapperStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
@@ -33,11 +31,6 @@ class KeepingStore(WrapperStore[Any]):
         same.kept = self.kept
         return same
 
-    @property
-    def below(self) -> Any:
-        """Return the store that it writes to."""
-        return self._store
-
     async def set(self, key: str, value: Buffer) -> None:
         """Write a value, and keep it."""
         await self._store.set(key, value)
@@ -52,9 +45,9 @@ class KeepingStore(WrapperStore[Any]):
         found: Buffer | None = await self._store.get(key, prototype, byte_range)
         return found
 
-    def arrived(self, keys: Iterable[str]) -> bool:
+    def arrived(self) -> bool:
         """Whether the store below has all of the kept values in full."""
-        expected = {key: len(self.kept[key]) for key in keys if key in self.kept}
+        expected = {key: len(value) for key, value in self.kept.items()}
 
         async def asked_sizes() -> list[int | BaseException]:
             asked = (self._store.getsize(key) for key in expected)
@@ -63,7 +56,6 @@ class KeepingStore(WrapperStore[Any]):
 
         return sync(asked_sizes()) == list(expected.values())
 
-    def forget(self, keys: Iterable[str]) -> None:
-        """Keep these values no longer."""
-        for key in keys:
-            self.kept.pop(key, None)
+    def forget(self) -> None:
+        """Keep none of them any longer."""
+        self.kept.clear()

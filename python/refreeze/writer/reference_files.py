@@ -22,11 +22,12 @@ import xarray as xr
 from refreeze.exceptions import AccessError, ConflictError, MismatchError, SourceNotFoundError
 from refreeze.shown import cleaned, one_line
 from refreeze.writer.input_files import shown_input
-from refreeze.writer.region_blocks import Copy, Transfer, copy_blocks
+from refreeze.writer.region_blocks import copy_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from refreeze.writer.region_lanes import Copy, Transfer
     from refreeze.writer.repository import Target
 
 __all__ = ["VirtualFile", "encodings_of", "location_of", "refer", "virtual_file", "with_containers"]
@@ -167,7 +168,7 @@ def refer(transfer: Transfer, found: VirtualFile, copy: Copy) -> int:
     lengths = np.ascontiguousarray(manifest._lengths.ravel(), dtype=np.uint64)  # noqa: SLF001 as above
     inlined = set(getattr(manifest, "_inlined", None) or ())
     referred = [path if "://" in path else "" for path in paths]
-    failed = transfer.store.below.set_virtual_refs_arr(
+    failed = transfer.store.set_virtual_refs_arr(
         f"/{array.path}",
         tuple(grid) or (1,) * len(unit),
         referred,

@@ -1,72 +1,34 @@
 """Copies a variable of a file into its place in a stored array, block by block.
 
 Blocks end on the stored array's chunks, so that no chunk is written twice; what is read back is
-compared with what the file has. Where the place is has been decided before.
+compared with what the file has (`region_lanes`). Where the place is has been decided before.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refreeze.exceptions import IncompleteError, MismatchError
+from refreeze.exceptions import MismatchError
 from refreeze.metadata.time_units import in_units_of
 from refreeze.writer.packing import within_range
-from refreeze.writer.region_checks import encoded, is_packed, marks_of
+from refreeze.writer.region_checks import encoded, is_packed
+from refreeze.writer.region_lanes import Copy, Lanes, Transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Iterable, Iterator, Sequence
 
-    import xarray as xr
-    import zarr
-
-    from refreeze.writer.keeping import KeepingStore
-    from refreeze.writer.region_places import Place
-
-__all__ = ["Copy", "Transfer", "copy_blocks", "copy_variable", "same_everywhere"]
+__all__ = ["copy_blocks", "copy_variable", "same_everywhere"]
 
 _PIECE_BYTES = 8 << 20
 """What is written and read back at a time: several pieces of a file that is read at once."""
-
-
-@dataclass(frozen=True)
-class Copy:
-    """How values are copied."""
-
-    cast: bool
-    action: str
-    """For values out of a packed range: ``error``, ``clip`` or ``nan``."""
-    attempts: int
-    """How often a block is written whose values do not arrive."""
-    check: frozenset[str] | None
-    """Variables that are read back; None for all."""
-    block_bytes: int
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """One variable on its way from a file into a stored array."""
-
-    name: str
-    own: xr.Variable
-    """The file's, lazy and decoded."""
-    there: xr.Variable
-    """The template's: its encoding says how values are stored."""
-    array: zarr.Array[Any]
-    store: KeepingStore
-    """Through which the array is written."""
-    place: Place
-    where: str
-    """Names the file in errors."""
-    times: Mapping[str, Any] | None = None
-    """Units and calendar of the file's numbers, if they are times."""
-    times_there: Mapping[str, Any] | None = None
+_SMALL_BLOCK_BYTES = 16 << 20
+"""What is read at a time, while the last such block is checked."""
+_SHARE_OF_A_PIECE, _SHARE_OF_A_SMALL_BLOCK, _SHARE_OF_A_LARGE_BLOCK = 16, 8, 3
+"""Of the memory: one piece is encoded and one decoded at a time, two small blocks or one large are held."""
 
 
 def copy_variable(transfer: Transfer, copy: Copy) -> int:
@@ -81,78 +43,70 @@ def copy_variable(transfer: Transfer, copy: Copy) -> int:
     """
     unit = transfer.array.shards or transfer.array.chunks
     whole = tuple(transfer.place.region[str(dim)] for dim in transfer.there.dims)
-    return copy_blocks(
-        transfer, _blocks(whole, unit, transfer.own.dtype.itemsize, copy.block_bytes), copy
-    )
+    most = min(copy.memory // _SHARE_OF_A_SMALL_BLOCK, _SMALL_BLOCK_BYTES)
+    blocks = list(_blocks(whole, unit, _width(transfer), most))
+    once = not _cuts_chunks_of_the_file(transfer, blocks)
+    if not once:
+        # Its chunks would be read and decompressed again for every block that has a part of them.
+        most = copy.memory // _SHARE_OF_A_LARGE_BLOCK
+        blocks = list(_blocks(whole, unit, _width(transfer), most))
+    return copy_blocks(transfer, blocks, copy, ahead=once)
 
 
-def copy_blocks(transfer: Transfer, blocks: Iterable[tuple[slice, ...]], copy: Copy) -> int:
-    """Copy what belongs into blocks of the stored array; see `copy_variable`."""
-    unit, itemsize = transfer.array.shards or transfer.array.chunks, transfer.own.dtype.itemsize
+def copy_blocks(
+    transfer: Transfer, blocks: Iterable[tuple[slice, ...]], copy: Copy, *, ahead: bool = False
+) -> int:
+    """Copy what belongs into blocks of the stored array; see `copy_variable`.
+
+    Parameters
+    ----------
+    ahead
+        Whether the next block may be read while there is something of the last one to be checked.
+    """
+    unit, width = transfer.array.shards or transfer.array.chunks, _width(transfer)
+    most = min(copy.memory // _SHARE_OF_A_PIECE, _PIECE_BYTES)
     size = 0
-    # What has been written is read back while the next piece is encoded.
-    with ThreadPoolExecutor(1, "refreeze-check") as checker:
-        waiting: list[Future[None]] = []
+    with Lanes(transfer, copy) as lanes:
         for block in blocks:
+            if not ahead:
+                lanes.drain()
             values = _values(transfer, block)
             size += int(values.nbytes)
             wanted, stored = _prepared(transfer, values, copy)
-            for piece in _blocks(block, unit, itemsize, min(copy.block_bytes, _PIECE_BYTES)):
+            del values
+            for piece in _blocks(block, unit, width, most):
                 inner = tuple(
                     slice(p.start - b.start, p.stop - b.start)
                     for p, b in zip(piece, block, strict=True)
                 )
-                check = _written(transfer, piece, stored[inner], wanted[inner], copy)
-                if check is None:
-                    continue
-                while waiting:
-                    waiting.pop().result()
-                waiting.append(checker.submit(check))
-        while waiting:
-            waiting.pop().result()
+                lanes.put(piece, stored[inner], wanted[inner])
+            del wanted, stored
     return size
 
 
-def _written(
-    transfer: Transfer,
-    piece: tuple[slice, ...],
-    stored: np.ndarray[Any, Any],
-    wanted: np.ndarray[Any, Any],
-    copy: Copy,
-) -> Callable[[], None] | None:
-    """Write a piece of whole chunks, and return what checks it; None if nobody asked for that."""
-    name, array, store = transfer.name, transfer.array, transfer.store
-    before = set(store.kept)
-    array[piece] = stored
-    keys = [key for key in list(store.kept) if key not in before]
-    if copy.check is not None and name not in copy.check:
-        store.forget(keys)
-        return None
+def _width(transfer: Transfer) -> int:
+    """Return the bytes that an element takes on its way; converting needs double precision."""
+    own, there = transfer.own, transfer.there
+    stored = [np.dtype(each.encoding.get("dtype", each.dtype)) for each in (own, there)]
+    as_it_is = stored[0] == stored[1] == own.dtype
+    size = int(own.dtype.itemsize)
+    return size if as_it_is else max(16, 2 * size)
 
-    def check() -> None:
-        lost = np.zeros(0, bool)
-        for attempt in range(copy.attempts):
-            if attempt:
-                array[piece] = stored
-            lost = _lost(np.asarray(array[piece]), stored, wanted, transfer)
-            arrived = store.arrived(keys)
-            if arrived and not lost.any():
-                store.forget(keys)
-                return
-        first = (
-            tuple(int(each) for each in np.argwhere(lost)[0]) if lost.any() else (0,) * lost.ndim
-        )
-        at = tuple(part.start + k for part, k in zip(piece, first, strict=True))
-        count = int(lost.sum()) if lost.any() else lost.size
-        raise IncompleteError(
-            f"{count} values of {name} are there in {transfer.where} and missing in what would be "
-            f"committed, the first is {wanted[first]!r} at element {at}, after {copy.attempts} "
-            f"attempt{'s' if copy.attempts > 1 else ''}",
-            "nothing was committed; a value that equals _FillValue cannot be stored, otherwise "
-            "retries_on_missing (--retries-on-missing) tries again",
-        )
 
-    return check
+def _cuts_chunks_of_the_file(transfer: Transfer, blocks: Sequence[tuple[slice, ...]]) -> bool:
+    """Whether a chunk of the file is in more than one block."""
+    own, there, place = transfer.own, transfer.there, transfer.place
+    lengths = own.encoding.get("chunksizes") or own.encoding.get("chunks")
+    if len(blocks) == 1 or not lengths or len(lengths) != own.ndim:
+        return False
+    chunk = dict(zip(map(str, own.dims), lengths, strict=True))
+    for axis, dim in enumerate(map(str, there.dims)):
+        part = place.region[dim]
+        inner = {block[axis].start for block in blocks} - {part.start}
+        begin = part.stop if dim in place.flipped else part.start
+        if any((edge - begin) % chunk[dim] for edge in inner):
+            return True
+    return False
 
 
 def same_everywhere(transfer: Transfer, copy: Copy) -> bool:
@@ -212,33 +166,13 @@ def _prepared(
         )
     if is_packed(there):
         values = within_range(values, there.encoding, copy.action, f"{name} in {where}")
-    elif there.dtype.kind == "f" and values.dtype.kind in "iuf":
+    elif there.dtype.kind == "f" and values.dtype.kind in "iuf" and values.dtype != there.dtype:
         with np.errstate(over="ignore"):
-            changed = values.astype(there.dtype, copy=False)
+            changed = values.astype(there.dtype)
         if values.dtype.kind == "f" and (np.isinf(changed) & ~np.isinf(values)).any():
             raise MismatchError(f"{name} in {where} has values that {there.dtype} cannot hold")
         values = changed
     return values, encoded(name, values, there, where, cast=copy.cast)
-
-
-def _lost(
-    held: np.ndarray[Any, Any],
-    stored: np.ndarray[Any, Any],
-    wanted: np.ndarray[Any, Any],
-    transfer: Transfer,
-) -> np.ndarray[Any, Any]:
-    """Tell which values are missing that should not be."""
-    missing = np.isnan(held) if held.dtype.kind == "f" else np.zeros(held.shape, bool)
-    for mark in marks_of(transfer.there):
-        if mark == mark:  # noqa: PLR0124 NaN is looked at above
-            missing |= held == mark
-    # What was never written reads as the fill value, whether that is a mark or not.
-    fill = transfer.array.fill_value
-    if held.dtype.kind in "iufb" and fill == fill:  # noqa: PLR0124 as above
-        missing |= (held == fill) & (held != stored)
-    if not missing.any():
-        return missing
-    return missing & ~np.isnan(wanted) if wanted.dtype.kind == "f" else missing
 
 
 def _blocks(

@@ -105,7 +105,6 @@ def encoded(name: str, values: np.ndarray[Any, Any], there: Any, where: str, *, 
         at before.
     """
     stored = np.dtype(there.encoding.get("dtype", there.dtype))
-    variable = xr.Variable(there.dims, values)
     keep = ("dtype", "scale_factor", "add_offset", "_FillValue")
     encoding = {key: there.encoding[key] for key in keep if key in there.encoding}
     if "missing_value" in there.encoding and "_FillValue" not in encoding:
@@ -119,7 +118,7 @@ def encoded(name: str, values: np.ndarray[Any, Any], there: Any, where: str, *, 
     mark = encoding.get("_FillValue")
     if stored == values.dtype and stored.kind == "f" and mark != mark:  # noqa: PLR0124 NaN
         return values
-    variable.encoding = encoding
+    variable = xr.Variable(there.dims, values, encoding=encoding)
     result = xr.conventions.encode_cf_variable(variable, name=name)
     return np.asarray(result.values).astype(stored, copy=False)
 

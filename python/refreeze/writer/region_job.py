@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
-import zarr
 
 from refreeze.exceptions import MismatchError, TargetNotFoundError
 from refreeze.writer.input_files import chosen, opened, shown_input, times_as_numbers
-from refreeze.writer.keeping import KeepingStore
-from refreeze.writer.region_blocks import Copy, Transfer, copy_variable, same_everywhere
+from refreeze.writer.region_blocks import copy_variable, same_everywhere
 from refreeze.writer.region_checks import check_variable, times_of
+from refreeze.writer.region_lanes import Copy, Transfer, stored_array
 from refreeze.writer.region_places import Place, place_of
 
 if TYPE_CHECKING:
@@ -37,13 +36,13 @@ class Job:
     action: str
     variables: list[str] | None
     drop_variables: list[str] | None
-    block_bytes: int
+    memory: int
     source_options: dict[str, Any]
 
     @property
     def copy(self) -> Copy:
         """Return how values are copied."""
-        return Copy(self.cast, self.action, self.attempts, self.check, self.block_bytes)
+        return Copy(self.cast, self.action, self.attempts, self.check, self.memory)
 
 
 @dataclass(frozen=True)
@@ -181,14 +180,14 @@ def write_file(
                 from refreeze.writer.reference_files import refer, virtual_file
 
                 virtual = virtual_file(source, job.source_options)
-            store = KeepingStore(session.store)
+            store = session.store
             for name in (*moving, *shared):
                 transfer = Transfer(
                     name,
                     data[name].variable,
                     template[name].variable,
-                    _array(store, job, name),
                     store,
+                    stored_array(store, f"{job.group}/{name}".strip("/")),
                     plan.place,
                     where,
                     times_of(name, data),
@@ -208,14 +207,4 @@ def write_file(
         tuple(f"{prefix}{name}" for name in shared),
         size,
         plan.warnings,
-    )
-
-
-def _array(store: Any, job: Job, name: str) -> zarr.Array[Any]:
-    """Open an array; its chunks exist as soon as they are written, whatever they hold."""
-    return zarr.open_array(
-        store,
-        path=f"{job.group}/{name}".strip("/"),
-        mode="r+",
-        config={"write_empty_chunks": True},
     )

@@ -14,6 +14,7 @@ import numpy as np
 import zarr
 
 from refreeze.exceptions import MismatchError, RefreezeError
+from refreeze.runtime.memory import share_free_memory
 from refreeze.writer.region_job import Done, Job, template_of, write_file
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def _planned(fork: Any, inputs: Sequence[Any], job: Job) -> list[Done]:
 
 
 def _written(fork: Any, inputs: Sequence[Any], job: Job) -> tuple[Any, list[Done]]:
+    share_free_memory()
     template = template_of(fork, job)
     done = [write_file(fork, each, job, template=template, part="moving") for each in inputs]
     return fork, done

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["create_template"]
 
+_TARGET_CHUNK_SIZE_MB = 50
+_PACKING_BITS = 16
+
 
 def create_template(
     template: Any,
@@ -45,10 +48,10 @@ def create_template(
     chunking: Mapping[str, int] | str | None = None,
     intelligent_chunking: bool = False,
     access_pattern: str = "balanced",
-    target_chunk_size_mb: float = 50,
+    target_chunk_size_mb: float = _TARGET_CHUNK_SIZE_MB,
     compression: Any = None,
     packing: bool = False,
-    packing_bits: int = 16,
+    packing_bits: int = _PACKING_BITS,
     packing_manual_ranges: Mapping[str, Any] | str | None = None,
     shards: Mapping[str, int] | str | None = None,
     variables: Sequence[str] | str | None = None,
@@ -139,6 +142,16 @@ def create_template(
             "references keep chunks and codecs of the files: leave out chunking, compression, "
             "packing and shards"
         )
+    unused = _without_effect(
+        intelligent_chunking,
+        {"access_pattern": access_pattern != "balanced"}
+        | {"target_chunk_size_mb": target_chunk_size_mb != _TARGET_CHUNK_SIZE_MB},
+        "intelligent_chunking",
+    ) + _without_effect(
+        packing,
+        {"packing_bits": packing_bits != _PACKING_BITS, "packing_manual_ranges": bool(ranges)},
+        "packing",
+    )
     where = shown_input(template)
     tell = FileProgress(progress, 1)
     tell.stage("read", where)
@@ -154,6 +167,7 @@ def create_template(
             packing_bits=packing_bits if packing else None,
             ranges=ranges,
             time_dim=time_dim or "time",
+            warnings=unused,
         )
         labels = _labels(
             data,
@@ -228,6 +242,15 @@ def _check_options(
         raise ValueError(f"packing_bits is one of {', '.join(map(str, BITS))}, not {packing_bits}")
     if not target_chunk_size_mb > 0:
         raise ValueError("target_chunk_size_mb is a number above 0")
+
+
+def _without_effect(main: bool, given: Mapping[str, bool], needed: str) -> list[str]:
+    """Return a warning of options that are given and mean nothing without another."""
+    names = [name for name, told in given.items() if told]
+    if main or not names:
+        return []
+    verb = "has" if len(names) == 1 else "have"
+    return [f"{' and '.join(names)} {verb} no effect without {needed}"]
 
 
 def _attributes(given: Mapping[str, Any] | None) -> dict[str, Any]:

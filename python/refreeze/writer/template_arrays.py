@@ -211,13 +211,15 @@ def _shard_shape(
 
 
 def layout_of_archive(archive: xr.Dataset) -> list[dict[str, Any]]:
-    """Return names, dimensions, shapes, chunks and types for reports."""
+    """Return names, dimensions, shapes, stored chunks (shards where there are some) and types for reports."""
     return [
         {
             "name": str(name),
             "dims": list(map(str, variable.dims)),
             "shape": list(variable.shape),
-            "chunk_shape": list(variable.encoding.get("chunks") or variable.shape),
+            "chunk_shape": list(
+                variable.encoding.get("shards") or variable.encoding.get("chunks") or variable.shape
+            ),
             "dtype": str(np.dtype(variable.encoding.get("dtype", variable.dtype))),
         }
         for name, variable in archive.variables.items()

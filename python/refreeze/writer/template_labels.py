@@ -73,7 +73,7 @@ def time_labels(
         ) from None
     if not len(labels):
         raise MismatchError(
-            f"there is no time from {first} to {last} by {freq}",
+            f"there is no time from {start or first} to {end or last} by {freq}",
             "check global_start and global_end",
         )
     return labels

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetWriter"]
 
-_BLOCK_BYTES = 64 << 20
+_MEMORY = 192 << 20
+"""For the values of a region that are held at a time."""
 _CODECS = ("compressor", "compressors", "filters", "serializer")
 
 
@@ -143,7 +144,7 @@ class DatasetWriter:
             action="error",
             variables=None,
             drop_variables=None,
-            block_bytes=_BLOCK_BYTES,
+            memory=_MEMORY,
             source_options={},
         )
         done = write_file(session, data, job, dry_run=self.dry_run)

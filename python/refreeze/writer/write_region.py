@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from refreeze.planning.options import DEFAULT_MEMORY, byte_count
+from refreeze.runtime.memory import share_free_memory
 from refreeze.writer.input_files import names_of, shown_input
 from refreeze.writer.packing import ACTIONS
 from refreeze.writer.progress import FileProgress, Progress
@@ -129,9 +130,10 @@ def write_region(
         action=packing_range_exceeded_action,
         variables=names_of(variables, "variables"),
         drop_variables=names_of(drop_variables, "drop_variables"),
-        block_bytes=byte_count("memory", memory) // 4,
+        memory=byte_count("memory", memory),
         source_options=dict(source_options or {}),
     )
+    share_free_memory()
     found = open_target(target, branch=branch, options=target_options, create=False)
     tell = FileProgress(progress, len(inputs))
     if dry_run:
