@@ -9,6 +9,7 @@ MAKEFLAGS += --no-builtin-rules
 
 VERSITYGW_VERSION := v1.8.0
 AZURITE_VERSION := 3.37.0
+FAKE_GCS_SERVER_VERSION := v1.56.1
 
 PY := .venv/bin/python
 # In CI the lock file is the truth; at a desk cargo may add what a new dependency needs.
@@ -152,8 +153,9 @@ lock: .venv/.tools ## renew requirements-dev.lock (UPGRADE=1 also moves to the n
 	    --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 	    $(if $(UPGRADE),--upgrade) --quiet --output-file requirements-dev.lock
 
-servers: .venv/.tools ## install the S3 server that the tests start, and Azure's emulator where npm is
-	@scripts/get-versitygw $(VERSITYGW_VERSION)
+servers: .venv/.tools ## install the S3 server and the Google emulator that the tests start, and Azure's where npm is
+	@scripts/get-go-server versitygw github.com/versity/versitygw/cmd/versitygw $(VERSITYGW_VERSION)
+	@scripts/get-go-server fake-gcs-server github.com/fsouza/fake-gcs-server $(FAKE_GCS_SERVER_VERSION)
 	@scripts/get-azurite $(AZURITE_VERSION)
 
 endpoint: ## build the synthetic S3 endpoint that tests and benchmarks start

@@ -13,12 +13,13 @@ import sys
 from pathlib import Path
 
 import comparisons
+from formats import formats
 from harness import Bench, Endpoint, parser_of
 from in_flight import in_flight
 from tables import as_json, heading, machine, markdown
 
 QUICK = comparisons.QUICK | {"in-flight": in_flight}
-FULL = comparisons.FULL | {"in-flight": in_flight}
+FULL = comparisons.FULL | {"in-flight": in_flight, "formats": formats}
 
 
 def main() -> int:

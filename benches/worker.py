@@ -156,6 +156,48 @@ def refreeze_sync(url: str, target: str) -> dict[str, Any]:
     return {"unchanged": report.snapshot_id is None, "references": report.keys_listed}
 
 
+def refreeze_kerchunk(url: str, target: str) -> dict[str, Any]:
+    """Write a store's references as Kerchunk Parquet."""
+    import refreeze
+
+    report = refreeze.ingest(
+        "s3://bucket/store.zarr", target, format="kerchunk-parquet", source_options=_options(url)
+    )
+    return {"references": report.references_written}
+
+
+def make_listing(url: str, output: str) -> dict[str, Any]:
+    """Write what an inventory of the array would say, in no order."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    import refreeze
+
+    stream = refreeze.list_chunks(_store(url), "store.zarr/t2m", paths=True)
+    table = pa.table(stream).select(["path", "size", "last_modified"])
+    table = table.rename_columns(["key", "size", "last_modified"])
+    shuffled = np.random.default_rng(0).permutation(len(table))
+    pq.write_table(table.take(shuffled), output, row_group_size=100_000)
+    return {"keys": len(table)}
+
+
+def refreeze_coverage(url: str, target: str) -> dict[str, Any]:  # noqa: ARG001 (of every task)
+    """Count the chunks of a repository."""
+    import refreeze
+
+    (array,) = refreeze.coverage(target).arrays
+    return {"references": array.present}
+
+
+def refreeze_copy(url: str, target: str, stop: int) -> dict[str, Any]:
+    """Make the chunks of the first `stop` steps native."""
+    import refreeze
+
+    report = refreeze.copy(target, region={"time": slice(0, stop)}, source_options=_options(url))
+    return {"references": report.chunks_copied, "commits": report.commits}
+
+
 def _storage(url: str, target: str) -> Any:
     """Name a folder, or a prefix of the endpoint's bucket."""
     import icechunk
@@ -360,6 +402,10 @@ TASKS = {
         refreeze_append,
         virtualizarr_append,
         read_first_chunk,
+        refreeze_kerchunk,
+        make_listing,
+        refreeze_coverage,
+        refreeze_copy,
     )
 }
 

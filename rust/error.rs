@@ -191,11 +191,26 @@ pub(crate) fn redirected(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// Whether a server of plain HTTP was spoken to in TLS, which it will never understand.
-pub(crate) fn knows_no_tls(error: &(dyn std::error::Error + 'static)) -> bool {
-    // The library that finds out is three layers below; its error has no other sign.
-    chain(error).contains("InvalidContentType")
+/// Whether no connection by TLS will ever come about: the server speaks plain HTTP, or has a
+/// certificate that is not trusted.
+pub(crate) fn no_tls_ever(error: &(dyn std::error::Error + 'static)) -> bool {
+    // The library that finds out is three layers below; its errors have no other signs.
+    let text = chain(error);
+    text.contains("InvalidContentType") || text.contains(BAD_CERTIFICATE)
 }
+
+const BAD_CERTIFICATE: &str = "invalid peer certificate";
+
+/// What to do about a server that was not reached, unless its error says more.
+pub(crate) fn network_hint<'a>(message: &str, usual: &'a str) -> &'a str {
+    match message.split_once(BAD_CERTIFICATE) {
+        Some((_, reason)) if reason.contains("UnknownIssuer") => UNKNOWN_AUTHORITY,
+        _ => usual,
+    }
+}
+
+const UNKNOWN_AUTHORITY: &str = "nobody here knows the authority that signed the certificate: set SSL_CERT_FILE to a file (PEM) \
+     with the authority's own, and those of all others that are trusted";
 
 /// What to do when the source refuses.
 pub(crate) const SOURCE_ACCESS_HINT: &str = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set --source-option access_key_id=… \
@@ -223,8 +238,9 @@ pub(crate) fn target_error(
             "nothing is sent to an endpoint without encryption unless allow_http=true is set",
         )
     } else {
-        Error::new(ErrorKind::Target, text)
-            .with_hint("check the target's path or URL, its settings and the network")
+        let usual = "check the target's path or URL, its settings and the network";
+        let hint = network_hint(&text, usual);
+        Error::new(ErrorKind::Target, text).with_hint(hint)
     }
 }
 

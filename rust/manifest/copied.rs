@@ -11,10 +11,10 @@ use icechunk::format::manifest::{ChunkInfo, ChunkPayload, ManifestRef, VirtualCh
 use icechunk::format::snapshot::{NodeData, NodeSnapshot};
 
 use super::chunks::ChunkRanges;
+use super::one_thread::OneThread;
 use super::rewrite::{Changes, build_slices, existing};
 use super::{CommittedChunks, NewManifests, Place, fetch, store};
 use crate::batch::SplitGrid;
-use crate::error::target_error;
 use crate::format::files::{Files, without_cache};
 use crate::grid::chunk_box::ChunkBox;
 use crate::zarr::key::ChunkKeyEncoding;
@@ -38,6 +38,7 @@ impl ManifestChunks {
         repository: &Repository,
         node: &NodeSnapshot,
         manifest: &ManifestRef,
+        thread: &OneThread,
     ) -> Result<Self> {
         let NodeData::Array { shape, .. } = &node.node_data else {
             return Err(Error::new(ErrorKind::Target, format!("{} is a group", node.path)));
@@ -55,9 +56,7 @@ impl ManifestChunks {
             references.sort_unstable_by(|one, other| one.coord.cmp(&other.coord));
             Ok::<_, Error>((place, references))
         };
-        let (place, references) = tokio::task::spawn_blocking(read)
-            .await
-            .map_err(|error| target_error("read a manifest", &error))??;
+        let (place, references) = thread.run(read).await?;
         Ok(Self { place, manifest: manifest.clone(), references })
     }
 
@@ -85,6 +84,7 @@ impl ManifestChunks {
         self,
         repository: &Repository,
         mut copied: BTreeMap<Vec<u32>, ChunkPayload>,
+        thread: &OneThread,
     ) -> Result<NewManifests> {
         let Self { place, manifest, mut references } = self;
         let files = Files::of(repository);
@@ -101,9 +101,7 @@ impl ManifestChunks {
             touched.sort_unstable();
             Ok::<_, Error>((build_slices(&place, &making, references)?, touched, place))
         };
-        let (made, touched, place) = tokio::task::spawn_blocking(rewritten)
-            .await
-            .map_err(|error| target_error("write manifests", &error))??;
+        let (made, touched, place) = thread.run(rewritten).await?;
         let mut chunks = CommittedChunks::new(place.grid.grid_shape());
         chunks.add(ChunkRanges::of_indices(touched));
         let written = store(&files, &place, made).await?;

@@ -11,6 +11,7 @@ mod chunks;
 mod clusters;
 mod copied;
 mod native;
+mod one_thread;
 mod rewrite;
 mod written;
 
@@ -33,6 +34,7 @@ pub use chunks::CommittedChunks;
 use clusters::{box_of, clusters};
 pub use copied::ManifestChunks;
 pub use native::{NativeChunk, native_manifests};
+pub use one_thread::OneThread;
 pub use rewrite::{Changes, KeptNative};
 use rewrite::{Rewritten, rewrite};
 pub use written::{NewManifests, WrittenManifest};

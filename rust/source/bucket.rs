@@ -30,7 +30,7 @@ use super::settings::{Settings, is_read_by_icechunk};
 use super::transport::Transport;
 use super::xml::connector::PageParser;
 use super::xml::exchange::Answer;
-use crate::error::{chain, knows_no_tls, never_sent, redirected, refused};
+use crate::error::{chain, network_hint, never_sent, no_tls_ever, redirected, refused};
 use crate::source::retry::RetryPolicy;
 use crate::{Error, ErrorKind, Result};
 
@@ -246,8 +246,7 @@ impl BucketSource {
             }
             object_store::Error::NotFound { .. } => Error::new(ErrorKind::SourceNotFound, message)
                 .with_hint("check the bucket's name and the endpoint"),
-            _ => Error::new(ErrorKind::Listing, message)
-                .with_hint("check the endpoint and the network, then run the same command again"),
+            _ => unreached(message),
         }
     }
 }
@@ -289,8 +288,7 @@ impl Readable for BucketSource {
             PageErrorKind::Redirected => {
                 Error::new(ErrorKind::Listing, message).of_redirection("source")
             }
-            _ => Error::new(ErrorKind::Listing, message)
-                .with_hint("check the endpoint and the network, then run the same command again"),
+            _ => unreached(message),
         }
     }
 
@@ -333,13 +331,20 @@ impl PageSource for BucketSource {
     }
 }
 
+/// The error of a server that was not reached, or did not answer.
+fn unreached(message: String) -> Error {
+    let usual = "check the endpoint and the network, then run the same command again";
+    let hint = network_hint(&message, usual);
+    Error::new(ErrorKind::Listing, message).with_hint(hint)
+}
+
 /// What can be done about a failed read of an object.
 fn object_error(error: &object_store::Error, status: Option<u16>) -> PageError {
     let kind = match (status, error) {
         (_, object_store::Error::InvalidPath { .. }) => PageErrorKind::Fatal,
         _ if refused(error) => PageErrorKind::AccessDenied,
         _ if redirected(error) => PageErrorKind::Redirected,
-        _ if never_sent(error) || knows_no_tls(error) => PageErrorKind::Fatal,
+        _ if never_sent(error) || no_tls_ever(error) => PageErrorKind::Fatal,
         // Broken off, or without what every answer has; asking again may help.
         (None | Some(200..=299 | 408 | 500..), _) if status != Some(503) => {
             PageErrorKind::Transient

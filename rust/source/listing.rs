@@ -19,7 +19,7 @@ use super::settings::Settings;
 use super::xml::connector::PageParser;
 use super::xml::exchange::Exchange;
 use super::xml::fetch::list_page;
-use crate::error::{chain, knows_no_tls, never_sent, redirected, refused};
+use crate::error::{chain, never_sent, no_tls_ever, redirected, refused};
 
 /// Keys that Google's JSON API and Azure are asked for.
 const LARGE_PAGE: u32 = 5_000;
@@ -211,7 +211,7 @@ fn page_error(
         Some(_) => PageErrorKind::Fatal,
         None if refused(error) => PageErrorKind::AccessDenied,
         None if redirected(error) => PageErrorKind::Redirected,
-        None if never_sent(error) || knows_no_tls(error) => PageErrorKind::Fatal,
+        None if never_sent(error) || no_tls_ever(error) => PageErrorKind::Fatal,
         None => PageErrorKind::Transient,
     };
     PageError::new(kind, chain(error)).with_hint(service.access_hint())

@@ -179,17 +179,17 @@ fn elsewhere(
     store: &ObjectStoreConfig,
     lies: &str,
 ) -> Error {
-    Error::new(
-        ErrorKind::Mismatch,
-        format!(
-            "the repository's virtual chunk container {} {lies} {url} but points to another store \
-             (endpoint): {}, not {}",
-            container.url_prefix(),
-            place(&container.store),
-            place(store)
-        ),
-    )
-    .with_hint("use the container's account and endpoint, or another target repository")
+    let prefix = container.url_prefix();
+    let message = format!(
+        "the repository's virtual chunk container {prefix} {lies} {url} but points to another store \
+         (endpoint): {}, not {}",
+        place(&container.store),
+        place(store)
+    );
+    Error::new(ErrorKind::Mismatch, message).with_hint(format!(
+        "if what is there has moved: refreeze relocate TARGET --from {prefix} --to {prefix}, with the \
+         new settings; else use the container's account and endpoint, or another target repository"
+    ))
 }
 
 /// Where a store is, beside what its URLs say.

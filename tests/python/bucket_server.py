@@ -56,6 +56,8 @@ class Bucket:
         """Called once, when the first probe is half-way."""
         self.answers = None
         """Given a request, answers it instead: status, headers and body; None leaves it alone."""
+        self.tag = tag
+        """Given an object's bytes, returns its ETag."""
         self.requests = []
         """Every request, in order."""
         self.port = 0
@@ -97,7 +99,9 @@ class Bucket:
                 wanted[name] = None
             if wanted["If-None-Match"] == "*" and old is not None:
                 return 412
-            if wanted["If-Match"] is not None and (old is None or wanted["If-Match"] != tag(old)):
+            if wanted["If-Match"] is not None and (
+                old is None or wanted["If-Match"] != self.tag(old)
+            ):
                 return 412
             self.objects[key] = body
             return 200
@@ -151,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
         status = self.bucket.put(self.key, body, self.headers)
         if status == 200:
             self.bucket.times[self.key] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.000Z}"
-            self.answer(status, ETag=tag(body))
+            self.answer(status, ETag=self.bucket.tag(body))
         else:
             self.answer(status, b"<Error><Code>Refused</Code></Error>")
 
@@ -165,10 +169,10 @@ class Handler(BaseHTTPRequestHandler):
             return
         modified = datetime.fromisoformat(self.bucket.times.get(self.key, LONG_AGO))
         headers = {
-            "ETag": tag(body),
+            "ETag": self.bucket.tag(body),
             "Last_Modified": format_datetime(modified, usegmt=True),
         }
-        if self.is_stale(modified, tag(body)):
+        if self.is_stale(modified, self.bucket.tag(body)):
             self.answer(412, **headers)
             return
         wanted = self.headers.get("Range")
@@ -218,7 +222,7 @@ class Handler(BaseHTTPRequestHandler):
                 folders.add(f"{prefix}{head}{between}")
                 continue
             found.append(
-                f"<Contents><Key>{escape(key)}</Key><Size>{len(body)}</Size><ETag>{tag(body)}</ETag>"
+                f"<Contents><Key>{escape(key)}</Key><Size>{len(body)}</Size><ETag>{escape(self.bucket.tag(body))}</ETag>"
                 f"<LastModified>{self.bucket.times.get(key, LONG_AGO)}</LastModified></Contents>"
             )
         shared = "".join(

@@ -17,6 +17,7 @@ from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store
 from bucket_server import Bucket, running
 from endpoint import run_endpoint
 from express_server import DIRECTORY_BUCKET, express
+from fake_gcs import fake_gcs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ VALUES = np.arange(1, 1201, dtype="i2").reshape(24, 50)
 
 CHUNKS = VALUES.size - 1
 
-PAGES = {"s3": 1000, "express": 1000, "gs": 1000, "gs-xml": 1000, "az": 5000}
+PAGES = {"s3": 1000, "express": 1000, "gs": 1000, "gs-xml": 1000, "fake-gcs": 1000, "az": 5000}
 """Keys in a page of each service here, where pages are asked for."""
 
 
@@ -45,6 +46,8 @@ class Given:
     counted: Callable[[], int] | None = None
     """LIST requests that the server has seen, where there is one."""
     reset: Callable[[], None] = lambda: None
+    checksum: Any = "last-modified"
+    """What readers can be held to here."""
 
     @property
     def source(self) -> Any:
@@ -105,6 +108,15 @@ def _google(root: Path, kind: str) -> Iterator[Given]:
         yield Given(
             kind, _uploaded(root, store), "gs://bucket/s", endpoint.google,
             lambda: endpoint.stats()["list"], endpoint.reset,
+        )  # fmt: skip
+
+
+@contextmanager
+def _fake_gcs(root: Path) -> Iterator[Given]:
+    with fake_gcs(root, root.parent) as server:
+        yield Given(
+            "fake-gcs", server.store, "gs://bucket/s", server.options,
+            server.lists, server.reset, checksum="none",
         )  # fmt: skip
 
 
@@ -173,6 +185,7 @@ KINDS: dict[str, Any] = {
     "express": _express,
     "gs": lambda root: _google(root, "gs"),
     "gs-xml": lambda root: _google(root, "gs-xml"),
+    "fake-gcs": _fake_gcs,
     "az": _azure,
     "local": _local,
     "memory": _memory,

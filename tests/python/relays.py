@@ -84,6 +84,8 @@ class Relay:
         self.port = listener.getsockname()[1]
         self.passed: list[str] = []
         """Of each connection what was asked of the relay: a method and a target."""
+        self.headers: list[str] = []
+        """Of each plain request to a proxy its headers, in small letters."""
 
 
 @contextmanager
@@ -102,10 +104,18 @@ def tls(url: str, authority: Authority) -> Iterator[Relay]:
 
 
 @contextmanager
-def proxy() -> Iterator[Relay]:
-    """Forward plain requests, and tunnels to what is asked for by CONNECT."""
+def proxy(authority: Authority | None = None) -> Iterator[Relay]:
+    """Forward plain requests, and tunnels to what is asked for by CONNECT; with an authority, speak TLS to clients."""
+    context = authority.context() if authority else None
 
     def each(relay: Relay, client: socket.socket) -> None:
+        if context:
+            with context.wrap_socket(client, server_side=True) as secure:
+                forward(relay, secure)
+        else:
+            forward(relay, client)
+
+    def forward(relay: Relay, client: socket.socket) -> None:
         head = b""
         while b"\r\n\r\n" not in head:
             more = client.recv(1 << 16)
@@ -122,6 +132,7 @@ def proxy() -> Iterator[Relay]:
                 # One request a connection, so that each is counted.
                 path = target.split("/", 3)[3]
                 rest = head.split(b"\r\n", 1)[1]
+                relay.headers.append(rest.partition(b"\r\n\r\n")[0].decode().lower())
                 server.sendall(
                     f"{method} /{path} {version}\r\nConnection: close\r\n".encode() + rest
                 )

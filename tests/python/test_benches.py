@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "scenario", ["listing", "append", "reading", "checking", "clouds", "files"]
+    "scenario", ["listing", "append", "reading", "checking", "clouds", "files", "formats"]
 )
 def test_a_scenario_measures_what_it_compares(tmp_path, scenario):
     """Every tool of a scenario has a row with the figures that its tables show, on disk as JSON too."""

@@ -18,6 +18,8 @@ from refreeze.cli.plan_table import print_plan
 from refreeze.exceptions import AccessError, ListingError, MismatchError
 from refreeze.shown import shown
 from refreeze.stores.resolve import resolve_source
+from test_probe import write_store as write_web_store
+from web_server import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,6 +173,21 @@ def test_the_run_on_a_real_cloud_can_be_made(serve: Callable[..., Endpoint]) -> 
     assert run.returncode == 0, run.stdout
     assert run.stdout.count("right: ") == 7, run.stdout
     assert "HUSHHUSH" not in run.stdout + run.stderr
+
+
+def test_the_run_on_a_web_server_can_be_made(tmp_path: Path) -> None:
+    """It only reads; what is wrong with a server is told, and so does the exit code."""
+    write_web_store(tmp_path / "air.zarr")
+    script = Path(__file__).resolve().parents[2] / "scripts" / "smoke-cloud"
+    for switches, code, right in ({}, 0, 3), ({"no_tag": True}, 1, 2):
+        with serving(tmp_path, **switches) as web:
+            command = [sys.executable, str(script), f"{web.url}/air.zarr", "header.X-Key=HUSHHUSH"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout
+        assert done.stdout.count("right: ") == right, done.stdout
+        assert done.stdout.count("WRONG: ") == 3 - right
+        assert "HUSHHUSH" not in done.stdout + done.stderr
+        assert {asked.method for asked in web.asked} <= {"GET", "HEAD"}
 
 
 def test_a_plan_knows_the_service(

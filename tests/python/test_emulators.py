@@ -1,4 +1,4 @@
-"""Google Cloud Storage and Azure as emulators of other people answer: moto (XML, any bearer) and azurite."""
+"""Google Cloud Storage and Azure as emulators of other people answer: moto (XML), fake-gcs-server (JSON), azurite."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ import zarr
 from obstore.store import AzureStore, GCSStore
 
 import refreeze
+from fake_gcs import FakeGcs, fake_gcs
 from refreeze.cli.snippet import opening_lines
-from refreeze.exceptions import TargetError
+from refreeze.exceptions import ListingError, TargetError
 from s3_server import free_port, servers_required
 
 if TYPE_CHECKING:
@@ -113,8 +114,12 @@ def _create_container(endpoint: str, name: str) -> None:
 
 
 def _fill(store: Any, chunks: int) -> None:
+    _write(zarr.storage.ObjectStore(store), chunks)
+
+
+def _write(store: Any, chunks: int) -> None:
     array = zarr.create_array(
-        zarr.storage.ObjectStore(store), name="s/air", shape=(chunks,), chunks=(1,), dtype="i2",
+        store, name="s/air", shape=(chunks,), chunks=(1,), dtype="i2",
         compressors=None, dimension_names=("x",),
     )  # fmt: skip
     array[:] = np.arange(1, chunks + 1)
@@ -137,6 +142,50 @@ def test_moto_is_refused_as_a_target(google: dict[str, str]) -> None:
     options: Any = {"source_options": google, "target_options": google}
     with pytest.raises(TargetError, match="is not safe as a target"):
         refreeze.ingest("gs://bucket/s", "gs://bucket/repository", **options)
+
+
+@pytest.fixture(scope="module")
+def google_by_json(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeGcs]:
+    """Give a bucket of fake-gcs-server's, with a store of 6,500 chunks."""
+    folder = tmp_path_factory.mktemp("google")
+    _write(zarr.storage.LocalStore(folder / "contents"), 6500)
+    with fake_gcs(folder / "contents", folder) as server:
+        yield server
+
+
+def test_fake_gcs_is_listed_by_json(google_by_json: FakeGcs) -> None:
+    """Pages of 5,000, in a chain and from keys that were computed."""
+    google_by_json.reset()
+    stream = refreeze.list_chunks(google_by_json.store, "s/air", concurrency=1)
+    assert sum(batch.num_rows for batch in stream) == 6500
+    assert (google_by_json.lists(), stream.stats.warnings) == (2, ())
+    region: Any = {"x": slice(100, 6000)}
+    part = refreeze.list_chunks(google_by_json.store, "s/air", region=region, concurrency=8)
+    assert sum(batch.num_rows for batch in part) == 5900
+    assert (google_by_json.lists(), part.stats.warnings) == (2 + part.stats.list_requests, ())
+
+
+def test_fake_gcs_holds_readers_to_nothing(google_by_json: FakeGcs, tmp_path: Path) -> None:
+    """It ignores both conditions, which is said; without a checksum its chunks are referenced and read."""
+    options: Any = {"source_options": google_by_json.options}
+    for checksum, condition in (("last-modified", "If-Unmodified-Since"), ("etag", "If-Match")):
+        with pytest.raises(ListingError, match=f"ignores {condition}") as refused:
+            refreeze.ingest("gs://bucket/s", tmp_path / "r", checksum=checksum, **options)
+        assert "--checksum none" in str(refused.value.hint)
+    report = refreeze.ingest("gs://bucket/s", tmp_path / "t", checksum="none", **options)
+    assert (report.references_written, report.warnings) == (6500, ())
+    names: dict[str, Any] = {}
+    exec(opening_lines(report, **options), names)  # noqa: S102 (this is what the lines are for)
+    np.testing.assert_array_equal(names["ds"]["air"][:5], np.arange(1, 6))
+
+
+def test_fake_gcs_is_refused_as_a_target(google_by_json: FakeGcs, tmp_path: Path) -> None:
+    """It knows no PUT; nothing but the probe is asked."""
+    _write(zarr.storage.LocalStore(tmp_path), 3)
+    with pytest.raises(TargetError, match="cannot write to"):
+        refreeze.ingest(
+            tmp_path / "s", "gs://bucket/repository", target_options=google_by_json.options
+        )
 
 
 def test_azurite_is_listed_in_as_many_pages_as_it_has(azure: dict[str, str]) -> None:

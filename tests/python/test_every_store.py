@@ -18,7 +18,7 @@ from obspec_utils.registry import ObjectStoreRegistry
 import refreeze
 from every_store import CHUNKS, KINDS, PAGES, VALUES, Given, store_of
 from refreeze.cli.snippet import opening_lines
-from refreeze.exceptions import TargetError
+from refreeze.exceptions import ListingError, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,19 +83,22 @@ def test_the_parser(given: Given) -> None:
 def test_planned_ingested_and_compared(given: Given, tmp_path: Path) -> None:
     """References are read through Icechunk or our own client, and equal to a fresh listing."""
     options: Any = {"source_options": given.options} if given.options else {}
+    if given.checksum == "none":
+        with pytest.raises(ListingError, match="ignores If-Unmodified-Since"):
+            refreeze.ingest(given.source, tmp_path / "target", **options)
     if given.kind in {"memory", "foreign"}:
         with pytest.raises(TargetError, match="cannot refer"):
             refreeze.ingest(given.source, tmp_path / "target")
         return
     plan = refreeze.plan(given.source, **options)
     given.reset()
-    report = refreeze.ingest(given.source, tmp_path / "target", **options)
+    report = refreeze.ingest(given.source, tmp_path / "target", checksum=given.checksum, **options)
     assert (report.references_written, report.published) == (CHUNKS, True)
     if given.counted:
         # Folders are listed for metadata, too.
         assert given.counted() <= plan.totals.list_requests + 8
     # The ETags of the synthetic endpoint look like digests and are none.
-    sample = 3 if given.kind in {"local", "express", "s3, all at once"} else 0
+    sample = 3 if given.kind in {"local", "express", "s3, all at once", "fake-gcs"} else 0
     found = refreeze.verify(given.source, tmp_path / "target", sample=sample, **options)
     assert (found.equal, found.checked, found.sampled) == (True, CHUNKS, sample)
     again = refreeze.sync(given.source, tmp_path / "target", **options)

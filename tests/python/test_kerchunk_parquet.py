@@ -23,6 +23,7 @@ from refreeze.exceptions import (
     MismatchError,
     UnsupportedArrayError,
 )
+from scenarios import upload
 
 FORMAT = "kerchunk-parquet"
 
@@ -217,6 +218,40 @@ def test_object_storage_and_command_line(s3_bucket: Any, tmp_path: Path) -> None
     again = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     assert again.returncode == 1
     assert json.loads(again.stdout)["error"]["type"] == "AlreadyExistsError"
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_store_in_a_bucket_is_read_back(s3_bucket: Any, tmp_path: Path, zarr_format: int) -> None:
+    """References and chunks in a bucket: fsspec and xarray read both through s3fs, as the source is."""
+    pytest.importorskip("s3fs")
+    server, bucket = s3_bucket
+    write(tmp_path / "air.zarr", zarr_format)
+    url = upload(server, bucket, tmp_path / "air.zarr", "air.zarr")
+    target = f"s3://{bucket}/refs/air.parq"
+    options: Any = {"source_options": server.options, "target_options": server.options}
+    report = refreeze.ingest(url, target, format=FORMAT, record_size=10, **options)
+    assert report.references_written == 2 * 27 + 2
+
+    reached = {
+        "key": server.access_key_id,
+        "secret": server.secret_access_key,
+        "client_kwargs": {"endpoint_url": server.endpoint, "region_name": server.region},
+    }
+    files = fsspec.filesystem(
+        "reference", fo=target, target_protocol="s3", target_options=reached,
+        remote_protocol="s3", remote_options=reached,
+    )  # fmt: skip
+    name = "c/8/2" if zarr_format == 3 else "8.2"
+    assert files.cat("t2m/8.2") == (tmp_path / "air.zarr/t2m" / name).read_bytes()
+    assert files.references["t2m/8.2"][0] == f"{url}/t2m/{name}"
+    # kerchunk changes the remote options, which must not be the others, too.
+    storage: Any = {
+        "target_protocol": "s3", "target_options": reached,
+        "remote_protocol": "s3", "remote_options": dict(reached),
+    }  # fmt: skip
+    read = xr.open_dataset(target, engine="kerchunk", storage_options=storage)
+    expected = xr.open_zarr(tmp_path / "air.zarr", consolidated=False).load()
+    xr.testing.assert_identical(read.load(), expected)
 
 
 def test_boxes_follow_each_other() -> None:

@@ -18,7 +18,7 @@ import zarr
 import refreeze
 from bucket_server import Bucket, running
 from refreeze.exceptions import MismatchError, SourceNotFoundError, TargetNotFoundError
-from scenarios import local_repository
+from scenarios import flags, local_repository
 
 VALUES = np.arange(24, dtype="i4").reshape(6, 4)
 
@@ -160,6 +160,9 @@ def test_an_endpoint_that_has_changed(tmp_path):
         refreeze.ingest(url, str(target), source_options=first.options)
         with pytest.raises(MismatchError, match="is there already"):
             refreeze.relocate(str(target), f"{url}/", url, source_options=first.options)
+        with pytest.raises(MismatchError, match="points to another store") as dead_end:
+            refreeze.ingest(url, str(target), source_options=second.options, mode="overwrite")
+        assert f"refreeze relocate TARGET --from {url}/ --to {url}/" in str(dead_end.value.hint)
         refreeze.relocate(str(target), f"{url}/", url, source_options=second.options)
         storage = icechunk.local_filesystem_storage(str(target))
         config = icechunk.Repository.fetch_config(storage)
@@ -168,6 +171,36 @@ def test_an_endpoint_that_has_changed(tmp_path):
         # What was a dead end: the source at its new endpoint can be gone on with.
         again = refreeze.ingest(url, str(target), source_options=second.options, mode="overwrite")
         assert again.published
+
+
+def test_a_bucket_that_has_moved_is_compared_by_its_tags(tmp_path):
+    """Where references keep ETags these must agree, whatever times and lengths say; `status` names the prefix."""
+    source, target = tmp_path / "source.zarr", tmp_path / "target"
+    root = zarr.open_group(source, mode="w")
+    air = root.create_array("air", shape=(6, 4), chunks=(2, 2), dtype="i4", compressors=None)
+    air[:] = VALUES
+    url = "s3://bucket/old.zarr"
+    with running(Bucket()) as bucket:
+        settings = flags("--source-option", bucket.options)
+        bucket.upload(source, "old.zarr")
+        bucket.upload(source, "elsewhere/new.zarr")
+        refreeze.ingest(url, str(target), source_options=bucket.options, checksum="etag")
+        assert f"{url}/" in command("status", target).stdout
+        key = "elsewhere/new.zarr/air/c/1/0"
+        whole = bucket.objects[key]
+        bucket.objects[key] = bytes(len(whole))
+        move = ("relocate", target, "--from", f"{url}/", "--to", "s3://bucket/elsewhere/new.zarr")
+        done = command(*move, *settings)
+        assert done.returncode == 1
+        assert "ETag" in done.stderr
+        assert prefixes(target) == [f"{url}/"]
+        bucket.objects[key] = whole
+        assert command(*move, *settings).returncode == 0
+        bucket.objects = {k: v for k, v in bucket.objects.items() if not k.startswith("old.zarr")}
+        found = refreeze.verify(
+            "s3://bucket/elsewhere/new.zarr", target, sample=6, source_options=bucket.options
+        )
+        assert (found.equal, found.sampled) == (True, 6)
 
 
 def test_where_another_container_is(moved, tmp_path):

@@ -47,7 +47,7 @@ def copy(
         str, typer.Option(help="Bound on the chunks in memory at a time.")
     ] = DEFAULT_MEMORY,
     max_refs_per_commit: Annotated[
-        int | None, typer.Option(help="Chunks in a commit [default: 5,000].")
+        int | None, typer.Option(help="Chunks in a commit [default: 20,000].")
     ] = None,
     concurrency: Annotated[
         Any, typer.Option(parser=in_flight, metavar=IN_FLIGHT, help="Chunks copied at a time.")

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["one_line", "store_errors"]
 
+_UNREACHED = "check the URL, the endpoint and the network"
+_UNKNOWN_AUTHORITY = (
+    "nobody here knows the authority that signed the certificate: set SSL_CERT_FILE to a file (PEM) "
+    "with the authority's own, and those of all others that are trusted"
+)
+
 
 @contextmanager
 def store_errors(source: Source, key: str = "") -> Iterator[None]:
@@ -38,7 +44,7 @@ def store_errors(source: Source, key: str = "") -> Iterator[None]:
             ) from error
         raise ListingError(
             f"cannot read {place}: {said}",
-            "check the URL, the endpoint and the network",
+            _UNKNOWN_AUTHORITY if "UnknownIssuer" in said else _UNREACHED,
         ) from error
 
 

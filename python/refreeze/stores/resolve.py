@@ -270,7 +270,7 @@ def _source_on_the_web(url: str, options: Options | None, probing: Probing | Non
     shown = shown_url(url)
     # What is wrong with the URL is said before anybody is asked.
     WebStore.of_url(url, None, probing)
-    place = as_bucket(url)
+    place = as_bucket(url, options)
     settings = endpoint_settings(url)
     if place is not None and probing is not None and probing.yes:
         bucket = bucket_of_url(place)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 __all__ = ["as_bucket", "endpoint_settings", "first_bytes"]
@@ -31,13 +33,32 @@ def endpoint_settings(url: str) -> dict[str, str]:
     return {"endpoint": endpoint, "skip_signature": "true"} | plain
 
 
-def as_bucket(url: str) -> str | None:
+def _opener(url: str, options: Mapping[str, Any] | None) -> urllib.request.OpenerDirector:
+    """Return what asks by the proxy of the options, else by that of the environment."""
+    given = {name.lower(): str(value) for name, value in (options or {}).items()}
+    handlers: list[Any] = [_Stays]
+    if proxy := given.get("proxy_url"):
+        direct = _is_excluded(urlsplit(url).hostname or "", given.get("proxy_excludes", ""))
+        handlers.append(
+            urllib.request.ProxyHandler({} if direct else {"http": proxy, "https": proxy})
+        )
+    return urllib.request.build_opener(*handlers)
+
+
+def _is_excluded(host: str, excludes: str) -> bool:
+    names = [name.strip().lstrip(".").lower() for name in excludes.split(",")]
+    return any(name and (name == "*" or f".{host}".endswith(f".{name}")) for name in names)
+
+
+def as_bucket(url: str, options: Mapping[str, Any] | None = None) -> str | None:
     """Ask whether an HTTP server lists like an object store.
 
     Parameters
     ----------
     url
         ``http://`` or ``https://``, of a place below a bucket.
+    options
+        Settings of the source, of which those of proxies count.
 
     Returns
     -------
@@ -54,8 +75,7 @@ def as_bucket(url: str) -> str | None:
         return None
     asked = f"{endpoint}/{quote(bucket)}?list-type=2&max-keys=1"
     try:
-        opener = urllib.request.build_opener(_Stays)
-        with opener.open(asked, timeout=_SECONDS) as answer:
+        with _opener(url, options).open(asked, timeout=_SECONDS) as answer:
             start = answer.read(_ENOUGH)
     except (OSError, ValueError, urllib.error.HTTPError):
         return None

@@ -101,7 +101,7 @@ def copy(
     memory
         Bound on the chunks that are in memory at a time, in bytes or as text such as ``"192MiB"``.
     max_refs_per_commit
-        Chunks that are committed together (default: 5,000); a kill loses no more than these.
+        Chunks that are committed together (default: 20,000); a kill loses no more than these.
     concurrency
         Chunks that are copied at a time: a number, or ``"auto"``, as for `refreeze.ingest`.
     message

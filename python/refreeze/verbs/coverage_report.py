@@ -146,6 +146,12 @@ class Coverage:
                     f"  {kinds}; {array.bytes:,} bytes, sizes {array.smallest:,} to "
                     f"{array.largest:,}, {array.mean:,.0f} on average"
                 )
+            if len(array.sizes) > 1:
+                classes = (
+                    f"{chunks:,} of {least:,} to {below - 1:,} bytes"
+                    for least, below, chunks in array.sizes
+                )
+                yield f"  by size: {', '.join(classes)}"
             if array.first_modified is not None:
                 yield f"  modified {array.first_modified} to {array.last_modified}"
             if written:

@@ -28,13 +28,14 @@ use crate::format::files::without_cache;
 use crate::format::node::node_at;
 use crate::grid::chunk_box::ChunkBox;
 use crate::list::limit::{Concurrency, ConcurrencyLimit};
-use crate::manifest::ManifestChunks;
+use crate::manifest::{ManifestChunks, OneThread};
 use crate::progress::{OnProgress, Progress};
 use crate::target::{Target, TargetLocation};
 use crate::{Error, ErrorKind, Result};
 
-/// Chunks copied before they are committed: what a kill may lose.
-const CHUNKS_PER_COMMIT: usize = 5_000;
+/// Chunks copied before they are committed: what a kill may lose. With every commit a manifest of
+/// up to 250,000 references is made anew.
+const CHUNKS_PER_COMMIT: usize = 20_000;
 
 /// Bytes copied before they are committed.
 const BYTES_PER_COMMIT: u64 = 4 << 30;
@@ -153,6 +154,7 @@ async fn run(job: &CopyJob, on_progress: &OnProgress) -> Result<CopyReport> {
         job,
         repository,
         transfer: Transfer::new(repository, job),
+        thread: OneThread::start()?,
         in_flight: ConcurrencyLimit::within(job.concurrency.in_flight(usize::MAX), None),
         report: &mut report,
         on_progress,
@@ -240,6 +242,7 @@ struct Copier<'a> {
     job: &'a CopyJob,
     repository: &'a Repository,
     transfer: Transfer,
+    thread: OneThread,
     in_flight: Arc<ConcurrencyLimit>,
     report: &'a mut CopyReport,
     on_progress: &'a OnProgress,
@@ -276,7 +279,7 @@ impl Copier<'_> {
         manifest: &ManifestRef,
         region: &ChunkBox,
     ) -> Result<bool> {
-        let chunks = ManifestChunks::read(self.repository, node, manifest).await?;
+        let chunks = ManifestChunks::read(self.repository, node, manifest, &self.thread).await?;
         let most = self.job.chunks_per_commit.and_then(|most| usize::try_from(most).ok());
         let most = most.unwrap_or(CHUNKS_PER_COMMIT).max(1);
         let mut wanted: Vec<(Vec<u32>, VirtualChunkRef)> = Vec::new();
@@ -352,7 +355,7 @@ impl Copier<'_> {
         }
         let (count, bytes) = (copied.len() as u64, copied.values().map(|(_, size)| size).sum());
         let payloads = copied.into_iter().map(|(coords, (payload, _))| (coords, payload));
-        let new = chunks.write(self.repository, payloads.collect()).await?;
+        let new = chunks.write(self.repository, payloads.collect(), &self.thread).await?;
         let (manifests, manifest_bytes) = new.weight();
         let is_ingest = self.job.run_id.is_some();
         let arrays = if is_ingest {

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::error::SOURCE_ACCESS_HINT;
+use crate::error::{SOURCE_ACCESS_HINT, network_hint};
 use crate::list::limit::ConcurrencyLimit;
 use crate::list::stats::ListStats;
 use crate::source::page::{Page, PageError, PageErrorKind, PageRequest, PageSource, StartAfter};
@@ -93,7 +93,10 @@ pub(crate) fn page_error(prefix: &str, error: &PageError) -> Error {
         PageErrorKind::Transient => Error::new(ErrorKind::Listing, text)
             .with_hint("check the endpoint and the network, then run the same command again"),
         PageErrorKind::Redirected => Error::new(ErrorKind::Listing, text).of_redirection("source"),
-        PageErrorKind::Unsupported | PageErrorKind::Fatal => Error::new(ErrorKind::Listing, text)
-            .with_hint("this server does not list as S3 does: check the endpoint"),
+        PageErrorKind::Unsupported | PageErrorKind::Fatal => {
+            let usual = "this server does not list as S3 does: check the endpoint";
+            let hint = network_hint(&text, usual);
+            Error::new(ErrorKind::Listing, text).with_hint(hint)
+        }
     }
 }

@@ -15,7 +15,7 @@ use url::Url;
 
 use super::answer::{retry_after, text};
 use super::pace::Pace;
-use crate::error::chain;
+use crate::error::{chain, no_tls_ever};
 use crate::source::page_error::{PageError, PageErrorKind};
 use crate::source::transport::Transport;
 
@@ -109,7 +109,11 @@ impl WebClient {
     /// The error of a request that was not answered. A name or a port that is wrong stays so.
     fn lost(&self, error: reqwest::Error) -> PageError {
         let never = error.is_connect() && !self.reached.load(Ordering::Relaxed);
+        let distrusted = no_tls_ever(&error);
         let failure = lost(error);
+        if distrusted {
+            return PageError { kind: PageErrorKind::Fatal, ..failure };
+        }
         if never && self.unreached.fetch_add(1, Ordering::Relaxed) + 1 >= CONNECTIONS_TRIED {
             return PageError { kind: PageErrorKind::Fatal, ..failure };
         }

@@ -10,6 +10,7 @@ use super::answer::Described;
 use super::client::{done_with, first_byte, lost};
 use super::habits::is_gone;
 use super::{Sent, WebSource, join};
+use crate::error::network_hint;
 use crate::source::body::{Body, Failure};
 use crate::source::object::Readable;
 use crate::source::page_error::{PageError, PageErrorKind};
@@ -78,8 +79,9 @@ impl Readable for WebSource {
             return self.refused(key, &error.message);
         }
         let what = format!("cannot read {}: {}", self.shown(key), error.message);
-        Error::new(ErrorKind::Listing, what)
-            .with_hint("check the URL and the network, then run the same command again")
+        let usual = "check the URL and the network, then run the same command again";
+        let hint = network_hint(&what, usual);
+        Error::new(ErrorKind::Listing, what).with_hint(hint)
     }
 }
 
