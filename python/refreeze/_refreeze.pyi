@@ -48,6 +48,7 @@ __all__ = [
     "region_elements",
     "relocate",
     "remember_secrets",
+    "remove_published",
     "resolve_region",
     "sample_listing",
     "shown_text",
@@ -407,6 +408,11 @@ def publish(
     unsafe_target: bool,
 ) -> str:
     """Publish a staged ingest; see `refreeze.publish`. Returns the report as JSON."""
+
+def remove_published(
+    target: BucketTarget | LocalTarget | RepositoryTarget, *, unsafe_target: bool
+) -> None:
+    """Remove staging branches and results of runs that are published, which killed processes leave."""
 
 def gc(
     target: BucketTarget | LocalTarget | RepositoryTarget,

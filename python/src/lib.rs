@@ -19,6 +19,7 @@ mod region;
 mod runtime;
 mod shown;
 mod stores;
+mod upkeep;
 mod verify;
 mod web;
 mod work;
@@ -36,7 +37,7 @@ mod _refreeze {
     #[pymodule_export]
     use super::doctor::{check_writes, examine_listing};
     #[pymodule_export]
-    use super::ingest::{gc, ingest, publish, relocate, status};
+    use super::ingest::ingest;
     #[pymodule_export]
     use super::inventory::{InventoryBuilder, sample_listing};
     #[pymodule_export]
@@ -54,6 +55,8 @@ mod _refreeze {
     use super::shown::{error_line, redact, remember_secrets, shown_text};
     #[pymodule_export]
     use super::stores::{OpenedSource, open_source};
+    #[pymodule_export]
+    use super::upkeep::{gc, publish, relocate, remove_published, status};
     #[pymodule_export]
     use super::verify::{Comparison, verify};
     #[pymodule_export]

@@ -354,9 +354,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
 
         return plan_of(planned, stores, options, arguments, target)
     if planned.nothing_new:
-        return report_of_nothing(
-            planned, stores, location().url, options, elapsed=time.monotonic() - started
-        )
+        return report_of_nothing(planned, stores, location(), options, started=started)
     with crew_at_work(crew, places):
         report = json.loads(
             _refreeze.ingest(

@@ -185,6 +185,7 @@ def sync(
     from refreeze.planning.dispatch import listing_date, listing_report
     from refreeze.planning.probing import check_requests
     from refreeze.planning.sync import planned_sync
+    from refreeze.verbs.nothing_new import removed_leftovers
     from refreeze.verbs.opened import opened
 
     started = time.monotonic()
@@ -237,8 +238,13 @@ def sync(
             keys_listed=found.keys_listed,
         )
     if planned.nothing_new:
+        left = removed_leftovers(location, unsafe_target=unsafe_target)
         return _report(
-            planned.warnings, started, **blank, snapshot_id=None, previous_snapshot_id=planned.base
+            (*planned.warnings, *left),
+            started,
+            **blank,
+            snapshot_id=None,
+            previous_snapshot_id=planned.base,
         )
     check_requests(planned.arrays, stores)
     try:

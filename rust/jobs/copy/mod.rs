@@ -19,9 +19,10 @@ use serde::Serialize;
 pub use transfer::CopyPlace;
 use transfer::{Moved, Transfer};
 
+use super::ingest::unpublished_runs;
 use crate::commit::{
     ArrayAddition, Completed, Draft, RecordedArray, RunIdentity, RunOptions, RunRecord, StagedRun,
-    Staging, new_run_id, staged_runs,
+    Staging, new_run_id,
 };
 use crate::error::TargetContext as _;
 use crate::format::files::without_cache;
@@ -197,7 +198,8 @@ async fn begin<'a>(
                 && run.record.branch == job.branch
         }
     };
-    let found = staged_runs(repository).await?.into_iter().find(is_same);
+    // One that is published is over, though a killed process has left its branch.
+    let found = unpublished_runs(repository).await?.into_iter().find(is_same);
     if let Some(run) = found {
         return Staging::resume(repository, run, job.message.clone());
     }

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{TimeDelta, Utc};
 use icechunk::Repository;
 
+use super::finished::unpublished_runs;
 use super::{IngestJob, JobArray, Mode, nodes};
 use crate::commit::{
     PublishedRun, RecordedArray, RunOptions, StagedRun, is_overtaken, lost_runs, published_instead,
-    remove, remove_finished, staged_runs,
+    remove,
 };
 use crate::plan::{Fingerprint, earlier_keys};
 use crate::zarr::compatibility::{Shapes, compare};
@@ -46,7 +47,7 @@ pub(super) async fn look(
     job: &IngestJob,
     fingerprint: &Fingerprint,
 ) -> Result<Left> {
-    let runs = remove_finished(repository, staged_runs(repository).await?).await?;
+    let runs = unpublished_runs(repository).await?;
     let mut related = related(runs, &job.branch, &job.specs(), fingerprint);
     if job.restart {
         for run in related.drain(..) {
