@@ -13,8 +13,10 @@ from refreeze.verbs.report import ListStats
 
 __all__ = [
     "DEFAULT_MEMORY",
+    "FIRST_CONCURRENCY",
     "LEAST_MEMORY",
     "MAX_REFERENCES_PER_MANIFEST",
+    "MOST_CONCURRENCY",
     "MOST_PROBED",
     "PAGE_SIZE",
     "ChunkStream",
@@ -48,6 +50,7 @@ __all__ = [
     "region_elements",
     "relocate",
     "remember_secrets",
+    "remove_published",
     "resolve_region",
     "sample_listing",
     "shown_text",
@@ -60,8 +63,10 @@ __all__ = [
 
 __version__: str
 DEFAULT_MEMORY: int
+FIRST_CONCURRENCY: int
 LEAST_MEMORY: int
 MAX_REFERENCES_PER_MANIFEST: int
+MOST_CONCURRENCY: int
 MOST_PROBED: int
 PAGE_SIZE: int
 
@@ -407,6 +412,11 @@ def publish(
     unsafe_target: bool,
 ) -> str:
     """Publish a staged ingest; see `refreeze.publish`. Returns the report as JSON."""
+
+def remove_published(
+    target: BucketTarget | LocalTarget | RepositoryTarget, *, unsafe_target: bool
+) -> None:
+    """Remove staging branches and results of runs that are published, which killed processes leave."""
 
 def gc(
     target: BucketTarget | LocalTarget | RepositoryTarget,

@@ -16,7 +16,6 @@ use refreeze::grid::piece::Piece;
 use refreeze::jobs::ingest::{
     Decoder, Finish, IngestJob, JobArray, JobSource, Mode, ingest as run_ingest,
 };
-use refreeze::jobs::{GcJob, PublishJob, RelocateJob};
 use refreeze::plan::LimitOptions;
 use refreeze::progress::{OnProgress, Progress};
 use refreeze::target::TargetLocation;
@@ -313,74 +312,6 @@ fn mode(name: &str) -> PyResult<Mode> {
         .into_iter()
         .find(|mode| mode.name() == name)
         .ok_or_else(|| PyValueError::new_err(format!("unknown mode {name}")))
-}
-
-/// The ingests of a repository as JSON; see `refreeze.status`.
-#[pyfunction]
-pub(crate) fn status(py: Python<'_>, target: &Bound<'_, PyAny>) -> PyResult<String> {
-    let location = self::target(target)?;
-    let runs = run(py, |stopped| async move {
-        interruptible(refreeze::jobs::status(&location), stopped).await
-    })?;
-    serde_json::to_string(&runs).map_err(|error| PyValueError::new_err(error.to_string()))
-}
-
-/// Publishes a staged ingest; see `refreeze.publish`.
-#[pyfunction]
-#[pyo3(signature = (target, *, run_id, rebase, unsafe_target))]
-pub(crate) fn publish(
-    py: Python<'_>,
-    target: &Bound<'_, PyAny>,
-    run_id: Option<String>,
-    rebase: bool,
-    unsafe_target: bool,
-) -> PyResult<String> {
-    let job = PublishJob { target: self::target(target)?, run_id, rebase, unsafe_target };
-    // One compare-and-set decides: an interruption that comes later would only hide the result.
-    let report = run(py, |_stopped| async move { refreeze::jobs::publish(job).await })?;
-    serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
-}
-
-/// Removes what nothing refers to; see `refreeze.gc`.
-#[pyfunction]
-#[pyo3(signature = (target, *, dry_run, older_than, unsafe_target))]
-pub(crate) fn gc(
-    py: Python<'_>,
-    target: &Bound<'_, PyAny>,
-    dry_run: bool,
-    older_than: f64,
-    unsafe_target: bool,
-) -> PyResult<String> {
-    let older_than = Duration::try_from_secs_f64(older_than)
-        .map_err(|error| PyValueError::new_err(format!("older_than: {error}")))?;
-    let target = self::target(target)?;
-    let job = GcJob { target, dry_run, older_than, unsafe_target };
-    let report =
-        run(py, |stopped| async move { interruptible(refreeze::jobs::gc(job), stopped).await })?;
-    serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
-}
-
-/// Moves a virtual chunk container; see `refreeze.relocate`.
-#[pyfunction]
-#[pyo3(signature = (target, source, *, prefix, sample, unsafe_target))]
-pub(crate) fn relocate(
-    py: Python<'_>,
-    target: &Bound<'_, PyAny>,
-    source: (Bound<'_, PyAny>, String),
-    prefix: String,
-    sample: usize,
-    unsafe_target: bool,
-) -> PyResult<String> {
-    let (store, path) = source;
-    let job = RelocateJob {
-        target: self::target(target)?,
-        from: prefix,
-        to: self::source(&store, &path)?,
-        sample,
-        unsafe_target,
-    };
-    let report = run(py, |stopped| interruptible(refreeze::jobs::relocate(job), stopped))?;
-    serde_json::to_string(&report).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 /// Completes when the caller asks to stop; never, when nobody is left to ask.

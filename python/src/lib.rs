@@ -19,6 +19,7 @@ mod region;
 mod runtime;
 mod shown;
 mod stores;
+mod upkeep;
 mod verify;
 mod web;
 mod work;
@@ -36,7 +37,7 @@ mod _refreeze {
     #[pymodule_export]
     use super::doctor::{check_writes, examine_listing};
     #[pymodule_export]
-    use super::ingest::{gc, ingest, publish, relocate, status};
+    use super::ingest::ingest;
     #[pymodule_export]
     use super::inventory::{InventoryBuilder, sample_listing};
     #[pymodule_export]
@@ -54,6 +55,8 @@ mod _refreeze {
     use super::shown::{error_line, redact, remember_secrets, shown_text};
     #[pymodule_export]
     use super::stores::{OpenedSource, open_source};
+    #[pymodule_export]
+    use super::upkeep::{gc, publish, relocate, remove_published, status};
     #[pymodule_export]
     use super::verify::{Comparison, verify};
     #[pymodule_export]
@@ -77,6 +80,12 @@ mod _refreeze {
     /// The least that an ingest can work with.
     #[pymodule_export]
     const LEAST_MEMORY: u64 = refreeze::plan::LEAST_MEMORY;
+    /// Requests in flight at the beginning, when their number is to be found.
+    #[pymodule_export]
+    const FIRST_CONCURRENCY: usize = refreeze::list::limit::FIRST_CONCURRENCY;
+    /// Requests in flight at most, when their number is to be found.
+    #[pymodule_export]
+    const MOST_CONCURRENCY: usize = refreeze::list::limit::MOST_CONCURRENCY;
     /// The most references of a manifest that other readers accept.
     #[pymodule_export]
     const MAX_REFERENCES_PER_MANIFEST: u32 = refreeze::plan::MAX_REFERENCES_PER_MANIFEST;

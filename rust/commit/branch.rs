@@ -95,19 +95,25 @@ pub async fn remove(repository: &Repository, staging: &str) -> Result<()> {
     deleted.map_err(|failure| failure.doing(|| format!("delete the staging branch {staging}")))
 }
 
+/// Runs on staging branches, by what has become of them.
+#[derive(Debug, Default)]
+pub struct Sorted {
+    /// Those that are not published.
+    pub unpublished: Vec<StagedRun>,
+    /// Those that are.
+    pub published: Vec<StagedRun>,
+}
+
 /// Removes the staging branches of runs that are published already, which a process that was
-/// killed has left behind; gives back the runs that are not.
+/// killed has left behind.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Target`] when the repository cannot be read.
-pub async fn remove_finished(
-    repository: &Repository,
-    runs: Vec<StagedRun>,
-) -> Result<Vec<StagedRun>> {
-    let mut unpublished = Vec::new();
+pub async fn remove_finished(repository: &Repository, runs: Vec<StagedRun>) -> Result<Sorted> {
+    let mut sorted = Sorted::default();
     if runs.is_empty() {
-        return Ok(unpublished);
+        return Ok(sorted);
     }
     let branches = repository.list_branches().await.doing(|| "read the branches".to_owned())?;
     for run in runs {
@@ -119,9 +125,10 @@ pub async fn remove_finished(
         if published {
             // Best effort: a left-over branch shows nothing to anybody.
             let _ = remove(repository, &run.identity.branch()).await;
+            sorted.published.push(run);
         } else {
-            unpublished.push(run);
+            sorted.unpublished.push(run);
         }
     }
-    Ok(unpublished)
+    Ok(sorted)
 }

@@ -17,7 +17,7 @@ mod snapshot;
 mod staging;
 mod stored;
 
-pub use branch::{publish, remove, remove_finished, snapshot_id};
+pub use branch::{Sorted, publish, remove, remove_finished, snapshot_id};
 pub use draft::Draft;
 pub use first::commit_first;
 pub use record::{

@@ -3,10 +3,10 @@
 use icechunk::Repository;
 use serde::Serialize;
 
-use super::ingest::Results;
+use super::ingest::{Results, unpublished_runs};
 use crate::commit::{
-    STAGING_PREFIX, StagedRun, Touched, lost_runs, publish as move_branch, remove, remove_finished,
-    replay, snapshot_id, staged_runs,
+    STAGING_PREFIX, StagedRun, Touched, lost_runs, publish as move_branch, remove, replay,
+    snapshot_id,
 };
 use crate::error::TargetContext as _;
 use crate::target::{Target, TargetLocation};
@@ -54,7 +54,7 @@ pub struct PublishReport {
 pub async fn publish(job: PublishJob) -> Result<PublishReport> {
     let target = Target::open(&job.target, job.unsafe_target).await?;
     let repository = target.repository();
-    let runs = remove_finished(repository, staged_runs(repository).await?).await?;
+    let runs = unpublished_runs(repository).await?;
     let run = match chosen(runs, job.run_id.as_deref(), target.url()) {
         Err(error) if error.kind() == ErrorKind::TargetNotFound => {
             return Err(lost(repository, job.run_id.as_deref()).await?.unwrap_or(error));
@@ -128,7 +128,7 @@ async fn lost(repository: &Repository, run_id: Option<&str>) -> Result<Option<Er
                 run.identity.run_id
             ),
         )
-        .with_hint("run its refreeze ingest command again, which begins anew")
+        .with_hint("run its refreeze ingest command again, which begins again")
     }))
 }
 

@@ -112,12 +112,15 @@ pub(super) fn rewrite(
     old: &[Arc<Manifest>],
     new: Vec<Bucket>,
 ) -> Result<Rewritten> {
-    let mut existing = existing(&work.place, old)?;
     let mut found: BTreeMap<u64, Vec<Packed>> = BTreeMap::new();
     for Bucket { number, mut references } in new {
         references.sort_unstable();
         found.insert(number, references);
     }
+    if let Some(changes) = unchanged(work, part, old, &found) {
+        return Ok(Rewritten { changes, ..Rewritten::default() });
+    }
+    let mut existing = existing(&work.place, old)?;
     let mut rewritten = Rewritten::default();
     let mut merged = Vec::new();
     let numbers: BTreeSet<u64> = existing.keys().chain(found.keys()).copied().collect();
@@ -133,6 +136,46 @@ pub(super) fn rewrite(
         rewritten.made.extend(build_slices(&work.place, files, references)?);
     }
     Ok(rewritten)
+}
+
+/// Compares what was found with what stands there while that passes by, in the common case that a
+/// manifest is a bucket's: none of it is kept. `None` when anything is not as it was, or cannot be
+/// told in this way.
+fn unchanged(
+    work: &Work,
+    part: &ChunkBox,
+    old: &[Arc<Manifest>],
+    found: &BTreeMap<u64, Vec<Packed>>,
+) -> Option<Changes> {
+    let ([manifest], 1) = (old, found.len()) else { return None };
+    let (number, references) = found.first_key_value()?;
+    let grid = &work.place.grid;
+    let (origin, shape) = (grid.ranges(*number), grid.grid_shape());
+    let mut expected = vec![0; grid.ndim()];
+    let mut references = references.iter();
+    let mut unchanged = 0;
+    for reference in Arc::clone(manifest).iter(work.place.node_id.clone()).ok()? {
+        let (ChunkIndices(coords), payload) = reference.ok()?;
+        if !is_within(&coords, &shape) || grid.bucket(&coords) != *number {
+            return None;
+        }
+        if !part.contains(&coords) {
+            continue;
+        }
+        let found = references.next()?;
+        grid.coords(&origin, found.index(), &mut expected);
+        if coords != expected || !is_same(work, &coords, &payload, found).ok()? {
+            return None;
+        }
+        unchanged += 1;
+    }
+    references.next().is_none().then(|| Changes { unchanged, ..Changes::default() })
+}
+
+/// Whether coordinates lie within a grid.
+fn is_within(coords: &[u32], shape: &[u64]) -> bool {
+    coords.len() == shape.len()
+        && coords.iter().zip(shape).all(|(coord, extent)| u64::from(*coord) < *extent)
 }
 
 /// The files of the sorted references of one bucket, as many as it takes.
@@ -168,9 +211,7 @@ pub(super) fn existing(
         for reference in references {
             let (coord, payload) =
                 reference.map_err(|error| target_error(&reading(), &error.kind))?;
-            let within =
-                coord.0.iter().zip(&shape).all(|(coord, extent)| u64::from(*coord) < *extent);
-            if within && coord.0.len() == shape.len() {
+            if is_within(&coord.0, &shape) {
                 let bucket = existing.entry(place.grid.bucket(&coord.0)).or_default();
                 bucket.push(ChunkInfo { node: place.node_id.clone(), coord, payload });
             }
@@ -206,7 +247,6 @@ fn merge(
         while let Some(before) = old.next_if(|old| old.coord.0 < coords) {
             keep_or_remove(work, part, before, &mut merged, &mut touched, rewritten)?;
         }
-        let chunk = chunk_info(work, reference, &coords)?;
         match old.next_if(|old| old.coord.0 == coords) {
             Some(there) if let Some(length) = native_length(&there) => {
                 // The repository's own: a copy, or what somebody has written over a reference.
@@ -216,7 +256,7 @@ fn merge(
                 *count += 1;
                 merged.push(there);
             }
-            Some(there) if is_same(work, &there, &chunk)? => {
+            Some(there) if is_same(work, &coords, &there.payload, reference)? => {
                 rewritten.changes.unchanged += 1;
                 merged.push(there);
             }
@@ -224,12 +264,12 @@ fn merge(
                 known_to_listing(work, &there)?;
                 rewritten.changes.changed += 1;
                 touched.push(work.place.grid.grid_index(&coords));
-                merged.push(chunk);
+                merged.push(chunk_info(work, reference, &coords)?);
             }
             None => {
                 rewritten.changes.added += 1;
                 touched.push(work.place.grid.grid_index(&coords));
-                merged.push(chunk);
+                merged.push(chunk_info(work, reference, &coords)?);
             }
         }
     }
@@ -255,7 +295,7 @@ fn keep_or_remove(
         rewritten.changes.native.alone += 1;
         merged.push(chunk);
     } else if part.contains(&chunk.coord.0) {
-        same_object(work, &chunk)?;
+        same_object(work, &chunk.coord.0, &chunk.payload)?;
         known_to_listing(work, &chunk)?;
         rewritten.changes.removed += 1;
         touched.push(work.place.grid.grid_index(&chunk.coord.0));
@@ -313,42 +353,46 @@ fn known_to_listing(work: &Work, there: &ChunkInfo) -> Result<()> {
         ErrorKind::Listing,
         format!(
             "the listing is of {}, and chunk {:?} of array {} is referenced as of {}: it would be \
-             made older than it is",
+             replaced by an older state",
             shown(listed_at),
             there.coord.0,
             work.place.path,
             shown(i64::from(time.0)),
         ),
     )
-    .with_hint("leave out --listing, or give one that was made since"))
+    .with_hint("leave out --listing, or give a newer one"))
 }
 
-/// Whether a reference stands for the same state of the same object.
-fn is_same(work: &Work, there: &ChunkInfo, found: &ChunkInfo) -> Result<bool> {
-    let (ChunkPayload::Virtual(there_ref), ChunkPayload::Virtual(found)) =
-        (&there.payload, &found.payload)
-    else {
+/// Whether what stands at `coords` is a reference to the object that was found, in the same state.
+fn is_same(work: &Work, coords: &[u32], there: &ChunkPayload, found: &Packed) -> Result<bool> {
+    let ChunkPayload::Virtual(reference) = there else { return Ok(false) };
+    if !work.locations.is_of(reference.location.url(), coords) {
+        same_object(work, coords, there)?;
         return Ok(false);
+    }
+    let same_state = match (&work.tags, &reference.checksum) {
+        (Some(tags), Some(Checksum::ETag(there))) => there.0 == tags.get(found.tag()),
+        (None, Some(Checksum::LastModified(there))) => {
+            found.seconds() > 0 && there.0 == found.seconds()
+        }
+        (None, None) => found.seconds() == 0,
+        _ => false,
     };
-    same_object(work, there)?;
-    Ok(work.locations.is_of(there_ref.location.url(), &there.coord.0)
-        && there_ref.offset == found.offset
-        && there_ref.length == found.length
-        && there_ref.checksum == found.checksum)
+    Ok(same_state && reference.offset == 0 && reference.length == found.size())
 }
 
 /// A reference to another chunk's object comes from another source: replacing it would mix two.
-fn same_object(work: &Work, there: &ChunkInfo) -> Result<()> {
-    let ChunkPayload::Virtual(reference) = &there.payload else { return Ok(()) };
-    let (location, key) = (reference.location.url(), work.locations.key(&there.coord.0));
+fn same_object(work: &Work, coords: &[u32], there: &ChunkPayload) -> Result<()> {
+    let ChunkPayload::Virtual(reference) = there else { return Ok(()) };
+    let (location, key) = (reference.location.url(), work.locations.key(coords));
     if location.strip_suffix(&key).is_some_and(|before| before.ends_with('/')) {
         return Ok(());
     }
     Err(Error::new(
         ErrorKind::Mismatch,
         format!(
-            "chunk {:?} of array {} refers to {location}, where this source has {key}",
-            there.coord.0, work.place.path
+            "chunk {coords:?} of array {} refers to {location}, where this source has {key}",
+            work.place.path
         ),
     )
     .with_hint("give the source that the array was ingested from, and a region within it"))

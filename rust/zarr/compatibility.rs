@@ -1,5 +1,5 @@
 //! Whether two metadata documents of one array mean the same: before more of it is added, and
-//! before a run that was stopped goes on.
+//! before a stopped run resumes.
 
 use std::collections::BTreeSet;
 
@@ -97,7 +97,7 @@ fn shape(
         return Err(format!("its shape was {then:?} and is {now:?} now"));
     }
     Ok(Some(format!(
-        "it has grown from {then:?} to {now:?} since this ingest began, which goes on with the \
+        "it has grown from {then:?} to {now:?} since this ingest began, which resumes at the \
          former; append the rest afterwards"
     )))
 }
@@ -164,6 +164,33 @@ mod tests {
         ] {
             let error = compared(then, now, Shapes::Grown).unwrap_err();
             assert!(error.contains(said), "{error}");
+        }
+    }
+
+    /// Regression, found by fuzzing: a number of many digits was read as a neighbour of its double,
+    /// and a document that was written again in fewer digits was another one.
+    #[test]
+    fn a_number_in_other_digits_is_the_same() {
+        let digits = [
+            ("53.74569764496049", "53.7456976449604866274967207573354244232177734375"),
+            ("91.50488850818105", "91.50488850818105390772"),
+            ("216.56498911739862", "2.1656498911739862478498e2"),
+        ];
+        let places = [
+            r#"{"fill_value": #}"#,
+            r#"{"attributes": {"scale_factor": #}}"#,
+            r#"{"codecs": [{"name": "fixedscaleoffset", "configuration": {"offset": #}}]}"#,
+        ];
+        for (few, many) in digits {
+            for place in places {
+                let document = |number: &str| place.replace('#', number);
+                let same = compared(&document(few), &document(many), Shapes::Equal);
+                assert_eq!(same, Ok(Vec::new()), "{place} {few} {many}");
+                // The next double is another number.
+                let number: f64 = few.parse().unwrap();
+                let next = format!("{:?}", number.next_up());
+                assert!(compared(&document(few), &document(&next), Shapes::Equal).is_err());
+            }
         }
     }
 

@@ -276,7 +276,7 @@ class Sweep:
         else:
             failure = "killed" if fault in KILLS else None
         if failure is None:
-            return self.differs(name, "it succeeded", fault, answer)
+            return self.differs(name, "it succeeded", answer)
         return self.afterwards(name, failure, fault)
 
     def afterwards(self, name: str, failure: str, fault: Fault) -> str | None:
@@ -293,7 +293,7 @@ class Sweep:
             answer = self.run(name, Fault.ERROR)
         except Exception as error:  # noqa: BLE001 as above
             return f"after {failure}: the same command fails with {error!r}"
-        return self.differs(name, f"after {failure}: the same command succeeded", fault, answer)
+        return self.differs(name, f"after {failure}: the same command succeeded", answer)
 
     def once_more(self, name: str) -> str | None:
         """Run a command again that was killed when everything was done; return what is wrong with that."""
@@ -301,12 +301,23 @@ class Sweep:
             self.run(name, Fault.ERROR)
         except TargetNotFoundError:
             # Nothing is staged any more.
-            return None if self.command.verb == "publish" else "what is there was not found"
+            if self.command.verb != "publish":
+                return "what is there was not found"
         except Exception as error:  # noqa: BLE001 as above
             return f"killed when it was done: the same command fails with {error!r}"
-        # An overwrite is made once more. Where nothing is new, a staging branch that was left stays until something is written.
-        same = self.found(name)[0] == self.expected[0]
-        return None if same else "killed when it was done: the same command made another repository"
+        found = self.found(name)
+        # An overwrite is made once more, and stands in the history twice.
+        again = self.command.options.get("mode") == "overwrite"
+        if found != self.expected and not (again and found[0] == self.expected[0]):
+            return "killed when it was done: the same command made another repository"
+        return self.left_over(name, "killed when it was done: the same command")
+
+    def left_over(self, name: str, doing: str) -> str | None:
+        """Tell what is there beside main and what it shows; None if nothing is."""
+        branches = local_repository(self.folder / name).list_branches() - {"main"}
+        results = [file.name for file in (self.folder / name / "refreeze").rglob("*")]
+        left = [*sorted(branches), *results]
+        return f"{doing} left {left}" if left else None
 
     def untouched(self, now: Any) -> bool:
         """Whether readers see what they saw before: of a new target, nothing."""
@@ -314,16 +325,12 @@ class Sweep:
             return bool(now == self.before)
         return now is None or not now[0] or len(now[1]) == 1
 
-    def differs(self, name: str, doing: str, fault: Fault, answer: Any) -> str | None:
+    def differs(self, name: str, doing: str, answer: Any) -> str | None:
         if answer != self.answer:
             return f"{doing}, with another answer: {answer}, not {self.answer}"
         found = self.found(name)
         if found == self.expected:
-            branches = local_repository(self.folder / name).list_branches()
-            # Of a run that was killed when it had published, the next run removes the branch.
-            if fault in KILLS or branches == {"main"}:
-                return None
-            return f"{doing}, and left {sorted(branches)}"
+            return self.left_over(name, f"{doing}, and")
         if found is None or found[0] != self.expected[0]:
             return f"{doing}, with another repository"
         return f"{doing}, with another history: {found[1]}, not {self.expected[1]}"

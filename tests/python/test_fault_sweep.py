@@ -113,3 +113,13 @@ def test_a_staging_branch_that_could_not_be_deleted_is_deleted(prepared):
     sweep = prepared("overwrite")
     said = sweep.wrong(Case(numbers(sweep, "PUT", "/repo")[-1], Fault.REFUSED))
     assert said is None, said
+
+
+@pytest.mark.parametrize("name", ["append", "append by concatenation", "overwrite", "sync"])
+def test_a_run_that_was_killed_when_it_had_published_leaves_no_branch(prepared, name):
+    """Regression: the same command again found nothing new and did not look for the branch of the run."""
+    sweep = prepared(name)
+    publishing, deleting = numbers(sweep, "PUT", "/repo")[-2:]
+    for case in (Case(publishing, Fault.KILLED_AFTERWARDS), Case(deleting, Fault.KILLED)):
+        said = sweep.wrong(case)
+        assert said is None, (case, said)

@@ -63,7 +63,7 @@ def test_many_blocks_in_two_lanes(tmp_path, read, change):
 
 
 def test_chunks_of_a_file_are_read_once(tmp_path, read):
-    """A file whose chunks lie across blocks is read in larger ones; chunks that do not, are not."""
+    """Data whose chunks lie across blocks is read in larger blocks: each chunk is decompressed, or computed, once."""
     target = target_of(tmp_path / "r", large(0))
     across = file_of(tmp_path, 1, large(1), chunksizes=(1, 20, 30), zlib=True)
     refreeze.write_region(across, target)
@@ -72,7 +72,17 @@ def test_chunks_of_a_file_are_read_once(tmp_path, read):
     along = file_of(tmp_path, 2, large(2), chunksizes=(6, 5, 7), zlib=True)
     refreeze.write_region(along, target)
     assert len(read) > 20
-    assert opened(target).t[24:72].equals(xr.concat([large(1), large(2)], "time").t)
+    read.clear()
+    refreeze.write_region(large(3).chunk({"lat": 7}), target)
+    assert read == [24 * 20 * 30]
+    read.clear()
+    refreeze.write_region(large(0).chunk({"time": (6, 12, 6)}), target)
+    assert read == [24 * 20 * 30]
+    read.clear()
+    refreeze.write_region(large(4).chunk({"time": 6, "lat": 5, "lon": 7}), target)
+    assert len(read) > 20
+    days = [large(number) for number in range(5)]
+    assert opened(target).t.equals(xr.concat(days, "time").t)
 
 
 def test_a_packed_template_in_many_blocks(tmp_path, read):

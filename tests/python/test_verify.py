@@ -205,6 +205,23 @@ def test_a_sampled_object_that_has_changed_is_stale(ingested):
     assert "has changed" in stale["target"]["error"]
 
 
+def test_a_sample_is_spread_over_arrays_and_manifests(tmp_path):
+    """One of each array in turn, and of each of its manifests: what is stale is in the file, so all that were read."""
+    folder, target = write(tmp_path / "a", 0, 12, names=("air", "wind")), tmp_path / "t"
+    refreeze.ingest(folder, target, refs_per_manifest=4, arrays=["air", "wind"])
+    for file in folder.rglob("c/*/*"):
+        os.utime(file, (1_700_000_900,) * 2)
+    output = tmp_path / "differences.csv"
+    report = refreeze.verify(folder, target, sample=4, output=output, arrays=["air", "wind"])
+    assert report.sampled == report.stale == 4
+    with output.open() as file:
+        stale = [row for row in csv.DictReader(file) if row["kind"] == "stale"]
+    read = [(row["array"], tuple(json.loads(row["coordinates"]))) for row in stale]
+    # `air` has two manifests of two days each, `wind` one.
+    assert sorted(name for name, _ in read) == ["/air", "/air", "/wind", "/wind"]
+    assert {at[0] // 2 for name, at in read if name == "/air"} == {0, 1}
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "arrow"])
 def test_every_difference_is_in_the_file(ingested, tmp_path, suffix):
     """More than a report shows: array, coordinates, kind and both sides."""

@@ -94,18 +94,18 @@ def _width(transfer: Transfer) -> int:
 
 
 def _cuts_chunks_of_the_file(transfer: Transfer, blocks: Sequence[tuple[slice, ...]]) -> bool:
-    """Whether a chunk of the file is in more than one block."""
+    """Whether a chunk of the file, or of dask, is in more than one block."""
     own, there, place = transfer.own, transfer.there, transfer.place
-    lengths = own.encoding.get("chunksizes") or own.encoding.get("chunks")
-    if len(blocks) == 1 or not lengths or len(lengths) != own.ndim:
+    known = own.chunks or own.encoding.get("chunksizes") or own.encoding.get("chunks")
+    if len(blocks) == 1 or not known or len(known) != own.ndim:
         return False
-    chunk = dict(zip(map(str, own.dims), lengths, strict=True))
+    chunks = dict(zip(map(str, own.dims), known, strict=True))
     for axis, dim in enumerate(map(str, there.dims)):
-        part = place.region[dim]
-        inner = {block[axis].start for block in blocks} - {part.start}
-        begin = part.stop if dim in place.flipped else part.start
-        if any((edge - begin) % chunk[dim] for edge in inner):
-            return True
+        part, lengths = place.region[dim], chunks[dim]
+        for edge in {block[axis].start for block in blocks} - {part.start}:
+            at = part.stop - edge if dim in place.flipped else edge - part.start
+            if at not in np.cumsum(lengths) if isinstance(lengths, tuple) else at % lengths:
+                return True
     return False
 
 

@@ -1,5 +1,5 @@
-//! Turns virtual references into native chunks of the repository, so that it needs its sources no
-//! longer: manifest by manifest, on the staging branch of a run.
+//! Turns virtual references into native chunks of the repository, so that it no longer needs its
+//! sources: manifest by manifest, on the staging branch of a run.
 //!
 //! What is committed there is not copied again: the manifests tell. How one chunk gets into the
 //! repository is [`transfer`]'s business.
@@ -19,9 +19,10 @@ use serde::Serialize;
 pub use transfer::CopyPlace;
 use transfer::{Moved, Transfer};
 
+use super::ingest::unpublished_runs;
 use crate::commit::{
     ArrayAddition, Completed, Draft, RecordedArray, RunIdentity, RunOptions, RunRecord, StagedRun,
-    Staging, new_run_id, staged_runs,
+    Staging, new_run_id,
 };
 use crate::error::TargetContext as _;
 use crate::format::files::without_cache;
@@ -53,7 +54,7 @@ pub struct CopyJob {
     pub target: TargetLocation,
     /// The branch whose references are copied.
     pub branch: String,
-    /// A staged run to go on with, which is published with what is copied.
+    /// A staged run to resume, which is published with what is copied.
     pub run_id: Option<String>,
     /// Paths of arrays, and the chunks to copy of each.
     pub arrays: Vec<(String, ChunkBox)>,
@@ -98,7 +99,7 @@ pub struct CopyReport {
     pub server_side: u64,
     /// Commits of this attempt.
     pub commits: u64,
-    /// Whether an earlier attempt was gone on with.
+    /// Whether an earlier attempt was resumed.
     pub resumed: bool,
     /// Of each array.
     pub arrays: Vec<CopiedArray>,
@@ -197,7 +198,8 @@ async fn begin<'a>(
                 && run.record.branch == job.branch
         }
     };
-    let found = staged_runs(repository).await?.into_iter().find(is_same);
+    // One that is published is over, though a killed process has left its branch.
+    let found = unpublished_runs(repository).await?.into_iter().find(is_same);
     if let Some(run) = found {
         return Staging::resume(repository, run, job.message.clone());
     }

@@ -1,7 +1,7 @@
 //! The main job: metadata, references and their publication, in order.
 //!
-//! Whatever fails, the target branch is where it was, and what was committed to the staging branch
-//! is there for the next attempt.
+//! Whatever fails, the target branch stays where it was, and what was committed to the staging
+//! branch is kept for the next attempt.
 
 mod begin;
 mod check;
@@ -10,6 +10,7 @@ mod complete;
 mod copied;
 mod crew;
 mod decoded;
+mod finished;
 mod job;
 mod nodes;
 mod outcome;
@@ -21,6 +22,7 @@ pub(super) mod schedule;
 mod start;
 pub(super) mod tally;
 mod undone;
+pub(super) mod work;
 pub(super) mod worker;
 
 use std::future::Future;
@@ -34,13 +36,16 @@ use crew::Coordinator;
 pub use crew::{Crew, Workers, carry_out};
 pub(super) use crew::{RESULTS, Results, delete, named_in_results};
 pub use decoded::{DecodeFn, Decoder};
+pub use finished::remove_published;
+pub(super) use finished::unpublished_runs;
 pub use job::{Finish, IngestJob, JobArray, JobSource, Mode};
 use prepare::Survey;
 pub use report::{ArrayReport, IngestReport};
 use schedule::Schedule;
 use start::{Begun, Start};
 use tally::Tally;
-use worker::{Work, Worker};
+use work::Work;
+use worker::Worker;
 
 use crate::commit::{PublishedRun, Staging, manifest_boxes};
 use crate::plan::PlanLimits;
