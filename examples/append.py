@@ -1,7 +1,7 @@
-"""Appends what a Zarr store has grown by, day after day, to an Icechunk repository.
+"""Appends to an Icechunk repository, day after day, what a Zarr store has grown by.
 
 Run it with a folder to work in, or without for a temporary one. It needs xarray to read the result.
-Only what is new is listed, and a last chunk that was not full; when nothing is new, nothing is
+Only what is new is listed, plus a last chunk that was not full. If nothing is new, nothing is
 written.
 """
 

@@ -1,4 +1,4 @@
-"""Replaces what stands in a repository by a reprocessed store, in one publish, and goes back.
+"""Replaces a repository's content with a reprocessed store, in one step, and then goes back.
 
 Run it with a folder to work in, or without for a temporary one. It needs xarray.
 """

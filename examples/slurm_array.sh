@@ -3,14 +3,14 @@
 #
 #     SOURCE=s3://bucket/store.zarr TARGET=s3://bucket/store.icechunk PARTS=64 bash slurm_array.sh
 #
-# Everything that is written beside the target is $RUN, on a file system that all nodes share. Parts
-# may fail, be requeued or run twice. Run the script again after a failure: what is there is kept.
+# Besides the target, only $RUN is written; put it on a file system that all nodes share. Parts may
+# fail, be requeued or run twice. After a failure run the script again: it keeps what is done.
 set -euo pipefail
 
 SOURCE=${SOURCE:?the Zarr store} TARGET=${TARGET:?the Icechunk repository}
 PARTS=${PARTS:-64} RUN=${RUN:-$PWD/run.json}
 
-# Makes the first commit, which nobody sees, and writes the plan of the rest.
+# Makes the first commit, which readers do not see, and writes the plan of the rest.
 refreeze plan "$SOURCE" "$TARGET" --output "$RUN"
 
 # Credentials come from the nodes' role or environment: the plan holds none.
@@ -18,6 +18,6 @@ array=$(sbatch --parsable --job-name refreeze --array "0-$((PARTS - 1))" --reque
     --cpus-per-task 2 --mem 1G --time 02:00:00 \
     --wrap "refreeze work '$RUN' --part \$SLURM_ARRAY_TASK_ID/$PARTS")
 
-# Publishes when all parts are there; otherwise says which are missing, and fails.
+# Publishes when all parts are done; otherwise says which are missing, and fails.
 sbatch --parsable --job-name refreeze-commit --dependency "afterok:$array" \
     --cpus-per-task 2 --mem 1G --time 01:00:00 --wrap "refreeze commit '$RUN'"

@@ -4,8 +4,8 @@
 repository whose chunks are virtual references to them. The command line does the same:
 ``refreeze ingest SOURCE TARGET``.
 
-Importing this package is quick: even its own modules are imported when one of their names is first
-asked for.
+Importing this package is quick: even its own modules are imported only when one of their names is
+first used.
 """
 
 # Not imported from typing, which takes longer than all else here: the command line must come to its

@@ -13,8 +13,10 @@ from refreeze.verbs.report import ListStats
 
 __all__ = [
     "DEFAULT_MEMORY",
+    "FIRST_CONCURRENCY",
     "LEAST_MEMORY",
     "MAX_REFERENCES_PER_MANIFEST",
+    "MOST_CONCURRENCY",
     "MOST_PROBED",
     "PAGE_SIZE",
     "ChunkStream",
@@ -61,8 +63,10 @@ __all__ = [
 
 __version__: str
 DEFAULT_MEMORY: int
+FIRST_CONCURRENCY: int
 LEAST_MEMORY: int
 MAX_REFERENCES_PER_MANIFEST: int
+MOST_CONCURRENCY: int
 MOST_PROBED: int
 PAGE_SIZE: int
 

@@ -1,4 +1,4 @@
-"""What refreeze raises: one class for each thing that a caller would do about it.
+"""What refreeze raises: one class for each remedy that a caller has.
 
 Every class is a `RefreezeError` and, where Python has a fitting one, also a built-in exception.
 """
@@ -29,8 +29,8 @@ class RefreezeError(Exception):
     Parameters
     ----------
     message
-        What is wrong and where. Secrets are taken out, control characters escaped, and long names
-        cut in the middle.
+        What is wrong and where. Secrets are removed, control characters escaped, and long names cut
+        in the middle.
     hint
         What to do next, if there is something to say. ``str(error)`` holds both.
     """

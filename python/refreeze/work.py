@@ -1,8 +1,8 @@
 """The plan of an ingest that others carry out, and the task itself, a pure function.
 
 A `WorkPlan` is a versioned JSON document without a secret: addresses, an allow-list of settings, and
-what the core must know of the run. Who calls `carry_out`, where and how often, does not matter: its
-result is filed under a key of the unit in the target, once.
+what the core must know of the run. It does not matter who calls `carry_out`, where and how often:
+the result is stored once, under a key of the unit in the target.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class WorkPlan:
         except (TypeError, KeyError) as error:
             raise MismatchError(
                 f"the plan is damaged: {error}",
-                "make it anew with refreeze plan SOURCE TARGET --output FILE",
+                "make it again with refreeze plan SOURCE TARGET --output FILE",
             ) from None
 
     @classmethod
@@ -196,8 +196,8 @@ def carry_out(
     Returns
     -------
     bytes
-        A JSON document: manifests, chunks for the log, counts. The same is filed in the target under
-        a key of the unit; where somebody has filed one already, that one is returned.
+        A JSON document: manifests, chunks for the log, counts. The same is stored in the target
+        under a key of the unit; if a result is stored already, that one is returned.
 
     Raises
     ------
@@ -208,7 +208,7 @@ def carry_out(
     refreeze.exceptions.TargetError
         The target cannot be reached from here.
     refreeze.exceptions.SourceNotFoundError
-        A folder of the source is not there, or is not the source.
+        A folder of the source does not exist, or is not the source.
     refreeze.exceptions.RefreezeError
         As `refreeze.ingest`, for what listing and writing meet.
     """
@@ -241,7 +241,7 @@ def carry_out(
             raise
         raise MismatchError(
             f"the unit is not one of this plan: {error!r}",
-            "make the plan anew with refreeze plan SOURCE TARGET --output FILE",
+            "make the plan again with refreeze plan SOURCE TARGET --output FILE",
         ) from None
     target = resolve_target(plan.target, target_options)
     size, in_flight = byte_count("memory", memory), requests_in_flight(concurrency)

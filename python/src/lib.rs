@@ -80,6 +80,12 @@ mod _refreeze {
     /// The least that an ingest can work with.
     #[pymodule_export]
     const LEAST_MEMORY: u64 = refreeze::plan::LEAST_MEMORY;
+    /// Requests in flight at the beginning, when their number is to be found.
+    #[pymodule_export]
+    const FIRST_CONCURRENCY: usize = refreeze::list::limit::FIRST_CONCURRENCY;
+    /// Requests in flight at most, when their number is to be found.
+    #[pymodule_export]
+    const MOST_CONCURRENCY: usize = refreeze::list::limit::MOST_CONCURRENCY;
     /// The most references of a manifest that other readers accept.
     #[pymodule_export]
     const MAX_REFERENCES_PER_MANIFEST: u32 = refreeze::plan::MAX_REFERENCES_PER_MANIFEST;

@@ -96,8 +96,7 @@ fn foreign(store: &Bound<'_, PyAny>, path: &str, why: Option<&PyErr>) -> PyResul
     // What is in memory is listed at once by any library.
     let warning = (kind(store)? != "MemoryStore").then(|| {
         format!(
-            "this {class} cannot be made anew here{}: it is listed by its own library, one page after \
-             the other",
+            "this {class} cannot be rebuilt here{}: its own library lists it, one page after the other",
             because.unwrap_or_default()
         )
     });

@@ -137,7 +137,7 @@ impl ReferenceBatch {
                 return Err(Error::new(
                     ErrorKind::Listing,
                     format!(
-                        "chunk {} of array {} was listed outside the part that was asked for",
+                        "chunk {} of array {} was listed outside the requested part",
                         array.source_key(coords),
                         array.path
                     ),

@@ -93,7 +93,7 @@ pub(super) fn no_tag(array: &ArraySpec, coords: &[u32]) -> Error {
             array.path
         ),
     )
-    .with_hint("this source tells of none: use --checksum last-modified (or none)")
+    .with_hint("this source gives none: use --checksum last-modified (or none)")
 }
 
 pub(super) fn too_large(array: &ArraySpec, coords: &[u32], size: u64) -> Error {

@@ -1,8 +1,8 @@
 //! What a run's commits say of it, in their properties: the repository is the record of progress.
 //!
-//! The first commit of several carries the resolved plan, so that a run which was stopped goes on
-//! with the shapes and batches that it began with, whatever the source, the memory or the version
-//! are by then. Every commit carries what it completes. Snapshots' properties are repeated in the
+//! The first commit of several carries the resolved plan, so that a stopped run resumes with the
+//! shapes and batches that it began with, whatever the source, the memory or the version are by
+//! then. Every commit carries what it completes. Snapshots' properties are repeated in the
 //! repository's info file, which every commit rewrites: they are kept short.
 
 use std::ops::Range;
@@ -307,9 +307,9 @@ impl RunIdentity {
         properties
     }
 
-    /// The properties of the only commit of a run, which publishes it: nobody will have to go on
-    /// with it. Repositories that grow every day carry these forever, so they are few, and the
-    /// run has its snapshot's id.
+    /// The properties of the only commit of a run, which publishes it: nobody will have to resume
+    /// it. Repositories that grow every day carry these forever, so they are few, and the run has
+    /// its snapshot's id.
     #[must_use]
     pub fn properties_of_all(&self, record: &RunRecord) -> SnapshotProperties {
         let whole = WholeRun {
@@ -360,7 +360,7 @@ pub fn completed(snapshot: &SnapshotInfo) -> Option<Completed> {
     whole.or_else(|| property(snapshot, BATCHES))
 }
 
-/// The resolved plan, if `snapshot` carries one that this version can go on with.
+/// The resolved plan, if `snapshot` carries one that this version can resume.
 #[must_use]
 pub fn record(snapshot: &SnapshotInfo) -> Option<RunRecord> {
     property(snapshot, RECORD).filter(|record: &RunRecord| record.format == FORMAT)

@@ -1,8 +1,7 @@
 //! Sessions that read a snapshot by its id.
 //!
 //! Icechunk's own way to one asks the repository first whether its history holds the snapshot.
-//! These do not: a snapshot may be read before it is published, and a request less is made for
-//! each.
+//! These do not: a snapshot may be read before it is published, and each read saves a request.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -128,7 +128,7 @@ async fn lost(repository: &Repository, run_id: Option<&str>) -> Result<Option<Er
                 run.identity.run_id
             ),
         )
-        .with_hint("run its refreeze ingest command again, which begins anew")
+        .with_hint("run its refreeze ingest command again, which begins again")
     }))
 }
 

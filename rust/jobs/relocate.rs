@@ -98,7 +98,7 @@ pub async fn relocate(job: RelocateJob) -> Result<RelocateReport> {
 
 /// The command that works where a container cannot be moved.
 fn overwrite(to: &str, target: &str) -> String {
-    format!("ingest the new place anew: refreeze ingest {to} {target} --mode overwrite")
+    format!("ingest the new place: refreeze ingest {to} {target} --mode overwrite")
 }
 
 /// The tips of all branches, and all tags.
@@ -228,8 +228,8 @@ fn check(
                 + i64::from(there.last_modified.rem_euclid(1_000_000) > 0);
             if now > i64::from(time.0) {
                 return differs(
-                    "is younger than its reference says, as in a copied bucket, so that no reader \
-                     would accept it"
+                    "is newer than its reference says, as in a copied bucket, so no reader would \
+                     accept it"
                         .to_owned(),
                     overwrite,
                 );

@@ -203,6 +203,17 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_up_to_ten_digits_are_numbers() {
+        assert_eq!(canonical(b"4294967295"), Some(4_294_967_295));
+        assert_eq!(canonical(b"42949672950"), None);
+        assert_eq!(canonical(&[b'9'; 60]), None);
+        for digits in [&b""[..], b"00", b"01"] {
+            assert_eq!(canonical(digits), None);
+        }
+        assert_eq!(canonical(b"0"), Some(0));
+    }
+
+    #[test]
     fn large_extents_do_not_overflow() {
         let set = DecimalSet::new(&(0..MAX_EXTENT));
         for number in [0, 1, 9, 10, 4_294_967_295, 999_999_999, 4_000_000_000] {

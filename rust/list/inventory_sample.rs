@@ -1,7 +1,7 @@
 //! Compares an inventory with what the service lists today, on a few pages of it.
 //!
-//! What was written since the inventory was made may differ. Anything else is an error: an object
-//! that is gone too, since nobody can tell when it went.
+//! What was written since the inventory was made may differ. Anything else is an error, also an
+//! object that is gone, since nobody can tell when it was removed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -19,7 +19,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-pub use concurrency::{Concurrency, InFlight, UnknownConcurrency};
+pub use concurrency::{
+    Concurrency, FIRST_CONCURRENCY, InFlight, MOST_CONCURRENCY, UnknownConcurrency,
+};
 use controller::Controller;
 
 /// An adaptive bound on requests in flight.

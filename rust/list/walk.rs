@@ -336,7 +336,7 @@ fn skip_dangling(
             ),
         )
         .with_hint(
-            "fetch what it stands for (git annex get), or take such chunks as missing with \
+            "fetch its content (git annex get), or treat such chunks as missing with \
              --empty-chunks skip",
         ));
     }

@@ -40,7 +40,7 @@ impl Problem {
                 ErrorKind::Listing,
                 format!("chunk {coords:?} of array {array} was listed twice"),
             )
-            .with_hint("wait until the source is at rest, then run the command again"),
+            .with_hint("wait until nothing writes to the source, then run the command again"),
             Self::TooLarge => Error::new(
                 ErrorKind::UnsupportedArray,
                 format!("a manifest of array {array} would be larger than 2 GiB"),

@@ -353,14 +353,14 @@ fn known_to_listing(work: &Work, there: &ChunkInfo) -> Result<()> {
         ErrorKind::Listing,
         format!(
             "the listing is of {}, and chunk {:?} of array {} is referenced as of {}: it would be \
-             made older than it is",
+             replaced by an older state",
             shown(listed_at),
             there.coord.0,
             work.place.path,
             shown(i64::from(time.0)),
         ),
     )
-    .with_hint("leave out --listing, or give one that was made since"))
+    .with_hint("leave out --listing, or give a newer one"))
 }
 
 /// Whether what stands at `coords` is a reference to the object that was found, in the same state.

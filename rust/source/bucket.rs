@@ -267,7 +267,7 @@ impl Readable for BucketSource {
             Ok((size, _, _)) if size > limit => Err(Failure::TooLarge(size)),
             Ok((size, e_tag, bytes)) => {
                 if bytes.len() as u64 != size {
-                    let text = format!("{} of {size} bytes came", bytes.len());
+                    let text = format!("only {} of {size} bytes arrived", bytes.len());
                     return Err(PageError::new(PageErrorKind::Transient, text).into());
                 }
                 let e_tag = e_tag.filter(|_| !answer.tag_is_no_digest());

@@ -138,7 +138,7 @@ impl Provider {
         match tokio::time::timeout(CREDENTIALS_TIMEOUT, self.look()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(chain(&error)),
-            Err(_) => Err("no answer from where machines of the service have them".to_owned()),
+            Err(_) => Err("the service's metadata server does not answer".to_owned()),
         }
     }
 

@@ -165,10 +165,10 @@ impl Listings {
             Err(PageError::new(PageErrorKind::Fatal, what))
         } else if !request.grouped && page.folders().len() > 0 {
             // What lies in them would go unnoticed.
-            let what = "the server puts keys together in folders without being asked";
+            let what = "the server groups keys into folders without being asked";
             Err(PageError::new(PageErrorKind::Fatal, what))
         } else if starts && self.service == Service::Azure && exchange.stock_pages() > 0 {
-            let what = "a page in an unusual form does not tell whether it begins at its start";
+            let what = "a page in an unusual form does not show whether it begins at its start";
             Err(PageError::new(PageErrorKind::Unsupported, what))
         } else if self.service == Service::S3 && !self.learned.echo.answers(&request, &page) {
             let what = "the server sent the answer to another request (its StartAfter differs)";

@@ -195,11 +195,11 @@ async fn read_from_server(
 fn wrong(bytes: &Bytes, digest: Option<&[u8]>, expected: &Expected) -> Option<String> {
     let length = bytes.len() as u64;
     if let Some(size) = expected.size.filter(|size| *size != length) {
-        return Some(format!("{length} bytes came, {size} were listed"));
+        return Some(format!("{length} bytes arrived, {size} were listed"));
     }
     match digest {
         Some(digest) if md5(bytes) == digest => None,
-        Some(_) => Some("its bytes are not those that its ETag is the MD5 of".to_owned()),
+        Some(_) => Some("the MD5 of its bytes is not its ETag".to_owned()),
         // Of what a listing says that it is there, an error document may be so long by chance only.
         None => is_error_document(bytes).then(|| "an error document came".to_owned()),
     }
@@ -291,14 +291,14 @@ fn is_error_document(bytes: &[u8]) -> bool {
 fn damaged(shown: &str, what: &str) -> Error {
     Error::new(ErrorKind::Listing, format!("{shown} cannot be read as it should be: {what}"))
         .with_hint(
-            "if the source is at rest and this comes again, the object is damaged: leave its array \
+            "if this happens again while nothing writes to the source, the object is damaged: leave its array \
              out with --skip",
         )
 }
 
 fn gone(shown: &str) -> Error {
     Error::new(ErrorKind::Listing, format!("{shown} was listed and is gone"))
-        .with_hint("wait until the source is at rest, then run the command again")
+        .with_hint("wait until nothing writes to the source, then run the command again")
 }
 
 #[cfg(test)]

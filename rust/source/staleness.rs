@@ -2,7 +2,7 @@
 //! ways, once a run.
 //!
 //! Icechunk reads with the listed time (If-Unmodified-Since) or tag (If-Match). A server that
-//! ignores the condition gives other bytes in silence; one that takes equal for later refuses every
+//! ignores the condition silently gives other bytes; one that takes equal for later refuses every
 //! read. What follows from that is decided elsewhere.
 
 use chrono::{DateTime, Utc};

@@ -1,7 +1,7 @@
 //! Whether a store honours conditional writes, tried before a repository is created on it.
 //!
 //! Icechunk's commits are safe only where a conditional PUT is atomic. Some servers ignore the
-//! condition, or test it without a lock: racing commits would be lost in silence. A write whose
+//! condition, or test it without a lock: racing commits would be lost silently. A write whose
 //! answer is lost says nothing of that: then the object itself tells whose it is.
 
 use std::sync::Arc;

@@ -46,32 +46,8 @@ impl Additions {
         if self.merged(stored.clone()) == stored {
             return Ok(());
         }
-        let update = || async {
-            let update = |info: Arc<RepoInfo>, backup: &str, _| {
-                let stored = info.config().map_err(format_error)?;
-                let Some(config) = self.merged(stored) else {
-                    return Ok(info);
-                };
-                let updated = info
-                    .set_config(
-                        repository.spec_version(),
-                        &config,
-                        backup,
-                        repository.config().num_updates_per_repo_info_file(),
-                    )
-                    .map_err(format_error)?;
-                Ok(Arc::new(updated))
-            };
-            let retries = repository.config().repo_update_retries();
-            repository.asset_manager().update_repo_info(retries, update).await.map(|_| ())
-        };
-        let saved = outcome::when(|info| {
-            let stored = info.config()?;
-            Ok(self.merged(stored.clone()) == stored)
-        });
-        outcome::write(repository, update, saved)
-            .await
-            .map_err(|failure| failure.doing(|| format!("save the configuration of {url}")))
+        let saved = |stored: Option<RepositoryConfig>| self.merged(stored.clone()) == stored;
+        change(repository, url, |stored| self.merged(stored), saved).await
     }
 
     fn merged(&self, stored: Option<RepositoryConfig>) -> Option<RepositoryConfig> {
@@ -149,6 +125,43 @@ pub(super) async fn stored(repository: &Repository, url: &str) -> Result<Option<
         .doing(|| format!("read the configuration of {url}"))
 }
 
+/// Changes the stored configuration in one compare-and-set of the repository info, so that what
+/// another client saves meanwhile stays.
+///
+/// # Parameters
+///
+/// `changed` makes the new configuration of the stored one, or nothing where it is to stay; `saved`
+/// tells a stored one that has the change.
+///
+/// # Errors
+///
+/// [`ErrorKind::Target`](crate::ErrorKind::Target) or
+/// [`ErrorKind::Access`](crate::ErrorKind::Access) when it cannot be written.
+pub(super) async fn change(
+    repository: &Repository,
+    url: &str,
+    changed: impl Fn(Option<RepositoryConfig>) -> Option<RepositoryConfig>,
+    saved: impl Fn(Option<RepositoryConfig>) -> bool,
+) -> Result<()> {
+    let kept = repository.config().num_updates_per_repo_info_file();
+    let update = || async {
+        let update = |info: Arc<RepoInfo>, backup: &str, _| {
+            let Some(config) = changed(info.config().map_err(format_error)?) else {
+                return Ok(info);
+            };
+            let updated = info
+                .set_config(repository.spec_version(), &config, backup, kept)
+                .map_err(format_error)?;
+            Ok(Arc::new(updated))
+        };
+        let retries = repository.config().repo_update_retries();
+        repository.asset_manager().update_repo_info(retries, update).await.map(|_| ())
+    };
+    outcome::write(repository, update, outcome::when(|info| Ok(saved(info.config()?))))
+        .await
+        .map_err(|failure| failure.doing(|| format!("save the configuration of {url}")))
+}
+
 /// One rule for each split, shared by the arrays that have it.
 fn split_conditions(splits: &[SplitRule]) -> Vec<(ManifestSplitCondition, Vec<ManifestSplitDim>)> {
     let mut shared: Vec<(&[u32], Vec<String>)> = Vec::new();
@@ -177,7 +190,7 @@ fn split_conditions(splits: &[SplitRule]) -> Vec<(ManifestSplitCondition, Vec<Ma
         .collect()
 }
 
-pub(super) fn format_error(error: icechunk::format::IcechunkFormatError) -> RepositoryError {
+fn format_error(error: icechunk::format::IcechunkFormatError) -> RepositoryError {
     RepositoryError::capture(RepositoryErrorKind::FormatError(error.kind))
 }
 

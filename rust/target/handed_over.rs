@@ -2,7 +2,7 @@
 //!
 //! Buckets that speak S3 get the client of targets that are named by a URL, because Icechunk's own
 //! `object_store` client drops some of their settings; other services keep Icechunk's. What is not
-//! understood to the letter is refused: a commit elsewhere would be worse. How storage is
+//! understood exactly is refused: a commit in the wrong place would be worse. How storage is
 //! serialised, and how a call-back in Python is called, is not known here.
 
 use std::fmt;

@@ -4,17 +4,14 @@
 //! place is not known here.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use icechunk::ObjectStoreConfig;
 use icechunk::Repository;
 use icechunk::config::RepositoryConfig;
-use icechunk::format::repo_info::RepoInfo;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 
-use super::config::{format_error, stored};
+use super::config::{change, stored};
 use super::container::{plain_prefix, same_store, with_slash};
-use super::outcome;
 use crate::source::Source;
 use crate::{Error, ErrorKind, Result};
 
@@ -110,28 +107,8 @@ impl Move {
     /// [`ErrorKind::Target`] or [`ErrorKind::Access`] when it cannot be written;
     /// [`ErrorKind::Conflict`] when somebody has changed the container meanwhile.
     pub async fn save(&self, repository: &Repository, url: &str) -> Result<()> {
-        let update = || async {
-            let update = |info: Arc<RepoInfo>, backup: &str, _| {
-                let Some(config) = self.applied(info.config().map_err(format_error)?) else {
-                    return Ok(info);
-                };
-                let updated = info
-                    .set_config(
-                        repository.spec_version(),
-                        &config,
-                        backup,
-                        repository.config().num_updates_per_repo_info_file(),
-                    )
-                    .map_err(format_error)?;
-                Ok(Arc::new(updated))
-            };
-            let retries = repository.config().repo_update_retries();
-            repository.asset_manager().update_repo_info(retries, update).await.map(|_| ())
-        };
-        let saved = outcome::when(|info| Ok(self.is_in(info.config()?.as_ref())));
-        outcome::write(repository, update, saved)
-            .await
-            .map_err(|failure| failure.doing(|| format!("save the configuration of {url}")))?;
+        let saved = |stored: Option<RepositoryConfig>| self.is_in(stored.as_ref());
+        change(repository, url, |stored| self.applied(stored), saved).await?;
         if self.is_in(stored(repository, url).await?.as_ref()) {
             return Ok(());
         }
@@ -159,5 +136,5 @@ impl Move {
 }
 
 /// What to do where a container cannot be moved.
-pub const OVERWRITE: &str = "ingest the new place anew: refreeze ingest NEW-PLACE TARGET --mode \
+pub const OVERWRITE: &str = "ingest the new place: refreeze ingest NEW-PLACE TARGET --mode \
                              overwrite";

@@ -79,7 +79,7 @@ impl Payloads {
                     match digest {
                         _ if bytes.len() as u64 != chunk.length => {
                             format!(
-                                "{} bytes came, its reference says {}",
+                                "{} bytes arrived, its reference says {}",
                                 bytes.len(),
                                 chunk.length
                             )
@@ -89,7 +89,7 @@ impl Payloads {
                             if same && attempt >= ATTEMPTS && !self.tags_are_digests().await {
                                 return Ok(Some(bytes));
                             }
-                            "its bytes are not those that its ETag is the MD5 of".to_owned()
+                            "the MD5 of its bytes is not its ETag".to_owned()
                         }
                         _ => return Ok(Some(bytes)),
                     }

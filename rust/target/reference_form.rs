@@ -18,7 +18,7 @@ use crate::target::locations::Locations;
 /// How references are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReferenceForm {
-    /// By what readers notice that an object has changed.
+    /// How readers notice that an object has changed.
     pub checksum: ChecksumBy,
     /// How objects are named.
     pub locations: Locations,

@@ -1,5 +1,5 @@
 //! Whether two metadata documents of one array mean the same: before more of it is added, and
-//! before a run that was stopped goes on.
+//! before a stopped run resumes.
 
 use std::collections::BTreeSet;
 
@@ -97,7 +97,7 @@ fn shape(
         return Err(format!("its shape was {then:?} and is {now:?} now"));
     }
     Ok(Some(format!(
-        "it has grown from {then:?} to {now:?} since this ingest began, which goes on with the \
+        "it has grown from {then:?} to {now:?} since this ingest began, which resumes at the \
          former; append the rest afterwards"
     )))
 }

@@ -212,7 +212,7 @@ def test_a_lost_run_of_another_mode(place, source, lost):
     report = place.ingest(source, **APPEND)
     assert report.published
     if lost is UPDATE:
-        assert any("can be published no more" in text for text in report.warnings)
+        assert any("can no longer be published" in text for text in report.warnings)
     place.ingest(source, restart=True, **UPDATE)
     place.ingest(source, "alone")
     assert place.contents() == place.contents("alone")

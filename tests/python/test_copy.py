@@ -235,7 +235,8 @@ def test_a_plan_shows_what_copying_takes(
     # 8 bytes a chunk of one, some 20 of the other.
     assert 24 * 8 < copied["bytes"] < 24 * 8 + 4 * 40
     assert (copied["requests"], copied["cost_usd"], copied["server_side"]) == (56, 0.0, False)
-    assert copied["estimated_s"] >= 0
+    # So few bytes take no time here, and nothing waits for a service.
+    assert copied["estimated_s"] == 0.0
     assert "Copying through this process: about 28 chunks" in cli(
         capsys, "plan", tmp_path / "s.zarr", "--copy"
     ).out  # fmt: skip

@@ -187,8 +187,10 @@ def test_killed_at_any_time(tmp_path: Path) -> None:
                 time.sleep(0.002)
             running.kill()
         assert running.returncode in {-signal.SIGKILL, 0}
-        assert (target / ".zmetadata").exists() == (running.returncode == 0)
-        if running.returncode == 0:
+        # A kill may come when all is written and the process has not ended yet.
+        whole = (target / ".zmetadata").exists()
+        assert whole or running.returncode != 0
+        if whole:
             break
     else:
         subprocess.run(command, check=True)

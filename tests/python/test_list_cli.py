@@ -280,7 +280,7 @@ def test_plan(serve, capsys, tmp_path):
     assert (outcome.code, outcome.err) == (0, "")
     assert "1,000 x 1,000 x 1,000" in outcome.out
     assert "1,000,000 LIST requests" not in outcome.err
-    assert "For as many of 1,000,000,005 chunks as a few requests can tell" in outcome.out
+    assert "As far as a few requests can tell, for up to 1,000,000,005 chunks:" in outcome.out
     outcome = cli(capsys, "plan", "s3://bucket", "--array", "b", *options)
     assert "If every chunk exists: 5 chunks" in outcome.out
     words = ["--array", "a", "--region", "dim_0=0:10", "--json", *options]

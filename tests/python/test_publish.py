@@ -152,7 +152,7 @@ def test_exit_code_of_a_conflict(capsys, source, target):
         assert "--restart" in error["hint"]
     ended = cli(capsys, "publish", target, "--rebase")
     assert ended.code == 0
-    assert "on the tip that it has now" in ended.out
+    assert "on top of its new tip" in ended.out
 
 
 def test_restart_after_a_conflict(source, target, expected):

@@ -41,7 +41,7 @@ def work(
     plan: PlanFile,
     *,
     part: Annotated[
-        str, typer.Option(metavar="I/N", help="Which share of the plan, from 0/N to N-1/N.")
+        str, typer.Option(metavar="I/N", help="Which part of the plan, from 0/N to N-1/N.")
     ],
     memory: Annotated[
         str | None, typer.Option(help="Bound on all memory that grows [default: the plan's].")
@@ -61,9 +61,9 @@ def work(
     log_level: Level = LogLevel.WARNING,
     version: Version = False,
 ) -> None:
-    """Do a share of an ingest: list its chunks and write their manifests. Nothing is committed.
+    """Do a part of an ingest: list its chunks and write their manifests. Nothing is committed.
 
-    Any number of these may run, in any order, again and again: what is done is not done twice.
+    Any number of these may run, in any order and repeatedly: what is done is not done twice.
     """
     source_options = store_options(source_option, "--source-option")
     target_options = store_options(target_option, "--target-option")
@@ -86,8 +86,8 @@ def work(
             say(f"Nothing to do: the run {report['run_id']} was published or discarded.")
         else:
             say(
-                f"Part {part}: {count(report['units'], 'unit')} with "
-                f"{count(report['references'], 'reference')} wait for refreeze commit."
+                f"Part {part} is done: {count(report['units'], 'unit')} with "
+                f"{count(report['references'], 'reference')}, ready for refreeze commit."
             )
 
     run_job(job, LogLevel.ERROR if quiet else log_level, as_json=as_json)
@@ -103,7 +103,7 @@ def commit(
     log_level: Level = LogLevel.WARNING,
     version: Version = False,
 ) -> None:
-    """Commit what the workers of a plan have done, and publish it when all parts are there."""
+    """Commit what the workers of a plan have done, and publish it if all parts are done."""
     source_options = store_options(source_option, "--source-option")
     target_options = store_options(target_option, "--target-option")
     display = ProgressDisplay(sys.stderr, quiet=quiet)

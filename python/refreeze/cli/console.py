@@ -95,7 +95,7 @@ class EmptyChunks(StrEnum):
 
 
 class ChecksumForm(StrEnum):
-    """By what readers notice that an object has changed."""
+    """How readers notice that an object has changed."""
 
     LAST_MODIFIED = "last-modified"
     ETAG = "etag"
@@ -152,9 +152,7 @@ Array = Annotated[
     list[str] | None,
     typer.Option("--array", help="Take only this array (repeatable, globs)."),
 ]
-MaxDocument = Annotated[
-    str, typer.Option(help="Largest metadata document that is read, such as 64MB.")
-]
+MaxDocument = Annotated[str, typer.Option(help="Largest metadata document to read, such as 64MB.")]
 Skip = Annotated[
     list[str] | None,
     typer.Option("--skip-variable", "--skip", help="Leave this array out (repeatable, globs)."),
@@ -207,13 +205,13 @@ SampleListing = Annotated[
 ]
 Probe = Annotated[
     bool,
-    typer.Option("--probe", help="Ask a web server for every predicted key, one request each."),
+    typer.Option("--probe", help="Request every predicted key from a web server, one by one."),
 ]
 Yes = Annotated[
     bool,
     typer.Option(
         "--yes",
-        help="Agree to a million requests and more, to 403 for missing chunks, and to the use of a "
+        help="Agree to more than a million requests, to 403 for missing chunks, and to the use of a "
         "web server that answers listings as an S3 endpoint.",
     ),
 ]
@@ -222,13 +220,13 @@ MaxRequests = Annotated[
     typer.Option(
         "--max-requests-per-second",
         metavar="N",
-        help="Requests a second that list the sources, over all workers.",
+        help="Limit of requests a second to the sources, for all workers together.",
     ),
 ]
 
 UnsafeTarget = Annotated[
     bool,
-    typer.Option("--unsafe-target", help="Take a target that may lose concurrent commits."),
+    typer.Option("--unsafe-target", help="Accept a target that may lose concurrent commits."),
 ]
 
 

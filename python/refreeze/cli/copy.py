@@ -54,7 +54,7 @@ def copy(
     ] = DEFAULT_CONCURRENCY,
     message: Annotated[str | None, typer.Option(help="Message of every commit.")] = None,
     no_publish: Annotated[
-        bool, typer.Option("--no-publish", help="Leave it staged, for refreeze publish.")
+        bool, typer.Option("--no-publish", help="Leave the result staged, for refreeze publish.")
     ] = False,
     unsafe_target: UnsafeTarget = False,
     source_option: SourceOption = None,
@@ -64,11 +64,11 @@ def copy(
     log_level: Level = LogLevel.WARNING,
     version: Version = False,
 ) -> None:
-    """Turn references into native chunks, so that the repository needs its sources no longer.
+    """Turn references into native chunks, so that the repository no longer needs its sources.
 
-    Within one bucket the service copies, otherwise the bytes come through this process. What has
-    changed since it was referenced is an error; what was copied by then stays staged, and the same
-    command goes on with it.
+    Within one bucket the service copies, otherwise the bytes go through this process. A chunk that
+    has changed since it was referenced is an error; what was copied by then stays staged, and the
+    same command resumes it.
     """
     sources = store_options(source_option, "--source-option")
     targets = store_options(target_option, "--target-option")
@@ -113,6 +113,6 @@ def _print_report(report: CopyReport) -> None:
         say(f"Snapshot {report.snapshot_id}.")
     else:
         say(
-            "Nobody sees it before\n\n"
+            "Readers will not see it until you run\n\n"
             f"    refreeze publish {shlex.quote(report.target)} --run {report.run_id}"
         )

@@ -72,7 +72,7 @@ def coverage(
     log_level: Level = LogLevel.WARNING,
     version: Version = False,
 ) -> None:
-    """Show which chunks are there, and what is missing as ranges of labels."""
+    """Show which chunks exist, and what is missing as ranges of labels."""
     if output is not None and output.suffix not in _FORMATS:
         raise typer.BadParameter(
             f"{output.name} ends in none of {', '.join(_FORMATS)}", param_hint="--output"

@@ -69,7 +69,7 @@ def run(directory: str | None = None) -> None:
         return
     temporary = tempfile.mkdtemp(prefix="refreeze-demo-")
     _demonstrate(Path(temporary))
-    print(f"\nAll of it is in {temporary}; remove it when you have seen it.")
+    print(f"\nAll of it is in {temporary}; remove it when you are done.")
     print("In a folder of your choice: refreeze demo DIR")
 
 
@@ -104,7 +104,9 @@ def _demonstrate(folder: Path) -> None:
     )
     print(f"   {repository} ({_size(repository):,} bytes: metadata, references and coordinates)\n")
 
-    print("4. Is it what the store is now? Listed again, and 20 chunks read both ways:")
+    print(
+        "4. Does it match the store? The store is listed again, and 20 chunks are read both ways:"
+    )
     verified = refreeze.verify(store, repository, sample=20)
     print(f"   {'equal' if verified.equal else 'different'}, {verified.checked:,} compared\n")
 
@@ -116,7 +118,7 @@ def _demonstrate(folder: Path) -> None:
     added = refreeze.ingest(store, repository, mode="append", append_dim="time")
     print(f"   {added.references_written:,} references, {added.commits} commits\n")
 
-    print("6. Which chunks there are, on a page to open in a browser:")
+    print("6. Which chunks exist, on a page to open in a browser:")
     coverage = refreeze.coverage(repository)
     coverage.save(page)
     print("   " + "\n   ".join(coverage.lines()))
@@ -136,7 +138,7 @@ def _demonstrate(folder: Path) -> None:
 
 
 def _print_commands(source: Path, target: Path, page: Path) -> None:
-    print("What did it, on the command line:\n")
+    print("The commands were:\n")
     store, repository = shlex.quote(str(source)), shlex.quote(str(target))
     for words in (
         f"plan {store}",

@@ -51,7 +51,8 @@ def doctor(
 ) -> None:
     """Examine versions, settings (names only), a source, a target, clocks and locks.
 
-    A target gets one small object that is deleted again. Exits with 1 when there is a problem.
+    A target gets one small object, which is deleted again. The exit code is 1 if there is a
+    problem.
     """
     source_options = store_options(source_option, "--source-option")
     target_options = store_options(target_option, "--target-option")

@@ -35,13 +35,13 @@ def gc(
     target: Repository,
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be removed.")
+        bool, typer.Option("--dry-run", help="Only print what would be removed.")
     ] = False,
     older_than: Annotated[
         str,
         typer.Option(
             metavar="AGE",
-            help="Leave younger files alone, which a worker may be about to commit: 1d, 12h, 30min.",
+            help="Keep newer files, which a worker may be about to commit: 1d, 12h, 30min.",
         ),
     ] = "1d",
     unsafe_target: UnsafeTarget = False,

@@ -90,8 +90,8 @@ def ingest(
     mode: Annotated[
         str,
         typer.Option(
-            help="create: the arrays must not exist yet. append: what is new along --append-dim "
-            "or --concat-dim. overwrite: in the place of what is there. update: --region anew."
+            help="create: the arrays must not exist yet. append: add what is new along --append-dim "
+            "or --concat-dim. overwrite: replace what is there. update: list --region again."
         ),
     ] = "create",
     append_dim: Annotated[
@@ -117,10 +117,10 @@ def ingest(
         int, typer.Option(help="References in a file of a Kerchunk reference store.")
     ] = 100_000,
     empty_chunks: Annotated[
-        EmptyChunks, typer.Option(help="Objects of zero bytes under chunk keys.")
+        EmptyChunks, typer.Option(help="What to do with objects of zero bytes under chunk keys.")
     ] = EmptyChunks.ERROR,
     checksum: Annotated[
-        ChecksumForm, typer.Option(help="By what readers notice that an object has changed.")
+        ChecksumForm, typer.Option(help="How readers notice that an object has changed.")
     ] = ChecksumForm.LAST_MODIFIED,
     locations: Annotated[
         LocationForm,
@@ -139,7 +139,7 @@ def ingest(
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
     message: Annotated[str | None, typer.Option(help="Message of every commit.")] = None,
     no_publish: Annotated[
-        bool, typer.Option("--no-publish", help="Leave it staged, for refreeze publish.")
+        bool, typer.Option("--no-publish", help="Leave the result staged, for refreeze publish.")
     ] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Discard an unfinished ingest of these arrays.")
@@ -148,7 +148,7 @@ def ingest(
         bool, typer.Option("--expect-complete", help="Publish only if no chunk is missing.")
     ] = False,
     expect_count: Annotated[
-        int | None, typer.Option(help="Publish only if there are so many references.")
+        int | None, typer.Option(help="Publish only if there are exactly this many references.")
     ] = None,
     unsafe_target: UnsafeTarget = False,
     no_read_check: Annotated[
@@ -300,12 +300,12 @@ def print_report(
             f"Staged {named} for {report.target}, branch {report.branch}: "
             f"{count(report.references_written, 'reference')}, "
             f"{count(report.commits, 'commit')}, {report.elapsed_s:.1f} s. "
-            f"Nobody sees it before\n\n    refreeze publish {shlex.quote(report.target)} "
+            f"Readers will not see it until you run\n\n    refreeze publish {shlex.quote(report.target)} "
             f"--run {report.run_id}"
         )
         return
     if report.already_published:
-        say(f"Nothing to do: the target has it all, in snapshot {report.snapshot_id}.")
+        say(f"Nothing to do: the target already holds all of it, in snapshot {report.snapshot_id}.")
     else:
         say(
             f"{_DONE[report.mode]} {named} {_WHERE[report.mode]} {report.target}, branch {report.branch}: "
@@ -352,7 +352,7 @@ def _print_changes(report: IngestReport) -> None:
         )
     if report.mode == "overwrite" and report.previous_snapshot_id:
         say(
-            f"What stood there before is in snapshot {report.previous_snapshot_id}; to go back, "
+            f"The previous state is in snapshot {report.previous_snapshot_id}; to go back, "
             f"with repo as below: repo.reset_branch({report.branch!r}, "
             f"{report.previous_snapshot_id!r})"
         )

@@ -31,7 +31,7 @@ _Paths = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE... [TARGET]",
-        help="As for ingest. Without --output only the modes that change what is there look at "
+        help="As for ingest. Without --output only the modes that change existing data look at "
         "TARGET.",
     ),
 ]
@@ -95,14 +95,14 @@ def begin_run(
         if as_json:
             print_json({"run_id": report.run_id, "output": None, "units": 0})
         else:
-            say("Nothing to do: the target has it all.")
+            say("Nothing to do: the target already holds all of it.")
         return
     if as_json:
         units = len(planned.units)
         print_json({"run_id": planned.run_id, "output": output, "units": units})
         return
     say(
-        f"Begun as run {planned.run_id}: the first commit is made, and nobody sees it yet. "
+        f"Began run {planned.run_id}: the first commit is made, on a staging branch. "
         f"{count(len(planned.units), 'unit')} of work in {shown(output)}:\n\n"
         f"    refreeze work {shlex.quote(output)} --part I/N    "
         f"(for every I from 0 to N - 1, anywhere)\n"

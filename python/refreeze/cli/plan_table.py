@@ -15,7 +15,7 @@ __all__ = ["print_plan"]
 
 _ASSUMPTIONS = {
     "dense": "If every chunk exists: {},",
-    "sampled": "For as many of {} as a few requests can tell:",
+    "sampled": "As far as a few requests can tell, for up to {}:",
 }
 
 
@@ -53,7 +53,7 @@ def print_plan(planned: Plan) -> None:
         f"\n{_ASSUMPTIONS[planned.estimate].format(count(totals.chunks_in_region, 'chunk'))} "
         f"{count(totals.list_requests, noun)} (${totals.list_cost_usd:.4f}{in_flight}), "
         f"{count(totals.commits, 'commit')}, {count(totals.manifests, 'manifest')} "
-        f"of {totals.manifest_bytes:,} bytes together, about {totals.estimated_s:,.1f} s and "
+        f"({totals.manifest_bytes:,} bytes), about {totals.estimated_s:,.1f} s, "
         f"{totals.peak_memory_bytes / 1e6:,.0f} MB of memory."
     )
     if planned.copy is not None:

@@ -34,7 +34,7 @@ def publish(
         str | None, typer.Option("--run", help="The run, when several are staged.")
     ] = None,
     rebase: Annotated[
-        bool, typer.Option("--rebase", help="Put it on the branch's tip if that has moved.")
+        bool, typer.Option("--rebase", help="Put it on the branch's tip if the branch has moved.")
     ] = False,
     unsafe_target: UnsafeTarget = False,
     target_option: TargetOption = None,
@@ -62,6 +62,6 @@ def publish(
 
 
 def _print_report(report: PublishReport) -> None:
-    moved = ", on the tip that it has now" if report.rebased else ""
+    moved = ", on top of its new tip" if report.rebased else ""
     say(f"Published {report.run_id} on branch {report.branch}{moved}.")
     say(f"Snapshot {report.snapshot_id}.")

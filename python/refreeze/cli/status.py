@@ -34,8 +34,7 @@ def status(
         bool,
         typer.Option(
             "--coverage",
-            help="Show instead what is written, as ranges of labels; a chunk that is partly "
-            "written counts.",
+            help="Show what is written instead, as ranges of labels; partly written chunks count.",
         ),
     ] = False,
     target_option: TargetOption = None,

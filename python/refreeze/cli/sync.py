@@ -89,11 +89,11 @@ def sync(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare, and write nothing.")] = False,
     empty_chunks: Annotated[
-        EmptyChunks, typer.Option(help="Objects of zero bytes under chunk keys.")
+        EmptyChunks, typer.Option(help="What to do with objects of zero bytes under chunk keys.")
     ] = EmptyChunks.ERROR,
     checksum: Annotated[
         ChecksumForm | None,
-        typer.Option(help="By what readers notice that an object has changed [default: as it is]."),
+        typer.Option(help="How readers notice that an object has changed [default: as it is]."),
     ] = None,
     memory: Annotated[
         str, typer.Option(help="Bound on all memory that grows with the work.")
@@ -105,7 +105,7 @@ def sync(
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
     message: Annotated[str | None, typer.Option(help="Message of every commit.")] = None,
     no_publish: Annotated[
-        bool, typer.Option("--no-publish", help="Leave it staged, for refreeze publish.")
+        bool, typer.Option("--no-publish", help="Leave the result staged, for refreeze publish.")
     ] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Discard an unfinished run of these arrays.")
@@ -134,8 +134,8 @@ def sync(
 ) -> None:
     """Make a repository equal to its sources as they are now: chunks, coordinates, attributes.
 
-    Only what differs is written, and it becomes visible in one step. Where nothing has changed
-    there is no commit.
+    Only what differs is written, and it becomes visible in one step. If nothing has changed, there
+    is no commit.
     """
     sources, target = sources_and_target(paths)
     source_options = store_options(source_option, "--source-option")

@@ -74,7 +74,10 @@ def verify(
     branch: Annotated[str, typer.Option(help="Branch to compare with.")] = "main",
     region: RegionOption = None,
     sample: Annotated[
-        int, typer.Option(metavar="N", help="Also read N random references both ways.")
+        int,
+        typer.Option(
+            metavar="N", help="Also read N random references, from the source and through Icechunk."
+        ),
     ] = 0,
     output: Annotated[
         Path | None,
@@ -103,10 +106,10 @@ def verify(
     log_level: Level = LogLevel.WARNING,
     version: Version = False,
 ) -> None:
-    """List sources afresh and compare them with a repository, reference by reference.
+    """List sources again and compare them with a repository, reference by reference.
 
-    Metadata and copied coordinates are compared too. Nothing is written to the target. Exits with
-    1 when anything differs.
+    Metadata and copied coordinates are compared too. Nothing is written to the target. The exit
+    code is 1 if anything differs.
     """
     sources, target = sources_and_target(paths)
     source_options = store_options(source_option, "--source-option")

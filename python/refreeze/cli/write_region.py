@@ -36,7 +36,7 @@ def write_region(
         list[str],
         typer.Argument(
             metavar="FILE... TARGET",
-            help="Files (NetCDF, HDF5, GRIB, Zarr), and the repository that create-template made.",
+            help="Files (NetCDF, HDF5, GRIB, Zarr), and the repository made by create-template.",
         ),
     ],
     *,
@@ -52,7 +52,7 @@ def write_region(
         bool, typer.Option("--references", help="Refer to the files' chunks; copy nothing.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that share the files out; still one commit.")
+        int | None, typer.Option(help="Processes that share the files; still one commit.")
     ] = None,
     dask: Annotated[
         str | None, typer.Option("--dask", metavar="ADDRESS", help="Let a Dask cluster write.")
@@ -62,13 +62,13 @@ def write_region(
     ] = None,
     retries_on_missing: Annotated[
         int,
-        typer.Option(help="How often more to write values that are missing before the commit."),
+        typer.Option(help="How many times to retry values that are missing before the commit."),
     ] = 0,
     missing_check_vars: Annotated[
-        str, typer.Option(metavar="all|none|NAME,...", help="Variables that are looked at.")
+        str, typer.Option(metavar="all|none|NAME,...", help="Variables to check for that.")
     ] = "all",
     cast: Annotated[
-        bool, typer.Option("--cast", help="Allow conversions of type that may lose something.")
+        bool, typer.Option("--cast", help="Allow type conversions that may lose precision.")
     ] = False,
     packing_range_exceeded_action: Annotated[
         str, typer.Option(help="Values out of a packed range: error, clip or nan.")
@@ -91,7 +91,7 @@ def write_region(
     log_level: Level = LogLevel.WARNING,
     version: Version = False,
 ) -> None:
-    """Write files into their place in a template: one commit, whatever others write meanwhile."""
+    """Write files into their place in a template: one commit, even if others write at the same time."""
     if len(paths) < 2:  # noqa: PLR2004 FILE and TARGET
         raise typer.BadParameter("give a FILE and a TARGET", param_hint="FILE TARGET")
     sources = store_options(source_option, "--source-option")

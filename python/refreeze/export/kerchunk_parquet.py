@@ -84,7 +84,7 @@ def write_kerchunk_parquet(
     record_size: int,
     progress: Callable[[dict[str, Any]], object] | None,
 ) -> Outcome:
-    """Write references to the chunks of a source, or go on with what an earlier run began.
+    """Write references to the chunks of a source, or resume what an earlier run began.
 
     Parameters
     ----------
@@ -275,7 +275,7 @@ class _Run:
                 key = _key(spec, _coords(where, _grid(spec)))
                 raise UnsupportedArrayError(
                     f"the chunk {key} of array {spec.path} has no bytes",
-                    "repair the source, or take such chunks for missing with --empty-chunks skip",
+                    "repair the source, or treat such chunks as missing with --empty-chunks skip",
                 )
             found[at] = sizes
             self._tell(spec, batch.num_rows)

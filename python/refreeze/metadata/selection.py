@@ -205,7 +205,7 @@ def _newer(
         noted.append(
             f"array {path}: consolidated metadata says the shape is "
             f"{_lengths(recorded[path].shape)}, the array's own document {_lengths(shape)}: the "
-            f"own document {newer} was taken; consolidate the store's metadata anew"
+            f"own document {newer} was taken; consolidate the store's metadata again"
         )
     return reader.own(differ, root, attributes=True)
 
@@ -234,7 +234,7 @@ def _nothing(
         return SourceNotFoundError(
             f"the consolidated metadata of {what} names no array, but there are documents: "
             f"{', '.join(keys)}",
-            "consolidate the store's metadata anew, or remove what is consolidated",
+            "consolidate the store's metadata again, or remove what is consolidated",
         )
     if keys:
         lacking = sorted({key.split("/")[root.count("/") + 1 if root else 0] for key in keys})

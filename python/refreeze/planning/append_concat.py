@@ -140,7 +140,7 @@ def _check_boundaries(one: _Series, dimension: str) -> None:
         raise MismatchError(
             f"array {standing.path} of the target has {length} elements along {dimension}, which "
             f"is not a multiple of its chunks' {chunk}: its last chunk would be in the middle",
-            "nothing can follow it; ingest all sources anew (--mode overwrite --concat-dim)"
+            "nothing can follow it; ingest all sources again (--mode overwrite --concat-dim)"
             + (", or copy the coordinate (--load)" if one.parts[0].grid.coordinate else ""),
         )
     check_continues(one.parts, axis, dimension)

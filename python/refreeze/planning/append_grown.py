@@ -148,7 +148,7 @@ def _stop(
             raise MismatchError(
                 f"{one.part.where} has {length} elements along {dimension}, and the target holds "
                 f"{end} of it: the source has shrunk",
-                "nothing can be appended; --mode overwrite ingests it anew",
+                "nothing can be appended; --mode overwrite ingests it again",
             )
     if bounds is None:
         return length
@@ -195,7 +195,7 @@ def _appended(one: Standing, dimension: str, stop: int) -> tuple[ArraySpec | Non
             raise MismatchError(
                 f"{one.part.where} does not begin with the values that the target holds, and no "
                 "reference tells where those are in the source",
-                "append it together with arrays that are referenced, or ingest it anew "
+                "append it together with arrays that are referenced, or ingest it again "
                 "(--mode overwrite)",
             )
         return spec, [

@@ -58,7 +58,7 @@ def check_agreement(
     what, harmless = _refreeze.differences(document, now)
     if what is not None:
         raise MismatchError(
-            f"{part.where} does not go with that of {whose}: {what}",
+            f"{part.where} does not fit that of {whose}: {what}",
             "repair the source, or leave the array out with --skip",
         )
     return [f"{part.where} differs from that of {whose}: {text}" for text in harmless]

@@ -1,7 +1,7 @@
 """The arrays of sources beside the same arrays of a target, whatever has become of either.
 
 Unlike the planners of an append or an update, what is here refuses nothing but another source:
-what differs is for the caller to tell or to mend.
+the caller reports or fixes what differs.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def check_listing_age(stores: Sequence[Store], target: Callable[[], Target]) -> 
     if older is not None:
         raise ListingError(
             f"{older}: newer references would be replaced or removed",
-            "leave out --listing, or give one that was made since",
+            "leave out --listing, or give a newer one",
         )
 
 

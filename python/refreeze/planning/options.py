@@ -18,8 +18,6 @@ __all__ = [
     "CHECKSUMS",
     "DEFAULT_CONCURRENCY",
     "DEFAULT_MEMORY",
-    "FIRST_CONCURRENCY",
-    "MOST_CONCURRENCY",
     "IngestArguments",
     "IngestOptions",
     "byte_count",
@@ -37,10 +35,7 @@ __all__ = [
 ]
 
 DEFAULT_CONCURRENCY: Final = "auto"
-"""LIST requests in flight: their number is found."""
-FIRST_CONCURRENCY = 64
-"""How many there are at the beginning, when their number is found; the most there may be."""
-MOST_CONCURRENCY = 1_024
+"""LIST requests in flight: how many help is found out."""
 DEFAULT_MEMORY = "192MiB"
 """Bound on everything that grows with the work: the core's default, as signatures and help show it.
 
@@ -48,7 +43,7 @@ Written here because help does not load the extension, which takes longer than a
 holds it to the core's. All other limits are asked of the core."""
 DEFAULT_MAX_DOCUMENT = "64MB"
 CHECKSUMS = ("last-modified", "etag", "none")
-"""By what readers notice that an object has changed."""
+"""How readers notice that an object has changed."""
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}

@@ -1,7 +1,7 @@
 """Makes arrays of the target equal to their sources as they are now: ``sync``.
 
 All references are listed again by the core, which writes what differs. Documents, copied chunks,
-and which arrays there are, are settled here; what cannot be mended in place is refused.
+and which arrays there are, are settled here; what cannot be fixed in place is refused.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["planned_sync"]
 
 _OVERWRITE = (
-    "ingest it anew in its place (refreeze ingest --mode overwrite), or leave it out (--skip)"
+    "ingest it again in its place (refreeze ingest --mode overwrite), or leave it out (--skip)"
 )
 
 
@@ -59,7 +59,7 @@ def planned_sync(
         The target has none of the arrays.
     MismatchError
         The target is of another source; arrays have come or gone and nothing says what to do; or an
-        array has changed in more than a sync can mend.
+        array has changed in more than a sync can fix.
     RegionError
         The region does not align, is empty, or names a dimension that no array has.
     ListingError
@@ -277,7 +277,7 @@ def _added(new: Sequence[Cut], policy: str, noted: list[str]) -> list[ArraySpec]
     names = ", ".join(part.path for part in new[:3])
     if policy == "error":
         raise MismatchError(
-            f"{new[0].store.url} has {len(new)} arrays that the target has not, such as {names}",
+            f"{new[0].store.url} has {len(new)} arrays that the target does not have, such as {names}",
             "add them with --new-arrays add, or leave them out with --new-arrays ignore",
         )
     if policy == "ignore":

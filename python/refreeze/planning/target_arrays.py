@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 3
 _MOST_VALUES = 1 << 23
-"""Elements of an array that is read at once, because it is all native, though nobody asked for that."""
+"""Elements of an array that is read at once because it is all native, although it was not selected
+for copying."""
 
 __all__ = [
     "Origin",
@@ -257,7 +258,7 @@ class Standing:
             raise MismatchError(
                 f"chunk {list(at)} of array {self.path} in {self.target.url} is a native one, and "
                 f"the source's has grown along {self.part.grid.names[axis]}",
-                "ingest the array anew (--mode overwrite, then refreeze copy), or leave it out "
+                "ingest the array again (--mode overwrite, then refreeze copy), or leave it out "
                 "(--skip)",
             )
 
@@ -380,7 +381,7 @@ def siblings_offset(
                     f"{part.where} is copied, and where it begins is not known: along {name} the "
                     f"target begins at element {first} for {whose.path}, at {elements} for "
                     f"{other.path}",
-                    "go on with one of them at a time: --array",
+                    "append one of them at a time: --array",
                 )
     names = part.grid.names
     offset = tuple(known[name][0] if name in known else 0 for name in names)

@@ -58,7 +58,7 @@ def planned_update(store: Store, target: Target, request: Request) -> Planned:
             offset = beside(part, standing, {})
             standing.append(Standing(part, target, copied=False, offset=offset))
             noted.append(
-                f"{part.where} takes the place of one that another source has brought; leave it "
+                f"{part.where} replaces one that came from another source; leave it "
                 f"out with --skip {part.path.rpartition('/')[2]} to keep that"
             )
     for one in standing:

@@ -261,7 +261,7 @@ class _OneByOne:
         raise ListingError(
             f"{self._source.url.rstrip('/')}/{chunk.key} was listed with {chunk.size} bytes and "
             f"{what}",
-            "wait until the source is at rest, then run the command again",
+            "wait until nothing writes to the source, then run the command again",
         )
 
 
@@ -351,7 +351,7 @@ class _ObjectStore(_OneByOne):
         read = bytes(found.bytes())
         if len(read) != size:
             raise ListingError(
-                f"cannot read {self._url}/{key}: {len(read)} of {size} bytes came",
+                f"cannot read {self._url}/{key}: only {len(read)} of {size} bytes arrived",
                 "check the network, then run the command again",
             )
         return read

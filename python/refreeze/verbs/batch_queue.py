@@ -1,6 +1,6 @@
 """An ingest through files, for batch queues.
 
-It is begun by one command, done in parts by any number of others, and committed by a last one.
+One command begins it, any number of others do its parts, and a last one commits it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def work(
     source_options: Options | None = None,
     target_options: Options | None = None,
 ) -> dict[str, Any]:
-    """Do one part of a plan: every N-th unit. What is done already is not done again.
+    """Do one part of a plan: every N-th unit. Units that are done already are not done again.
 
     Parameters
     ----------
@@ -102,8 +102,8 @@ def work(
     part
         ``"I/N"``, with 0 ≤ I < N.
     memory, concurrency
-        As for `refreeze.ingest`. By default memory is as the ingest was begun with, and the requests
-        in flight are the N-th part of what ``"auto"`` would find.
+        As for `refreeze.ingest`. By default memory is that of the plan, and the requests in flight
+        are the N-th part of what ``"auto"`` would find.
     source_options, target_options
         Settings that the plan does not hold.
 
@@ -162,7 +162,7 @@ def commit(
     target_options: Options | None = None,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> IngestReport:
-    """Commit what workers have done of a plan, and publish it when all of it is there.
+    """Commit what workers have done of a plan, and publish it if it is complete.
 
     Raises
     ------

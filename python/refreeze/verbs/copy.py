@@ -43,7 +43,7 @@ class CopyReport:
     """What the branch showed before, and history keeps."""
     published: bool
     resumed: bool
-    """Whether an earlier attempt was gone on with."""
+    """Whether an earlier attempt was resumed."""
     chunks_copied: int
     """By this attempt."""
     bytes_copied: int
@@ -83,10 +83,9 @@ def copy(
 ) -> CopyReport:
     """Turn virtual references of a repository into native chunks of it, byte for byte.
 
-    Within one bucket the service copies; otherwise the bytes come through this process. A chunk
-    that is not what was referenced any more is an error that names it. What was copied is
-    committed where nobody sees it and published in one step; when it is stopped, or fails, the
-    same call goes on where it was.
+    Within one bucket the service copies; otherwise the bytes go through this process. If a chunk is
+    no longer what was referenced, an error names it. What was copied is committed where readers do
+    not see it and published in one step. If the call is stopped or fails, the same call resumes it.
 
     Parameters
     ----------
@@ -102,7 +101,7 @@ def copy(
     memory
         Bound on the chunks that are in memory at a time, in bytes or as text such as ``"192MiB"``.
     max_refs_per_commit
-        Chunks that are committed together (default: 20,000); a kill loses no more.
+        Chunks that are committed together (default: 20,000); a kill loses no more than these.
     concurrency
         Chunks that are copied at a time: a number, or ``"auto"``, as for `refreeze.ingest`.
     message
@@ -122,12 +121,12 @@ def copy(
     Returns
     -------
     CopyReport
-        How much was copied. Where there is no reference left, nothing is committed.
+        How much was copied. If no references are left, nothing is committed.
 
     Raises
     ------
     TypeError, ValueError
-        An argument is of a wrong type or value.
+        An argument has a wrong type or value.
     refreeze.exceptions.RegionError
         A region that does not align, is empty, or names a dimension that no array has.
     refreeze.exceptions.TargetNotFoundError
@@ -189,7 +188,7 @@ def copy_run(
     Parameters
     ----------
     run_id
-        A staged run to go on with, on whose branch the references are.
+        A staged run to resume, on whose branch the references are.
     shown_branch
         The branch to report, where that is not the one whose references are copied.
     """

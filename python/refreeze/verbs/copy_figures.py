@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from refreeze.planning.options import FIRST_CONCURRENCY
+from refreeze import _refreeze
 from refreeze.stores.buckets import bucket_of_url, is_bucket
+from refreeze.verbs.listed_parts import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +62,7 @@ def copy_figures(
     # Where the service copies, the object is looked at afterwards.
     requests = 2 * chunks
     remote = any(is_bucket(store.url) for store in stores) or is_bucket(str(target or ""))
-    at_a_time = concurrency if isinstance(concurrency, int) else FIRST_CONCURRENCY
+    at_a_time = concurrency if isinstance(concurrency, int) else _refreeze.FIRST_CONCURRENCY
     waiting = requests * _SECONDS_PER_REQUEST / max(at_a_time, 1) if remote else 0.0
     through = 0.0 if server_side else total / _BYTES_PER_SECOND
     return {
@@ -88,9 +89,6 @@ def _is_within(stores: Sequence[Store], target: Any) -> bool:
 
 def _mean_size(spec: ArraySpec, stores: Sequence[Store]) -> float | None:
     """Return the mean size of the first chunks of an array; None when there is none."""
-    from refreeze import _refreeze
-    from refreeze.verbs.dry_run import parts_of
-
     for store in stores:
         for part, region in parts_of(spec, store.index):
             stream = _refreeze.list_chunks(

@@ -52,10 +52,10 @@ def coverage(
     source_options: Options | None = None,
     target_options: Options | None = None,
 ) -> Coverage:
-    """Tell which chunks are there, and what is missing as ranges of labels.
+    """Show which chunks exist, and what is missing as ranges of labels.
 
     Memory grows with the length of the grid's dimensions, not with the number of chunks. A chunk
-    that was written counts even if only a part of it, or nothing but missing values, was.
+    counts as written even if it was written only in part, or with nothing but missing values.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def coverage(
         For a store on a web server, which cannot be listed: as for `refreeze.ingest`.
     source_options, target_options
         Settings of the object store; the former for a Zarr store, the latter for a repository.
-        One that is given alone holds for either.
+        If only one is given, it applies to either.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def coverage(
     Raises
     ------
     refreeze.exceptions.SourceNotFoundError, refreeze.exceptions.TargetNotFoundError
-        Nothing is there, or no such array or branch.
+        Nothing is there, or there is no such array or branch.
     refreeze.exceptions.ListingError, refreeze.exceptions.TargetError
         It cannot be read.
     ValueError

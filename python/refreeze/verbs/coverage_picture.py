@@ -8,22 +8,19 @@ from __future__ import annotations
 import math
 import time
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from refreeze.exceptions import TargetError
-from refreeze.runtime.output import whole_or_absent
 from refreeze.verbs.coverage_tally import edges
 
 if TYPE_CHECKING:
     from refreeze.verbs.coverage_report import ArrayCoverage, Coverage
 
-__all__ = ["COLORS", "FORMATS", "bins_of", "cells", "dataset", "figure", "save", "scale_of"]
+__all__ = ["COLORS", "bins_of", "cells", "dataset", "figure", "rows", "scale_of"]
 
 COLORS = ("present", "size", "age")
-FORMATS = (".png", ".svg", ".html", ".parquet", ".csv")
 _UNITS = {"present": "of the chunks present", "size": "bytes a chunk", "age": "days old"}
 _DRAWN = 12
 """Arrays in one figure."""
@@ -207,42 +204,3 @@ def rows(coverage: Coverage) -> dict[str, list[Any]]:
 
 def _label(label: Any) -> str | None:
     return None if label is None else str(label)
-
-
-def save(coverage: Coverage, path: Any, *, color: str = "present") -> None:
-    """Write a picture or a table beside its place, and move it there; see `Coverage.save`."""
-    output = Path(path)
-    if output.suffix not in FORMATS:
-        raise ValueError(f"{output.name} ends in none of {', '.join(FORMATS)}")
-    with whole_or_absent(output) as unfinished:
-        if output.suffix in {".png", ".svg"}:
-            figure(coverage, color=color).savefig(unfinished, format=output.suffix[1:])
-        elif output.suffix == ".html":
-            from refreeze.verbs.coverage_html import page
-
-            unfinished.write_text(page(coverage, color=color), encoding="utf-8")
-        else:
-            _write_table(coverage, unfinished, output.suffix)
-
-
-def _write_table(coverage: Coverage, path: Path, suffix: str) -> None:
-    from arro3.core import Array, DataType, Table
-    from arro3.io import write_csv, write_parquet
-
-    texts = {"array", "x_dim", "y_dim"}
-    kinds = {"fraction": DataType.float64(), "modified": DataType.float64()}
-    table = Table.from_pydict(
-        {
-            name: Array(
-                values,
-                kinds.get(
-                    name,
-                    DataType.string() if name in texts or "label" in name else DataType.int64(),
-                ),
-            )
-            for name, values in rows(coverage).items()
-        }
-    )
-    write: Any = write_parquet if suffix == ".parquet" else write_csv
-    with path.open("wb") as file:
-        write(table, file)

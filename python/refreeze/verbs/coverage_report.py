@@ -198,7 +198,7 @@ class Coverage:
         TargetError
             The file cannot be written, or matplotlib is not installed.
         """
-        from refreeze.verbs.coverage_picture import save
+        from refreeze.verbs.coverage_files import save
 
         save(self, path, color=color)
 

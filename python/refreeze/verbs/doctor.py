@@ -26,18 +26,18 @@ def doctor(
 ) -> DoctorReport:
     """Examine versions, settings, a source and a target, and say what does not work.
 
-    Versions are held against what this refreeze was made for. Of settings only names are told. A
-    source is listed with two requests: is it there, does it list in order, does it honour
-    start-after. A target is tried with one object, or lock, that is removed again: does it honour
-    conditional writes, or have locks. Clocks are compared.
+    Versions are compared with what this refreeze supports. Only the names of settings are shown. A
+    source is listed with two requests: does it exist, does it list in order, does it honour
+    start-after? A target is tested with one object, or a lock, that is removed again: does it
+    honour conditional writes, or have locks? Clocks are compared.
 
     Parameters
     ----------
     source
-        As for `refreeze.ingest`; None to look at none. An Icechunk repository, when there is no
-        ``target``, is taken as one.
+        As for `refreeze.ingest`; None to skip it. If there is no ``target``, an Icechunk repository
+        given here is examined as one.
     target
-        As for `refreeze.ingest`; None to look at none.
+        As for `refreeze.ingest`; None to skip it.
     source_options
         Settings of the object store of the source.
     target_options
@@ -46,7 +46,7 @@ def doctor(
     Returns
     -------
     DoctorReport
-        Its ``ok`` is false when anything is a problem.
+        Its ``ok`` is false if there is any problem.
 
     Raises
     ------

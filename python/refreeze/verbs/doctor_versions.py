@@ -43,7 +43,7 @@ def check_versions() -> list[Check]:
     checks = []
     if packaged != __version__:
         found = f"the package is {packaged}, its compiled half {__version__}"
-        hint = "install it anew: pip install --force-reinstall refreeze"
+        hint = "install it again: pip install --force-reinstall refreeze"
         checks.append(Check("versions", "refreeze", "problem", found, hint))
     else:
         checks.append(Check("versions", "refreeze", "ok", packaged))

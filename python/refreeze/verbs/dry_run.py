@@ -10,7 +10,6 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from refreeze.metadata.specs import ArraySpec
 from refreeze.planning.dispatch import listing_report
 from refreeze.planning.probing import requests_warning
 from refreeze.shown import shown
@@ -18,6 +17,7 @@ from refreeze.stores.buckets import is_bucket
 from refreeze.stores.web_store import is_web
 from refreeze.verbs.copy_figures import copy_figures
 from refreeze.verbs.ingest_kerchunk import check_format
+from refreeze.verbs.listed_parts import part_of, parts_of
 from refreeze.verbs.plan_figures import (
     ArrayPlan,
     InFlight,
@@ -31,12 +31,13 @@ from refreeze.verbs.plan_figures import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from refreeze.metadata.specs import Piece
+    from refreeze.metadata.specs import ArraySpec
     from refreeze.planning.options import IngestArguments, IngestOptions
     from refreeze.planning.request import Planned
-    from refreeze.planning.source_slice import Box, Store
+    from refreeze.planning.source_slice import Store
+    from refreeze.verbs.listed_parts import Part
 
-__all__ = ["parts_of", "plan_of"]
+__all__ = ["plan_of"]
 
 _NOTHING = {
     "chunks_in_region": 0,
@@ -51,8 +52,6 @@ _NOTHING = {
     "sampled": False,
 }
 """The estimate of an array of which nothing is listed."""
-
-_Part = tuple[ArraySpec, "Box"]
 
 
 def plan_of(
@@ -134,35 +133,7 @@ def _chunks_of(array: ArraySpec) -> int:
     return math.prod(-(-length // max(chunk, 1)) for length, chunk in sizes)
 
 
-def parts_of(array: ArraySpec, source: int) -> list[_Part]:
-    """Return what of an array is listed in a source."""
-    if array.pieces is None:
-        return [(array, _whole(array))] if array.source == source else []
-    return [_part(array, piece) for piece in array.pieces if piece.source == source]
-
-
-def _part(array: ArraySpec, piece: Piece) -> _Part:
-    """Return a piece as chunks of the array in the source."""
-    spec = ArraySpec(
-        path=array.path,
-        source_path=piece.source_path,
-        document=b"",
-        shape=piece.shape,
-        chunk_shape=piece.chunk_shape,
-        key_encoding=piece.key_encoding,
-        separator=piece.separator,
-        copied=False,
-    )
-    target = zip(piece.target, piece.shift, strict=True)
-    return spec, tuple((start + by, stop + by) for (start, stop), by in target)
-
-
-def _whole(array: ArraySpec) -> Box:
-    sizes = zip(array.shape, array.chunk_shape, strict=True)
-    return tuple((0, -(-length // max(chunk, 1))) for length, chunk in sizes)
-
-
-def _estimated(store: Store, parts: list[_Part], options: IngestOptions) -> dict[str, Any]:
+def _estimated(store: Store, parts: list[Part], options: IngestOptions) -> dict[str, Any]:
     from refreeze import _refreeze
 
     estimated: dict[str, Any] = json.loads(
@@ -203,7 +174,7 @@ def _array_plan(array: ArraySpec, together: dict[str, Any], in_flight: int) -> A
     if array.pieces is None or len(array.pieces) != 1:
         return plan
     (piece,) = array.pieces
-    (_, chunks) = _part(array, piece)
+    (_, chunks) = part_of(array, piece)
     axes = zip(addressed_names(array), piece.shape, piece.chunk_shape, chunks, strict=True)
     region: dict[str, tuple[int | None, int | None]] = {
         name: (start * chunk, min(stop * chunk, length))

@@ -29,21 +29,21 @@ def gc(
 ) -> GcReport:
     """Remove manifests, transaction logs and results of workers that nothing refers to.
 
-    They are what processes leave that are killed between writing a file and committing it. What any
-    snapshot of the repository refers to stays, whether a branch or tag leads to it or not, and so
-    does what an unfinished ingest needs. Snapshots themselves and native chunks are for Icechunk's
-    own ``garbage_collect``.
+    Processes leave such files if they are killed between writing and committing them. Whatever a
+    snapshot of the repository refers to stays, whether or not a branch or tag leads to it, and so
+    does what an unfinished ingest needs. Icechunk's own ``garbage_collect`` removes snapshots and
+    native chunks.
 
     Parameters
     ----------
     target
         An Icechunk repository, as for `refreeze.ingest`.
     dry_run
-        Only tell what would be removed.
+        Only report what would be removed.
     older_than
-        Files younger than this are left alone, since a worker may be about to commit them: text
-        such as ``"1d"``, ``"90min"`` or ``"2h"``, seconds, or a `datetime.timedelta`. It must be
-        longer than any unit of work takes.
+        Newer files than this are left alone, since a worker may be about to commit them: text such
+        as ``"1d"``, ``"90min"`` or ``"2h"``, seconds, or a `datetime.timedelta`. It must be longer
+        than the longest unit of work takes.
     unsafe_target
         As for `refreeze.ingest`.
     target_options
@@ -56,7 +56,7 @@ def gc(
     refreeze.exceptions.ConflictError
         Another process holds the target.
     refreeze.exceptions.TargetError
-        A snapshot cannot be read, so that nobody knows what it refers to (nothing is removed), or a
+        A snapshot cannot be read, so that its references are unknown (nothing is removed), or a
         file cannot be removed.
     refreeze.exceptions.AccessError
         Credentials or permissions were refused.

@@ -134,10 +134,10 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
 
     Groups, arrays and attributes are recreated as Zarr version 3. Every chunk becomes a virtual
     reference with the object's size and last-modified time; one-dimensional dimension coordinates
-    are copied, byte for byte. All of it is committed where nobody sees it, on a staging branch
-    unless an append or update fits one commit, and published in one step: readers of ``branch``
-    see the state before or the state after. When it is stopped, by whatever, the same call goes
-    on where it was.
+    are copied, byte for byte. Everything is committed where readers do not see it (on a staging
+    branch, unless an append or update fits one commit) and published in one step: readers of
+    ``branch`` see the state before or the state after. If the ingest is stopped for any reason, the
+    same call resumes it.
 
     Parameters
     ----------
@@ -145,11 +145,10 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         Root of a Zarr version 2 or 3 store, a group, or one array (which lands under its own
         name): a local path, a URL (of a web server with ``probe``); ``(registry, url)`` with an
         ``ObjectStoreRegistry``; or ``(store, path)`` with an obstore store. Also a list of such:
-        with ``concat_dim`` they follow each other along it; otherwise they are merged into one
-        group.
+        with ``concat_dim`` they are joined along it; otherwise they are merged into one group.
     target
         An Icechunk repository: a local path, ``file://`` or ``s3://`` URL,
-        ``icechunk.Storage`` or ``icechunk.Repository``. It is created when there is none.
+        ``icechunk.Storage`` or ``icechunk.Repository``. It is created if it does not exist.
     group
         Group of the source to take as the root.
     target_group
@@ -163,10 +162,10 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         Branch to publish on.
     mode
         ``"create"``: the arrays must not exist in the target. ``"append"``: the target grows along
-        ``append_dim`` or ``concat_dim``; only what is new is listed, and a last chunk that was
-        ragged. ``"overwrite"``: what stands at the target group (or the selected arrays) is
-        replaced, and stays in history. ``"update"``: the references of a region are made equal to
-        the source.
+        ``append_dim`` or ``concat_dim``; only what is new is listed, plus a last chunk that was
+        ragged. ``"overwrite"``: the target group (or the selected arrays) is replaced, and the old
+        state stays in history. ``"update"``: the references of a region are made equal to the
+        source.
     append_dim
         With mode append: the dimension along which the recorded source has grown.
     concat_dim
@@ -186,9 +185,8 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         ``"error"`` refuses an object of zero bytes under a chunk's key, ``"skip"`` treats it as a
         missing chunk.
     checksum
-        By what readers notice that an object has changed: ``"last-modified"``, its time to the
-        second, ``"etag"``, or ``"none"`` for sources that never change and whose servers honour
-        neither.
+        How readers notice that an object has changed: ``"last-modified"``, its time to the second,
+        ``"etag"``, or ``"none"`` for sources that never change and whose servers honour neither.
     locations
         ``"relative"`` references name the container and the key within it (``vcc://``);
         ``"absolute"`` ones hold the whole URL, for readers that know no named containers.
@@ -216,9 +214,9 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     expect_complete
         Publish only if no chunk is missing.
     expect_count
-        Publish only if there are exactly so many references over all arrays.
+        Publish only if there are exactly this many references over all arrays.
     unsafe_target
-        Take a target whose store does not honour conditional writes, or a folder on a file system
+        Accept a target whose store does not honour conditional writes, or a folder on a file system
         without locks. Two writers at a time may then lose commits.
     no_read_check
         Do not read one reference of each array before publishing.
@@ -229,24 +227,24 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         Where the keys of the sources come from, instead of LIST requests: the manifest of an S3
         Inventory, a Storage Insights report or an Azure Blob Inventory, or a table of objects
         (Parquet, Arrow, CSV, ORC) with columns ``key``, ``size``, ``last_modified`` and
-        optionally ``etag``; a path or URL, several, or an Arrow table. What happened since it was
-        made is not seen: a warning says how old it is.
+        optionally ``etag``; a path or URL, several, or an Arrow table. It does not show what
+        happened after it was made: a warning says how old it is.
     listing_columns
-        What its columns are called, such as ``{"key": "Key"}``, where that is not usual.
+        The names of its columns, such as ``{"key": "Key"}``, if they are not the usual ones.
     listing_options
         Settings of the store that holds it (default: ``source_options``).
     sample_listing
-        Compare so many pages of it with LIST requests; what differs beyond what was written since
-        is a `ListingError`.
+        Compare this many pages of it with LIST requests; differences that later writes do not
+        explain are a `ListingError`.
     probe
-        Ask a web server, which cannot be listed, for every predicted key: one request each.
+        Request every predicted key from a web server, which cannot be listed: one request each.
     yes
         Agree to more than a million such requests, to take the answer 403 for a missing chunk where
         a server gives it for keys that cannot exist, and to use a server that answers listings as an
         S3 endpoint.
     max_requests_per_second
-        At most so many requests a second to list the sources (to a web server: in all), over all
-        workers.
+        At most this many requests a second to list the sources (to a web server: of any kind), for
+        all workers together.
     source_options, target_options
         Settings of the object stores (``endpoint``, ``region``, ``skip_signature``, …), which
         take precedence over the environment.
@@ -256,7 +254,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     client
         The same with a ``distributed.Client`` of a Dask cluster.
     workers
-        The same with so many processes on this machine.
+        The same with this many processes on this machine.
     wait_for_workers
         Seconds to wait for the first worker of an empty cluster.
     progress
@@ -273,8 +271,8 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     Raises
     ------
     TypeError, ValueError
-        An argument is of a wrong type, or arguments do not go together: ``update`` without a
-        region, ``append`` without a dimension.
+        An argument has a wrong type, or arguments do not fit together: ``update`` without a region,
+        ``append`` without a dimension.
     refreeze.exceptions.RegionError
         A region that does not align, is empty, names a dimension that no array has, or does not
         begin where the target ends.
@@ -285,12 +283,12 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     refreeze.exceptions.TargetNotFoundError
         There is no array to append to or to update.
     refreeze.exceptions.AlreadyExistsError
-        An array is in the target already, or, not equal, in two sources that are to be merged.
+        An array exists in the target already, or differs between two sources that are to be merged.
     refreeze.exceptions.MismatchError
-        Sources do not go with each other or with what the target holds: another shape, data type,
-        codec, chunk shape or unit; another source; a source that has shrunk. Or a virtual chunk
-        container in the target contradicts the source, or an unfinished ingest of these arrays had
-        other options or another source.
+        Sources do not fit each other or the target: another shape, data type, codec, chunk shape or
+        unit; another source; a source that has shrunk. Or a virtual chunk container in the target
+        contradicts the source, or an unfinished ingest of these arrays had other options or another
+        source.
     refreeze.exceptions.IncompleteError
         ``expect_complete`` or ``expect_count`` is not met; nothing is published.
     refreeze.exceptions.ListingError
@@ -299,8 +297,8 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
         The target is not an Icechunk repository, is one of spec version 1, cannot be written, or
         does not honour conditional writes.
     refreeze.exceptions.ConflictError
-        The branch moved meanwhile (the ingest stays staged), or another process is ingesting into
-        the same folder.
+        The branch has moved in the meantime (the ingest stays staged), or another process is
+        ingesting into the same folder.
     refreeze.exceptions.AccessError
         Credentials or permissions were refused.
 
@@ -310,7 +308,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     >>> report.references_written  # doctest: +SKIP
     1200
 
-    Day by day what is new, and the next year's store behind it:
+    Append what is new every day, then the next year's store:
 
     >>> refreeze.ingest("air.zarr", "air.icechunk", mode="append", append_dim="time")  # doctest: +SKIP
     >>> refreeze.ingest("2025.zarr", "air.icechunk", mode="append", concat_dim="time")  # doctest: +SKIP

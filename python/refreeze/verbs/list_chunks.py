@@ -35,15 +35,15 @@ def list_chunks(
 ) -> ChunkStream:
     """List the stored chunks of an array, or of a region of it.
 
-    Each chunk comes once; the order is unspecified. A chunk is a stored object: for a sharded
+    Each chunk appears once; the order is unspecified. A chunk is a stored object: for a sharded
     array, a shard. Objects below the array that are not chunks are left out and counted.
 
     Parameters
     ----------
     store
-        An obstore store. One that cannot be made anew here, because it lives in memory, is a
-        class of its own or has settings that are not known here, is listed by its own ``list``,
-        page by page, and ``.stats.warnings`` says so.
+        An obstore store. One that cannot be rebuilt here, because it lives in memory, is a custom
+        class or has unknown settings, is listed by its own ``list``, page by page, and
+        ``.stats.warnings`` says so.
     path
         Path of the Zarr array in the store.
     region
@@ -65,7 +65,7 @@ def list_chunks(
         Iterates ``arro3.core.RecordBatch`` and speaks the Arrow C stream interface, once. Columns:
         ``chunk`` (``fixed_size_list<uint32>[ndim]``, coordinates in the full grid), ``size``
         (``uint64``, bytes), ``last_modified`` (``timestamp[us, UTC]``), ``e_tag`` (``string``, as
-        the service gave it, or null). ``.stats`` tells what it cost.
+        the service gave it, or null). ``.stats`` says what it cost.
 
     Raises
     ------

@@ -14,15 +14,15 @@ def plan(source: Any, target: Any = None, **options: Any) -> Plan:
     """Compute what an ingest would take, from metadata and a few LIST requests.
 
     The plan is that of `refreeze.ingest` with the same arguments; nothing is written. Arrays of
-    more than 1,000 chunks are looked at with at most about 8 requests each and 64 in all, the
-    largest first, to see how full they are. The others are taken to be full.
+    more than 1,000 chunks are sampled, with at most about 8 requests each and 64 in total, the
+    largest first, to see how full they are. The others are assumed to be full.
 
     Parameters
     ----------
     source
         As for `refreeze.ingest`; also a list.
     target
-        As for `refreeze.ingest`. Only the modes that change what is there, ``append`` and
+        As for `refreeze.ingest`. Only the modes that change existing data, ``append`` and
         ``update``, read it, and need it.
     **options
         Those of `refreeze.ingest`, except ``dry_run`` and ``progress``: ``mode``, ``group``,
@@ -36,7 +36,7 @@ def plan(source: Any, target: Any = None, **options: Any) -> Plan:
     Raises
     ------
     TypeError, ValueError
-        An option is unknown, of a wrong type, or does not go with the others.
+        An option is unknown, has a wrong type, or does not fit the others.
     refreeze.exceptions.RegionError
         The region does not align with an array's chunks, is empty, or names a dimension that no
         array has.

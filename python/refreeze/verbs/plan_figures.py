@@ -7,8 +7,6 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from refreeze.planning.options import FIRST_CONCURRENCY, MOST_CONCURRENCY
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -125,7 +123,9 @@ class InFlight:
             return cls(**estimate["in_flight"])
         if isinstance(concurrency, int):
             return cls(concurrency, concurrency)
-        return cls(FIRST_CONCURRENCY, MOST_CONCURRENCY)
+        from refreeze import _refreeze
+
+        return cls(_refreeze.FIRST_CONCURRENCY, _refreeze.MOST_CONCURRENCY)
 
     def rounds(self, requests: int) -> int:
         """Return how many times in a row requests are waited for, where more in flight help."""

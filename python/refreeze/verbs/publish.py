@@ -45,8 +45,8 @@ def publish(
     refreeze.exceptions.MismatchError
         The ingest is not complete, its plan has expired, or several are staged and none is named.
     refreeze.exceptions.ConflictError
-        The branch has moved, and the ingest cannot be put on its tip or was not to be; or another
-        process holds the target. Nothing is published and the ingest stays staged.
+        The branch has moved, and the ingest cannot be put on its tip, or ``rebase`` was not given;
+        or another process holds the target. Nothing is published and the ingest stays staged.
     refreeze.exceptions.TargetError
         The target cannot be written.
     refreeze.exceptions.AccessError

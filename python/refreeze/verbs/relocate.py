@@ -27,7 +27,7 @@ def relocate(
     source_options: Options | None = None,
     target_options: Options | None = None,
 ) -> RelocateReport:
-    """Change where a repository's virtual chunks are, because their bucket or endpoint has changed.
+    """Change where a repository's virtual chunks are, after their bucket or endpoint has changed.
 
     A sample of the references is compared with the objects at the new place. No manifest is
     touched; readers authorise the new prefix from then on.
@@ -37,10 +37,10 @@ def relocate(
     target
         An Icechunk repository, as for `refreeze.ingest`.
     from_
-        The stored prefix of the virtual chunk container; `refreeze.status` tells them.
+        The stored prefix of the virtual chunk container, as `refreeze.status` shows it.
     to
         Where its objects are now: a URL or path, ``(registry, url)`` or ``(store, path)``. It may
-        be the same URL, when only ``source_options`` (an endpoint) have changed.
+        be the same URL if only ``source_options`` (an endpoint) have changed.
     sample
         References that are compared, at random: lengths, times and, where kept, ETags.
     unsafe_target
@@ -54,7 +54,7 @@ def relocate(
     ------
     refreeze.exceptions.MismatchError
         There is no such container; references hold whole URLs, which cannot move; or an object of
-        the sample is absent, differs, or is younger than its reference says. Nothing is changed.
+        the sample is absent, differs, or is newer than its reference says. Nothing is changed.
     refreeze.exceptions.TargetNotFoundError, refreeze.exceptions.SourceNotFoundError
         There is no repository, or nothing at the new place.
     refreeze.exceptions.TargetError, refreeze.exceptions.ConflictError

@@ -126,7 +126,7 @@ class RunStatus:
     """``unfinished``, ``staged`` (complete, waiting for `refreeze.publish`) or ``published``."""
     batches_done: int
     batches_total: int
-    """0 when the plan of an unfinished run has expired: nobody can go on with it."""
+    """0 when the plan of an unfinished run has expired: it cannot be resumed."""
     last_commit_at: str
     """Time of its last commit, as ISO 8601."""
     locked: bool

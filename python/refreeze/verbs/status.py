@@ -15,11 +15,11 @@ __all__ = ["status"]
 
 
 def status(target: Any, *, target_options: Options | None = None) -> StatusReport:
-    """Tell which ingests and virtual chunk containers a repository knows of.
+    """Show which ingests and virtual chunk containers a repository knows of.
 
-    Read from branches and commit properties alone; published runs whose snapshots have expired
-    are not known any more. An unfinished run whose first commit has expired has lost its plan:
-    it has no branch, mode and batches, and the same ingest discards it and begins anew.
+    This is read from branches and commit properties alone; published runs whose snapshots have
+    expired are no longer known. An unfinished run whose first commit has expired has lost its plan:
+    it has no branch, mode or batches, and the same ingest discards it and begins again.
 
     Parameters
     ----------

@@ -127,9 +127,10 @@ def sync(
 ) -> SyncReport:
     """Make a repository equal to its sources as they are now.
 
-    New, changed and removed chunks, growth along one dimension, and changed attributes and copied
-    coordinates are followed. Only manifests with a difference are made anew; where nothing has
-    changed there is no commit. It is staged, resumed and published in one step, as an ingest is.
+    It follows new, changed and removed chunks, growth along one dimension, and changes of
+    attributes and copied coordinates. Only manifests with a difference are rewritten; if nothing
+    has changed, there is no commit. Like an ingest, it is staged, resumable and published in one
+    step.
 
     Parameters
     ----------
@@ -139,15 +140,15 @@ def sync(
     target
         The repository, as for `refreeze.ingest`.
     new_arrays
-        What becomes of arrays that the target does not have: ``"add"``, ``"ignore"`` or
+        What to do with arrays that the target does not have: ``"add"``, ``"ignore"`` or
         ``"error"``, which names them.
     remove_arrays
         Remove arrays that are gone from the source; otherwise they are an error.
     region
         Slices by dimension name, in elements of the source: only these are brought up to date.
     checksum
-        By what readers notice that an object has changed, as for `refreeze.ingest`; None leaves it
-        as the references have it. Another than theirs changes them all.
+        How readers notice that an object has changed, as for `refreeze.ingest`; None keeps what the
+        references have. A different value changes all of them.
     dry_run
         Compare and write nothing: the report has counts, and examples.
     group, target_group, arrays, skip_variables, loadable_variables, branch, empty_chunks, memory
@@ -161,16 +162,16 @@ def sync(
     Returns
     -------
     SyncReport
-        What has changed, in all and for each array.
+        What has changed, in total and for each array.
 
     Raises
     ------
     TypeError, ValueError
-        An argument is of a wrong type or value.
+        An argument has a wrong type or value.
     refreeze.exceptions.MismatchError
-        The target is of another source; arrays have come or gone and nothing says what to do; or an
-        array has another data type, codec or chunk shape, or has shrunk: the message names
-        ``--mode overwrite``.
+        The target was made of another source; arrays were added or removed and no option says what
+        to do; or an array has another data type, codec or chunk shape, or has shrunk: the message
+        names ``--mode overwrite``.
     refreeze.exceptions.RefreezeError
         Otherwise as for `refreeze.ingest`.
 
@@ -272,7 +273,7 @@ def sync(
         if "refers to" not in error.message:
             raise
         raise MismatchError(
-            error.message, "ingest the array anew in its place (refreeze ingest --mode overwrite)"
+            error.message, "ingest the array again in its place (refreeze ingest --mode overwrite)"
         ) from error
     names = (
         *("added", "changed", "removed", "manifests_written", "commits", "run_id"),

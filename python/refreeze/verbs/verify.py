@@ -61,7 +61,7 @@ class VerifyReport:
     """Of those, the ones that have other bytes, or cannot be read."""
     stale: int
     """Of those, the ones whose object has changed since it was referenced, so that Icechunk refuses
-    to read it: `refreeze.sync` mends that."""
+    to read it: `refreeze.sync` fixes that."""
     metadata_differences: int
     """Fields and attributes that differ, and arrays and groups that one side does not have."""
     kinds: dict[str, int]
@@ -124,18 +124,18 @@ def verify(
     wait_for_workers: float = 60,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> VerifyReport:
-    """List sources afresh and compare them with a repository, reference by reference.
+    """List sources again and compare them with a repository, reference by reference.
 
-    Compared are, for every chunk, whether there is an object and a reference, that the reference is
-    to this source's object for this chunk, its length and its last-modified time; for every array
-    shape, data type, codecs, chunks, fill value, dimension names and attributes; and the values of
-    copied arrays. Nothing is ever written to the target.
+    For every chunk it compares whether object and reference exist, whether the reference leads to
+    this source's object for this chunk, its length and its last-modified time. For every array it
+    compares shape, data type, codecs, chunks, fill value, dimension names and attributes, and for
+    copied arrays the values. It never writes to the target.
 
     Parameters
     ----------
     source
-        As for `refreeze.ingest`; of several sources (that follow each other, or were merged) all
-        those that are to be compared. References to others are left alone.
+        As for `refreeze.ingest`; of several sources (concatenated or merged) all that are to be
+        compared. References to other sources are left alone.
     target
         The repository, as for `refreeze.ingest`.
     group, target_group, arrays, skip_variables, loadable_variables, branch
@@ -144,7 +144,7 @@ def verify(
     region
         Slices by dimension name, in elements of the source: only these are compared.
     sample
-        Also read so many random references, spread over arrays and manifests, from the source and
+        Also read this many random references, spread over arrays and manifests, from the source and
         through Icechunk, and compare their bytes.
     output
         A file for every difference: ``.parquet``, ``.csv`` or ``.arrow``. Columns: ``array``,
@@ -158,7 +158,7 @@ def verify(
         As for `refreeze.ingest`.
     executor, client, workers, wait_for_workers
         As for `refreeze.ingest`: others list and compare. They keep some examples of differences
-        and count the rest, so that there is no ``output``.
+        and count the rest, so ``output`` is not available.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def verify(
     Raises
     ------
     TypeError, ValueError
-        An argument is of a wrong type or value.
+        An argument has a wrong type or value.
     refreeze.exceptions.RegionError
         A region that does not align, is empty, or names a dimension that no array has.
     refreeze.exceptions.SourceNotFoundError

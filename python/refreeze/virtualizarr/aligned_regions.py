@@ -50,7 +50,7 @@ def regions(
     group
         Group below the root to look at, with everything in it.
     skip_variables
-        Names or globs of arrays that the parser will skip too: they count for nothing.
+        Names or globs of arrays that the parser will skip too; they are not counted.
 
     Returns
     -------

@@ -23,7 +23,7 @@ from refreeze.metadata.dimensions import arrays_of_metadata
 from refreeze.metadata.region import bounds_of
 from refreeze.metadata.selection import read_metadata
 from refreeze.metadata.values import read_box
-from refreeze.planning.options import DEFAULT_CONCURRENCY, FIRST_CONCURRENCY, selected
+from refreeze.planning.options import DEFAULT_CONCURRENCY, selected
 from refreeze.planning.probing import check_count, check_probed
 from refreeze.runtime.interruption import Job, in_parallel, interruptible
 from refreeze.stores.registry import resolve_url
@@ -78,7 +78,9 @@ def manifest_store(parser: ZarrParser, url: Any, registry: Any) -> ManifestStore
     )
     jobs = [Job(functools.partial(part.work, located.source, opened), part.slots) for part in parts]
     arrays = {}
-    for part, (found, noted) in zip(parts, in_parallel(jobs, FIRST_CONCURRENCY), strict=True):
+    for part, (found, noted) in zip(
+        parts, in_parallel(jobs, _refreeze.FIRST_CONCURRENCY), strict=True
+    ):
         for text in noted:
             warnings.warn(text, stacklevel=3)
         arrays[part.spec.path] = _manifest_array(part, found)
@@ -104,7 +106,7 @@ class _Part:
     @property
     def slots(self) -> int:
         """LIST requests that its listing can have in flight."""
-        return max(1, min(FIRST_CONCURRENCY, -(-self.chunks // _refreeze.PAGE_SIZE)))
+        return max(1, min(_refreeze.FIRST_CONCURRENCY, -(-self.chunks // _refreeze.PAGE_SIZE)))
 
     @property
     def chunks(self) -> int:
@@ -127,7 +129,9 @@ class _Part:
             paths=False,
             flat=True,
             # One that takes all of them is listed alone, and may find that it can take more.
-            concurrency=DEFAULT_CONCURRENCY if self.slots == FIRST_CONCURRENCY else self.slots,
+            concurrency=DEFAULT_CONCURRENCY
+            if self.slots == _refreeze.FIRST_CONCURRENCY
+            else self.slots,
             # Manifests hold no times.
             undated=True,
         )

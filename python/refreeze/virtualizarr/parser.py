@@ -27,9 +27,9 @@ __all__ = ["ZarrParser"]
 class ZarrParser:
     """Makes a VirtualiZarr ``ManifestStore`` of a Zarr store, or of a region of it.
 
-    Takes the place of ``virtualizarr.parsers.ZarrParser``. It lists with refreeze's own lister, in
-    parallel and only what is asked for, and takes for a chunk only what the array's key encoding
-    names. Needs the extra ``refreeze[virtualizarr]``.
+    Replaces ``virtualizarr.parsers.ZarrParser``. It lists with refreeze's own lister, in parallel
+    and only what is wanted, and treats as a chunk only what the array's key encoding names. Needs
+    the extra ``refreeze[virtualizarr]``.
 
     Parameters
     ----------
@@ -64,12 +64,12 @@ class ZarrParser:
     some array lacks the appended dimension. References are the same.
 
     VirtualiZarr 2.8 cannot append sharded arrays, nor place them with ``to_icechunk(region=...)``
-    (the former is an error, the latter may go wrong in silence), and cannot write arrays without
+    (the former is an error, the latter may go wrong silently), and cannot write arrays without
     dimensions a second time, whatever a parser gives. Leave the former out with ``skip_variables``
     and the latter with ``vds.drop_vars([name for name, var in vds.variables.items() if not
     var.dims])`` from the second round on; `refreeze.ingest` takes both. A coordinate that is
-    carried inline, has more than a thousand steps and is not loaded can be appended only by
-    regions of one length: name it in ``loadable_variables``.
+    carried inline, has more than a thousand steps and is not loaded can be appended only by regions
+    of one length: name it in ``loadable_variables``.
 
     xarray masks the fill value of version 2 arrays, and so it does in results, which carry it as
     ``_FillValue``; except, without a region, for floats whose fill value is 0, zarr's default,

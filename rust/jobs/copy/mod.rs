@@ -1,5 +1,5 @@
-//! Turns virtual references into native chunks of the repository, so that it needs its sources no
-//! longer: manifest by manifest, on the staging branch of a run.
+//! Turns virtual references into native chunks of the repository, so that it no longer needs its
+//! sources: manifest by manifest, on the staging branch of a run.
 //!
 //! What is committed there is not copied again: the manifests tell. How one chunk gets into the
 //! repository is [`transfer`]'s business.
@@ -54,7 +54,7 @@ pub struct CopyJob {
     pub target: TargetLocation,
     /// The branch whose references are copied.
     pub branch: String,
-    /// A staged run to go on with, which is published with what is copied.
+    /// A staged run to resume, which is published with what is copied.
     pub run_id: Option<String>,
     /// Paths of arrays, and the chunks to copy of each.
     pub arrays: Vec<(String, ChunkBox)>,
@@ -99,7 +99,7 @@ pub struct CopyReport {
     pub server_side: u64,
     /// Commits of this attempt.
     pub commits: u64,
-    /// Whether an earlier attempt was gone on with.
+    /// Whether an earlier attempt was resumed.
     pub resumed: bool,
     /// Of each array.
     pub arrays: Vec<CopiedArray>,

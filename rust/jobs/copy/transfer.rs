@@ -23,6 +23,20 @@ use crate::{Error, ErrorKind, Result};
 /// Memory is given out in pieces of so many bytes.
 const PIECE: u64 = 1 << 10;
 
+/// What a chunk in flight takes besides its bytes: two connections, a thread that writes a file.
+const OF_EACH: u64 = 512 << 10;
+
+/// The pieces that a chunk of so many bytes takes of all there are; one that is larger goes alone.
+fn pieces_of(length: u64, all: u32) -> u32 {
+    let pieces = length.saturating_add(OF_EACH).div_ceil(PIECE);
+    u32::try_from(pieces).unwrap_or(u32::MAX).clamp(1, all)
+}
+
+/// The pieces of a job's memory; the other half is for the manifest that is made anew.
+fn pieces_in(memory: u64) -> u32 {
+    u32::try_from(memory / 2 / PIECE).unwrap_or(u32::MAX).max(1)
+}
+
 /// What a container's references lead to.
 #[derive(Debug, Clone)]
 pub struct CopyPlace {
@@ -63,7 +77,7 @@ pub(super) struct Transfer {
 
 impl Transfer {
     pub(super) fn new(repository: &Repository, job: &CopyJob) -> Self {
-        let pieces = u32::try_from(job.memory / PIECE).unwrap_or(u32::MAX).max(1);
+        let pieces = pieces_in(job.memory);
         let bucket = match &job.target {
             TargetLocation::Bucket { builder, transport, prefix, .. } => {
                 let store = builder.clone().for_writing(transport.clone()).build();
@@ -125,9 +139,7 @@ impl Transfer {
         {
             return Ok(moved);
         }
-        let pieces = u32::try_from(wanted.length.div_ceil(PIECE)).unwrap_or(u32::MAX);
-        // A chunk that is larger than all the memory goes alone.
-        let room = self.room.acquire_many(pieces.clamp(1, self.pieces)).await;
+        let room = self.room.acquire_many(pieces_of(wanted.length, self.pieces)).await;
         let _room = room.map_err(|_| Error::new(ErrorKind::Interrupted, "interrupted"))?;
         let bytes = match place.source.read_unchanged(&wanted).await? {
             Ok(bytes) => bytes,
@@ -206,4 +218,19 @@ fn unknown(location: &str) -> Error {
     let message = format!("no virtual chunk container of the repository covers {location}");
     Error::new(ErrorKind::Mismatch, message)
         .with_hint("add its container to the repository's configuration")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_chunks_as_there_is_memory_for() {
+        let all = pieces_in(192 << 20);
+        let at_a_time = |length| all / pieces_of(length, all);
+        assert_eq!(at_a_time(2_000), 191);
+        assert_eq!(at_a_time(16 << 20), 5);
+        assert_eq!(at_a_time(1 << 40), 1);
+        assert_eq!(pieces_of(u64::MAX, pieces_in(0)), 1);
+    }
 }

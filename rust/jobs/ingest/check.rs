@@ -16,7 +16,7 @@ use icechunk::session::{Session, get_chunk};
 use tokio::sync::Semaphore;
 
 use super::tally::Tally;
-use super::worker::Work;
+use super::work::Work;
 use super::{JobArray, JobSource};
 use crate::error::{TargetContext as _, chain, target_error};
 use crate::format::node_path;
@@ -93,8 +93,8 @@ impl Reader<'_> {
                 ),
             )
             .with_hint(
-                "nothing was published; if the source is being written to, wait until it is at \
-                 rest and ingest again with --restart",
+                "nothing was published; if the source is being written to, wait until that has \
+                 ended and ingest again with --restart",
             )
         };
         let range = ByteRange::Bounded(0..CHECKED_BYTES);

@@ -69,7 +69,7 @@ pub(super) async fn check_published(
     compare(finish, &found, references).map_err(|error| {
         error.with_hint(format!(
             "this ingest was published before, as snapshot {id}, and stays: complete the source \
-             and ingest it anew, or run the command without this expectation"
+             and ingest it again, or run the command without this expectation"
         ))
     })
 }

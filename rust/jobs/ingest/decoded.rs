@@ -1,7 +1,7 @@
 //! Whether the bytes of a copied chunk can be decoded, before they are committed.
 //!
-//! What writers make by default (plain numbers; zstd, gzip, zlib, Blosc or no compression) is undone
-//! here, into nothing; of everything else a caller is asked who knows the codecs.
+//! What writers make by default (plain numbers; zstd, gzip, zlib, Blosc or no compression) is
+//! decoded here and dropped; for everything else, a caller who knows the codecs is asked.
 
 use std::fmt;
 use std::sync::Arc;

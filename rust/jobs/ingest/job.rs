@@ -135,7 +135,7 @@ pub struct IngestJob {
     pub listing: Option<String>,
     /// What to do with empty objects under chunk keys.
     pub empty_chunks: EmptyChunks,
-    /// By what readers notice that an object has changed.
+    /// How readers notice that an object has changed.
     pub checksum: ChecksumBy,
     /// How references name their objects.
     pub locations: Locations,

@@ -1,7 +1,7 @@
 //! The main job: metadata, references and their publication, in order.
 //!
-//! Whatever fails, the target branch is where it was, and what was committed to the staging branch
-//! is there for the next attempt.
+//! Whatever fails, the target branch stays where it was, and what was committed to the staging
+//! branch is kept for the next attempt.
 
 mod begin;
 mod check;
@@ -21,6 +21,7 @@ pub(super) mod schedule;
 mod start;
 pub(super) mod tally;
 mod undone;
+pub(super) mod work;
 pub(super) mod worker;
 
 use std::future::Future;
@@ -42,7 +43,8 @@ pub use report::{ArrayReport, IngestReport};
 use schedule::Schedule;
 use start::{Begun, Start};
 use tally::Tally;
-use worker::{Work, Worker};
+use work::Work;
+use worker::Worker;
 
 use crate::commit::{PublishedRun, Staging, manifest_boxes};
 use crate::plan::PlanLimits;

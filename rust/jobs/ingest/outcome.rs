@@ -21,7 +21,7 @@ pub(super) fn report(
     let mut tally = tally.finish(&job.arrays);
     let base = staging.record().base.clone();
     if *published == Published::Nothing {
-        tally.warn("the target is as the source already; nothing was written".to_owned());
+        tally.warn("the target already equals the source; nothing was written".to_owned());
     }
     let nothing = *published == Published::Nothing;
     IngestReport {

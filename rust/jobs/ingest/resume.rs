@@ -1,4 +1,4 @@
-//! Whether a run that was stopped may go on with the options and the source of now.
+//! Whether a stopped run may be resumed with the current options and source.
 //!
 //! A run keeps the shapes and batches that it began with. A source that has grown is resumed at
 //! the stored shape; anything else that has changed would mix two sources in one array.
@@ -39,7 +39,7 @@ pub(super) fn recorded(array: &ArraySpec) -> RecordedArray {
     }
 }
 
-/// Looks for unpublished runs that this job may go on with, or that stand in its way.
+/// Looks for unpublished runs that this job may resume, or that stand in its way.
 ///
 /// Removes those that are published, or lost; with `restart` all of them.
 pub(super) async fn look(
@@ -120,12 +120,12 @@ async fn without_overtaken(
         } else if run.record.options == job.run_options() {
             remove(repository, &run.identity.branch()).await?;
             left.warnings.push(format!(
-                "the ingest {id}, which was not published, was done anew: another run has changed \
+                "the ingest {id}, which was not published, was done again: another run has changed \
                  its arrays on branch {branch} since it began"
             ));
         } else {
             left.warnings.push(format!(
-                "the ingest {id} ({}) can be published no more: another run has changed its \
+                "the ingest {id} ({}) can no longer be published: another run has changed its \
                  arrays on branch {branch} since it began; --restart discards it",
                 run.record.options.mode
             ));
@@ -195,7 +195,7 @@ pub(super) async fn check(
     let differs = |what: String| {
         Err(Error::new(
             ErrorKind::Mismatch,
-            format!("the unfinished ingest {} cannot go on: {what}", run.identity.run_id),
+            format!("the unfinished ingest {} cannot be resumed: {what}", run.identity.run_id),
         )
         .with_hint(
             "give the options and the source that it began with, or discard it with --restart",

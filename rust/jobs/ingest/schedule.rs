@@ -1,5 +1,5 @@
-//! What is listed next: parts that were put back, then the batches of the plan, as many at a time as
-//! are expected to fit a commit.
+//! The work queue of an ingest: parts that were put back, then the batches of the plan, as many at
+//! a time as are expected to fit a commit.
 //!
 //! Batches are sized by what is expected, and expectations learn from what is found: sparse
 //! neighbours are taken together, and a part that holds more than a commit may is cut in two. All of

@@ -5,7 +5,7 @@
 //! hold several pages. It succeeds only when every chain was told that there is no more and no key
 //! that may follow was found (`ends`), no token and no chunk came twice, and the intervals that
 //! were answered for before the doubt arose hold exactly as many chunks now. Otherwise it is an
-//! error: nothing is passed over in silence.
+//! error: nothing is skipped silently.
 
 mod ends;
 
@@ -131,7 +131,7 @@ impl Fallback<'_> {
             }
             empty_pages = if page.is_empty() { empty_pages + 1 } else { 0 };
             if empty_pages > MOST_EMPTY_PAGES {
-                return Err(self.error("truncated pages without keys lead to ever more of them"));
+                return Err(self.error("truncated pages without keys never end"));
             }
             let (truncated, next) = (page.truncated, page.next_token.clone());
             let inspected = self.take(&mut chain, page)?;

@@ -6,10 +6,10 @@ use std::str::FromStr;
 use serde::Serialize;
 
 /// Requests in flight at the beginning, when their number is to be found.
-pub(super) const BEGIN: usize = 64;
+pub const FIRST_CONCURRENCY: usize = 64;
 
 /// Requests in flight at most, when their number is to be found.
-pub(super) const MOST: usize = 1_024;
+pub const MOST_CONCURRENCY: usize = 1_024;
 
 /// How many requests may be in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,9 @@ impl Concurrency {
     #[must_use]
     pub fn in_flight(self, room: usize) -> InFlight {
         let (begin, most) = match self {
-            Self::Auto { shares } => (BEGIN / shares.max(1), MOST / shares.max(1)),
+            Self::Auto { shares } => {
+                (FIRST_CONCURRENCY / shares.max(1), MOST_CONCURRENCY / shares.max(1))
+            }
             Self::Fixed(number) => (number, number),
         };
         let most = most.min(room).max(1);

@@ -3,10 +3,10 @@
 //!
 //! A state machine without a clock of its own or IO: it is told when requests are sent, answered and
 //! refused, and says what is allowed now. Throughput decides. The number doubles with every round of
-//! answers while more in flight get more answers a second; where they only wait longer (latency rises
-//! at equal throughput) it goes back, and later tries a quarter more from time to time. A refusal
-//! halves it, and the rate at which the service did answer becomes a [`Pace`], which rises slowly
-//! until the next refusal.
+//! answers while more in flight get more answers a second; where they only wait longer (latency
+//! rises at equal throughput) it falls back, and later tries a quarter more from time to time. A
+//! refusal halves it (as in AIMD), and the rate at which the service did answer becomes a [`Pace`],
+//! which rises slowly until the next refusal.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the controller comes to, against services in simulated time.
+//! What the controller achieves against services in simulated time.
 
 #![expect(clippy::cast_precision_loss, reason = "counts of requests are small")]
 

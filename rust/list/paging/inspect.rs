@@ -51,7 +51,7 @@ impl fmt::Display for Distrust {
                 write!(f, "the server does not list from a given key on ({message})")
             }
             Self::Overlap { ranks } => {
-                write!(f, "two pages answer for the chunks of ranks {ranks:?}")
+                write!(f, "two pages cover the chunks of ranks {ranks:?}")
             }
         }
     }

@@ -1,6 +1,6 @@
-//! A set of numbers that is small where they are dense: which chunks a listing has delivered.
+//! A roaring-style bitmap: which chunks a listing has delivered.
 //!
-//! Needed only where the order of a listing does not tell, in the serial fallback.
+//! Needed only where the order of a listing does not show it, in the serial fallback.
 
 use std::collections::BTreeMap;
 

@@ -129,7 +129,7 @@ async fn run(
     pages: &mpsc::Sender<Result<ScanPage>>,
 ) -> Result<()> {
     if context.capabilities.start_after == StartAfter::None {
-        let message = "its service says so".to_owned();
+        let message = "the service says so".to_owned();
         let distrust = Distrust::Unsupported { message };
         fetcher.stats().warnings.push(by_token::warning(&context, &distrust));
         return by_token::list(&context, fetcher, &Cover::default(), None, pages).await;

@@ -1,4 +1,4 @@
-//! Rank space cut into segments, each listed by one chain of pages, and their redistribution.
+//! Rank space cut into segments, each listed by one chain of pages, and work stealing between them.
 //!
 //! Decides where chains begin and end and how much a request asks for, from the ranks that past
 //! pages covered. Keys, requests and proofs are not known here.

@@ -1,5 +1,5 @@
 //! The objects of an inventory below one source, page by page, as a service would list them: the
-//! scanners of listings go on as they do with one, and no request is sent.
+//! scanners of listings work as they do with one, and no request is sent.
 
 use std::io;
 use std::sync::Arc;

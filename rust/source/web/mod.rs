@@ -367,7 +367,7 @@ impl WebSource {
     fn refused(&self, key: &str, why: &str) -> Error {
         let what = format!("cannot read {}: {why}", self.shown(key));
         Error::new(ErrorKind::Access, what).with_hint(
-            "check the URL; what the server wants to see of a user is given with --source-option \
+            "check the URL; pass what the server requires of its users with --source-option \
              header.NAME=VALUE",
         )
     }

@@ -55,7 +55,7 @@ impl Readable for WebSource {
         if let Some(size) = described.as_ref().map(|found| found.size)
             && size != bytes.len() as u64
         {
-            let text = format!("{} of {size} bytes came", bytes.len());
+            let text = format!("only {} of {size} bytes arrived", bytes.len());
             return Err(PageError::new(PageErrorKind::Transient, text).into());
         }
         *self.site.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(path);

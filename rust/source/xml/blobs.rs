@@ -7,9 +7,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::entity;
 use super::instant;
 use super::lexer::{Lexer, Step, Text, unusual};
+use super::places::decode;
 use super::refusal::Refusal;
 use crate::source::page::{Page, PageEntry};
 
@@ -56,12 +56,8 @@ pub(super) fn scan(body: Vec<u8>) -> Result<Blobs, (Refusal, Vec<u8>)> {
             Encoded::Entry(at) => entries.get_mut(at).map(|entry| &mut entry.key),
             Encoded::Folder(at) => folders.get_mut(at),
         };
-        let Some(range) = range else { continue };
-        let text = buf.get(range.start as usize..range.end as usize).unwrap_or_default();
-        if let Some(decoded) = entity::percent_decode(text) {
-            let start = offset(buf.len());
-            buf.extend_from_slice(&decoded);
-            *range = start..offset(buf.len());
+        if let Some(range) = range {
+            decode(&mut buf, range);
         }
     }
     let token = marker.filter(|marker| !marker.is_empty());
@@ -75,11 +71,6 @@ pub(super) fn scan(body: Vec<u8>) -> Result<Blobs, (Refusal, Vec<u8>)> {
 pub(super) fn looks_whole(body: &[u8]) -> bool {
     memchr::memmem::find(body, b"<EnumerationResults").is_some()
         && body.trim_ascii_end().ends_with(b"</EnumerationResults>")
-}
-
-/// Offsets fit: bodies are below 2 GiB, and what is unescaped or decoded is never longer.
-fn offset(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 /// A name that is percent-encoded, by its place.
@@ -99,7 +90,7 @@ struct Scanner<'a> {
     hierarchical: bool,
 }
 
-impl<'a> Scanner<'a> {
+impl Scanner<'_> {
     fn document(&mut self) -> Step<()> {
         let _ = self.xml.eat(b"\xef\xbb\xbf");
         self.xml.prolog()?;
@@ -166,7 +157,7 @@ impl<'a> Scanner<'a> {
             return Ok(None);
         };
         let text = self.xml.leaf(b"</Name>")?;
-        Ok(Some((self.kept(&text), encoded)))
+        Ok(Some((self.xml.place(&text), encoded)))
     }
 
     fn prefix(&mut self) -> Step<()> {
@@ -220,7 +211,7 @@ impl<'a> Scanner<'a> {
                 found.last_modified = Some(self.date()?);
             } else if self.xml.eat(b"<Etag>") {
                 let text = self.xml.leaf(b"</Etag>")?;
-                found.e_tag = self.kept(&text);
+                found.e_tag = self.xml.place(&text);
             } else if self.xml.eat(b"<Content-Length>") {
                 let Text::Plain(text) = self.xml.leaf(b"</Content-Length>")? else {
                     return unusual("an escaped size");
@@ -250,19 +241,6 @@ impl<'a> Scanner<'a> {
         };
         self.date = (text, micros);
         Ok(micros)
-    }
-
-    /// Where a text will be found in the page's buffer.
-    fn kept(&self, text: &Text<'a>) -> Range<u32> {
-        match text {
-            Text::Plain(text) => {
-                let start = text.as_ptr() as usize - self.xml.body.as_ptr() as usize;
-                offset(start)..offset(start + text.len())
-            }
-            Text::Escaped(range) => {
-                offset(self.xml.body.len() + range.start)..offset(self.xml.body.len() + range.end)
-            }
-        }
     }
 }
 

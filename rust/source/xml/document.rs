@@ -10,9 +10,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::entity;
 use super::instant;
 use super::lexer::{Lexer, Step, Text, unusual};
+use super::places::{decode, offset};
 pub use super::refusal::Refusal;
 use crate::source::page::{Page, PageEntry};
 
@@ -57,7 +57,7 @@ pub fn scan(body: Vec<u8>) -> Result<Page, (Refusal, Vec<u8>)> {
     buf.extend_from_slice(&side);
     if url_encoded {
         let keys = entries.iter_mut().map(|entry| &mut entry.key);
-        decode(&mut buf, keys.chain(&mut folders));
+        keys.chain(&mut folders).for_each(|key| decode(&mut buf, key));
     }
     let next_token = next_token.filter(|token| !token.is_empty());
     let truncated = truncated.unwrap_or(false) || next_token.is_some();
@@ -83,23 +83,6 @@ pub(crate) fn root(body: &[u8]) -> Result<(), Refusal> {
     let mut scanner = Scanner::new(body);
     scanner.xml.prolog()?;
     scanner.root()
-}
-
-/// Undoes `encoding-type=url`.
-fn decode<'a>(buf: &mut Vec<u8>, keys: impl Iterator<Item = &'a mut Range<u32>>) {
-    for key in keys {
-        let range = key.start as usize..key.end as usize;
-        if let Some(decoded) = entity::percent_decode(&buf[range]) {
-            let start = offset(buf.len());
-            buf.extend_from_slice(&decoded);
-            *key = start..offset(buf.len());
-        }
-    }
-}
-
-/// Offsets fit: bodies are below 2 GiB, and what is unescaped or decoded is never longer.
-fn offset(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 struct Scanner<'a> {
@@ -195,7 +178,7 @@ impl<'a> Scanner<'a> {
                 }
             } else if self.xml.eat(b"<NextContinuationToken>") {
                 let text = self.xml.leaf(b"</NextContinuationToken>")?;
-                let range = self.kept(&text);
+                let range = self.xml.place(&text);
                 let bytes = self.resolve(&range);
                 let Ok(token) = std::str::from_utf8(bytes) else {
                     return unusual("a token that is not UTF-8");
@@ -209,7 +192,7 @@ impl<'a> Scanner<'a> {
                 }
             } else if self.xml.eat(b"<StartAfter>") {
                 let text = self.xml.leaf(b"</StartAfter>")?;
-                let range = self.kept(&text);
+                let range = self.xml.place(&text);
                 self.start_after = Some(self.resolve(&range).to_vec());
             } else if self.xml.eat(b"<CommonPrefixes>") {
                 self.common_prefixes()?;
@@ -230,7 +213,7 @@ impl<'a> Scanner<'a> {
         while !self.xml.eat(b"</CommonPrefixes>") {
             if self.xml.eat(b"<Prefix>") {
                 let text = self.xml.leaf(b"</Prefix>")?;
-                let folder = self.kept(&text);
+                let folder = self.xml.place(&text);
                 self.folders.push(folder);
             } else {
                 self.xml.ignored(b"</CommonPrefixes>", &[b"Prefix"])?;
@@ -247,7 +230,7 @@ impl<'a> Scanner<'a> {
             let from = self.xml.at;
             if self.xml.eat(b"<Key>") {
                 let text = self.xml.leaf(b"</Key>")?;
-                once(&mut key, self.kept(&text))?;
+                once(&mut key, self.xml.place(&text))?;
             }
             if self.xml.eat(b"<LastModified>") {
                 once(&mut last_modified, self.date()?)?;
@@ -319,7 +302,7 @@ impl<'a> Scanner<'a> {
             return Ok(range);
         }
         let text = self.xml.leaf(b"</ETag>")?;
-        let range = self.kept(&text);
+        let range = self.xml.place(&text);
         let tag = self.resolve(&range);
         if tag.trim_ascii() != tag || std::str::from_utf8(tag).is_err() {
             return unusual("an ETag with white space around it, or not UTF-8");
@@ -342,19 +325,6 @@ impl<'a> Scanner<'a> {
         self.quotes.push(close);
         self.xml.at = start + text + N + b"</ETag>".len();
         Some(open..close + 1)
-    }
-
-    /// Where a text will be found in the page's buffer.
-    fn kept(&self, text: &Text<'a>) -> Range<u32> {
-        match text {
-            Text::Plain(text) => {
-                let start = text.as_ptr() as usize - self.xml.body.as_ptr() as usize;
-                offset(start)..offset(start + text.len())
-            }
-            Text::Escaped(range) => {
-                offset(self.xml.body.len() + range.start)..offset(self.xml.body.len() + range.end)
-            }
-        }
     }
 
     /// The bytes of such a range, before the buffer is put together.

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::entity;
+use super::places::offset;
 use super::refusal::Refusal;
 
 /// Elements within ignored elements may nest this deep.
@@ -36,6 +37,18 @@ impl<'a> Lexer<'a> {
     /// At the first place of a body.
     pub(super) fn new(body: &'a [u8]) -> Self {
         Self { body, at: 0, side: Vec::new() }
+    }
+
+    /// Where a text will be found in the page's buffer: the body, and [`Self::side`] after it.
+    pub(super) fn place(&self, text: &Text<'a>) -> Range<u32> {
+        let range = match text {
+            Text::Plain(text) => {
+                let start = text.as_ptr() as usize - self.body.as_ptr() as usize;
+                start..start + text.len()
+            }
+            Text::Escaped(range) => self.body.len() + range.start..self.body.len() + range.end,
+        };
+        offset(range.start)..offset(range.end)
     }
 
     /// What is still to be read.

@@ -1,9 +1,9 @@
 //! Pages of listings, of S3 and what answers alike, Azure, and Google's JSON API, read without a tree
 //! or a string for each key.
 //!
-//! [`connector`] gets between the network and `object_store`, which goes on doing credentials,
-//! signatures and endpoints; [`document`], `blobs` and `json` read the bodies; `stock` is the way through
-//! `object_store`'s own parser for whatever is unusual; [`fetch`] is one request, one page.
+//! [`connector`] sits between the network and `object_store`, which still does credentials,
+//! signatures and endpoints; [`document`], `blobs` and `json` read the bodies; `stock` is the way
+//! through `object_store`'s own parser for whatever is unusual; [`fetch`] is one request, one page.
 
 mod blobs;
 mod buffers;
@@ -16,6 +16,7 @@ mod entity;
 mod instant;
 mod json;
 mod lexer;
+mod places;
 mod refusal;
 pub mod signer;
 mod stock;

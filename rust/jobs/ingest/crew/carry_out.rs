@@ -5,7 +5,8 @@ use icechunk::format::SnapshotId;
 
 use super::super::prepare::{self, Survey};
 use super::super::schedule::{self, Schedule};
-use super::super::worker::{Work, Worker};
+use super::super::work::Work;
+use super::super::worker::Worker;
 use super::super::{JobSource, layouts};
 use super::documents::{Unit, UnitResult, WorkPlan};
 use super::results::{Results, delete_manifests};

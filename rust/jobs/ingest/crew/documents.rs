@@ -303,7 +303,7 @@ fn check_version(text: &str, what: &str) -> Result<()> {
 fn parsed<'a, T: Deserialize<'a>>(text: &'a str, what: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
         Error::new(ErrorKind::Mismatch, format!("{what} is not a document of refreeze: {error}"))
-            .with_hint("make it anew with refreeze plan SOURCE TARGET --output FILE")
+            .with_hint("make it again with refreeze plan SOURCE TARGET --output FILE")
     })
 }
 

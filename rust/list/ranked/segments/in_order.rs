@@ -1,7 +1,7 @@
 //! Segments for a listing in the order of its keys: one page each, taken off the front.
 //!
-//! The region is not spread over the workers but eaten from its beginning: what one page is
-//! expected to answer for becomes a segment, the rest waits. Where a page answers for less, the
+//! The region is not spread over the workers but consumed from its beginning: what one page is
+//! expected to cover becomes a segment, the rest waits. Where a page answers for less, the
 //! remainder is first in line for the next request.
 
 use super::{Pace, Segment, Segments, State, reach};
