@@ -23,8 +23,10 @@ from tables import machine
 WORKERS = (1, 2, 4, 8)
 LEAST = {1: 0.9, 2: 0.9, 4: 0.85, 8: 0.75}
 """Speed-up by worker that must be reached where latency limits."""
-UNITS_EACH = 8
-CHUNKS = 800_000
+UNITS_EACH = 4
+CHUNKS = 1_600_000
+STEP = 1_000
+"""Chunks of a step of time, a page of keys: regions of the array along time share no page."""
 
 
 def ready(seconds: float) -> int:
@@ -68,7 +70,8 @@ def measure(url: str, workers: int, in_flight: int, chunks: int) -> float:
 
 def timed(package: Path, latency: int, workers: int, in_flight: int, chunks: int) -> float:
     """Measure in a process of its own."""
-    with Endpoint([dense([chunks])], latency_ms=latency) as endpoint:
+    grid = [chunks // STEP, 10, STEP // 10]
+    with Endpoint([dense(grid)], latency_ms=latency) as endpoint:
         command = [sys.executable, __file__, "--measure", endpoint.url, str(workers)]
         command += [str(in_flight), str(chunks)]
         environment = os.environ | {"PYTHONPATH": str(package)}
@@ -82,7 +85,7 @@ def table(package: Path, latency: int, in_flight: int, chunks: int) -> dict[int,
     print("| workers | seconds | fixed | speed-up | a worker |\n|---|---|---|---|---|")
     speeds, one = {}, 0.0
     for workers in WORKERS:
-        fixed = timed(package, latency, workers, in_flight, 1_000)
+        fixed = timed(package, latency, workers, in_flight, STEP)
         net = timed(package, latency, workers, in_flight, chunks) - fixed
         one = one or net
         speeds[workers] = one / net
@@ -101,7 +104,7 @@ def main() -> int:
     options = parser_of(__doc__).parse_args()
     Endpoint.binary = options.endpoint
     print(*(f"{name}: {value}" for name, value in machine().items()), sep="\n")
-    chunks = max(int(CHUNKS * options.scale), 8_000)
+    chunks = max(int(CHUNKS * options.scale) // STEP, 8) * STEP
     speeds = table(options.package, 100, 2, chunks)
     cores = os.cpu_count() or 1
     cpu = table(options.package, 0, 16, chunks * 10)

@@ -13,6 +13,7 @@ mod copied;
 mod native;
 mod one_thread;
 mod rewrite;
+mod unwritten;
 mod written;
 
 use std::collections::HashSet;
@@ -37,6 +38,7 @@ pub use native::{NativeChunk, native_manifests};
 pub use one_thread::OneThread;
 pub use rewrite::{Changes, KeptNative};
 use rewrite::{Rewritten, rewrite};
+pub use unwritten::Unwritten;
 pub use written::{NewManifests, WrittenManifest};
 
 use crate::batch::{Bucket, ReferenceBatch, SplitGrid, Tags};
@@ -76,6 +78,7 @@ pub struct ManifestWriter {
     threads: Arc<Semaphore>,
     /// When the listing was made, in seconds since 1970, unless the source was listed.
     listed_at: Option<i64>,
+    unwritten: Unwritten,
 }
 
 impl ManifestWriter {
@@ -94,7 +97,15 @@ impl ManifestWriter {
             references_at_once,
             threads: Arc::new(Semaphore::new(threads)),
             listed_at: None,
+            unwritten: Unwritten::default(),
         }
+    }
+
+    /// What of [`write`](Self::write)'s references is still in memory, as long as it runs and until
+    /// the caller says that they are committed.
+    #[must_use]
+    pub fn unwritten(&self) -> Unwritten {
+        self.unwritten.clone()
     }
 
     /// Refuses to replace references that are younger than the listing that tells what is there.
@@ -123,6 +134,7 @@ impl ManifestWriter {
     ) -> Result<Vec<NewManifests>> {
         let snapshot =
             self.assets.fetch_snapshot(parent).await.doing(|| format!("read snapshot {parent}"))?;
+        self.unwritten.begin(arrays.iter().map(|array| array.batch.len()).sum());
         let mut new: Vec<NewManifests> = Vec::new();
         let (mut jobs, mut rewrites) = (Vec::new(), Vec::new());
         for ArrayReferences { path, locations, batch } in arrays {
@@ -209,7 +221,9 @@ impl ManifestWriter {
             }
             let ids = cluster.manifests.iter().filter_map(|at| existing.get(*at));
             let ids: Vec<_> = ids.map(|manifest| manifest.object_id.clone()).collect();
+            let references: usize = taken.iter().map(|bucket| bucket.references.len()).sum();
             let rewritten = self.rewrite(work, &part, &ids, taken).await?;
+            self.unwritten.made(references as u64);
             let Some(new) = new.get_mut(position) else { continue };
             new.changes.add(rewritten.changes);
             if rewritten.changes.count() > 0 {
@@ -276,6 +290,7 @@ impl ManifestWriter {
         })
         .await
         .map_err(|error| target_error("write manifests", &error))??;
+        self.unwritten.made(u64::from(references));
         Ok((store(&self.files, &work.place, made).await?, runs))
     }
 }

@@ -19,7 +19,8 @@ const LARGEST_DIGESTED: usize = 1 << 16;
 /// The contents of the one bucket.
 #[derive(Debug)]
 pub(crate) struct Bucket {
-    pub(crate) arrays: Vec<Array>,
+    /// By what all their chunk keys begin with.
+    pub(crate) arrays: BTreeMap<Vec<u8>, Array>,
     pub(crate) objects: BTreeMap<Vec<u8>, Stored>,
     /// Chunk keys that were deleted; they hide what `arrays` computes.
     pub(crate) deleted: BTreeSet<Vec<u8>>,
@@ -64,7 +65,7 @@ impl Bucket {
     /// [`Error::Config`] as for [`Array::new`], or for an object's date.
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let mut bucket = Self {
-            arrays: Vec::with_capacity(config.arrays.len()),
+            arrays: BTreeMap::new(),
             objects: BTreeMap::new(),
             deleted: BTreeSet::new(),
             generation: 0,
@@ -106,10 +107,7 @@ impl Bucket {
         for (name, document) in documents {
             self.put(join(&config.prefix, name), document.to_string().into_bytes(), 0);
         }
-        match self.arrays.iter_mut().find(|known| known.base == array.base) {
-            Some(known) => *known = array,
-            None => self.arrays.push(array),
-        }
+        self.arrays.insert(array.base.clone(), array);
         Ok(())
     }
 
@@ -121,7 +119,7 @@ impl Bucket {
         if self.deleted.contains(key) {
             return None;
         }
-        self.arrays.iter().find_map(|array| {
+        (0..=key.len()).rev().filter_map(|end| self.arrays.get(&key[..end])).find_map(|array| {
             let coords = array.coords(key).filter(|coords| array.contains(coords))?;
             Some(Found::Chunk(array, coords))
         })

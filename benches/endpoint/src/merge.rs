@@ -17,7 +17,12 @@ pub(crate) struct Merge<'a> {
     faults: &'a Faults,
     prefix: &'a [u8],
     sources: Vec<Source<'a>>,
+    /// What the keys of the first array begin with that is not among the sources yet.
+    rest: Option<&'a [u8]>,
 }
+
+/// Arrays that are looked at together: a page of many small ones has keys of so few.
+const TOGETHER: usize = 64;
 
 impl<'a> Merge<'a> {
     pub(crate) fn new(
@@ -39,7 +44,7 @@ impl<'a> Merge<'a> {
         if bound < prefix {
             (bound, exclusive) = (prefix, false);
         }
-        let mut merge = Self { bucket, faults, prefix, sources: Vec::new() };
+        let mut merge = Self { bucket, faults, prefix, sources: Vec::new(), rest: None };
         merge.seek(bound, exclusive);
         merge
     }
@@ -51,10 +56,23 @@ impl<'a> Merge<'a> {
             let range = self.bucket.objects.range::<[u8], _>((lower, Bound::Unbounded));
             self.sources.push(Source::Objects(range.peekable()));
         }
-        for array in &self.bucket.arrays {
+        self.rest = None;
+        let arrays = &self.bucket.arrays;
+        // Any other one that comes before has all its keys before.
+        let around = (0..bound.len()).filter_map(|end| arrays.get_key_value(&bound[..end]));
+        let after = arrays.range::<[u8], _>((Bound::Included(bound), Bound::Unbounded));
+        for (base, array) in around.chain(after) {
+            if self.sources.len() > TOGETHER {
+                self.rest = Some(base);
+                break;
+            }
+            let cursor = Cursor::seek(array, bound, exclusive);
+            if cursor.is_none() {
+                continue;
+            }
             self.sources.push(Source::Array {
                 array,
-                cursor: Cursor::seek(array, bound, exclusive),
+                cursor,
                 modified: time::rfc3339(array.modified),
                 plain: !array.base.iter().any(|b| matches!(b, b'&' | b'<' | b'>' | b'"' | 0..32)),
             });
@@ -99,6 +117,20 @@ impl<'a> Merge<'a> {
             if let Some(i) = duplicate {
                 self.sources[i].advance();
                 continue;
+            }
+            if let Some(rest) = self.rest {
+                if best.as_ref().is_none_or(|(_, key)| key.as_slice() >= rest) {
+                    // Nothing before it is left.
+                    let bound = rest.max(prefix).to_vec();
+                    if !bound.starts_with(prefix) {
+                        return None;
+                    }
+                    self.seek(&bound, false);
+                    continue;
+                }
+                if second.as_ref().is_none_or(|key| key.as_slice() > rest) {
+                    second = Some(rest.to_vec());
+                }
             }
             let (i, key) = best?;
             let stored = matches!(self.sources[i], Source::Objects(_));

@@ -169,6 +169,41 @@ async fn a_quadrillion_chunks_cost_nothing() {
 }
 
 #[tokio::test]
+async fn more_arrays_than_are_looked_at_together_are_listed_in_order() {
+    let arrays = (0..200).map(|number| ArrayConfig {
+        prefix: format!("s/g{}/a{}", number % 7, number),
+        grid: vec![3, 2],
+        // Some have nothing to be listed.
+        pattern: if number % 5 == 0 {
+            Pattern::Random { probability: 0.0, seed: 1 }
+        } else {
+            Pattern::Dense
+        },
+        size_spread: 50,
+        ..ArrayConfig::default()
+    });
+    let config = Config {
+        arrays: arrays.collect(),
+        objects: ["s/g3/zarr.json", "s/zarr.json", "z"].into_iter().map(object).collect(),
+        ..Config::default()
+    };
+    let keys = expected(&config);
+    let endpoint = Endpoint::start(config, 0, 1).unwrap();
+    let store = client(&endpoint);
+    for (prefix, start) in [("", ""), ("s/g3/", ""), ("s/g", "s/g2/a107/c/1/0"), ("s/g6/a9", "")] {
+        let wanted: Vec<_> =
+            keys.iter().filter(|key| key.starts_with(prefix) && key.as_str() > start).collect();
+        let listed = list_all(&store, prefix, Some(start), Some(50)).await.unwrap();
+        assert_eq!(listed.iter().collect::<Vec<_>>(), wanted, "{prefix} {start}");
+    }
+    let found = store.list_with_delimiter(Some(&Path::from("s"))).await.unwrap();
+    let groups: Vec<_> = (0..7).map(|group| Path::from(format!("s/g{group}"))).collect();
+    assert_eq!(found.common_prefixes, groups);
+    store.get(&Path::from("s/g3/a3/c/2/1")).await.unwrap();
+    store.get(&Path::from("s/g3/a3/c/3/1")).await.unwrap_err();
+}
+
+#[tokio::test]
 async fn deleted_chunks_leave_listings_and_written_ones_replace_them() {
     let array = ArrayConfig { prefix: "a".into(), grid: vec![12], ..ArrayConfig::default() };
     let config = Config { arrays: vec![array], ..Config::default() };

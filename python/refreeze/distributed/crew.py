@@ -7,7 +7,7 @@ A crew is told the plan, is given units and yields results, in any order. One fo
 from __future__ import annotations
 
 import json
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -177,6 +177,9 @@ def refuse_what_cannot_work(executor: Any) -> None:
             "VirtualiZarr's DaskDelayedExecutor computes one task after the other; "
             "use client=distributed.Client(...)"
         )
+    # What an ingest by one process does not need is imported here: multiprocessing.
+    from concurrent.futures import ProcessPoolExecutor
+
     if isinstance(executor, ProcessPoolExecutor):
         context = getattr(executor, "_mp_context", None)
         if context is not None and context.get_start_method() == "fork":

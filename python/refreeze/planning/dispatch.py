@@ -18,7 +18,6 @@ from refreeze.planning.request import Planned, Request
 from refreeze.planning.source_slice import Store
 from refreeze.runtime.interruption import interruptible
 from refreeze.stores.listing_manifests import iso
-from refreeze.stores.listings import with_listing
 from refreeze.stores.resolve import resolve_source
 
 if TYPE_CHECKING:
@@ -151,6 +150,8 @@ def read_stores(
     """
     sources: list[Source] = [resolve_source(one, options, probing) for one in given]
     if listing is not None:
+        from refreeze.stores.listings import with_listing
+
         sources = interruptible(
             with_listing,
             sources,

@@ -21,7 +21,6 @@ from refreeze.planning.dispatch import (
 from refreeze.planning.option_checks import check_options
 from refreeze.planning.options import IngestArguments, IngestOptions, selected
 from refreeze.planning.probing import probing_of
-from refreeze.stores.listings import listing_of
 from refreeze.stores.resolve import resolve_target
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class Sources:
                 yes=given["yes"],
                 max_requests_per_second=given["max_requests_per_second"],
             ),
-            listing_of(
+            _listing_of(
                 given["listing"],
                 given["listing_columns"],
                 given["listing_options"],
@@ -93,6 +92,15 @@ class Sources:
             memory=options.memory,
             concurrency=options.concurrency,
         )
+
+
+def _listing_of(listing: Any, columns: Any, options: Any, sample: Any) -> Listing | None:
+    """Check what is given of a listing; without one, what reads them is not imported."""
+    if listing is columns is options is None and type(sample) is int and sample == 0:
+        return None
+    from refreeze.stores.listings import listing_of
+
+    return listing_of(listing, columns, options, sample)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from refreeze.exceptions import AccessError
 from refreeze.shown import one_line, remember
 from refreeze.stores.cloud_settings import AZURE, GOOGLE, cloud_settings, has_credentials
 from refreeze.stores.s3_settings import S3Settings, s3_settings
-from refreeze.stores.web import endpoint_settings
 from refreeze.stores.web_store import is_web
 
 __all__ = ["BUCKET_SCHEMES", "Bucket", "bucket_of_url", "is_bucket", "open_bucket", "said_by_url"]
@@ -224,7 +223,12 @@ def said_by_url(
     bucket = bucket_of_url(url)
     if bucket is None:
         as_endpoint = is_web(url) and used_as is not None and is_bucket(used_as)
-        return (endpoint_settings(url) if as_endpoint else {}) | dict(options or {})
+        if not as_endpoint:
+            return dict(options or {})
+        # Here alone, because it takes a client that is long to import.
+        from refreeze.stores.web import endpoint_settings
+
+        return endpoint_settings(url) | dict(options or {})
     return {
         name: value for name, value in _from_url(bucket, options).items() if name != "sas_key"
     } | dict(options or {})

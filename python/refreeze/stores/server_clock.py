@@ -6,9 +6,7 @@ without credentials; what it is answered does not matter.
 
 from __future__ import annotations
 
-import http.client
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -46,6 +44,10 @@ def clock_difference(endpoint: str) -> float | None:
 
     Servers tell whole seconds: differences below two say nothing.
     """
+    # Every ingest asks for an endpoint, few for its time: a client of Python's own takes long to import.
+    import http.client
+    from email.utils import parsedate_to_datetime
+
     try:
         parts = urlsplit(endpoint)
         host, port = parts.hostname or "", parts.port

@@ -9,7 +9,6 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from refreeze.export.kerchunk_parquet import write_kerchunk_parquet
 from refreeze.planning.dispatch import listing_report
 from refreeze.shown import shown
 from refreeze.verbs.report import ArrayReport, IngestReport, peak_rss_bytes
@@ -78,6 +77,9 @@ def ingest_kerchunk(
     for what, is_given in refused.items():
         if is_given:
             raise ValueError(f"{what} does not go with the format kerchunk-parquet")
+    # Its imports are not worth their time where the format is another.
+    from refreeze.export.kerchunk_parquet import write_kerchunk_parquet
+
     (store,) = stores
     outcome = write_kerchunk_parquet(
         store, location, selection, options, record_size=record_size, progress=progress

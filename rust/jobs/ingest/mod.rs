@@ -14,6 +14,7 @@ mod finished;
 mod job;
 mod nodes;
 mod outcome;
+mod pipeline;
 pub(super) mod prepare;
 mod report;
 mod resume;
@@ -30,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use icechunk::Repository;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 
-use committer::Committer;
+use committer::{Committer, Counts};
 use crew::Coordinator;
 pub use crew::{Crew, Workers, carry_out};
 pub(super) use crew::{RESULTS, Results, delete, named_in_results};
@@ -266,7 +267,8 @@ async fn have_done<'a>(
     } else {
         Vec::new()
     };
-    let mut committer = Committer::new(staging, tally);
+    let counts = Counts::new(tally);
+    let mut committer = Committer::new(staging, &counts);
     macro_rules! coordinator {
         () => {
             Coordinator {
@@ -311,7 +313,8 @@ async fn list_and_commit<'a>(
     let (run_id, most) = (staging.run_id().to_owned(), work.limits.references_per_commit);
     let resumed = staging.is_resumed();
     let mut worker = Worker::new(work, repository, staging.tip());
-    let mut committer = Committer::new(staging, tally);
+    let counts = Counts::new(tally);
+    let mut committer = Committer::new(staging, &counts);
     if resumed {
         // Workers of an earlier attempt may have left results.
         let earlier = Coordinator {
@@ -324,12 +327,7 @@ async fn list_and_commit<'a>(
         };
         crew::harvest(earlier, schedule).await?;
     }
-    loop {
-        let parent = committer.tip().clone();
-        let staged = worker.fill(&parent, schedule, &mut |event| committer.tell(event)).await?;
-        let Some(staged) = staged else { return Ok(()) };
-        committer.commit(staged, schedule).await?;
-    }
+    Box::pin(pipeline::run(&mut worker, schedule, &mut committer, &counts)).await
 }
 
 /// The error of committing a run that is not there.

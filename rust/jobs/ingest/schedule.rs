@@ -106,6 +106,16 @@ pub(in crate::jobs) struct Schedule<'a> {
 /// What is lent: the number of the unit, its batches, if it is made of whole ones, and its parts.
 pub(super) type Loan = (u64, Option<(u64, u64)>, Vec<Part>);
 
+/// What is left to be done at some time.
+pub(super) struct Mark {
+    /// The first batch of which nothing was taken.
+    pub(super) next: u64,
+    /// Whether nothing is left.
+    pub(super) all: bool,
+    /// Parts of earlier batches, lent ones included.
+    pub(super) rest: Vec<Part>,
+}
+
 impl<'a> Schedule<'a> {
     /// Everything from batch `next` on, and before it `rest`.
     pub(in crate::jobs) fn new(
@@ -313,9 +323,9 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// The first batch of which nothing was taken.
-    pub(super) fn next(&self) -> u64 {
-        self.next
+    /// What is left to be done now.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { next: self.next, all: self.is_done(), rest: self.rest().cloned().collect() }
     }
 
     /// Parts of earlier batches, lent ones included.
@@ -385,7 +395,7 @@ mod tests {
             assert_eq!(ranges(&schedule.take(0)), [(0, 8)]);
             assert!(schedule.take(8).is_empty() && !schedule.is_empty());
             assert_eq!(ranges(&schedule.take(0)), [(8, 16)]);
-            assert_eq!(schedule.next(), 2);
+            assert_eq!(schedule.mark().next, 2);
         });
     }
 

@@ -21,7 +21,7 @@ use crate::batch::{ChecksumBy, ChunkRules, ReferenceBatch};
 use crate::commit::ArrayAddition;
 use crate::grid::piece::Piece;
 use crate::list::{ChunkColumns, ListStats, PAGE_SIZE};
-use crate::manifest::{ArrayReferences, CommittedChunks, ManifestWriter, NewManifests};
+use crate::manifest::{ArrayReferences, CommittedChunks, ManifestWriter, NewManifests, Unwritten};
 use crate::plan::Part;
 use crate::source::Staleness;
 use crate::{Error, ErrorKind, Result};
@@ -103,11 +103,24 @@ struct Outcome<'a> {
 
 /// Lists parts and writes their manifests; commits nothing.
 pub(in crate::jobs) struct Worker<'a> {
+    pub(super) gatherer: Gatherer<'a>,
+    pub(super) writer: Writer<'a>,
+}
+
+/// Lists parts.
+pub(in crate::jobs) struct Gatherer<'a> {
     work: &'a Work<'a>,
-    writer: ManifestWriter,
+    /// What shares the memory with what is listed.
+    unwritten: Unwritten,
     /// Of each source; known when its first chunk is: it is asked about the times it lists.
     rules: HashMap<usize, ChunkRules>,
     warnings: Vec<String>,
+}
+
+/// Writes manifests of what was listed.
+pub(super) struct Writer<'a> {
+    work: &'a Work<'a>,
+    writer: ManifestWriter,
 }
 
 impl<'a> Worker<'a> {
@@ -123,7 +136,9 @@ impl<'a> Worker<'a> {
             .saturating_mul(u32::try_from(limits.builders).unwrap_or(u32::MAX));
         let writer = ManifestWriter::new(repository, snapshot, in_the_making)
             .with_listing_of(work.listed_at);
-        Self { work, writer, rules: HashMap::new(), warnings: Vec::new() }
+        let (unwritten, rules, warnings) = (writer.unwritten(), HashMap::new(), Vec::new());
+        let gatherer = Gatherer { work, unwritten, rules, warnings };
+        Self { gatherer, writer: Writer { work, writer } }
     }
 
     /// Lists parts until a commit is full or the schedule has no more, and writes their manifests,
@@ -134,12 +149,22 @@ impl<'a> Worker<'a> {
         schedule: &mut Schedule<'_>,
         tell: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<Option<Staged>> {
-        let ready = self.gather(schedule, tell).await?;
+        let ready = self.gatherer.gather(schedule, tell).await?;
         if ready.is_empty() {
             return Ok(None);
         }
-        let parts = self.write(parent, ready, tell).await?;
-        Ok(Some(Staged { parts, warnings: self.take_warnings() }))
+        let parts = self.writer.write(parent, ready, tell).await?;
+        // Whoever commits it has its log.
+        self.writer.unwritten().committed();
+        Ok(Some(Staged { parts, warnings: self.gatherer.take_warnings() }))
+    }
+}
+
+impl<'a> Gatherer<'a> {
+    /// One that writes nothing.
+    pub(in crate::jobs) fn new(work: &'a Work<'a>) -> Self {
+        let (rules, warnings) = (HashMap::new(), Vec::new());
+        Self { work, unwritten: Unwritten::default(), rules, warnings }
     }
 
     /// Lists parts until a commit is full or the schedule has no more; none when nothing was left.
@@ -200,7 +225,9 @@ impl<'a> Worker<'a> {
         let mut pages = futures::stream::iter(listings).flatten_unordered(at_once);
         let mut outcome = Outcome::default();
         let mut found = 0;
-        while let Some((number, records, stats)) = pages.next().await {
+        loop {
+            self.unwritten.room_for(found, room).await;
+            let Some((number, records, stats)) = pages.next().await else { break };
             let records = records?;
             let Some(slot) = open.get_mut(number) else { continue };
             let Some(current) = slot.as_mut() else { continue };
@@ -235,55 +262,6 @@ impl<'a> Worker<'a> {
         let (piece, _) = self.work.piece(part)?;
         let batch = ReferenceBatch::new(&array.spec.layout, part.region.clone(), split);
         Some(Listed { part: part.clone(), piece, batch, stats: ListStats::default() })
-    }
-
-    /// Writes the manifests of parts, in their order.
-    async fn write(
-        &self,
-        parent: &SnapshotId,
-        listed: Vec<Listed<'a>>,
-        tell: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Vec<StagedPart>> {
-        let (mut parts, mut arrays) = (Vec::with_capacity(listed.len()), Vec::new());
-        for Listed { part, piece, mut batch, stats } in listed {
-            let position = part.array;
-            let (Some(array), Some(container)) =
-                (self.work.arrays.get(position), self.work.containers.get(piece.source))
-            else {
-                continue;
-            };
-            let missing =
-                if batch.len() < part.region.chunks() { batch.first_missing() } else { None };
-            let addition = ArrayAddition {
-                references: batch.len(),
-                bytes: batch.bytes(),
-                sample: batch.first().map(|chunk| chunk.index),
-                missing,
-                ..ArrayAddition::of(position)
-            };
-            let changes_something = !batch.is_empty() || self.work.replaces;
-            parts.push((addition, stats, changes_something));
-            if changes_something {
-                let locations = container.piece_locations(piece, self.work.locations)?;
-                arrays.push(ArrayReferences { path: array.spec.path.clone(), locations, batch });
-            }
-        }
-        let mut written = Vec::new().into_iter();
-        if !arrays.is_empty() {
-            tell(Event::Writing);
-            written = self.writer.write(parent, arrays).await?.into_iter();
-        }
-        let staged = parts.into_iter().map(|(mut addition, listing, changes_something)| {
-            let manifests = if changes_something { written.next() } else { None };
-            if let Some(NewManifests { changes, .. }) = &manifests {
-                addition.changed = changes.changed;
-                addition.unchanged = changes.unchanged;
-                addition.removed = changes.removed;
-                addition.native = changes.native;
-            }
-            StagedPart { addition, listing, manifests }
-        });
-        Ok(staged.collect())
     }
 
     /// How a source's chunks become references, judged by the first of them.
@@ -345,6 +323,62 @@ impl<'a> Worker<'a> {
         let rules = ChunkRules { empty_chunks, checksum, next_second };
         self.rules.insert(piece.source, rules);
         Ok(rules)
+    }
+}
+
+impl Writer<'_> {
+    /// What of the references to be written takes memory.
+    pub(super) fn unwritten(&self) -> Unwritten {
+        self.writer.unwritten()
+    }
+
+    /// Writes the manifests of parts, in their order.
+    pub(super) async fn write(
+        &self,
+        parent: &SnapshotId,
+        listed: Vec<Listed<'_>>,
+        tell: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Vec<StagedPart>> {
+        let (mut parts, mut arrays) = (Vec::with_capacity(listed.len()), Vec::new());
+        for Listed { part, piece, mut batch, stats } in listed {
+            let position = part.array;
+            let (Some(array), Some(container)) =
+                (self.work.arrays.get(position), self.work.containers.get(piece.source))
+            else {
+                continue;
+            };
+            let missing =
+                if batch.len() < part.region.chunks() { batch.first_missing() } else { None };
+            let addition = ArrayAddition {
+                references: batch.len(),
+                bytes: batch.bytes(),
+                sample: batch.first().map(|chunk| chunk.index),
+                missing,
+                ..ArrayAddition::of(position)
+            };
+            let changes_something = !batch.is_empty() || self.work.replaces;
+            parts.push((addition, stats, changes_something));
+            if changes_something {
+                let locations = container.piece_locations(piece, self.work.locations)?;
+                arrays.push(ArrayReferences { path: array.spec.path.clone(), locations, batch });
+            }
+        }
+        let mut written = Vec::new().into_iter();
+        if !arrays.is_empty() {
+            tell(Event::Writing);
+            written = self.writer.write(parent, arrays).await?.into_iter();
+        }
+        let staged = parts.into_iter().map(|(mut addition, listing, changes_something)| {
+            let manifests = if changes_something { written.next() } else { None };
+            if let Some(NewManifests { changes, .. }) = &manifests {
+                addition.changed = changes.changed;
+                addition.unchanged = changes.unchanged;
+                addition.removed = changes.removed;
+                addition.native = changes.native;
+            }
+            StagedPart { addition, listing, manifests }
+        });
+        Ok(staged.collect())
     }
 }
 

@@ -23,7 +23,7 @@ pub use differences::{Difference, Kind, Side, difference_schema};
 use super::ingest::schedule::{Schedule, Workload};
 use super::ingest::tally::Tally;
 use super::ingest::work::Work;
-use super::ingest::worker::{Event, Worker};
+use super::ingest::worker::{Event, Gatherer};
 use super::ingest::{IngestJob, layouts, prepare};
 use crate::Result;
 use crate::grid::chunk_box::ChunkBox;
@@ -136,11 +136,11 @@ pub async fn verify(
     let mut tally = Tally::new(arrays, Vec::new(), &on_progress);
     tally.requested(survey.list_requests);
     tally.begin("list");
-    let mut worker = Worker::new(&work, repository, &job.snapshot);
+    let mut gatherer = Gatherer::new(&work);
     let mut ready = Vec::new();
     loop {
         let mut tell = |event: Event<'_>| told(&mut tally, event);
-        let listed = worker.gather(&mut schedule, &mut tell);
+        let listed = gatherer.gather(&mut schedule, &mut tell);
         let (next, checked) = tokio::join!(listed, comparer.compare_all(ready));
         comparer.add(checked?);
         ready = next?;
@@ -154,7 +154,7 @@ pub async fn verify(
     tally.begin("check");
     comparer.look_elsewhere().await?;
     let sampled = comparer.sample().await?;
-    for warning in worker.take_warnings() {
+    for warning in gatherer.take_warnings() {
         tally.warn(warning);
     }
     let tally = tally.finish(arrays);

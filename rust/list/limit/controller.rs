@@ -95,6 +95,10 @@ impl Controller {
         if 2 * self.in_flight < self.allowed {
             // There was nothing to do, or everything is new: what is measured begins here.
             (self.round.began, self.round.answers) = (now, 0);
+            if self.pace.rate().is_none() {
+                // A rate of before would be that of the few requests that there were to send.
+                self.pace.begin_anew();
+            }
             self.round.allowed = self.allowed;
         }
         self.in_flight += 1;

@@ -72,6 +72,12 @@ impl Pace {
         turn
     }
 
+    /// There were far fewer requests before: what was answered then tells nothing of the rate.
+    pub(super) fn begin_anew(&mut self) {
+        self.since = None;
+        self.counts = [(0, 0); SLOTS];
+    }
+
     pub(super) fn answered(&mut self, now: Duration) {
         let slot = slot_of(now);
         if self.since.is_none() || slot > self.last + SLOTS as u64 {

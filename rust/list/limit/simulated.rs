@@ -65,6 +65,17 @@ const AGAIN: u8 = 2;
 
 /// A client that asks for `pages`, and a service that may change after so many seconds.
 pub(super) fn run(bounds: InFlight, pages: u64, services: &[(f64, Service)]) -> Outcome {
+    run_after(0, bounds, pages, services)
+}
+
+/// The same of a client that asks for the first few pages one after the other, as an ingest does that
+/// looks at its source first.
+pub(super) fn run_after(
+    first: u64,
+    bounds: InFlight,
+    pages: u64,
+    services: &[(f64, Service)],
+) -> Outcome {
     let mut controller = Controller::new(bounds, None);
     let mut outcome = Outcome { allowed: (0, usize::MAX), ..Outcome::default() };
     let mut events: BinaryHeap<Event> = BinaryHeap::new();
@@ -81,6 +92,9 @@ pub(super) fn run(bounds: InFlight, pages: u64, services: &[(f64, Service)]) -> 
     let mut in_flight = 0;
     while outcome.answered < pages {
         while let Some(request) = waiting.last().copied() {
+            if in_flight > 0 && outcome.answered < first {
+                break;
+            }
             if !controller.take(time(now)) {
                 break;
             }

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 
 use super::concurrency::{Concurrency, InFlight};
-use super::simulated::{Outcome, Refuses, Service, run};
+use super::simulated::{Outcome, Refuses, Service, run, run_after};
 
 const AUTO: InFlight = InFlight { begin: 64, most: 1_024 };
 
@@ -63,6 +63,19 @@ fn a_service_that_refuses_above_a_rate_is_asked_at_nearly_that_rate() {
                 assert!(share <= 0.03, "{latency} {jitter} {rate}: {found:?}");
             }
         }
+    }
+}
+
+#[test]
+fn a_rate_learned_from_a_few_requests_one_by_one_is_soon_left_behind() {
+    for first in [2, 5, 8, 20] {
+        let service = refusing(50.0, 0.0, Refuses::Above(600.0));
+        let found = run_after(first, AUTO, 10_000, &[(0.0, service)]);
+        // What the first ones took is not the controller's.
+        let seconds = found.seconds - first as f64 * 0.05;
+        let share = found.refused as f64 / (found.answered + found.refused) as f64;
+        assert!(10_000.0 / seconds >= 0.9 * 600.0, "{first}: {found:?}");
+        assert!(share <= 0.03, "{first}: {found:?}");
     }
 }
 

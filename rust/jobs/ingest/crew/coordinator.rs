@@ -115,7 +115,7 @@ impl Coordinator<'_, '_, '_> {
         if together.parts.is_empty() {
             return Ok(());
         }
-        self.committer.commit(together, schedule).await
+        self.committer.commit(together, schedule.mark()).await
     }
 
     /// Removes a result that leads nowhere, and what was written for it alone.
