@@ -146,7 +146,74 @@ impl ChunkBox {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Every chunk of a box of two dimensions below 9 by 9.
+    fn chunks_of(one: &ChunkBox) -> Vec<[u32; 2]> {
+        let all = (0..9).flat_map(|row| (0..9).map(move |column| [row, column]));
+        let [rows, columns] = one.ranges() else { return Vec::new() };
+        all.filter(|[row, column]| rows.contains(row) && columns.contains(column)).collect()
+    }
+
+    fn boxes() -> impl Strategy<Value = ChunkBox> {
+        let range =
+            || (0_u32..8, 1_u32..8).prop_map(|(start, length)| start..(start + length).min(8));
+        (range(), range()).prop_map(|(rows, columns)| ChunkBox::from_ranges(vec![rows, columns]))
+    }
+
+    proptest! {
+        #[test]
+        fn boxes_are_sets_of_chunks(one in boxes(), other in boxes()) {
+            let (ours, theirs) = (chunks_of(&one), chunks_of(&other));
+            let shared: Vec<_> = ours.iter().copied().filter(|at| theirs.contains(at)).collect();
+            let found = one.intersection(&other);
+            prop_assert_eq!(found.as_ref().map(chunks_of).unwrap_or_default(), shared.clone());
+            prop_assert_eq!(found.is_some(), !shared.is_empty());
+            prop_assert_eq!(one.intersects(&other), !shared.is_empty());
+            prop_assert_eq!(one.covers(&other), shared == theirs);
+            prop_assert_eq!(one.chunks(), ours.len() as u64);
+            for at in ours.iter().chain(&theirs) {
+                prop_assert_eq!(one.contains(at), ours.contains(at));
+            }
+            prop_assert!(!one.contains(&[0]));
+        }
+
+        #[test]
+        fn halves_are_the_box_and_end_on_the_unit(
+            one in boxes(),
+            unit in (1_u32..4, 1_u32..4),
+        ) {
+            let unit = [unit.0, unit.1];
+            let Some((low, high)) = one.halves(&unit) else {
+                prop_assert_eq!(one.chunks(), 1);
+                return Ok(());
+            };
+            prop_assert_eq!(low.chunks() + high.chunks(), one.chunks());
+            prop_assert!(!low.intersects(&high) && one.covers(&low) && one.covers(&high));
+            let cut = low.ranges().iter().zip(high.ranges()).position(|(low, high)| low != high);
+            let axis = cut.unwrap_or_default();
+            let (at, range) = (low.ranges()[axis].end, &one.ranges()[axis]);
+            let divides = |axis: usize| {
+                let range = &one.ranges()[axis];
+                (range.start + 1..range.end).any(|cut| cut % unit[axis] == 0)
+            };
+            // On the unit where one of its multiples lies within, and nowhere far from the middle.
+            prop_assert!(at % unit[axis] == 0 || !(divides(0) || divides(1)));
+            let middle = range.start + (range.end - range.start) / 2;
+            prop_assert!(at.abs_diff(middle) <= unit[axis]);
+        }
+    }
+
+    #[test]
+    fn boxes_that_follow_each_other_are_joined() {
+        let (first, second) =
+            (ChunkBox::from_ranges(vec![1..3, 0..4]), ChunkBox::from_ranges(vec![3..7, 0..4]));
+        assert_eq!(first.joined(&second), Some(ChunkBox::from_ranges(vec![1..7, 0..4])));
+        assert_eq!(second.joined(&first), None);
+        assert_eq!(first.joined(&ChunkBox::from_ranges(vec![3..7, 0..3])), None);
+    }
 
     #[test]
     fn cells_are_the_box_in_row_major_order() {
