@@ -9,6 +9,7 @@ what is compared with what, and what the ratios must be, in `comparisons`.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import statistics
@@ -180,6 +181,8 @@ class Bench:
     """Runs processes with one package, as often as was asked for."""
 
     def __init__(self, package: Path, runs: int, scale: float) -> None:
+        # Else the first run would compile, for all that come after.
+        compileall.compile_dir(package, quiet=2)
         self.package = package
         self.runs = runs
         self.scale = scale
