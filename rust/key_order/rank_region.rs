@@ -198,6 +198,28 @@ impl RankRegion {
         Some(rank..end)
     }
 
+    /// How many consecutive ranks every maximal range has at least.
+    pub(crate) fn shortest_range(&self) -> u64 {
+        self.ragged.and_then(|axis| self.axes.get(axis)).map_or(self.len, |axis| axis.stride)
+    }
+
+    /// The range of ranks that `rank`, one of the region, is in: where it begins, but not before
+    /// `least`, which is in the region too.
+    pub(crate) fn range_begin(&self, rank: u64, least: u64) -> u64 {
+        let (mut low, mut high) = (least.min(rank), rank);
+        let index = self.count_below(rank);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            // Nothing is left out between it and `rank`.
+            if index - self.count_below(middle) == rank - middle {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        low
+    }
+
     /// The region's maximal ranges of consecutive ranks, in order. Lazy.
     pub fn ranges(&self) -> RankRanges<'_> {
         RankRanges { region: self, from: 0, gap: 1 }
@@ -331,7 +353,15 @@ pub(crate) mod tests {
                 let end = below.checked_sub(1).map(|index| ranks[index] + 1);
                 prop_assert_eq!(region.end_before(probe), end);
             }
-            prop_assert_eq!(region.ranges().collect::<Vec<_>>(), merged(&ranks, 1));
+            let runs = merged(&ranks, 1);
+            for run in &runs {
+                prop_assert!(region.shortest_range() <= run.end - run.start);
+                for rank in run.clone().step_by(3) {
+                    prop_assert_eq!(region.range_begin(rank, ranks[0]), run.start);
+                    prop_assert_eq!(region.range_begin(rank, rank), rank);
+                }
+            }
+            prop_assert_eq!(region.ranges().collect::<Vec<_>>(), runs);
             prop_assert_eq!(region.scan_ranges(gap).collect::<Vec<_>>(), merged(&ranks, gap));
         }
     }

@@ -68,8 +68,8 @@ impl Segment {
 #[derive(Debug)]
 pub(super) struct Segments {
     region: Arc<RankRegion>,
-    /// Whether the region is all ranks from its first to its last.
-    gapless: bool,
+    /// Whether every range of the region's ranks is as long as a page or longer.
+    long_ranges: bool,
     /// Whether every page held all the chunks of the ranks that it covered.
     even: bool,
     /// Keys that a page is expected to hold, and that it is asked for.
@@ -97,9 +97,10 @@ impl Segments {
         let page_size = u64::from(page_size.max(1));
         let bounds = region.bounds();
         let gapless = region.len() == bounds.end - bounds.start;
+        let long_ranges = gapless || region.shortest_range() >= page_size;
         let mut segments = Self {
             region,
-            gapless,
+            long_ranges,
             even: true,
             page_size,
             asked: page_size,
@@ -120,9 +121,9 @@ impl Segments {
     }
 
     /// Whether there may be more segments than at first because they cost nothing: they end where a
-    /// page ends anyway, as long as every page was full.
+    /// page ends anyway, as long as every page was full. Between short ranges pages end anywhere.
     fn cuts_are_free(&self, pace: Pace) -> bool {
-        self.allowed > self.most && self.gapless && self.even && pace.is_full()
+        self.allowed > self.most && self.long_ranges && self.even && pace.is_full()
     }
 
     /// So many segments may be listed at the same time, where they cost nothing.
@@ -321,11 +322,17 @@ impl Segments {
         let page = self.page_size;
         let round = |number: u64| number.saturating_add(page / 2) / page * page;
         let start = self.region.next(segment.position)?;
-        let ranks = self.region.select(target)?.checked_sub(start)?;
+        let rank = self.region.select(target)?;
+        let ranks = rank.checked_sub(start)?;
         // Where the region leaves out little, pages reach over the gaps and end at multiples of
         // the page size among all ranks.
         if ranks <= (target - segment.index).saturating_mul(11) / 10 {
             return Some(self.region.count_below(start.saturating_add(round(ranks))));
+        }
+        if self.long_ranges && segment.pace.is_full() {
+            // Pages follow one another from the beginning of a range to its end.
+            let begin = self.region.range_begin(rank, start);
+            return Some(self.region.count_below(begin.saturating_add(round(rank - begin))));
         }
         Some(round(target))
     }

@@ -1,7 +1,7 @@
 //! Buffers that the bodies of listings are read into, used again and again.
 //!
-//! A body is some 300 kB, and several threads read many at a time: without this each page takes
-//! that much from the allocator and gives it back, whose arenas keep some of it.
+//! A body is some 300 kB, one of Azure's 3 MB, and several threads read many at a time: without
+//! this each page takes that much from the allocator and gives it back, whose arenas keep some of it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,8 +10,11 @@ use bytes::Bytes;
 /// Buffers that are kept; more than are read at once come from the allocator.
 const MOST_KEPT: usize = 64;
 
-/// A buffer that has grown beyond this is not kept: pages of a thousand keys are smaller.
-const LARGEST_KEPT: usize = 2 << 20;
+/// A buffer that has grown beyond this is not kept: pages of five thousand keys are smaller.
+const LARGEST_KEPT: usize = 8 << 20;
+
+/// Bytes of all that are kept.
+const MOST_BYTES: usize = 32 << 20;
 
 /// Buffers to read into.
 #[derive(Debug, Default)]
@@ -35,7 +38,9 @@ impl Buffers {
         let mut buffer = Vec::from(buffer);
         buffer.clear();
         let mut kept = self.kept();
-        if kept.len() < MOST_KEPT && (1..=LARGEST_KEPT).contains(&buffer.capacity()) {
+        let bytes: usize = kept.iter().map(Vec::capacity).sum();
+        let fits = kept.len() < MOST_KEPT && bytes + buffer.capacity() <= MOST_BYTES;
+        if fits && (1..=LARGEST_KEPT).contains(&buffer.capacity()) {
             kept.push(buffer);
         }
     }
@@ -60,5 +65,9 @@ mod tests {
         buffers.give(vec![0; LARGEST_KEPT + 1].into());
         buffers.give(Bytes::new());
         assert!(buffers.kept().is_empty());
+        for _ in 0..MOST_KEPT {
+            buffers.give(vec![0; 1 << 20].into());
+        }
+        assert_eq!(buffers.kept().len(), MOST_BYTES >> 20);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use refreeze::key_order::rank_region::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
+use refreeze::list::limit::{Concurrency, ConcurrencyLimit};
 use refreeze::source::page::StartAfter;
 use refreeze::zarr::key::ChunkKeyEncoding;
 
@@ -186,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn dense_regions_keep_their_budget(case in cases()) {
+    fn dense_regions_keep_their_budget(case in cases(), grows in any::<bool>()) {
         let whole: Vec<_> = case.grid.iter().map(|extent| 0..*extent).collect();
         let keys = case.keys();
         let objects = coordinates(&whole)
@@ -194,12 +195,16 @@ proptest! {
             .map(|coords| keys_of(&case, coords))
             .collect();
         let region = case.region();
-        let (chunks, stats) = runtime().block_on(listed(
-            &Arc::new(Server::new(objects)),
-            &keys,
-            &region,
-            options(case.page_size, case.concurrency),
-        ));
+        let mut options = options(case.page_size, case.concurrency);
+        if grows {
+            // From two in flight to 32, as far as that pays.
+            let bounds = Concurrency::Auto { shares: 32 }.in_flight(usize::MAX);
+            options.limit = ConcurrencyLimit::within(bounds, None);
+        }
+        let mut server = Server::new(objects);
+        server.delay = grows.then_some(std::time::Duration::from_millis(12));
+        let (chunks, stats) =
+            runtime().block_on(listed(&Arc::new(server), &keys, &region, options));
         prop_assert_eq!(chunks.unwrap().len() as u64, region.len());
         let pages = region.len().div_ceil(u64::from(case.page_size));
         let runs = region.ranges().count() as u64;
