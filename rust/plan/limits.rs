@@ -42,8 +42,9 @@ const BYTES_PER_PAGE: u64 = 400 << 10;
 /// Pages in flight whose text may be in memory at the same time, more or less.
 const PAGES_READ: u64 = 64;
 
-/// Bytes of each further request in flight: what is left of a page when it has been read.
-const BYTES_PER_REQUEST: u64 = 64 << 10;
+/// Bytes of each further request in flight: what is left of a page when it has been read, and of those
+/// that wait while a commit is written.
+const BYTES_PER_REQUEST: u64 = 80 << 10;
 
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +172,7 @@ mod tests {
         assert!(small.references_per_commit < default.references_per_commit);
         assert!(default.references_per_commit < large.references_per_commit);
         assert_eq!(large.references_per_commit, MAX_REFERENCES_PER_COMMIT);
-        assert_eq!(default.in_flight, InFlight { begin: 64, most: 432 });
+        assert_eq!(default.in_flight, InFlight { begin: 64, most: 358 });
         assert!(small.in_flight.most < 64);
         assert_eq!(large.in_flight, InFlight { begin: 64, most: 1_024 });
         let fixed = |concurrency| {
@@ -179,7 +180,7 @@ mod tests {
             PlanLimits::from(options).in_flight
         };
         assert_eq!(fixed(Concurrency::Fixed(256)), InFlight::fixed(256));
-        assert_eq!(fixed(Concurrency::Fixed(9_999)), InFlight::fixed(432));
+        assert_eq!(fixed(Concurrency::Fixed(9_999)), InFlight::fixed(358));
         // Less than the least is taken as that.
         assert_eq!(of(0), of(LEAST_MEMORY));
         assert!(small.references_per_commit > of(0).references_per_commit);

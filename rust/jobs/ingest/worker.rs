@@ -226,7 +226,8 @@ impl<'a> Gatherer<'a> {
         let mut outcome = Outcome::default();
         let mut found = 0;
         loop {
-            self.unwritten.room_for(found, room).await;
+            // A fifth stays free: manifests in the making and pages take memory at the same time.
+            self.unwritten.room_for(found, room - room / 5).await;
             let Some((number, records, stats)) = pages.next().await else { break };
             let records = records?;
             let Some(slot) = open.get_mut(number) else { continue };
