@@ -134,7 +134,7 @@ def write_kerchunk_parquet(
         entries[f"{at}/.zgroup".lstrip("/")] = zgroup
         entries[f"{at}/.zattrs".lstrip("/")] = zattrs
     for spec in store.metadata.arrays:
-        missing = math.prod(_grid(spec)) - outcome.arrays[spec.path].references
+        missing = math.prod(spec.grid_shape) - outcome.arrays[spec.path].references
         with _naming(spec):
             found = version_2(
                 documents[spec.path], spec.dimension_names, spec.chunk_shape, missing=missing
@@ -226,7 +226,7 @@ class _Run:
         written = self._outcome.arrays[spec.path]
         if written.done:
             return
-        grid = _grid(spec)
+        grid = spec.grid_shape
         possible = math.prod(grid)
         # Record files that are whole are not listed again, but for what shares a box with others.
         first = written.records * self._size
@@ -272,7 +272,7 @@ class _Run:
             sizes = batch.column("size").to_numpy().astype(np.int64)
             if (sizes == 0).any() and not self._options.skip_empty_chunks:
                 where = int(at[sizes == 0][0]) + box.start
-                key = _key(spec, _coords(where, _grid(spec)))
+                key = _key(spec, _coords(where, spec.grid_shape))
                 raise UnsupportedArrayError(
                     f"the chunk {key} of array {spec.path} has no bytes",
                     "repair the source, or treat such chunks as missing with --empty-chunks skip",
@@ -294,7 +294,7 @@ class _Run:
         records = -(-possible // self._size)
         if len(there) or records <= _FULLY_WRITTEN:
             first = written.records * self._size
-            grid = _grid(spec)
+            grid = spec.grid_shape
             paths: list[str | None] = [None] * len(sizes)
             for row in there.tolist():
                 paths[row] = f"{self._root}/{_key(spec, _coords(first + row, grid))}"
@@ -317,8 +317,10 @@ class _Run:
             "stage": "list",
             "array": spec.path,
             "array_chunks_found": arrays[spec.path].references + found,
-            "array_chunks_possible": math.prod(_grid(spec)),
-            "chunks_possible": sum(math.prod(_grid(one)) for one in self._store.metadata.arrays),
+            "array_chunks_possible": math.prod(spec.grid_shape),
+            "chunks_possible": sum(
+                math.prod(one.grid_shape) for one in self._store.metadata.arrays
+            ),
             "list_requests": self._outcome.list_requests,
             "keys_listed": self._outcome.keys_listed,
             "chunks_found": references + found,
@@ -374,7 +376,7 @@ def _check_expectations(store: Store, outcome: Outcome, options: IngestOptions) 
     total = 0
     for spec in store.metadata.arrays:
         references = outcome.arrays[spec.path].references
-        missing = math.prod(_grid(spec)) - references
+        missing = math.prod(spec.grid_shape) - references
         total += references
         if options.expect_complete and missing:
             raise IncompleteError(
@@ -399,11 +401,6 @@ class _naming:  # noqa: N801 used like a function
                 f"array {self._path} has no Kerchunk references: {shown(error.message)}",
                 f"leave it out with --skip {self._path.lstrip('/')}",
             ) from error
-
-
-def _grid(spec: ArraySpec) -> tuple[int, ...]:
-    sizes = zip(spec.shape, spec.chunk_shape, strict=True)
-    return tuple(-(-length // max(chunk, 1)) for length, chunk in sizes)
 
 
 def _coords(index: int, grid: tuple[int, ...]) -> tuple[int, ...]:

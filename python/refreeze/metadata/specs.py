@@ -65,3 +65,9 @@ class ArraySpec:
     chunks: Mapping[tuple[int, ...], bytes] | None = field(default=None, repr=False)
     """The chunks of a copied array that are to be written, by coordinates; one without bytes is
     removed. None: they are copied as they are in the source."""
+
+    @property
+    def grid_shape(self) -> tuple[int, ...]:
+        """Chunks along each dimension."""
+        sizes = zip(self.shape, self.chunk_shape, strict=True)
+        return tuple(-(-length // max(chunk, 1)) for length, chunk in sizes)

@@ -180,7 +180,6 @@ def _document(spec: ArraySpec) -> dict[str, Any]:
 
 def _whole(spec: ArraySpec) -> tuple[Piece, ...]:
     """Return the one piece that an array without any stands for."""
-    grid = zip(spec.shape, spec.chunk_shape, strict=True)
     return (
         Piece(
             source=spec.source,
@@ -189,7 +188,7 @@ def _whole(spec: ArraySpec) -> tuple[Piece, ...]:
             chunk_shape=spec.chunk_shape,
             key_encoding=spec.key_encoding,
             separator=spec.separator,
-            target=tuple((0, -(-size // max(chunk, 1))) for size, chunk in grid),
+            target=tuple((0, count) for count in spec.grid_shape),
             shift=(0,) * len(spec.shape),
         ),
     )

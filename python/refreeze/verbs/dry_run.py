@@ -88,7 +88,7 @@ def plan_of(
     for array in arrays:
         together = _together(estimates[array.path])
         if array.chunks is not None:
-            together["chunks_in_region"] = len(array.chunks) or _chunks_of(array)
+            together["chunks_in_region"] = len(array.chunks) or math.prod(array.grid_shape)
             together["manifests"] = 1
         plan = _array_plan(array, together, in_flight.most)
         figures.append((plan, together, array.copied))
@@ -126,11 +126,6 @@ def plan_of(
         copy=copied,
         listing=listing_report(stores),
     )
-
-
-def _chunks_of(array: ArraySpec) -> int:
-    sizes = zip(array.shape, array.chunk_shape, strict=True)
-    return math.prod(-(-length // max(chunk, 1)) for length, chunk in sizes)
 
 
 def _estimated(store: Store, parts: list[Part], options: IngestOptions) -> dict[str, Any]:

@@ -86,10 +86,7 @@ def ingest_kerchunk(
     )
     arrays = []
     for spec in store.metadata.arrays:
-        grid = tuple(
-            -(-length // max(chunk, 1))
-            for length, chunk in zip(spec.shape, spec.chunk_shape, strict=True)
-        )
+        grid = spec.grid_shape
         references = outcome.arrays[spec.path].references
         arrays.append(
             ArrayReport(

@@ -39,5 +39,4 @@ def part_of(array: ArraySpec, piece: Piece) -> Part:
 
 
 def _whole(array: ArraySpec) -> Box:
-    sizes = zip(array.shape, array.chunk_shape, strict=True)
-    return tuple((0, -(-length // max(chunk, 1))) for length, chunk in sizes)
+    return tuple((0, count) for count in array.grid_shape)

@@ -95,12 +95,11 @@ def removed_leftovers(location: Any, *, unsafe_target: bool) -> tuple[str, ...]:
 
 
 def _untouched(array: ArraySpec) -> ArrayReport:
-    sizes = zip(array.shape, array.chunk_shape, strict=True)
     return ArrayReport(
         path=array.path,
         shape=array.shape,
         chunk_shape=array.chunk_shape,
-        grid_shape=tuple(-(-length // max(chunk, 1)) for length, chunk in sizes),
+        grid_shape=array.grid_shape,
         chunks_in_region=0,
         references=0,
         missing=0,
