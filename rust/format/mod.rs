@@ -2,6 +2,7 @@
 //!
 //! What the files hold is decided by [`manifest`](crate::manifest) and [`commit`](crate::commit).
 
+pub(crate) mod extents;
 pub(crate) mod files;
 pub(crate) mod flat;
 pub(crate) mod manifest_chunks;

@@ -4,8 +4,6 @@
 //! overlap. References that replace others therefore share manifests with those that stay beside
 //! them, and so does every manifest that the resulting extents would touch.
 
-use icechunk::format::manifest::ManifestExtents;
-
 use crate::grid::chunk_box::ChunkBox;
 
 /// Manifests and buckets that become one set of new manifests.
@@ -66,11 +64,6 @@ pub(super) fn clusters(
         apart.push(cluster);
     }
     apart
-}
-
-/// A manifest's extents as a box.
-pub(super) fn box_of(extents: &ManifestExtents) -> ChunkBox {
-    ChunkBox::from_ranges(extents.iter().cloned().collect())
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 use build::{Built, manifest, slices};
 use chunks::ChunkRanges;
 pub use chunks::CommittedChunks;
-use clusters::{box_of, clusters};
+use clusters::clusters;
 pub use copied::ManifestChunks;
 pub use native::{NativeChunk, native_manifests};
 pub use one_thread::OneThread;
@@ -43,6 +43,7 @@ pub use written::{NewManifests, WrittenManifest};
 
 use crate::batch::{Bucket, ReferenceBatch, SplitGrid, Tags};
 use crate::error::{TargetContext as _, target_error};
+use crate::format::extents::box_of;
 use crate::format::files::{FileId, Files, without_cache};
 use crate::format::node_path;
 use crate::format::session::session_at;

@@ -13,6 +13,7 @@ use serde::de::IgnoredAny;
 
 use super::payload::Payloads;
 use crate::error::TargetContext as _;
+use crate::format::extents::box_of;
 use crate::format::files::without_cache;
 use crate::format::manifest_chunks::manifest_chunks;
 use crate::format::node::node_at;
@@ -76,8 +77,7 @@ pub async fn native_in(
         return Err(Error::new(ErrorKind::TargetNotFound, format!("{path} is a group")));
     };
     for manifest in manifests {
-        let extents = ChunkBox::from_ranges(manifest.extents.iter().cloned().collect());
-        if !extents.intersects(region) {
+        if !box_of(&manifest.extents).intersects(region) {
             continue;
         }
         for chunk in manifest_chunks(&assets, path, &node.id, &manifest.object_id).await? {

@@ -18,9 +18,9 @@ use super::found::Found;
 use super::sample::{Kept, Reservoir, Sampler, choose, room_of_each};
 use super::{ArrayComparison, VerifyJob, VerifyReport};
 use crate::error::{TargetContext as _, target_error};
+use crate::format::extents::box_of;
 use crate::format::files::without_cache;
 use crate::format::node_path;
-use crate::grid::chunk_box::ChunkBox;
 use crate::jobs::ingest::worker::Listed;
 use crate::plan::PlanLimits;
 use crate::target::container::SourceContainer;
@@ -156,7 +156,7 @@ impl<'a> Comparer<'a> {
         });
         let mut comparisons = Vec::new();
         for manifest in manifests {
-            if !box_of(manifest).intersects(&work.region) {
+            if !box_of(&manifest.extents).intersects(&work.region) {
                 continue;
             }
             let (work, kept, keep) = (Arc::clone(&work), Arc::clone(&self.kept), self.keep);
@@ -210,7 +210,7 @@ impl<'a> Comparer<'a> {
             }));
             let owners = Arc::new(owners);
             for manifest in manifests {
-                let extents = box_of(manifest);
+                let extents = box_of(&manifest.extents);
                 if !extents.intersects(compared) || listed.iter().any(|one| one.covers(&extents)) {
                     continue;
                 }
@@ -296,11 +296,6 @@ impl<'a> Comparer<'a> {
         let checked = arrays.iter().map(|array| array.checked).sum();
         Ok(VerifyReport { checked, arrays, examples, ..VerifyReport::default() })
     }
-}
-
-/// A manifest's extents as a box.
-fn box_of(manifest: &ManifestRef) -> ChunkBox {
-    ChunkBox::from_ranges(manifest.extents.iter().cloned().collect())
 }
 
 /// Does work that computes, or waits for whoever reads differences.
