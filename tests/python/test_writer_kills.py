@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import icechunk
 import numpy as np
 import pytest
 import xarray as xr
@@ -101,6 +102,16 @@ def test_appends_of_a_saver(tmp_path):
             assert stored[:, 0].tolist() == [*saved, *[-1] * 5]
             assert (stored == stored[:, :1]).all()
             path.rename(tmp_path / f"seen-{path.name}-{time.monotonic_ns()}")
+
+
+@pytest.mark.parametrize("left", ["repo#1", None])
+def test_beginnings_of_a_repository(tmp_path, left):
+    """What a creation that was killed just before its last step has left is in nobody's way."""
+    path = tmp_path / "r"
+    icechunk.Repository.create(icechunk.local_filesystem_storage(str(path)))
+    (path / "repo").rename(path / left) if left else (path / "repo").unlink()
+    refreeze.ZarrSaver(path).save(np.arange(400))
+    assert refreeze.ZarrSaver(path).open()["dataset"][...].tolist() == list(range(400))
 
 
 def test_overwrites_of_a_saver(tmp_path):

@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import random
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,6 +44,8 @@ __all__ = ["Target", "committed", "open_target", "opened_for", "stored_layout"]
 
 _PLAIN = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 _FOLDERS_OF_ICECHUNK = {"snapshots", "transactions", "manifests", "chunks", "overwritten"}
+_UNFINISHED = re.compile(r"repo#\d+")
+"""The file that makes a repository, while the object_store crate writes it: it is renamed after."""
 _LOCK_WAIT_S = 600.0
 _ATTEMPTS = 1000
 
@@ -300,13 +303,19 @@ def _created(storage: icechunk.Storage, url: str, folder: Path | None) -> icechu
 def _clear_left_over(folder: Path) -> None:
     """Remove what a creation that was killed has left; the lock is held, nobody else is at it."""
     entries = list(folder.iterdir())
-    if not entries or any(entry.name not in _FOLDERS_OF_ICECHUNK for entry in entries):
+    if any(
+        entry.name not in _FOLDERS_OF_ICECHUNK and not _UNFINISHED.fullmatch(entry.name)
+        for entry in entries
+    ):
         return
     files = [path for path in folder.rglob("*") if path.is_file()]
     # A creation writes one snapshot and one log before the repository is there.
     if len(files) <= 4:  # noqa: PLR2004 these and their temporary files
         for entry in entries:
-            shutil.rmtree(entry)
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
 
 @contextmanager
