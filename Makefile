@@ -109,7 +109,7 @@ bench-scaling: bench-build ## how an ingest scales with worker processes, latenc
 bench-billion: bench-build ## a billion references, in one process and on a Dask cluster: hours (ARGS="--scale 0.001")
 	$(PY) benches/billion.py $(ARGS)
 
-bench-writing: .venv/.refreeze ## what templates and regions cost, beside xarray's own regions (ARGS="--scale 0.1")
+bench-writing: .venv/.refreeze bench-build ## what templates and regions cost, beside xarray's own regions (ARGS="--scale 0.1")
 	$(PY) benches/writing.py $(ARGS)
 
 bench-profile: .venv/.tools ## where the CPU time of an ingest of 10 million chunks goes, by perf

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import statistics
@@ -35,6 +36,8 @@ BY_REFREEZE: dict[str, dict[str, Any]] = {
     "the same, nothing is read back": {"missing_check_vars": "none"},
 }
 ROUNDS = 5
+PACKAGE = Path(__file__).resolve().parents[1] / "target" / "bench"
+"""Of the optimised build, that what is measured is imported from."""
 
 
 def day(number: int, lat: int, lon: int) -> xr.Dataset:
@@ -137,7 +140,8 @@ def _cpu() -> float:
 def measured(case: str, folder: Path, workers: int = 1) -> dict[str, Any]:
     """Measure a case in a process of its own."""
     command = [sys.executable, __file__, "--case", case, str(folder), "--workers", str(workers)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE), "ICECHUNK_LOG": "error"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, text=True, check=True)
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return figures
 

@@ -19,6 +19,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) folders: Vec<String>,
     /// The last entry, when it may be the page's last one.
     pub(crate) last: From,
+    /// The last time written, as S3 and as HTTP write it.
+    pub(crate) date: (String, String),
 }
 
 impl Writer<'_> {
@@ -93,17 +95,32 @@ impl Writer<'_> {
                 );
                 self.out.extend_from_slice(item.as_bytes());
             }
-            Dialect::Azure => {
-                self.out.extend_from_slice(b"<Blob><Name>");
-                self.text(key);
-                let etag = String::from_utf8_lossy(etag.unwrap_or_default()).into_owned();
-                let date = time::http_date(time::parse_rfc3339(modified).unwrap_or_default());
-                let properties = format!(
-                    "</Name><Properties><Creation-Time>{date}</Creation-Time><Last-Modified>{date}</Last-Modified><Etag>{etag}</Etag><Content-Length>{size}</Content-Length><Content-Type>application/octet-stream</Content-Type><Content-Encoding /><Content-Language /><Content-CRC64 /><Content-MD5 /><Cache-Control /><Content-Disposition /><BlobType>BlockBlob</BlobType><AccessTier>Hot</AccessTier><AccessTierInferred>true</AccessTierInferred><LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState><ServerEncrypted>true</ServerEncrypted></Properties><OrMetadata /></Blob>"
-                );
-                self.out.extend_from_slice(properties.as_bytes());
-            }
+            Dialect::Azure => self.blob(key, modified, etag, size, plain),
         }
+    }
+
+    /// One blob, with the properties that the service gives.
+    fn blob(&mut self, key: &[u8], modified: &str, etag: Option<&[u8]>, size: u64, plain: bool) {
+        if self.date.0 != modified {
+            let date = time::http_date(time::parse_rfc3339(modified).unwrap_or_default());
+            self.date = (modified.to_owned(), date);
+        }
+        self.out.extend_from_slice(b"<Blob><Name>");
+        if plain && !self.url_encoded {
+            self.out.extend_from_slice(key);
+        } else {
+            self.text(key);
+        }
+        let (out, date) = (&mut *self.out, self.date.1.as_bytes());
+        out.extend_from_slice(b"</Name><Properties><Creation-Time>");
+        out.extend_from_slice(date);
+        out.extend_from_slice(b"</Creation-Time><Last-Modified>");
+        out.extend_from_slice(date);
+        out.extend_from_slice(b"</Last-Modified><Etag>");
+        out.extend_from_slice(etag.unwrap_or_default());
+        out.extend_from_slice(b"</Etag><Content-Length>");
+        write_decimal(size, out);
+        out.extend_from_slice(b"</Content-Length><Content-Type>application/octet-stream</Content-Type><Content-Encoding /><Content-Language /><Content-CRC64 /><Content-MD5 /><Cache-Control /><Content-Disposition /><BlobType>BlockBlob</BlobType><AccessTier>Hot</AccessTier><AccessTierInferred>true</AccessTierInferred><LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState><ServerEncrypted>true</ServerEncrypted></Properties><OrMetadata /></Blob>");
     }
 
     fn contents(

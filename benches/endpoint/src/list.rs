@@ -65,6 +65,7 @@ pub(crate) fn page(
         dialect: request.dialect,
         folders: Vec::new(),
         last: From::Start,
+        date: <(String, String)>::default(),
     };
     let prefix: &[u8] = if faults.ignore_prefix { b"" } else { &request.prefix };
     let mut merge = Merge::new(bucket, faults, prefix, from);

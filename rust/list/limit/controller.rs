@@ -6,7 +6,7 @@
 //! answers while more in flight get more answers a second; where they only wait longer (latency
 //! rises at equal throughput) it falls back, and later tries a quarter more from time to time. A
 //! refusal halves it (as in AIMD), and the rate at which the service did answer becomes a [`Pace`],
-//! which rises slowly until the next refusal.
+//! which rises slowly until the next one; refusals that come only now and then change nothing.
 
 use std::time::Duration;
 
@@ -226,11 +226,12 @@ impl Controller {
 
     /// The service asked for less: half, once for all requests that were in flight together.
     pub(super) fn throttled(&mut self, now: Duration, epoch: u64) {
-        if self.epoch != epoch {
+        let is_too_much = self.pace.refused();
+        if !is_too_much || self.epoch != epoch {
             return;
         }
         self.epoch += 1;
-        self.pace.refused(now);
+        self.pace.slow_down(now);
         let before = self.allowed;
         self.allowed = (before / 2).max(1);
         self.phase = Phase::Recovering { to: before };

@@ -22,14 +22,22 @@ const AFTER_REFUSAL: f64 = 0.97;
 const RISE: (f64, f64) = (0.01, 0.1);
 const STEP: Duration = Duration::from_millis(500);
 
+/// A smaller share of refusals than this says nothing of a rate: servers fail now and then whatever
+/// is asked of them, and fewer requests would not make that rarer.
+const NOW_AND_THEN: f64 = 0.025;
+
+/// The requests that such a share is taken from, the later ones counting more.
+const REMEMBERED: f64 = 256.0;
+
 /// Nothing is sent for this long after a refusal.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Answers of late, and what follows from them.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// Answers by slot, and which slot each of them is.
     counts: [(u64, u32); SLOTS],
+    /// The share of refusals, and of how many requests.
+    refusals: (f64, f64),
     /// When the first answer came, or the first after a pause.
     since: Option<Duration>,
     /// The slot of the last answer.
@@ -89,10 +97,23 @@ impl Pace {
             *count = (slot, 0);
         }
         count.1 += 1;
+        self.note(0.0);
     }
 
-    /// The service refused a request: from now on at the rate at which it answers, if that is known.
-    pub(super) fn refused(&mut self, now: Duration) {
+    /// The service refused a request; whether that says that there are too many of them.
+    pub(super) fn refused(&mut self) -> bool {
+        self.note(1.0);
+        self.refusals.0 > NOW_AND_THEN
+    }
+
+    fn note(&mut self, refused: f64) {
+        let (share, of) = &mut self.refusals;
+        *of = (*of + 1.0).min(REMEMBERED);
+        *share += (refused - *share) / *of;
+    }
+
+    /// The service asks for less: from now on at the rate at which it answers, if that is known.
+    pub(super) fn slow_down(&mut self, now: Duration) {
         if let Some(rate) = self.rate_of_answers(now) {
             self.proven = self.rate.is_some();
             self.rate = Some(self.rate.map_or(rate, |before| rate.min(before)) * AFTER_REFUSAL);

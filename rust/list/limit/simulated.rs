@@ -25,6 +25,8 @@ pub(super) enum Refuses {
     InASecond(u64),
     /// Above so many in flight.
     InFlight(usize),
+    /// This share of all requests, whatever is asked of it.
+    AtRandom(f64),
 }
 
 /// What a service can bear.
@@ -136,6 +138,7 @@ pub(super) fn run_after(
                         window.1 > most
                     }
                     Refuses::InFlight(most) => at_server > most,
+                    Refuses::AtRandom(share) => random() < share,
                 };
                 let latency = ((service.latency.0 + random() * service.latency.1) * 1e3) as u64;
                 let begun = at.max(free_at);

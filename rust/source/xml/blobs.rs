@@ -11,6 +11,7 @@ use super::instant;
 use super::lexer::{Lexer, Step, Text, unusual};
 use super::places::decode;
 use super::refusal::Refusal;
+use super::repeats::Repeats;
 use crate::source::page::{Page, PageEntry};
 
 const KNOWN_IN_DOCUMENT: &[&[u8]] = &[b"Blobs", b"NextMarker"];
@@ -41,6 +42,7 @@ pub(super) fn scan(body: Vec<u8>) -> Result<Blobs, (Refusal, Vec<u8>)> {
         folders: Vec::new(),
         encoded: Vec::new(),
         date: (b"", 0),
+        repeats: Repeats::default(),
         marker: None,
         hierarchical: false,
     };
@@ -86,6 +88,8 @@ struct Scanner<'a> {
     encoded: Vec<Encoded>,
     /// The last date read: listings repeat them.
     date: (&'a [u8], i64),
+    /// The properties that do not matter.
+    repeats: Repeats,
     marker: Option<String>,
     hierarchical: bool,
 }
@@ -206,6 +210,7 @@ impl Scanner<'_> {
 
     fn properties(&mut self) -> Step<Properties> {
         let mut found = Properties::default();
+        self.repeats.rewind();
         while !self.xml.eat(b"</Properties>") {
             if self.xml.eat(b"<Last-Modified>") {
                 found.last_modified = Some(self.date()?);
@@ -223,7 +228,7 @@ impl Scanner<'_> {
                 let kind = self.xml.leaf(b"</ResourceType>")?;
                 found.folder = matches!(kind, Text::Plain(b"directory"));
             } else {
-                self.xml.ignored(b"</Properties>", KNOWN_IN_PROPERTIES)?;
+                self.repeats.ignored(&mut self.xml, b"</Properties>", KNOWN_IN_PROPERTIES)?;
             }
         }
         Ok(found)
@@ -254,6 +259,8 @@ struct Properties {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const HEAD: &str = "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?>\
@@ -308,6 +315,58 @@ mod tests {
         }
         for other in ["<html></html>", "what", "<EnumerationResults/>"] {
             assert_eq!(scan(other.into()).unwrap_err().0, Refusal::NotAListing, "{other}");
+        }
+    }
+
+    /// Properties of one blob: those that matter, among any of those that do not.
+    fn properties() -> impl Strategy<Value = (u64, Vec<usize>)> {
+        (0..1000u64, proptest::collection::vec(0..IGNORED.len() + 3, 0..12))
+    }
+
+    const IGNORED: [&str; 7] = [
+        "<Content-MD5 />",
+        "<Content-MD5>aQ==</Content-MD5>",
+        "<Content-MD5>aR==</Content-MD5>",
+        "<AccessTier>Hot</AccessTier>",
+        "<AccessTier>Hot</AccessTier>\n ",
+        "<Metadata><Etag>no</Etag><Content-Length>5</Content-Length></Metadata>",
+        "<Tags />",
+    ];
+
+    proptest! {
+        #[test]
+        fn what_is_the_same_in_many_blobs_is_skipped_and_nothing_else(
+            blobs in proptest::collection::vec(properties(), 0..12)
+        ) {
+            let mut text = String::new();
+            for (at, (size, places)) in blobs.iter().enumerate() {
+                let known = [
+                    "<Last-Modified>Mon, 06 May 2024 07:08:09 GMT</Last-Modified>".to_owned(),
+                    format!("<Etag>{at}</Etag>"),
+                    format!("<Content-Length>{size}</Content-Length>"),
+                ];
+                let mut left = 0..known.len();
+                text += &format!("<Blob><Name>{at}</Name><Properties>");
+                for place in places {
+                    text += match IGNORED.get(*place) {
+                        Some(ignored) => ignored,
+                        None => left.next().map_or("", |next| known[next].as_str()),
+                    };
+                }
+                text += &format!("{}</Properties><OrMetadata /></Blob>", known[left].concat());
+            }
+            let page = scanned(&text, "<NextMarker />").page;
+            let found: Vec<_> = (0..page.entries.len())
+                .map(|at| (page.key(at).to_vec(), page.e_tag(at).to_vec(), page.entries[at].size))
+                .collect();
+            let expected: Vec<_> = blobs
+                .iter()
+                .enumerate()
+                .map(|(at, (size, _))| {
+                    (at.to_string().into_bytes(), at.to_string().into_bytes(), *size)
+                })
+                .collect();
+            prop_assert_eq!(found, expected);
         }
     }
 }

@@ -18,5 +18,6 @@ mod json;
 mod lexer;
 mod places;
 mod refusal;
+mod repeats;
 pub mod signer;
 mod stock;
