@@ -143,7 +143,11 @@ def copy(
     >>> refreeze.copy("air.icechunk", arrays=["t2m"], region={"time": slice(0, 240)})  # doctest: +SKIP
     """
     check_options(locals())
+    from refreeze.runtime.memory import return_large_blocks, share_free_memory
     from refreeze.stores.resolve import resolve_target
+
+    return_large_blocks()
+    share_free_memory()
 
     patterns = names("arrays", arrays)
     bounds = bounds_of(region)

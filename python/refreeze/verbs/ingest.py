@@ -320,7 +320,7 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     from refreeze.distributed.choice import crew_at_work
     from refreeze.planning.preparation import prepared
     from refreeze.planning.probing import check_requests
-    from refreeze.runtime.memory import return_large_blocks
+    from refreeze.runtime.memory import return_large_blocks, share_free_memory
     from refreeze.shown import shown
     from refreeze.stores.resolve import resolve_target
     from refreeze.verbs.ingest_kerchunk import check_format, ingest_kerchunk
@@ -331,6 +331,8 @@ def ingest(  # type: ignore[misc]  # only the second form names the options
     check_format(format, record_size, copy=copy)
     crew = crew_for(given)
     return_large_blocks()
+    if copy:
+        share_free_memory()
     ready = prepared(source, target, arguments, figures_only=dry_run)
     stores, location, options = ready.stores, ready.location, ready.options
     places = places_for(ready.sources, target, given, options)
