@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["copy_blocks", "copy_variable", "same_everywhere"]
 
-_PIECE_BYTES = 8 << 20
+_PIECE_BYTES = 32 << 20
 """What is written and read back at a time: several pieces of a file that is read at once."""
-_SMALL_BLOCK_BYTES = 16 << 20
+_SMALL_BLOCK_BYTES = 64 << 20
 """What is read at a time, while the last such block is checked."""
-_SHARE_OF_A_PIECE, _SHARE_OF_A_SMALL_BLOCK, _SHARE_OF_A_LARGE_BLOCK = 16, 8, 3
+_SHARE_OF_A_PIECE, _SHARE_OF_A_SMALL_BLOCK, _SHARE_OF_A_LARGE_BLOCK = 8, 4, 3
 """Of the memory: one piece is encoded and one decoded at a time, two small blocks or one large are held."""
 
 
