@@ -148,7 +148,6 @@ def copy(
 
     return_large_blocks()
     share_free_memory()
-
     patterns = names("arrays", arrays)
     bounds = bounds_of(region)
     byte_count("memory", memory)

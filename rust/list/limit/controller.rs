@@ -227,6 +227,10 @@ impl Controller {
     /// The service asked for less: half, once for all requests that were in flight together.
     pub(super) fn throttled(&mut self, now: Duration, epoch: u64) {
         let is_too_much = self.pace.refused();
+        if matches!(self.phase, Phase::Doubling { .. }) {
+            // It may be the first of many.
+            self.phase = Self::hold(now, PATIENCE.0);
+        }
         if !is_too_much || self.epoch != epoch {
             return;
         }

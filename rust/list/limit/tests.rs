@@ -85,11 +85,8 @@ fn a_rate_learned_from_a_few_requests_one_by_one_is_soon_left_behind() {
 fn refusals_now_and_then_are_no_limit() {
     for (latency, most) in [(5.0, 2_000.0), (50.0, 1_000.0), (200.0, 1_000.0)] {
         for share in [0.002, 0.01] {
-            let service = Service {
-                latency: (latency, 0.0),
-                most,
-                refuses: Refuses::AtRandom(share),
-            };
+            let service =
+                Service { latency: (latency, 0.0), most, refuses: Refuses::AtRandom(share) };
             let found = alone(AUTO, 20_000, service);
             let undisturbed = alone(AUTO, 20_000, steady(latency, most));
             assert!(
