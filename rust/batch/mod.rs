@@ -9,6 +9,8 @@ mod packed;
 mod rules;
 mod split;
 mod tags;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -301,59 +303,4 @@ fn whole_seconds(micros: i64, next_second: bool) -> Option<u32> {
     let up = next_second || micros.rem_euclid(1_000_000) > 0;
     let seconds = micros.div_euclid(1_000_000) + i64::from(up);
     u32::try_from(seconds.max(0)).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::testing::{layout, sparse_batch};
-
-    #[test]
-    fn seconds_are_rounded_up_and_clamped() {
-        assert_eq!(whole_seconds(0, false), Some(0));
-        assert_eq!(whole_seconds(1, false), Some(1));
-        assert_eq!(whole_seconds(1_000_000, false), Some(1));
-        assert_eq!(whole_seconds(-5, false), Some(0));
-        assert_eq!(whole_seconds(i64::from(u32::MAX) * 1_000_000, false), Some(u32::MAX));
-        assert_eq!(whole_seconds(i64::from(u32::MAX) * 1_000_000 + 1, false), None);
-        assert_eq!(whole_seconds(i64::MAX, false), None);
-        assert_eq!(whole_seconds(i64::MIN, false), Some(0));
-        assert_eq!(whole_seconds(7_000_000, true), Some(8));
-        assert_eq!(whole_seconds(7_000_001, true), Some(8));
-    }
-
-    #[test]
-    fn memory_stays_near_16_bytes_a_reference() {
-        let large = sparse_batch(&layout(&[100_000]), &[], u64::MAX);
-        assert_eq!(large.len(), 100_000);
-        assert!(large.held_bytes() < 21 * 100_000, "{}", large.held_bytes());
-        // A grid that nobody fills takes memory by what is there.
-        let wide = layout(&[1_000_000, 1_000_000]);
-        let mut batch = ReferenceBatch::new(&wide, ChunkBox::whole(&wide), &[1, 1_000]);
-        for index in 0..1_000 {
-            batch.push(&[index * 997, index * 13], 5, 5).unwrap();
-        }
-        assert!(batch.held_bytes() < 200 * 1_000, "{}", batch.held_bytes());
-        assert_eq!(batch.first_missing(), Some(vec![0, 1]));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused() {
-        let array = layout(&[4]);
-        let mut batch = ReferenceBatch::new(&array, ChunkBox::whole(&array), &[2]);
-        assert_eq!(batch.push(&[3], 1 << 48, 0), None);
-        assert_eq!(batch.push(&[3], (1 << 48) - 1, 0), Some(()));
-        assert_eq!((batch.len(), batch.first().unwrap().index), (1, 3));
-    }
-
-    proptest! {
-        #[test]
-        fn a_recorded_second_is_never_before_the_time(micros in 0_i64..4_000_000_000_000_000) {
-            let seconds = i64::from(whole_seconds(micros, false).unwrap());
-            prop_assert!(seconds * 1_000_000 >= micros);
-            prop_assert!(seconds * 1_000_000 - micros < 1_000_000);
-        }
-    }
 }

@@ -68,6 +68,7 @@ mod tests {
             let pack = |(index, size, seconds)| Packed::new(index, size, seconds).unwrap();
             let packed = pack(one);
             prop_assert_eq!((packed.index(), packed.size(), packed.seconds()), one);
+            prop_assert_eq!(packed.tag(), one.2);
             prop_assert_eq!(packed.cmp(&pack(other)), one.cmp(&other));
         }
     }

@@ -116,3 +116,26 @@ pub(super) fn empty_chunk(array: &ArraySpec, coords: &[u32]) -> Error {
         "restore the object, or treat empty objects as missing with --empty-chunks skip --restart",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_have_the_names_that_are_stored() {
+        assert_eq!(
+            [EmptyChunks::Error, EmptyChunks::Skip].map(EmptyChunks::name),
+            ["error", "skip"]
+        );
+        assert_eq!(
+            [ChecksumBy::LastModified, ChecksumBy::ETag, ChecksumBy::None].map(ChecksumBy::name),
+            ["last-modified", "etag", "none"]
+        );
+    }
+
+    #[test]
+    fn dangling_links_are_skipped_where_empty_chunks_are() {
+        assert_eq!(DanglingLinks::from(EmptyChunks::Error), DanglingLinks::Error);
+        assert_eq!(DanglingLinks::from(EmptyChunks::Skip), DanglingLinks::Skip);
+    }
+}

@@ -215,6 +215,22 @@ mod tests {
 
     proptest! {
         #[test]
+        fn an_axis_is_cut_at_its_splits_and_within_them(
+            extent in 1_u32..40, split in 1_u32..12, step in 1_u32..12,
+        ) {
+            let split = split.min(extent);
+            let axis = Axis { extent, split, step: step.min(split) };
+            let starts: Vec<_> = (0..extent).filter(|at| at % split % axis.step == 0).collect();
+            prop_assert_eq!(axis.buckets(), starts.len() as u64);
+            for coord in 0..extent {
+                let bucket = starts.partition_point(|start| *start <= coord) - 1;
+                let end = starts.get(bucket + 1).copied().unwrap_or(extent);
+                prop_assert_eq!(axis.bucket(coord), bucket as u64);
+                prop_assert_eq!(axis.range(bucket as u64), starts[bucket]..end);
+            }
+        }
+
+        #[test]
         fn every_chunk_has_one_place(
             shape in proptest::collection::vec(1_u64..9, 0..4),
             split in proptest::collection::vec(1_u32..5, 4),
@@ -224,7 +240,11 @@ mod tests {
             let whole: Vec<_> = shape.iter().map(|extent| 0..u32::try_from(*extent).unwrap()).collect();
             let mut coords = vec![0; shape.len()];
             let mut seen = std::collections::HashSet::new();
+            prop_assert_eq!((grid.ndim(), grid.grid_shape()), (shape.len(), shape.clone()));
             loop {
+                let place = seen.len() as u64;
+                prop_assert_eq!(grid.grid_index(&coords), place);
+                prop_assert_eq!(grid.grid_coords(place), coords.clone());
                 let bucket = grid.bucket(&coords);
                 let ranges = grid.ranges(bucket);
                 prop_assert!(ranges.iter().zip(&coords).all(|(range, coord)| range.contains(coord)));

@@ -43,4 +43,14 @@ mod tests {
         assert_eq!(places, [Some(0), Some(1), Some(2)]);
         assert_eq!((tags.get(0), tags.get(1), tags.get(2), tags.get(3)), ("\"a\"", "", "0x8D", ""));
     }
+
+    #[test]
+    fn what_tags_take_is_counted() {
+        let mut tags = Tags::default();
+        assert_eq!(tags.held_bytes(), 0);
+        for _ in 0..1_000 {
+            tags.push("0123456789").unwrap();
+        }
+        assert!((18_000..=36_000).contains(&tags.held_bytes()), "{}", tags.held_bytes());
+    }
 }
