@@ -149,9 +149,18 @@ proptest! {
             (index + 1).wrapping_mul(seed | 1) >> 61 < u64::from(present)
         });
         let mut batch = ReferenceBatch::new(&layout, part, &split);
-        for index in held.iter().rev() {
-            batch.push(&layout.coords(*index), index + 1, 7).unwrap();
-        }
+        // One further along each dimension in the source.
+        let shift = Shift::new(vec![1; shape.len()]);
+        let there: Vec<Vec<u32>> = held
+            .iter()
+            .map(|index| layout.coords(*index).iter().map(|at| at + 1).collect())
+            .collect();
+        let listed = there.iter().zip(&held).rev();
+        let listed: Vec<_> =
+            listed.map(|(coords, index)| (&coords[..], index + 1, 7_000_000, None)).collect();
+        let listed = records(shape.len(), &listed);
+        let added = batch.extend(&listed, &spec(&shape), &shift, ChunkRules::default()).unwrap();
+        prop_assert_eq!(added, held.len() as u64);
         prop_assert_eq!((batch.len(), batch.is_empty()), (held.len() as u64, held.is_empty()));
         prop_assert_eq!(batch.bytes(), held.iter().map(|index| index + 1).sum::<u64>());
         prop_assert_eq!(batch.first().map(|chunk| chunk.index), held.last().copied());

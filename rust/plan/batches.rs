@@ -364,6 +364,21 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_is_filled_to_the_last_reference() {
+        let layouts: Vec<_> = (0..3).map(|_| layout(&[5, 2], &[1, 1])).collect();
+        let of = |per_manifest| -> Vec<_> {
+            let arrays = layouts.iter().enumerate();
+            arrays.map(|(n, one)| expected(n, one, Some("time"), per_manifest)).collect()
+        };
+        let (whole, cut) = (Batches::new(&of(10), 20), Batches::new(&of(2), 4));
+        assert_eq!(leading(&whole, &layouts), [vec![(0, 0..5), (1, 0..5)], vec![(2, 0..5)]]);
+        let pairs = (0..5).map(|row| vec![(0, row..row + 1), (1, row..row + 1)]);
+        let singles = [0..2, 2..4, 4..5].map(|range| vec![(2, range)]);
+        assert_eq!(leading(&cut, &layouts), pairs.chain(singles).collect::<Vec<_>>());
+        assert_eq!([0, 2].map(|array| cut.count_of(array, &layouts)), [5, 3]);
+    }
+
+    #[test]
     fn a_wide_step_is_cut_along_the_next_dimension() {
         let layouts = [layout(&[3, 100, 1_000], &[1, 1, 1])];
         let batches = Batches::new(&[expected(0, &layouts[0], Some("time"), 5_000)], 22_000);

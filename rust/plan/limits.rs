@@ -187,6 +187,43 @@ mod tests {
     }
 
     #[test]
+    fn what_is_planned_fills_the_memory_and_no_more() {
+        for memory in [64_u64 << 20, DEFAULT_MEMORY, 256 << 20] {
+            let limits = PlanLimits::from(LimitOptions { memory, ..LimitOptions::default() });
+            let requests = bytes_of(limits.in_flight.most);
+            let waiting = limits.references_per_commit * BYTES_PER_REFERENCE;
+            let each = u64::from(limits.references_per_manifest);
+            let made = each * limits.builders as u64 * BYTES_PER_REFERENCE_IN_THE_MAKING;
+            assert!(requests <= memory / 4 && requests + waiting + made <= memory, "{limits:?}");
+            assert!(waiting > memory / 100 * 59, "{limits:?}");
+            assert!(made > memory / 100 * 14 || each == 250_000, "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn requests_take_the_bytes_that_they_have_room_in() {
+        assert_eq!((bytes_of(1), bytes_of(64)), (400 << 10, 64 * (400 << 10)));
+        assert_eq!(bytes_of(66), bytes_of(64) + 2 * (80 << 10));
+        for requests in [1, 2, 63, 64, 65, 300] {
+            assert_eq!(requests_within(bytes_of(requests)), requests);
+            assert_eq!(requests_within(bytes_of(requests + 1) - 1), requests);
+        }
+        assert_eq!(requests_within(0), 1);
+    }
+
+    #[test]
+    fn arrays_side_by_side_share_the_room_of_a_commit() {
+        let of = |references| {
+            let references_per_commit = Some(references);
+            PlanLimits::from(LimitOptions { references_per_commit, ..LimitOptions::default() })
+        };
+        let shares = [0, 1, 3, 6, 100].map(|arrays| of(600_000).references_per_manifest_of(arrays));
+        assert_eq!(shares, [250_000, 250_000, 200_000, 100_000, LEAST_REFERENCES_PER_MANIFEST]);
+        assert_eq!(of(1_300_000).references_read_at_once(), 300_000);
+        assert_eq!(of(1).references_read_at_once(), 1);
+    }
+
+    #[test]
     fn what_the_user_says_is_obeyed() {
         let limits = PlanLimits::from(LimitOptions {
             references_per_manifest: Some(7),
