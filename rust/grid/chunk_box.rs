@@ -174,6 +174,14 @@ mod tests {
             prop_assert_eq!(one.intersects(&other), !shared.is_empty());
             prop_assert_eq!(one.covers(&other), shared == theirs);
             prop_assert_eq!(one.chunks(), ours.len() as u64);
+            let hull = one.hull(&other);
+            for axis in 0..2 {
+                let at = || ours.iter().chain(&theirs).map(|at| at[axis]);
+                let (first, last) = (at().min().unwrap(), at().max().unwrap());
+                prop_assert_eq!(&hull.ranges()[axis], &(first..last + 1));
+                let wide = u64::from(first)..u64::from(last) + 1;
+                prop_assert_eq!(&hull.wide_ranges()[axis], &wide);
+            }
             for at in ours.iter().chain(&theirs) {
                 prop_assert_eq!(one.contains(at), ours.contains(at));
             }

@@ -174,12 +174,32 @@ mod tests {
         let piece = Piece::of(&target, 0, source.clone(), region(5, 10), vec![-5, 0]).unwrap();
         assert_eq!(piece.source_key(&[7, 3]), "x/c/2/3");
         assert_eq!(piece.shift.box_in_source(&region(6, 10)), region(1, 5));
-        for (start, end, shift) in
-            [(5, 10, vec![-4, 0]), (5, 11, vec![-5, 0]), (0, 5, vec![-1, 0]), (0, 5, vec![0])]
-        {
+        for (start, end, shift) in [
+            (5, 10, vec![-4, 0]),
+            (5, 11, vec![-5, 0]),
+            (10, 12, vec![-10, 0]),
+            (3, 2, vec![0, 0]),
+            (0, 5, vec![-1, 0]),
+            (0, 5, vec![0]),
+        ] {
             let error = Piece::of(&target, 0, source.clone(), region(start, end), shift);
             assert_eq!(error.unwrap_err().kind(), ErrorKind::Mismatch);
         }
+    }
+
+    #[test]
+    fn a_box_is_in_the_piece_that_holds_all_of_it() {
+        let array = spec(&[10, 4]);
+        let rows = |start, end| ChunkBox::from_ranges(vec![start..end, 0..4]);
+        let piece =
+            |start, end| Piece::of(&array, 0, array.clone(), rows(start, end), vec![0, 0]).unwrap();
+        let pieces = [piece(0, 4), piece(4, 10)];
+        assert_eq!(piece_of(&pieces, &rows(5, 7)), Some(&pieces[1]));
+        assert_eq!(piece_of(&pieces, &rows(3, 5)), None);
+        assert_eq!((chunks_of(&pieces), chunks_of(&[])), (40, 0));
+        assert_eq!(Piece::whole(0, &array), piece(0, 10));
+        assert!(pieces[0].shift.is_none() && !Shift::new(vec![0, 3]).is_none());
+        assert_eq!(Shift::new(vec![0, 3]).chunks(3), [0, 3, 0]);
     }
 
     proptest! {
