@@ -122,6 +122,7 @@ fn what_is_listed_becomes_references_by_the_rules() {
         ((&[8], 7, 0, None), tags, ErrorKind::Listing, "without an ETag"),
         ((&[8], 7, 0, Some("")), tags, ErrorKind::Listing, "without an ETag"),
         ((&[9], 7, 0, None), rules, ErrorKind::Listing, "x/c/9 of array /x was listed outside"),
+        ((&[4], 7, 0, None), rules, ErrorKind::Listing, "x/c/4 of array /x was listed outside"),
         ((&[8], 1 << 48, 0, None), rules, ErrorKind::UnsupportedArray, "2^48"),
     ] {
         let error = of(listed, rules).unwrap_err();

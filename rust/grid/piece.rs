@@ -56,10 +56,10 @@ impl Shift {
     }
 }
 
-/// Pieces are checked to lie in both grids when they are made, so that nothing is ever clamped.
+/// Pieces are checked to lie in both grids when they are made. A chunk that a listing has from
+/// outside one gets a coordinate that is in no grid: it must not pass as the first chunk.
 fn moved(coord: u32, by: i64) -> u32 {
-    let moved = i64::from(coord).saturating_add(by);
-    u32::try_from(moved).unwrap_or(if moved < 0 { 0 } else { u32::MAX })
+    u32::try_from(i64::from(coord).saturating_add(by)).unwrap_or(u32::MAX)
 }
 
 /// A box of an array's chunk grid in the target, and where its chunks are.
