@@ -37,6 +37,10 @@ fn records(ndim: usize, chunks: &[Listed<'_>]) -> RecordBatch {
     .unwrap()
 }
 
+fn rows(range: Range<u32>) -> ChunkBox {
+    ChunkBox::from_ranges(std::iter::once(range).collect())
+}
+
 fn spec(grid: &[u64]) -> ArraySpec {
     let (path, source_path, document) = ("/x".to_owned(), "x".to_owned(), Vec::new());
     ArraySpec { path, source_path, document, layout: layout(grid), copied: false }
@@ -87,7 +91,7 @@ fn what_does_not_fit_is_refused() {
 #[test]
 fn nothing_is_missing_where_nothing_is_asked_for() {
     let array = layout(&[4]);
-    let nothing = ChunkBox::from_ranges(vec![3..3]);
+    let nothing = rows(3..3);
     assert_eq!(ReferenceBatch::new(&array, nothing, &[4]).first_missing(), None);
 }
 
@@ -95,7 +99,7 @@ fn nothing_is_missing_where_nothing_is_asked_for() {
 fn what_is_listed_becomes_references_by_the_rules() {
     let array = spec(&[9]);
     let of = |listed: Listed<'_>, rules| {
-        let part = ChunkBox::from_ranges(vec![0..4]);
+        let part = rows(0..4);
         let mut batch = ReferenceBatch::new(&array.layout, part, &[2]);
         let shift = Shift::new(vec![5]);
         let before = records(1, &[(&[5], 1, 1, Some("a"))]);

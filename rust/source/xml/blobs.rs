@@ -346,14 +346,15 @@ mod tests {
                     format!("<Content-Length>{size}</Content-Length>"),
                 ];
                 let mut left = 0..known.len();
-                text += &format!("<Blob><Name>{at}</Name><Properties>");
+                text += &["<Blob><Name>", &at.to_string(), "</Name><Properties>"].concat();
                 for place in places {
                     text += match IGNORED.get(*place) {
                         Some(ignored) => ignored,
                         None => left.next().map_or("", |next| known[next].as_str()),
                     };
                 }
-                text += &format!("{}</Properties><OrMetadata /></Blob>", known[left].concat());
+                text += &known[left].concat();
+                text += "</Properties><OrMetadata /></Blob>";
             }
             let page = scanned(&text, "<NextMarker />").page;
             let found: Vec<_> = (0..page.entries.len())
