@@ -12,8 +12,6 @@ import fcntl
 import logging
 import os
 import random
-import re
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -39,13 +37,11 @@ from refreeze.stores.resolve import (
     resolve_target,
     without_credentials,
 )
+from refreeze.writer.leftovers import clear_left_over
 
 __all__ = ["Target", "committed", "open_target", "opened_for", "stored_layout"]
 
 _PLAIN = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
-_FOLDERS_OF_ICECHUNK = {"snapshots", "transactions", "manifests", "chunks", "overwritten"}
-_UNFINISHED = re.compile(r"repo#\d+")
-"""The file that makes a repository, while the object_store crate writes it: it is renamed after."""
 _LOCK_WAIT_S = 600.0
 _ATTEMPTS = 1000
 
@@ -283,7 +279,7 @@ def _created(storage: icechunk.Storage, url: str, folder: Path | None) -> icechu
             if icechunk.Repository.exists(storage):
                 return icechunk.Repository.open(storage)
             if folder is not None:
-                _clear_left_over(folder)
+                clear_left_over(folder)
             try:
                 with nullcontext() if folder is None else without_local_warnings():
                     return icechunk.Repository.create(storage, check_clean_root=folder is not None)
@@ -298,24 +294,6 @@ def _created(storage: icechunk.Storage, url: str, folder: Path | None) -> icechu
                     raise
                 time.sleep(random.uniform(0.05, 0.3))  # noqa: S311
     raise TargetError(f"cannot create a repository at {url}")
-
-
-def _clear_left_over(folder: Path) -> None:
-    """Remove what a creation that was killed has left; the lock is held, nobody else is at it."""
-    entries = list(folder.iterdir())
-    if any(
-        entry.name not in _FOLDERS_OF_ICECHUNK and not _UNFINISHED.fullmatch(entry.name)
-        for entry in entries
-    ):
-        return
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    # A creation writes one snapshot and one log before the repository is there.
-    if len(files) <= 4:  # noqa: PLR2004 these and their temporary files
-        for entry in entries:
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
 
 
 @contextmanager
