@@ -22,12 +22,10 @@ const AFTER_REFUSAL: f64 = 0.97;
 const RISE: (f64, f64) = (0.01, 0.1);
 const STEP: Duration = Duration::from_millis(500);
 
-/// A smaller share of refusals than this says nothing of a rate: servers fail now and then whatever
-/// is asked of them, and fewer requests would not make that rarer.
-const NOW_AND_THEN: f64 = 0.025;
-
-/// The requests that such a share is taken from, the later ones counting more.
-const REMEMBERED: f64 = 256.0;
+/// Of so many requests, the later ones counting more, the share of refusals up to which they say
+/// nothing of a rate: servers fail now and then whatever is asked of them, and fewer requests would
+/// not make that rarer. The second tells sooner that too many were sent at once.
+const NOW_AND_THEN: [(f64, f64); 2] = [(256.0, 0.025), (64.0, 0.04)];
 
 /// Nothing is sent for this long after a refusal.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -35,9 +33,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Answers of late, and what follows from them.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
+    /// Answers by slot, and which slot each of them is.
     counts: [(u64, u32); SLOTS],
-    /// The share of refusals, and of how many requests.
-    refusals: (f64, f64),
+    /// Answers and refusals.
+    requests: f64,
+    /// Shares of refusals, as in [`NOW_AND_THEN`].
+    refused: [f64; 2],
     /// When the first answer came, or the first after a pause.
     since: Option<Duration>,
     /// The slot of the last answer.
@@ -103,13 +104,14 @@ impl Pace {
     /// The service refused a request; whether that says that there are too many of them.
     pub(super) fn refused(&mut self) -> bool {
         self.note(1.0);
-        self.refusals.0 > NOW_AND_THEN
+        self.refused.iter().zip(NOW_AND_THEN).any(|(share, (_, most))| *share > most)
     }
 
     fn note(&mut self, refused: f64) {
-        let (share, of) = &mut self.refusals;
-        *of = (*of + 1.0).min(REMEMBERED);
-        *share += (refused - *share) / *of;
+        self.requests += 1.0;
+        for (share, (remembered, _)) in self.refused.iter_mut().zip(NOW_AND_THEN) {
+            *share += (refused - *share) / self.requests.min(remembered);
+        }
     }
 
     /// The service asks for less: from now on at the rate at which it answers, if that is known.
