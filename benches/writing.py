@@ -25,6 +25,7 @@ import numpy as np
 import xarray as xr
 
 import refreeze
+from harness import ROOT
 
 ORIGIN = np.datetime64("2000-01-01", "ns")
 HOUR = np.timedelta64(1, "h")
@@ -36,7 +37,7 @@ BY_REFREEZE: dict[str, dict[str, Any]] = {
     "the same, nothing is read back": {"missing_check_vars": "none"},
 }
 ROUNDS = 5
-PACKAGE = Path(__file__).resolve().parents[1] / "target" / "bench"
+PACKAGE = ROOT / "target" / "bench"
 """Of the optimised build, that what is measured is imported from."""
 
 

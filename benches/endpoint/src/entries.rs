@@ -36,6 +36,15 @@ impl Writer<'_> {
         }
     }
 
+    /// As [`Self::text`]; `plain` keys need no escaping.
+    fn key(&mut self, key: &[u8], plain: bool) {
+        if plain && !self.url_encoded {
+            self.out.extend_from_slice(key);
+        } else {
+            self.text(key);
+        }
+    }
+
     pub(crate) fn source(&mut self, source: &mut Source<'_>) {
         self.start();
         match source {
@@ -106,11 +115,7 @@ impl Writer<'_> {
             self.date = (modified.to_owned(), date);
         }
         self.out.extend_from_slice(b"<Blob><Name>");
-        if plain && !self.url_encoded {
-            self.out.extend_from_slice(key);
-        } else {
-            self.text(key);
-        }
+        self.key(key, plain);
         let (out, date) = (&mut *self.out, self.date.1.as_bytes());
         out.extend_from_slice(b"</Name><Properties><Creation-Time>");
         out.extend_from_slice(date);
@@ -132,11 +137,7 @@ impl Writer<'_> {
         plain: bool,
     ) {
         self.out.extend_from_slice(b"<Contents><Key>");
-        if plain && !self.url_encoded {
-            self.out.extend_from_slice(key);
-        } else {
-            self.text(key);
-        }
+        self.key(key, plain);
         let out = &mut *self.out;
         out.extend_from_slice(b"</Key><LastModified>");
         out.extend_from_slice(modified.as_bytes());

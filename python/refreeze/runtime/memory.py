@@ -32,7 +32,7 @@ def share_free_memory() -> bool:
 
     zarr encodes and decodes chunks in threads, and the core copies them in threads. With an arena
     of its own each keeps what it has freed, buffers of megabytes, while the others ask for more
-    (565 MB instead of 195 MB for 250,000 copies, ``make bench ARGS="--only formats"``). To be
+    (565 MB instead of 186 MB for 250,000 copies, ``make bench ARGS="--only formats"``). To be
     called before there are threads that allocate: glibc looks at the number once.
     """
     return _set(_M_ARENA_MAX, 1, "MALLOC_ARENA_MAX")
