@@ -1,6 +1,6 @@
 """Copies a variable of a file into its place in a stored array, block by block.
 
-Blocks end on the stored array's chunks, so that no chunk is written twice; what is read back is
+Blocks end on the stored array's chunks, so that no chunk is written twice; what is stored is
 compared with what the file has (`region_lanes`). Where the place is has been decided before.
 """
 
@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import zarr
 
 from refreeze.exceptions import MismatchError
 from refreeze.metadata.time_units import in_units_of
 from refreeze.writer.packing import within_range
 from refreeze.writer.region_checks import encoded, is_packed
-from refreeze.writer.region_lanes import Copy, Lanes, Transfer
+from refreeze.writer.region_lanes import Copy, Lane, Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["copy_blocks", "copy_variable", "same_everywhere"]
 
-_PIECE_BYTES = 32 << 20
-"""What is written and read back at a time: several pieces of a file that is read at once."""
-_SMALL_BLOCK_BYTES = 64 << 20
-"""What is read at a time, while the last such block is checked."""
-_SHARE_OF_A_PIECE, _SHARE_OF_A_SMALL_BLOCK, _SHARE_OF_A_LARGE_BLOCK = 8, 4, 3
-"""Of the memory: one piece is encoded and one decoded at a time, two small blocks or one large are held."""
+_SMALL_BLOCK_BYTES = 32 << 20
+"""What is read at a time, while the last such block is written."""
+_SHARE_OF_A_PIECE, _SHARE_OF_A_SMALL_BLOCK, _SHARE_OF_A_LARGE_BLOCK = 8, 6, 3
+"""Of the memory: two small blocks are held or one large (reading may take that once more), and a piece
+as it is, encoded and decoded.
+"""
 
 
 def copy_variable(transfer: Transfer, copy: Copy) -> int:
@@ -61,25 +63,29 @@ def copy_blocks(
     Parameters
     ----------
     ahead
-        Whether the next block may be read while there is something of the last one to be checked.
+        Whether the next block may be read while the last one is being written.
     """
     unit, width = transfer.array.shards or transfer.array.chunks, _width(transfer)
-    most = min(copy.memory // _SHARE_OF_A_PIECE, _PIECE_BYTES)
+    most = copy.memory // _SHARE_OF_A_PIECE
+    # zarr has so many chunks in the works at a time, however many it is given.
+    if math.prod(unit) * width * zarr.config.get("async.concurrency") <= most:
+        most = sys.maxsize
     size = 0
-    with Lanes(transfer, copy) as lanes:
+    with Lane(transfer, copy) as lane:
         for block in blocks:
             if not ahead:
-                lanes.drain()
+                lane.drain()
             values = _values(transfer, block)
             size += int(values.nbytes)
             wanted, stored = _prepared(transfer, values, copy)
             del values
+            lane.drain()
             for piece in _blocks(block, unit, width, most):
                 inner = tuple(
                     slice(p.start - b.start, p.stop - b.start)
                     for p, b in zip(piece, block, strict=True)
                 )
-                lanes.put(piece, stored[inner], wanted[inner])
+                lane.put(piece, stored[inner], wanted[inner])
             del wanted, stored
     return size
 

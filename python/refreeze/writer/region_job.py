@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from refreeze.exceptions import MismatchError, TargetNotFoundError
+from refreeze.writer.checked_array import stored_array
 from refreeze.writer.input_files import chosen, opened, shown_input, times_as_numbers
 from refreeze.writer.region_blocks import copy_variable, same_everywhere
 from refreeze.writer.region_checks import check_variable, times_of
-from refreeze.writer.region_lanes import Copy, Transfer, stored_array
+from refreeze.writer.region_lanes import Copy, Transfer
 from refreeze.writer.region_places import Place, place_of
 
 if TYPE_CHECKING:

@@ -1,21 +1,19 @@
-"""Writes pieces of a variable into a stored array, and reads each back while the next one is written.
+"""Writes pieces of a variable into a stored array and checks them, while the next block is read.
 
-More threads were slower: zarr encodes and decodes in its own, and all of them wait for the
-interpreter. What is to be written where is the caller's business.
+One thread is enough: zarr encodes and decodes in its own. What is to be written where is the
+caller's business.
 """
 
 from __future__ import annotations
 
-import itertools
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import zarr
 
 from refreeze.exceptions import IncompleteError
-from refreeze.writer.keeping import KeepingStore
+from refreeze.writer.checked_array import CheckedArray, stored_array
 from refreeze.writer.region_checks import marks_of
 
 if TYPE_CHECKING:
@@ -24,10 +22,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import xarray as xr
+    import zarr
 
     from refreeze.writer.region_places import Place
 
-__all__ = ["Copy", "Lanes", "Transfer", "stored_array"]
+__all__ = ["Copy", "Lane", "Transfer"]
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,6 @@ class Transfer:
 
 
 @dataclass(frozen=True)
-class _Lane:
-    """A way into the array that keeps what goes along it."""
-
-    store: KeepingStore
-    array: zarr.Array[Any]
-
-
-@dataclass(frozen=True)
 class _Piece:
     """Whole chunks, or what of them belongs into the array."""
 
@@ -84,24 +75,20 @@ class _Piece:
     """Values as they should be read."""
 
 
-def stored_array(store: Any, path: str) -> zarr.Array[Any]:
-    """Open an array; its chunks exist as soon as they are written, whatever they hold."""
-    return zarr.open_array(store, path=path, mode="r+", config={"write_empty_chunks": True})
-
-
-class Lanes:
-    """Carries pieces of one variable; used in a ``with`` block, which ends when all have arrived.
-
-    There are two: a piece is written along one while that of the other is read back.
-    """
+class Lane:
+    """Carries pieces of one variable; used in a ``with`` block, which ends when all have arrived."""
 
     def __init__(self, transfer: Transfer, copy: Copy) -> None:
         self._transfer = transfer
-        self._copy = copy
-        self._checked = copy.check is None or transfer.name in copy.check
-        self._checker = ThreadPoolExecutor(1, "refreeze-check")
-        self._lanes = itertools.cycle([_lane(transfer), _lane(transfer)])
-        self._waiting: Future[None] | None = None
+        self._attempts = copy.attempts
+        path = transfer.array.path
+        self._plain: zarr.Array[Any] | None = None
+        if copy.check is None or transfer.name in copy.check:
+            self._checked = CheckedArray(transfer.store, path)
+        else:
+            self._plain = stored_array(transfer.store, path)
+        self._writer = ThreadPoolExecutor(1, "refreeze-write")
+        self._waiting: list[Future[None]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -116,7 +103,7 @@ class Lanes:
             if error is None:
                 self.drain()
         finally:
-            self._checker.shutdown()
+            self._writer.shutdown(cancel_futures=True)
 
     def put(
         self,
@@ -124,74 +111,84 @@ class Lanes:
         stored: np.ndarray[Any, Any],
         wanted: np.ndarray[Any, Any],
     ) -> None:
-        """Write a piece of whole chunks.
+        """Hand over a piece of whole chunks, which is held until it has arrived.
 
         Parameters
         ----------
         stored, wanted
             Its values as they are stored, and as they should be read.
+        """
+        self._waiting.append(self._writer.submit(self._write, _Piece(place, stored, wanted)))
+
+    def drain(self) -> None:
+        """Wait until all pieces have arrived.
 
         Raises
         ------
         IncompleteError
-            Values of a piece before did not arrive.
+            Values of one did not.
         """
-        lane, piece = next(self._lanes), _Piece(place, stored, wanted)
-        lane.array[place] = stored
-        if not self._checked:
-            lane.store.forget()
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.result()
+
+    def _write(self, piece: _Piece) -> None:
+        if self._plain is not None:
+            self._plain[piece.place] = piece.stored
             return
-        self.drain()
-        self._waiting = self._checker.submit(
-            _check, lane, self._transfer, piece, self._copy.attempts
+        for _ in range(self._attempts):
+            lost = _Lost(piece, self._transfer)
+            for missing in self._checked.write(piece.place, piece.stored, lost.look):
+                lost.add(missing, np.ones_like(piece.stored[missing], bool))
+            if not lost.count:
+                return
+        at = tuple(part.start + k for part, k in zip(piece.place, lost.first, strict=True))
+        raise IncompleteError(
+            f"{lost.count} values of {self._transfer.name} are there in {self._transfer.where} and "
+            f"missing in what would be committed, the first is {piece.wanted[lost.first]!r} at "
+            f"element {at}, after {self._attempts} attempt{'s' if self._attempts > 1 else ''}",
+            "nothing was committed; a value that equals _FillValue cannot be stored, otherwise "
+            "retries_on_missing (--retries-on-missing) tries again",
         )
 
-    def drain(self) -> None:
-        """Wait until all pieces have arrived."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.result()
 
+@dataclass
+class _Lost:
+    """Which values of a piece are missing that should not be."""
 
-def _lane(transfer: Transfer) -> _Lane:
-    store = KeepingStore(transfer.store)
-    return _Lane(store, stored_array(store, transfer.array.path))
+    piece: _Piece
+    transfer: Transfer
+    parts: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
+    """Of chunks: how many, and the first."""
 
+    @property
+    def count(self) -> int:
+        return sum(count for count, _ in self.parts)
 
-def _check(lane: _Lane, transfer: Transfer, piece: _Piece, attempts: int) -> None:
-    """Read a piece back, and write it again if values are missing."""
-    lost = np.zeros(0, bool)
-    for attempt in range(attempts):
-        if attempt:
-            lane.array[piece.place] = piece.stored
-        lost = _lost(np.asarray(lane.array[piece.place]), piece, transfer)
-        if lane.store.arrived() and not lost.any():
-            lane.store.forget()
-            return
-    first = tuple(int(each) for each in np.argwhere(lost)[0]) if lost.any() else (0,) * lost.ndim
-    at = tuple(part.start + k for part, k in zip(piece.place, first, strict=True))
-    count = int(lost.sum()) if lost.any() else lost.size
-    raise IncompleteError(
-        f"{count} values of {transfer.name} are there in {transfer.where} and missing in what would "
-        f"be committed, the first is {piece.wanted[first]!r} at element {at}, after {attempts} "
-        f"attempt{'s' if attempts > 1 else ''}",
-        "nothing was committed; a value that equals _FillValue cannot be stored, otherwise "
-        "retries_on_missing (--retries-on-missing) tries again",
-    )
+    @property
+    def first(self) -> tuple[int, ...]:
+        return min(first for _, first in self.parts)
 
+    def add(self, inside: tuple[slice, ...], lost: np.ndarray[Any, Any]) -> None:
+        """Add those of a part of the piece."""
+        if lost.any():
+            within = np.argwhere(lost)[0]
+            first = tuple(part.start + int(k) for part, k in zip(inside, within, strict=True))
+            self.parts.append((int(lost.sum()), first))
 
-def _lost(held: np.ndarray[Any, Any], piece: _Piece, transfer: Transfer) -> np.ndarray[Any, Any]:
-    """Tell which values are missing that should not be."""
-    # The least of numbers with a NaN among them is NaN: one pass, and nothing to be held.
-    is_there = held.dtype.kind != "f" or not held.size or not np.isnan(held.min())
-    missing = np.zeros(held.shape, bool) if is_there else np.isnan(held)
-    for mark in marks_of(transfer.there):
-        if mark == mark:  # noqa: PLR0124 NaN is looked at above
-            missing |= held == mark
-    # What was never written reads as the fill value, whether that is a mark or not.
-    fill = transfer.array.fill_value
-    if held.dtype.kind in "iufb" and fill == fill:  # noqa: PLR0124 as above
-        missing |= (held == fill) & (held != piece.stored)
-    if not missing.any():
-        return missing
-    return missing & ~np.isnan(piece.wanted) if piece.wanted.dtype.kind == "f" else missing
+    def look(self, held: np.ndarray[Any, Any], inside: tuple[slice, ...]) -> None:
+        """Look at what a chunk holds of the piece."""
+        # The least of numbers with a NaN among them is NaN: one pass, and nothing to be held.
+        is_there = held.dtype.kind != "f" or not held.size or not np.isnan(held.min())
+        missing = np.zeros(held.shape, bool) if is_there else np.isnan(held)
+        for mark in marks_of(self.transfer.there):
+            if mark == mark:  # noqa: PLR0124 NaN is looked at above
+                missing |= held == mark
+        # What was never written reads as the fill value, whether that is a mark or not.
+        fill = self.transfer.array.fill_value
+        if held.dtype.kind in "iufb" and fill == fill:  # noqa: PLR0124 as above
+            missing |= (held == fill) & (held != self.piece.stored[inside])
+        wanted = self.piece.wanted[inside]
+        if wanted.dtype.kind == "f" and missing.any():
+            missing &= ~np.isnan(wanted)
+        self.add(inside, missing)
