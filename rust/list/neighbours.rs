@@ -26,6 +26,10 @@ const MOST_KEYS: u64 = 900;
 /// Keys of an array beside its chunks: its documents.
 const DOCUMENTS: u64 = 3;
 
+/// Pages that are asked for before anything else is taken from them. Neighbours in a row would wait
+/// for one page, and then for the next; more pages would take memory for longer.
+const PAGES_AHEAD: usize = 64;
+
 /// The page of a few neighbours; it is listed when the first of them asks.
 #[derive(Debug)]
 pub struct SharedPage {
@@ -35,14 +39,15 @@ pub struct SharedPage {
     page: OnceCell<Option<Page>>,
 }
 
-/// Which arrays, given by their paths and the chunks that each has room for, share which page. In
-/// the order of their keys, with the position of each; those without neighbours have none.
+/// Which arrays, given by their paths and the chunks that each has room for, share which page, with
+/// the position of each; those without neighbours have none. In the order in which they are to be
+/// listed: the first of each page, so that many pages are on their way at a time, then the others.
 pub fn neighbours(arrays: &[(&str, u64)]) -> Vec<(usize, Option<Arc<SharedPage>>)> {
     let mut sorted: Vec<_> =
         arrays.iter().enumerate().map(|(at, (path, _))| (format!("{path}/"), at)).collect();
     sorted.sort();
     let keys = |at: usize| arrays.get(at).map_or(0, |(_, chunks)| chunks.saturating_add(DOCUMENTS));
-    let mut found = Vec::with_capacity(sorted.len());
+    let mut pages = Vec::new();
     let mut rest = sorted.as_slice();
     while let Some((start, first)) = rest.first() {
         let mut held = keys(*first);
@@ -59,8 +64,16 @@ pub fn neighbours(arrays: &[(&str, u64)]) -> Vec<(usize, Option<Arc<SharedPage>>
         let page = || SharedPage { start: before.clone(), page: OnceCell::new() };
         let shared = (count > 1).then(|| Arc::new(page()));
         let (these, others) = rest.split_at(count);
-        found.extend(these.iter().map(|(_, at)| (*at, shared.clone())));
+        pages.push((these, shared));
         rest = others;
+    }
+    let mut found = Vec::with_capacity(sorted.len());
+    for ahead in pages.chunks(PAGES_AHEAD) {
+        let of = |(arrays, page): &(&[(String, usize)], _)| -> Vec<_> {
+            arrays.iter().map(|(_, at)| (*at, Option::clone(page))).collect()
+        };
+        found.extend(ahead.iter().flat_map(|page| of(page).into_iter().take(1)));
+        found.extend(ahead.iter().flat_map(|page| of(page).into_iter().skip(1)));
     }
     found
 }
@@ -181,12 +194,33 @@ mod tests {
     #[test]
     fn neighbours_follow_one_another_in_the_order_of_their_keys() {
         let found = neighbours(&[("b", 400), ("a-1", 400), ("a", 400), ("huge", 10_000)]);
-        let order: Vec<_> = found.iter().map(|(at, _)| *at).collect();
-        // `a-1/` sorts before `a/`.
-        assert_eq!(order, [1, 2, 0, 3]);
-        let starts: Vec<_> =
-            found.iter().map(|(_, page)| page.as_ref().map(|page| page.start.as_str())).collect();
-        assert_eq!(starts, [Some("a-1."), Some("a-1."), None, None]);
+        let starts: Vec<_> = found
+            .iter()
+            .map(|(at, page)| (*at, page.as_ref().map(|page| page.start.as_str())))
+            .collect();
+        // `a-1/` sorts before `a/`; the first of each page comes first.
+        assert_eq!(starts, [(1, Some("a-1.")), (0, None), (3, None), (2, Some("a-1."))]);
+    }
+
+    #[test]
+    fn many_pages_are_asked_for_before_any_is_looked_into_again() {
+        let paths: Vec<_> = (0..1_000).map(|number| format!("a{number:04}")).collect();
+        let arrays: Vec<_> = paths.iter().map(|path| (path.as_str(), 97)).collect();
+        let found = neighbours(&arrays);
+        let positions: Vec<_> = found.iter().map(|(at, _)| *at).collect();
+        // Nine arrays of 97 chunks and three documents have 900 keys.
+        let first: Vec<_> = (0..PAGES_AHEAD).map(|page| 9 * page).collect();
+        assert_eq!(positions[..PAGES_AHEAD], first);
+        assert_eq!(positions[PAGES_AHEAD..PAGES_AHEAD + 3], [1, 2, 3]);
+        let mut sorted = positions.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..arrays.len()).collect::<Vec<_>>());
+        for (at, page) in found {
+            let start = page.map(|page| page.start.clone());
+            let first = at / 9 * 9;
+            // The last array is alone.
+            assert_eq!(start, (first < 999).then(|| format!("a{first:04}.")));
+        }
     }
 
     #[test]

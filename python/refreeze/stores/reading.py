@@ -38,7 +38,7 @@ _BUCKETS = {"S3Store", "GCSStore", "AzureStore", "OpenedSource"}
 
 _READERS = 16
 """Objects read at a time that may be large: chunks, and whatever is read by threads."""
-_REQUESTS = 128
+_REQUESTS = 256
 """Documents and folders asked for at a time of a service."""
 
 

@@ -31,7 +31,7 @@ const CHECKED_BYTES: u64 = 1;
 const TOUCHED: usize = 16;
 
 /// Arrays read at a time, however small their manifests are.
-const CONCURRENT_READS: usize = 128;
+const CONCURRENT_READS: usize = 256;
 
 /// Reads the first bytes of the tally's samples from a snapshot that is not published yet.
 pub(super) async fn read_back(
