@@ -19,16 +19,16 @@ const AFTER_REFUSAL: f64 = 0.97;
 
 /// The rate rises by the first share every [`STEP`], by as much more with each step without a refusal,
 /// up to the last; by that one too until it has met its second refusal, before which it is a guess.
-const RISE: (f64, f64) = (0.01, 0.1);
+const RISE: (f64, f64) = (0.003, 0.1);
 const STEP: Duration = Duration::from_millis(500);
 
 /// Of so many requests, the later ones counting more, the share of refusals up to which they say
 /// nothing of a rate: servers fail now and then whatever is asked of them, and fewer requests would
 /// not make that rarer. The second tells sooner that too many were sent at once.
-const NOW_AND_THEN: [(f64, f64); 2] = [(256.0, 0.025), (64.0, 0.04)];
+const NOW_AND_THEN: [(f64, f64); 2] = [(256.0, 0.035), (64.0, 0.06)];
 
 /// Nothing is sent for this long after a refusal.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(40);
 
 /// Answers of late, and what follows from them.
 #[derive(Debug, Default)]

@@ -56,6 +56,11 @@ impl Outcome {
     pub(super) fn rate(&self) -> f64 {
         self.answered as f64 / self.seconds
     }
+
+    /// The share of all requests that was refused.
+    pub(super) fn share_refused(&self) -> f64 {
+        self.refused as f64 / (self.answered + self.refused) as f64
+    }
 }
 
 /// Microseconds; what happens; which request.
@@ -65,15 +70,22 @@ const SENT: u8 = 0;
 const ANSWERED: u8 = 1;
 const AGAIN: u8 = 2;
 
-/// A client that asks for `pages`, and a service that may change after so many seconds.
-pub(super) fn run(bounds: InFlight, pages: u64, services: &[(f64, Service)]) -> Outcome {
-    run_after(0, bounds, pages, services)
+/// A client that asks for `pages`, and a service that may change after so many seconds; what happens
+/// at random follows from `seed`.
+pub(super) fn run(
+    seed: u64,
+    bounds: InFlight,
+    pages: u64,
+    services: &[(f64, Service)],
+) -> Outcome {
+    run_after(0, seed, bounds, pages, services)
 }
 
 /// The same of a client that asks for the first few pages one after the other, as an ingest does that
 /// looks at its source first.
 pub(super) fn run_after(
     first: u64,
+    seed: u64,
     bounds: InFlight,
     pages: u64,
     services: &[(f64, Service)],
@@ -85,7 +97,7 @@ pub(super) fn run_after(
     let mut waiting: Vec<u64> = (0..pages).rev().collect();
     let (mut now, mut free_at, mut bucket, mut at_server) =
         (0_u64, 0_u64, (0_u64, f64::MAX), 0_usize);
-    let (mut window, mut dice) = ((0_u64, 0_u64), 9_u64);
+    let (mut window, mut dice) = ((0_u64, 0_u64), seed);
     let mut random = move || {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (dice >> 33) as f64 / (1_u64 << 31) as f64

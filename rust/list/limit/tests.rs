@@ -9,6 +9,10 @@ use super::simulated::{Outcome, Refuses, Service, run, run_after};
 
 const AUTO: InFlight = InFlight { begin: 64, most: 1_024 };
 
+/// Of the tests in which little happens at random, and of those in which much does.
+const SEED: u64 = 9;
+const SEEDS: std::ops::Range<u64> = 0..15;
+
 fn steady(latency: f64, most: f64) -> Service {
     Service { latency: (latency, 0.0), most, refuses: Refuses::Never }
 }
@@ -18,7 +22,7 @@ fn refusing(latency: f64, jitter: f64, refuses: Refuses) -> Service {
 }
 
 fn alone(bounds: InFlight, pages: u64, service: Service) -> Outcome {
-    run(bounds, pages, &[(0.0, service)])
+    run(SEED, bounds, pages, &[(0.0, service)])
 }
 
 #[test]
@@ -47,7 +51,7 @@ fn what_brings_nothing_is_taken_back() {
 #[test]
 fn a_service_that_becomes_quicker_is_asked_for_more() {
     let services = [(0.0, steady(100.0, 500.0)), (8.0, steady(100.0, 4_000.0))];
-    let found = run(AUTO, 60_000, &services);
+    let found = run(SEED, AUTO, 60_000, &services);
     assert!(found.last > 300, "{found:?}");
 }
 
@@ -55,12 +59,17 @@ fn a_service_that_becomes_quicker_is_asked_for_more() {
 fn a_service_that_refuses_above_a_rate_is_asked_at_nearly_that_rate() {
     for latency in [0.5, 5.0, 50.0, 200.0] {
         for jitter in [0.0, latency] {
-            for refuses in [Refuses::Above(1_000.0), Refuses::Above(500.0)] {
-                let Refuses::Above(rate) = refuses else { unreachable!() };
-                let found = alone(AUTO, 20_000, refusing(latency, jitter, refuses));
-                let share = found.refused as f64 / (found.answered + found.refused) as f64;
-                assert!(found.rate() >= 0.9 * rate, "{latency} {jitter} {rate}: {found:?}");
-                assert!(share <= 0.03, "{latency} {jitter} {rate}: {found:?}");
+            for rate in [1_000.0, 500.0] {
+                let mut shares = Vec::new();
+                for seed in SEEDS {
+                    let service = refusing(latency, jitter, Refuses::Above(rate));
+                    let found = run(seed, AUTO, 20_000, &[(0.0, service)]);
+                    assert!(found.rate() >= 0.9 * rate, "{latency} {jitter} {rate}: {found:?}");
+                    shares.push(found.share_refused());
+                }
+                shares.sort_by(f64::total_cmp);
+                assert!(shares[shares.len() / 2] <= 0.03, "{latency} {jitter} {rate}: {shares:?}");
+                assert!(shares[shares.len() - 1] <= 0.035, "{latency} {jitter} {rate}: {shares:?}");
             }
         }
     }
@@ -70,12 +79,11 @@ fn a_service_that_refuses_above_a_rate_is_asked_at_nearly_that_rate() {
 fn a_rate_learned_from_a_few_requests_one_by_one_is_soon_left_behind() {
     for first in [2, 5, 8, 20] {
         let service = refusing(50.0, 0.0, Refuses::Above(600.0));
-        let found = run_after(first, AUTO, 10_000, &[(0.0, service)]);
+        let found = run_after(first, SEED, AUTO, 10_000, &[(0.0, service)]);
         // What the first ones took is not the controller's.
         let seconds = found.seconds - first as f64 * 0.05;
-        let share = found.refused as f64 / (found.answered + found.refused) as f64;
         assert!(10_000.0 / seconds >= 0.9 * 600.0, "{first}: {found:?}");
-        assert!(share <= 0.03, "{first}: {found:?}");
+        assert!(found.share_refused() <= 0.03, "{first}: {found:?}");
     }
 }
 
@@ -85,12 +93,14 @@ fn refusals_now_and_then_are_no_limit() {
         for share in [0.002, 0.01] {
             let service =
                 Service { latency: (latency, 0.0), most, refuses: Refuses::AtRandom(share) };
-            let found = alone(AUTO, 20_000, service);
             let undisturbed = alone(AUTO, 20_000, steady(latency, most));
-            assert!(
-                found.rate() >= 0.8 * undisturbed.rate(),
-                "{latency} {share}: {found:?}, {undisturbed:?}"
-            );
+            for seed in SEEDS {
+                let found = run(seed, AUTO, 20_000, &[(0.0, service)]);
+                assert!(
+                    found.rate() >= 0.8 * undisturbed.rate(),
+                    "{latency} {share}: {found:?}, {undisturbed:?}"
+                );
+            }
         }
     }
 }
@@ -100,7 +110,7 @@ fn after_a_slow_down_it_comes_back() {
     let calm = steady(100.0, 1e6);
     let angry = refusing(100.0, 0.0, Refuses::Above(50.0));
     for bounds in [AUTO, InFlight::fixed(64)] {
-        let found = run(bounds, 40_000, &[(0.0, calm), (1.0, angry), (5.0, calm)]);
+        let found = run(SEED, bounds, 40_000, &[(0.0, calm), (1.0, angry), (5.0, calm)]);
         assert!(found.allowed.1 <= bounds.begin / 2, "{found:?}");
         assert!(found.last >= bounds.begin, "{found:?}");
     }
@@ -135,7 +145,7 @@ proptest! {
         room in 1_usize..2_000, pages in 1_u64..4_000,
     ) {
         let bounds = number.in_flight(room);
-        let found = run(bounds, pages, &[(0.0, first), (2.0, then)]);
+        let found = run(SEED, bounds, pages, &[(0.0, first), (2.0, then)]);
         prop_assert_eq!(found.answered, pages);
         prop_assert!(found.allowed.0 <= bounds.most && bounds.most <= 1_024);
         prop_assert!(found.allowed.1 >= 1 && found.most_in_flight <= bounds.most);
