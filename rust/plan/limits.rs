@@ -46,6 +46,9 @@ const PAGES_READ: u64 = 64;
 /// that wait while a commit is written.
 const BYTES_PER_REQUEST: u64 = 80 << 10;
 
+/// For 563 requests in flight.
+const PLENTY_FOR_REQUESTS: u64 = 64 << 20;
+
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitOptions {
@@ -93,8 +96,9 @@ pub struct PlanLimits {
 impl From<LimitOptions> for PlanLimits {
     fn from(options: LimitOptions) -> Self {
         let memory = options.memory.max(LEAST_MEMORY);
-        let in_flight = options.concurrency.in_flight(requests_within(memory / 4));
-        let rest = memory - bytes_of(in_flight.most).min(memory / 4);
+        let share = share_of_requests(memory);
+        let in_flight = options.concurrency.in_flight(requests_within(share));
+        let rest = memory - bytes_of(in_flight.most).min(share);
         let builders = std::thread::available_parallelism().map_or(1, usize::from).min(4);
         // A fifth for manifests in the making, the rest for references that wait for them.
         let in_the_making = rest / 5;
@@ -121,7 +125,13 @@ impl From<LimitOptions> for PlanLimits {
     }
 }
 
-/// Requests in flight that so many bytes have room for: a quarter of the memory is theirs.
+/// Of the memory, what requests in flight may take: a third, as long as that is not more than most
+/// services can use. What they leave are references, and the more of those the fewer commits.
+fn share_of_requests(memory: u64) -> u64 {
+    (memory / 3).min(PLENTY_FOR_REQUESTS.max(memory / 8))
+}
+
+/// Requests in flight that so many bytes have room for.
 fn requests_within(bytes: u64) -> usize {
     let read = PAGES_READ * BYTES_PER_PAGE;
     let requests = match bytes.checked_sub(read) {
@@ -172,7 +182,7 @@ mod tests {
         assert!(small.references_per_commit < default.references_per_commit);
         assert!(default.references_per_commit < large.references_per_commit);
         assert_eq!(large.references_per_commit, MAX_REFERENCES_PER_COMMIT);
-        assert_eq!(default.in_flight, InFlight { begin: 64, most: 358 });
+        assert_eq!(default.in_flight, InFlight { begin: 64, most: 563 });
         assert!(small.in_flight.most < 64);
         assert_eq!(large.in_flight, InFlight { begin: 64, most: 1_024 });
         let fixed = |concurrency| {
@@ -180,7 +190,7 @@ mod tests {
             PlanLimits::from(options).in_flight
         };
         assert_eq!(fixed(Concurrency::Fixed(256)), InFlight::fixed(256));
-        assert_eq!(fixed(Concurrency::Fixed(9_999)), InFlight::fixed(358));
+        assert_eq!(fixed(Concurrency::Fixed(9_999)), InFlight::fixed(563));
         // Less than the least is taken as that.
         assert_eq!(of(0), of(LEAST_MEMORY));
         assert!(small.references_per_commit > of(0).references_per_commit);
@@ -194,10 +204,16 @@ mod tests {
             let waiting = limits.references_per_commit * BYTES_PER_REFERENCE;
             let each = u64::from(limits.references_per_manifest);
             let made = each * limits.builders as u64 * BYTES_PER_REFERENCE_IN_THE_MAKING;
-            assert!(requests <= memory / 4 && requests + waiting + made <= memory, "{limits:?}");
-            assert!(waiting > memory / 100 * 59, "{limits:?}");
-            assert!(made > memory / 100 * 14 || each == 250_000, "{limits:?}");
+            assert!(requests <= memory / 3 && requests + waiting + made <= memory, "{limits:?}");
+            assert!(waiting > memory / 100 * 53, "{limits:?}");
+            assert!(made > memory / 100 * 13 || each == 250_000, "{limits:?}");
         }
+    }
+
+    #[test]
+    fn a_billion_references_take_few_commits_where_there_is_memory() {
+        let of = |memory| PlanLimits::from(LimitOptions { memory, ..LimitOptions::default() });
+        assert!(1_000_000_000_u64.div_ceil(of(400 << 20).references_per_commit) <= 108);
     }
 
     #[test]
