@@ -22,6 +22,10 @@ const WORTH_IT: f64 = 0.4;
 /// Share of the time of this process's threads from which on the processor is the limit.
 const BUSY: f64 = 0.95;
 
+/// Requests of which the mean takes so many times as long as the quickest one wait in a queue: more
+/// of them would wait longer, and their answers would take memory.
+const QUEUED: f64 = 8.0;
+
 /// How long a number is kept before a quarter more is tried, at first and at last.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
 
@@ -62,6 +66,8 @@ pub(super) struct Controller {
     epoch: u64,
     /// Mean time from sending to the answer, of the last ones.
     latency: Option<f64>,
+    /// The shortest of all.
+    quickest: f64,
     pace: Pace,
 }
 
@@ -78,6 +84,7 @@ impl Controller {
             round,
             epoch: 0,
             latency: None,
+            quickest: f64::INFINITY,
             pace: Pace::default().apart(apart),
         }
     }
@@ -136,10 +143,14 @@ impl Controller {
     ) {
         let last = latency.as_secs_f64();
         self.latency = Some(self.latency.map_or(last, |mean| mean + (last - mean) / 16.0));
+        self.quickest = self.quickest.min(last);
         self.pace.answered(now);
         self.round.answers += 1;
         let growing = match self.phase {
-            Phase::Doubling { .. } => (self.bounds.most, self.round.full.0 || self.round.full.1),
+            Phase::Doubling { .. } => {
+                let full = self.round.full.0 || self.round.full.1;
+                (self.bounds.most, full && !self.is_queueing())
+            }
             Phase::Recovering { to } => (self.needed().unwrap_or(to), true),
             Phase::Holding { .. } | Phase::Trying { .. } => (0, false),
         };
@@ -183,14 +194,14 @@ impl Controller {
                     self.allowed = before.0;
                     Self::hold(now, PATIENCE.0)
                 }
-                _ if busy() >= BUSY => {
+                _ if self.is_queueing() || busy() >= BUSY => {
                     self.allowed = was;
                     Self::hold(now, PATIENCE.0)
                 }
                 _ => Phase::Doubling { before: Some((was, rate)) },
             },
             Phase::Holding { until, patience } if now >= until && full && !is_most => {
-                if busy() >= BUSY {
+                if self.is_queueing() || busy() >= BUSY {
                     Self::hold(now, longer(patience))
                 } else {
                     self.try_more((was, rate), patience)
@@ -240,6 +251,11 @@ impl Controller {
         self.allowed = (before / 2).max(1);
         self.phase = Phase::Recovering { to: before };
         self.round = Round { began: now, allowed: self.allowed, answers: 0, full: (false, false) };
+    }
+
+    /// Whether requests wait for one another, at the service or for this machine, rather than for it.
+    fn is_queueing(&self) -> bool {
+        self.latency.is_some_and(|mean| mean > QUEUED * self.quickest)
     }
 
     /// Twice as many as are in flight at the pace that was learned: half of them still does.

@@ -72,12 +72,7 @@ const AGAIN: u8 = 2;
 
 /// A client that asks for `pages`, and a service that may change after so many seconds; what happens
 /// at random follows from `seed`.
-pub(super) fn run(
-    seed: u64,
-    bounds: InFlight,
-    pages: u64,
-    services: &[(f64, Service)],
-) -> Outcome {
+pub(super) fn run(seed: u64, bounds: InFlight, pages: u64, services: &[(f64, Service)]) -> Outcome {
     run_after(0, seed, bounds, pages, services)
 }
 

@@ -36,6 +36,14 @@ fn more_in_flight_make_up_for_latency() {
 }
 
 #[test]
+fn where_requests_queue_from_the_first_round_on_no_more_are_sent() {
+    for latency in [0.2, 0.5, 2.0] {
+        let found = alone(AUTO, 20_000, steady(latency, 2_000.0));
+        assert!(found.rate() > 1_950.0 && found.most_in_flight <= 112, "{latency}: {found:?}");
+    }
+}
+
+#[test]
 fn what_brings_nothing_is_taken_back() {
     // The service gives 2,000 a second whatever is asked: ten in flight would do.
     let found = alone(AUTO, 20_000, steady(5.0, 2_000.0));
