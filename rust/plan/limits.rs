@@ -46,8 +46,8 @@ const PAGES_READ: u64 = 64;
 /// that wait while a commit is written.
 const BYTES_PER_REQUEST: u64 = 80 << 10;
 
-/// For 563 requests in flight.
-const PLENTY_FOR_REQUESTS: u64 = 64 << 20;
+/// For 358 requests in flight.
+const PLENTY_FOR_REQUESTS: u64 = 48 << 20;
 
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,10 +125,10 @@ impl From<LimitOptions> for PlanLimits {
     }
 }
 
-/// Of the memory, what requests in flight may take: a third, as long as that is not more than most
-/// services can use. What they leave are references, and the more of those the fewer commits.
+/// Of the memory, what requests in flight may take: a quarter, as long as that is not more than most
+/// services can use. What they leave is for references, and the more of those the fewer commits.
 fn share_of_requests(memory: u64) -> u64 {
-    (memory / 3).min(PLENTY_FOR_REQUESTS.max(memory / 8))
+    (memory / 4).min(PLENTY_FOR_REQUESTS.max(memory / 8))
 }
 
 /// Requests in flight that so many bytes have room for.
@@ -182,7 +182,7 @@ mod tests {
         assert!(small.references_per_commit < default.references_per_commit);
         assert!(default.references_per_commit < large.references_per_commit);
         assert_eq!(large.references_per_commit, MAX_REFERENCES_PER_COMMIT);
-        assert_eq!(default.in_flight, InFlight { begin: 64, most: 563 });
+        assert_eq!(default.in_flight, InFlight { begin: 64, most: 358 });
         assert!(small.in_flight.most < 64);
         assert_eq!(large.in_flight, InFlight { begin: 64, most: 1_024 });
         let fixed = |concurrency| {
@@ -190,7 +190,7 @@ mod tests {
             PlanLimits::from(options).in_flight
         };
         assert_eq!(fixed(Concurrency::Fixed(256)), InFlight::fixed(256));
-        assert_eq!(fixed(Concurrency::Fixed(9_999)), InFlight::fixed(563));
+        assert_eq!(fixed(Concurrency::Fixed(9_999)), InFlight::fixed(358));
         // Less than the least is taken as that.
         assert_eq!(of(0), of(LEAST_MEMORY));
         assert!(small.references_per_commit > of(0).references_per_commit);
@@ -204,9 +204,9 @@ mod tests {
             let waiting = limits.references_per_commit * BYTES_PER_REFERENCE;
             let each = u64::from(limits.references_per_manifest);
             let made = each * limits.builders as u64 * BYTES_PER_REFERENCE_IN_THE_MAKING;
-            assert!(requests <= memory / 3 && requests + waiting + made <= memory, "{limits:?}");
-            assert!(waiting > memory / 100 * 53, "{limits:?}");
-            assert!(made > memory / 100 * 13 || each == 250_000, "{limits:?}");
+            assert!(requests <= memory / 4 && requests + waiting + made <= memory, "{limits:?}");
+            assert!(waiting > memory / 100 * 59, "{limits:?}");
+            assert!(made > memory / 100 * 14 || each == 250_000, "{limits:?}");
         }
     }
 
