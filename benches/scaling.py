@@ -25,6 +25,7 @@ LEAST = {1: 0.9, 2: 0.9, 4: 0.85, 8: 0.75}
 """Speed-up by worker that must be reached where latency limits."""
 UNITS_EACH = 4
 CHUNKS = 1_600_000
+MOST_IN_A_MANIFEST = 1_000_000
 STEP = 1_000
 """Chunks of a step of time, a page of keys: regions of the array along time share no page."""
 
@@ -59,7 +60,7 @@ def measure(url: str, workers: int, in_flight: int, chunks: int) -> float:
             f"{folder}/target.icechunk",
             executor=pool,
             concurrency=in_flight * workers,
-            refs_per_manifest=max(chunks // (workers * UNITS_EACH), 1),
+            refs_per_manifest=min(max(chunks // (workers * UNITS_EACH), 1), MOST_IN_A_MANIFEST),
             no_read_check=True,
             source_options=options,
         )
