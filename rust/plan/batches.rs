@@ -383,8 +383,8 @@ mod tests {
         let layouts = [layout(&[3, 100, 1_000], &[1, 1, 1])];
         let batches = Batches::new(&[expected(0, &layouts[0], Some("time"), 5_000)], 22_000);
         assert_eq!(batches.count(&layouts), 15);
-        let first = batches.parts(0, &layouts);
-        assert_eq!(first[0].region.ranges(), [0..1, 0..20, 0..1_000]);
+        assert_eq!([0, 1].map(|array| batches.count_of(array, &layouts)), [15, 0]);
+        assert_eq!(batches.parts(0, &layouts)[0].region.ranges(), [0..1, 0..20, 0..1_000]);
     }
 
     #[test]
@@ -406,12 +406,14 @@ mod tests {
                 (proptest::collection::vec((1_u64..30, 1_u64..5), 0..4), any::<bool>(), 1_u64..200),
                 1..5,
             ),
+            length in 1_u64..30,
             references in 1_u64..300,
         ) {
             let layouts: Vec<_> = arrays
                 .iter()
-                .map(|(axes, ..)| {
-                    let (shape, chunks): (Vec<_>, Vec<_>) = axes.iter().copied().unzip();
+                .map(|(axes, named, _)| {
+                    let (mut shape, chunks): (Vec<_>, Vec<_>) = axes.iter().copied().unzip();
+                    shape.iter_mut().take(usize::from(*named)).for_each(|first| *first = length);
                     layout(&shape, &chunks)
                 })
                 .collect();
