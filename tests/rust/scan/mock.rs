@@ -78,6 +78,10 @@ pub(crate) struct Server {
     /// Whether a page begins with the string to start after, or knows none.
     pub(crate) start_after: StartAfter,
     pub(crate) cap: usize,
+    /// Pages may hold less than they are asked for, and how many is learned from them.
+    pub(crate) learned: bool,
+    /// The most requests in flight that the service has room for.
+    pub(crate) most: Option<usize>,
     pub(crate) delay: Option<Duration>,
     /// Of ten requests so many fail.
     pub(crate) failing: u8,
@@ -104,6 +108,8 @@ impl Server {
             fault: Fault::None,
             start_after: StartAfter::Exclusive,
             cap: 1000,
+            learned: false,
+            most: None,
             delay: None,
             failing: 0,
             requests: AtomicU64::new(0),
@@ -279,6 +285,8 @@ impl PageSource for Server {
         PageCapabilities {
             start_after: self.start_after,
             page_size: 5000,
+            page_size_is_learned: self.learned,
+            most_in_flight: self.most,
             ..PageCapabilities::default()
         }
     }

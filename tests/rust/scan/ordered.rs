@@ -13,6 +13,7 @@ use refreeze::key_order::rank_region::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
 use refreeze::list::{ScanOptions, ranked::scan};
 
+use super::budget::assert_all_are_used;
 use super::misbehaviour::FAULTS;
 use super::mock::{Fault, Server, encoding, listed, options, order};
 use super::properties::{cases, noise, runtime};
@@ -143,6 +144,7 @@ async fn patterns() {
                 _ => pages * 115 / 100 + 2 * concurrency as u64,
             };
             assert!(calls <= most, "{name}: {calls} > {most}");
+            assert_all_are_used(name, calls, concurrency, millis);
         }
     }
 }
