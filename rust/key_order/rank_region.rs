@@ -340,6 +340,7 @@ pub(crate) mod tests {
                 .map(|(rank, _)| rank as u64)
                 .collect();
             prop_assert_eq!(region.len(), ranks.len() as u64);
+            prop_assert_eq!(region.is_empty(), ranks.is_empty());
             for (index, rank) in ranks.iter().enumerate().step_by(3) {
                 prop_assert_eq!(region.select(index as u64), Some(*rank));
                 prop_assert!(region.contains(&order.select(*rank).unwrap()));
@@ -354,6 +355,11 @@ pub(crate) mod tests {
                 prop_assert_eq!(region.end_before(probe), end);
             }
             let runs = merged(&ranks, 1);
+            // Trailing dimensions that are taken whole are what no range is shorter than.
+            let axes = grid.iter().zip(&ranges).rev();
+            let whole = axes.take_while(|(extent, range)| **range == (0..**extent));
+            let together: u64 = whole.map(|(extent, _)| extent).product();
+            prop_assert!(ranks.is_empty() || region.shortest_range() == together);
             for run in &runs {
                 prop_assert!(region.shortest_range() <= run.end - run.start);
                 for rank in run.clone().step_by(3) {

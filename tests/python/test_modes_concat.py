@@ -173,12 +173,13 @@ def test_times_that_cannot_be_exact(world, tmp_path):
         assert name
 
 
-def test_bounds_take_units_from_their_coordinate(world, tmp_path):
+@pytest.mark.parametrize("attribute", ["bounds", "climatology"])
+def test_bounds_take_units_from_their_coordinate(world, tmp_path, attribute):
     """References to them would mean other times; copied ones are converted."""
     stores = yearly(tmp_path, 0, 12, 24)
     for start, store in zip((0, 12), stores, strict=True):
         root = zarr.open_group(store, mode="a")
-        root["time"].attrs["bounds"] = "time_bnds"
+        root["time"].attrs[attribute] = "time_bnds"
         bounds = root.create_array(
             "time_bnds", shape=(12, 2), chunks=(12, 2), dtype="i8", dimension_names=("time", "b")
         )

@@ -347,6 +347,9 @@ def test_more_than_a_million_need_consent(tmp_path):
         planned = refreeze.plan(url, probe=True)
         assert planned.totals.list_requests == 1_100_000
         assert any("--yes" in warning for warning in planned.warnings)
+        million = refreeze.plan(url, probe=True, region={"dim_0": slice(0, 1_000)})
+        assert million.totals.list_requests == 1_000_000
+        assert not any("--yes" in warning for warning in million.warnings)
         with pytest.raises(ListingError, match="1,100,000 requests") as failure:
             refreeze.ingest(url, tmp_path / "target", probe=True)
         assert "--yes" in failure.value.hint

@@ -264,3 +264,25 @@ fn checked(page: Page, job: &Job, context: &Context) -> Result<Inspected, Distru
     }
     inspect(page, &context.keys, &context.region, job.after.as_deref())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key_order::rank::KeyOrder;
+    use crate::zarr::key::ChunkKeyEncoding;
+
+    /// The proof at the end counts: a region that nobody has answered for is a hole.
+    #[test]
+    fn only_an_empty_region_is_complete_without_an_answer() {
+        let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();
+        let order = Arc::new(KeyOrder::new(encoding, &[4]).unwrap());
+        let complete = |region| {
+            let region = RankRegion::new(Arc::clone(&order), &[region]).unwrap();
+            let keys = ArrayKeys::new("a", Arc::clone(&order));
+            Scanner::new(keys, Arc::new(region), 1000, 8, false).is_complete()
+        };
+        assert!(complete(2..2));
+        assert!(!complete(2..3));
+        assert!(!complete(0..4));
+    }
+}

@@ -2,10 +2,13 @@
 //! 1000 + 2 × concurrency, nothing there at most 3.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use refreeze::key_order::rank_region::RankRegion;
+use refreeze::list::ScanOptions;
 use refreeze::list::array_keys::ArrayKeys;
+use refreeze::source::page::{PageSource as _, StartAfter};
 
 use super::mock::{Server, coordinates, encoding, listed, options, order};
 use super::properties::noise;
@@ -62,6 +65,43 @@ async fn patterns() {
                 pages * 110 / 100 + 2 * concurrency as u64
             };
             assert!(calls <= most, "{name}: {calls} > {most}");
+            assert_all_are_used(name, calls, concurrency, millis);
+        }
+    }
+}
+
+/// Requests are in flight all the time, as many as there may be, but for a few round trips.
+pub(crate) fn assert_all_are_used(name: &str, calls: u64, concurrency: usize, millis: u64) {
+    let (trips, least) = (millis as f64 / 48.0, calls as f64 / concurrency as f64);
+    assert!(trips <= least + 6.0, "{name}: {trips:.1} round trips for {calls} calls");
+}
+
+/// Where pages hold less than they are asked for, the first ones tell how much: segments end where
+/// pages do then, as many as may be in flight.
+#[tokio::test(start_paused = true)]
+async fn the_length_of_pages_is_learned() {
+    let order = order(encoding("default", "/"), &[100, 50, 40]);
+    let objects: Vec<Vec<u8>> = (0..order.len())
+        .map(|rank| format!("a/{}", order.key(rank).unwrap()).into_bytes())
+        .collect();
+    let keys = ArrayKeys::new("a", Arc::clone(&order));
+    let region = RankRegion::whole(order);
+    for (start_after, start) in [(StartAfter::Exclusive, 0), (StartAfter::Inclusive, 1)] {
+        for cap in [1000, 700] {
+            let mut server = Server::new(objects.clone());
+            server.start_after = start_after;
+            server.cap = cap;
+            server.learned = true;
+            server.delay = Some(Duration::from_millis(50));
+            let begun = tokio::time::Instant::now();
+            let options = options(server.capabilities().new_keys(), 16);
+            let (chunks, stats) = listed(&Arc::new(server), &keys, &region, options).await;
+            assert_eq!(chunks.unwrap().len() as u64, region.len());
+            let pages = region.len().div_ceil(cap as u64 - start);
+            let calls = stats.list_requests;
+            assert_eq!(calls, pages, "{start_after:?}, {cap}");
+            let millis = u64::try_from(begun.elapsed().as_millis()).unwrap();
+            assert_all_are_used("learned", calls, 16, millis);
         }
     }
 }
@@ -136,6 +176,26 @@ async fn an_empty_region_costs_at_most_four_requests_and_two_of_an_empty_array()
             assert!(chunks.unwrap().is_empty());
             assert!(stats.list_requests <= most, "{}", stats.list_requests);
         }
+    }
+}
+
+/// Strangers in the middle of a small region are passed over in whole pages, not in pages of so many
+/// keys as there are chunks.
+#[tokio::test]
+async fn many_strangers_cost_whole_pages() {
+    let order = order(encoding("default", "/"), &[10, 10]);
+    let keys = ArrayKeys::new("a", Arc::clone(&order));
+    let mut objects: Vec<_> =
+        (0..100).map(|rank| format!("a/{}", order.key(rank).unwrap()).into_bytes()).collect();
+    objects.extend((0..10_000).map(|n| format!("a/c/3/4~{n:05}").into_bytes()));
+    let server = Arc::new(Server::new(objects));
+    for ordered in [false, true] {
+        server.requests.store(0, Ordering::SeqCst);
+        let region = RankRegion::new(Arc::clone(&order), &[3..4, 0..10]).unwrap();
+        let options = ScanOptions { ordered, ..options(1000, 4) };
+        let (chunks, stats) = listed(&server, &keys, &region, options).await;
+        assert_eq!((chunks.unwrap().len(), stats.foreign_keys), (10, 10_000), "{ordered}");
+        assert!(stats.list_requests <= 10 + 4, "{}, {ordered}", stats.list_requests);
     }
 }
 

@@ -78,7 +78,13 @@ pub(crate) struct Server {
     /// Whether a page begins with the string to start after, or knows none.
     pub(crate) start_after: StartAfter,
     pub(crate) cap: usize,
+    /// Pages may hold less than they are asked for, and how many is learned from them.
+    pub(crate) learned: bool,
+    /// The most requests in flight that the service has room for.
+    pub(crate) most: Option<usize>,
     pub(crate) delay: Option<Duration>,
+    /// The number of a request that takes a minute.
+    pub(crate) late: Option<u64>,
     /// Of ten requests so many fail.
     pub(crate) failing: u8,
     pub(crate) requests: AtomicU64,
@@ -104,7 +110,10 @@ impl Server {
             fault: Fault::None,
             start_after: StartAfter::Exclusive,
             cap: 1000,
+            learned: false,
+            most: None,
             delay: None,
+            late: None,
             failing: 0,
             requests: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
@@ -279,6 +288,8 @@ impl PageSource for Server {
         PageCapabilities {
             start_after: self.start_after,
             page_size: 5000,
+            page_size_is_learned: self.learned,
+            most_in_flight: self.most,
             ..PageCapabilities::default()
         }
     }
@@ -288,12 +299,15 @@ impl PageSource for Server {
         request: PageRequest<'a>,
     ) -> BoxFuture<'a, std::result::Result<Page, PageError>> {
         Box::pin(async move {
-            self.requests.fetch_add(1, Ordering::SeqCst);
+            let number = self.requests.fetch_add(1, Ordering::SeqCst);
             let guard = InFlight::new(&self.in_flight);
             self.most_in_flight.fetch_max(guard.now, Ordering::SeqCst);
             if let Some(delay) = self.delay {
                 let share = u32::try_from(self.random() % 16).unwrap() + 8;
                 tokio::time::sleep(delay * share / 16).await;
+            }
+            if self.late == Some(number) {
+                tokio::time::sleep(Duration::from_mins(1)).await;
             }
             if guard.now > self.throttle_above {
                 return Err(PageError::new(PageErrorKind::Throttled, "SlowDown"));

@@ -13,6 +13,7 @@ use refreeze::key_order::rank_region::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
 use refreeze::list::{ScanOptions, ranked::scan};
 
+use super::budget::assert_all_are_used;
 use super::misbehaviour::FAULTS;
 use super::mock::{Fault, Server, encoding, listed, options, order};
 use super::properties::{cases, noise, runtime};
@@ -81,8 +82,13 @@ proptest! {
 const N: u64 = 400_000;
 
 /// Requests, the most pages asked for and not delivered, and round trips of a quick consumer or of
-/// one that takes longer for a page than the server.
-async fn cost(there: impl Fn(u64) -> bool, concurrency: usize, slow: bool) -> (u64, u64, u64, u64) {
+/// one that takes longer for a page than the server; a request of the server's may be late.
+async fn cost(
+    there: impl Fn(u64) -> bool,
+    concurrency: usize,
+    slow: bool,
+    late: Option<u64>,
+) -> (u64, u64, u64, u64) {
     let order = order(encoding("default", "/"), &[200, 100, 20]);
     let objects: Vec<_> = (0..N)
         .filter(|rank| there(*rank))
@@ -91,6 +97,7 @@ async fn cost(there: impl Fn(u64) -> bool, concurrency: usize, slow: bool) -> (u
     let pages = (objects.len() as u64).div_ceil(500);
     let mut server = Server::new(objects);
     server.delay = Some(Duration::from_millis(50));
+    server.late = late;
     let server = Arc::new(server);
     let start = tokio::time::Instant::now();
     let keys = ArrayKeys::new("a", Arc::clone(&order));
@@ -131,7 +138,7 @@ async fn patterns() {
     ];
     for (name, there) in patterns {
         for concurrency in [32, 8] {
-            let (calls, pages, _, millis) = cost(there, concurrency, false).await;
+            let (calls, pages, _, millis) = cost(there, concurrency, false, None).await;
             println!(
                 "{name:20} C={concurrency:2} calls {calls:5} for {pages:4} pages, {:5.1} round trips (ideal {:.1})",
                 millis as f64 / 48.0,
@@ -143,6 +150,7 @@ async fn patterns() {
                 _ => pages * 115 / 100 + 2 * concurrency as u64,
             };
             assert!(calls <= most, "{name}: {calls} > {most}");
+            assert_all_are_used(name, calls, concurrency, millis);
         }
     }
 }
@@ -151,12 +159,24 @@ async fn patterns() {
 async fn few_pages_are_held_whatever_the_consumer_does() {
     for slow in [false, true] {
         for concurrency in [1, 4, 16] {
-            let (_, _, most, _) = cost(|_| true, concurrency, slow).await;
+            let (_, _, most, _) = cost(|_| true, concurrency, slow, None).await;
             // Two and a half a request in flight, those in the channel and the one beside it, and
             // the one that is counted when it is asked for.
             let bound = 5 * concurrency as u64 / 2 + 5;
             assert!(most <= bound, "{most} > {bound}, {slow}");
         }
+    }
+}
+
+/// While a page is late, no more than one and a half for each request in flight are asked for ahead.
+#[tokio::test(start_paused = true)]
+async fn few_pages_are_held_for_a_late_one() {
+    for concurrency in [1, 4, 16] {
+        let (calls, pages, most, millis) = cost(|_| true, concurrency, false, Some(40)).await;
+        assert!(millis > 60_000, "{millis}");
+        assert_eq!(calls, pages);
+        let bound = 3 * concurrency as u64 / 2 + 5;
+        assert!(most <= bound, "{most} > {bound}");
     }
 }
 

@@ -8,7 +8,8 @@ use futures::StreamExt as _;
 use refreeze::ErrorKind;
 use refreeze::key_order::rank_region::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
-use refreeze::list::ranked::scan;
+use refreeze::list::limit::{Concurrency, ConcurrencyLimit};
+use refreeze::list::{ScanOptions, ranked::scan};
 use refreeze::source::page::PageErrorKind;
 
 use super::mock::{Server, coordinates, encoding, listed, options, order};
@@ -82,6 +83,35 @@ async fn no_more_requests_than_configured_are_in_flight() {
     let (chunks, _) = listed(&server, &keys, &region, options(1000, 7)).await;
     assert_eq!(chunks.unwrap().len(), 50_000);
     assert_eq!(server.most_in_flight.load(Ordering::SeqCst), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_requests_than_the_service_has_room_for_are_in_flight() {
+    for ordered in [false, true] {
+        let (mut server, keys, region) = dense();
+        server.delay = Some(Duration::from_millis(10));
+        server.most = Some(5);
+        let server = Arc::new(server);
+        let options = ScanOptions { ordered, ..options(1000, 7) };
+        let (chunks, _) = listed(&server, &keys, &region, options).await;
+        assert_eq!(chunks.unwrap().len(), 50_000);
+        assert_eq!(server.most_in_flight.load(Ordering::SeqCst), 5, "{ordered}");
+    }
+}
+
+/// Where the number of requests in flight is found while they are sent, segments follow it.
+#[tokio::test(start_paused = true)]
+async fn a_dense_listing_spreads_as_far_as_the_limit_grows() {
+    let (mut server, keys, region) = dense();
+    server.delay = Some(Duration::from_millis(12));
+    let server = Arc::new(server);
+    let bounds = Concurrency::Auto { shares: 32 }.in_flight(usize::MAX);
+    let limit = ConcurrencyLimit::within(bounds, None);
+    let options = ScanOptions { limit, ..options(100, 1) };
+    let (chunks, stats) = listed(&server, &keys, &region, options).await;
+    assert_eq!((chunks.unwrap().len(), stats.list_requests), (50_000, 500));
+    let most = server.most_in_flight.load(Ordering::SeqCst);
+    assert!(most > 4 * bounds.begin, "{most} from {}", bounds.begin);
 }
 
 #[tokio::test(start_paused = true)]
