@@ -34,7 +34,12 @@ impl Fetcher {
             self.stats().list_requests += u64::from(is_request);
             let error = match self.once(request).await {
                 Ok(page) => {
-                    permit.answered();
+                    // What a neighbour has asked for says nothing of the service.
+                    if page.other_requests >= 0 {
+                        permit.answered();
+                    } else {
+                        drop(permit);
+                    }
                     let mut stats = self.stats();
                     stats.list_requests =
                         stats.list_requests.saturating_add_signed(page.other_requests);
@@ -98,5 +103,52 @@ pub(crate) fn page_error(prefix: &str, error: &PageError) -> Error {
             let hint = network_hint(&text, usual);
             Error::new(ErrorKind::Listing, text).with_hint(hint)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use futures::future::BoxFuture;
+    use futures::{FutureExt as _, StreamExt as _};
+
+    use super::*;
+    use crate::list::limit::InFlight;
+
+    /// Every tenth page comes at once, because a neighbour has asked for it.
+    #[derive(Default)]
+    struct Neighbours(AtomicU64);
+
+    impl PageSource for Neighbours {
+        fn page<'a>(&'a self, _: PageRequest<'a>) -> BoxFuture<'a, Result<Page, PageError>> {
+            let shared = self.0.fetch_add(1, Ordering::Relaxed) % 10 == 9;
+            async move {
+                if !shared {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Ok(Page { other_requests: -i64::from(shared), ..Page::default() })
+            }
+            .boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pages_of_neighbours_are_no_quick_answers_and_no_requests() {
+        let limit = ConcurrencyLimit::within(InFlight { begin: 64, most: 1_024 }, None);
+        let fetcher = Fetcher {
+            source: Arc::new(Neighbours::default()),
+            limit: Arc::clone(&limit),
+            retry: RetryPolicy::default(),
+            stats: Arc::default(),
+        };
+        futures::stream::iter(0..5_000)
+            .map(|_| fetcher.page(PageRequest::default()))
+            .buffer_unordered(1_024)
+            .for_each(|page| std::future::ready(drop(page.map_err(|error| error.message).unwrap())))
+            .await;
+        assert!(limit.allowed() > 400, "{}", limit.allowed());
+        assert_eq!(fetcher.stats().list_requests, 4_500);
     }
 }
