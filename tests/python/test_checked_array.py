@@ -73,6 +73,20 @@ def test_what_the_store_does_not_have_in_full(monkeypatch, kept):
         assert sorted(looked, key=repr) == [(slice(0, 3),), (slice(7, 8),)]
 
 
+def test_what_cannot_be_decoded(monkeypatch):
+    """A chunk that its own codec cannot read is not there, however long it is."""
+    (store, _) = stores()
+    zarr.create_array(store, name="a", shape=(9,), chunks=(4,), dtype="i4")
+
+    def broken(*_):
+        raise RuntimeError("corrupt block")
+
+    monkeypatch.setattr(zarr.codecs.ZstdCodec, "_decode_sync", broken)
+    array, values = CheckedArray(store, "a"), np.arange(9, dtype="i4")
+    lost = array.write((slice(0, 9),), values, lambda *_: None)
+    assert lost == [(slice(0, 4),), (slice(4, 8),), (slice(8, 9),)]
+
+
 def test_a_failure_while_looking():
     """An error of whoever looks ends the write."""
     (store, _) = stores()
