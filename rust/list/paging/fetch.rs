@@ -126,7 +126,8 @@ mod tests {
             let shared = self.0.fetch_add(1, Ordering::Relaxed) % 10 == 9;
             async move {
                 if !shared {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    // Long, because how busy the threads are is measured in real time.
+                    tokio::time::sleep(Duration::from_secs(5)).await;
                 }
                 Ok(Page { other_requests: -i64::from(shared), ..Page::default() })
             }

@@ -103,7 +103,8 @@ async fn no_more_requests_than_the_service_has_room_for_are_in_flight() {
 #[tokio::test(start_paused = true)]
 async fn a_dense_listing_spreads_as_far_as_the_limit_grows() {
     let (mut server, keys, region) = dense();
-    server.delay = Some(Duration::from_millis(12));
+    // Long, because how busy the threads are is measured in real time.
+    server.delay = Some(Duration::from_secs(5));
     let server = Arc::new(server);
     let bounds = Concurrency::Auto { shares: 32 }.in_flight(usize::MAX);
     let limit = ConcurrencyLimit::within(bounds, None);
