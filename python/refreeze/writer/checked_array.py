@@ -46,7 +46,7 @@ class CheckedArray:
         self._store = store
         self._array = stored_array(_WatchedStore(store, self._arrived), path)
         self._prefix = f"{path}/" if path else ""
-        whole = self._array.async_array
+        whole = _async_array(self._array)
         self._pipeline = whole.codec_pipeline
         self._chunk = ArraySpec(
             shape=tuple(self._array.shards or self._array.chunks),
@@ -103,6 +103,12 @@ class CheckedArray:
             return
         await asyncio.to_thread(self._look, decoded.as_numpy_array()[part.within], part.inside)
         del self._expected[key]
+
+
+def _async_array(array: zarr.Array[Any]) -> Any:
+    if hasattr(array, "async_array"):
+        return array.async_array
+    return array._async_array  # noqa: SLF001 its name before zarr 3.2
 
 
 @dataclass(frozen=True)
