@@ -22,8 +22,8 @@ const WORTH_IT: f64 = 0.4;
 /// Share of the time of this process's threads from which on the processor is the limit.
 const BUSY: f64 = 0.95;
 
-/// Requests of which the mean takes so many times as long as the quickest one wait in a queue: more
-/// of them would wait longer, and their answers would take memory.
+/// Requests of which the mean takes so many times as long as the quickest one of late wait in a queue:
+/// more of them would wait longer, and their answers would take memory.
 const QUEUED: f64 = 8.0;
 
 /// How long a number is kept before a quarter more is tried, at first and at last.
@@ -66,8 +66,9 @@ pub(super) struct Controller {
     epoch: u64,
     /// Mean time from sending to the answer, of the last ones.
     latency: Option<f64>,
-    /// The shortest of all.
-    quickest: f64,
+    /// The shortest of this round, and of the one before: an answer that came quickly for a reason of
+    /// its own is soon forgotten.
+    quickest: (f64, f64),
     pace: Pace,
 }
 
@@ -84,7 +85,7 @@ impl Controller {
             round,
             epoch: 0,
             latency: None,
-            quickest: f64::INFINITY,
+            quickest: (f64::INFINITY, f64::INFINITY),
             pace: Pace::default().apart(apart),
         }
     }
@@ -143,7 +144,7 @@ impl Controller {
     ) {
         let last = latency.as_secs_f64();
         self.latency = Some(self.latency.map_or(last, |mean| mean + (last - mean) / 16.0));
-        self.quickest = self.quickest.min(last);
+        self.quickest.0 = self.quickest.0.min(last);
         self.pace.answered(now);
         self.round.answers += 1;
         let growing = match self.phase {
@@ -162,6 +163,7 @@ impl Controller {
             #[expect(clippy::cast_precision_loss, reason = "a rate")]
             let rate = self.round.answers as f64 / elapsed.as_secs_f64();
             self.judge(now, rate, busy);
+            self.quickest = (f64::INFINITY, self.quickest.0);
             self.round = Round {
                 began: now,
                 allowed: self.allowed,
@@ -255,7 +257,7 @@ impl Controller {
 
     /// Whether requests wait for one another, at the service or for this machine, rather than for it.
     fn is_queueing(&self) -> bool {
-        self.latency.is_some_and(|mean| mean > QUEUED * self.quickest)
+        self.latency.is_some_and(|mean| mean > QUEUED * self.quickest.0.min(self.quickest.1))
     }
 
     /// Twice as many as are in flight at the pace that was learned: half of them still does.

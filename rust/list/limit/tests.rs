@@ -44,6 +44,13 @@ fn where_requests_queue_from_the_first_round_on_no_more_are_sent() {
 }
 
 #[test]
+fn one_quick_answer_does_not_keep_requests_down() {
+    let services = [(0.0, steady(5.0, 1e6)), (0.004, steady(200.0, 1e6))];
+    let found = run(SEED, AUTO, 40_000, &services);
+    assert!(found.last > 300, "{found:?}");
+}
+
+#[test]
 fn what_brings_nothing_is_taken_back() {
     // The service gives 2,000 a second whatever is asked: ten in flight would do.
     let found = alone(AUTO, 20_000, steady(5.0, 2_000.0));
