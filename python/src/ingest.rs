@@ -287,6 +287,7 @@ pub(crate) fn job(
             references_per_commit: options.references_per_commit,
             concurrency: options.concurrency.try_into()?,
             apart: apart(options.requests_per_second),
+            ..LimitOptions::default()
         },
         message: options.message,
         finish: Finish {

@@ -96,7 +96,7 @@ pub(crate) fn estimate_arrays(
         references_per_manifest,
         references_per_commit,
         concurrency: concurrency.try_into()?,
-        apart: None,
+        ..LimitOptions::default()
     });
     let estimates = run(py, |_stop| async move {
         let densities =

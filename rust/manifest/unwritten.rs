@@ -15,40 +15,59 @@ pub struct Unwritten(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    references: AtomicU64,
+    /// Those whose manifests are not made yet.
+    waiting: AtomicU64,
+    /// As many as take what the log of the next commit takes.
+    logged: AtomicU64,
     fewer: Notify,
 }
 
 impl Unwritten {
     /// So many are to be written now.
     pub(super) fn begin(&self, references: u64) {
-        self.0.references.store(references, Ordering::Relaxed);
+        self.0.waiting.fetch_add(references, Ordering::Relaxed);
     }
 
     /// The manifest of so many is made.
     pub(super) fn made(&self, references: u64) {
-        let freed = references - references / LOGGED;
-        let fewer = |now: u64| Some(now.saturating_sub(freed));
-        let _ = self.0.references.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+        self.0.logged.fetch_add(references / LOGGED, Ordering::Relaxed);
+        let fewer = |now: u64| Some(now.saturating_sub(references));
+        let _ = self.0.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
         self.0.fewer.notify_waiters();
     }
 
     /// Everything is committed.
     pub(crate) fn committed(&self) {
-        self.0.references.store(0, Ordering::Relaxed);
+        self.0.waiting.store(0, Ordering::Relaxed);
+        self.0.logged.store(0, Ordering::Relaxed);
         self.0.fewer.notify_waiters();
+    }
+
+    /// Whether what was handed over is still being worked on: by a commit that `waits_for_these`
+    /// references too, until its manifests are made, otherwise until it is committed.
+    pub(crate) fn is_busy(&self, waits_for_these: bool) -> bool {
+        let (waiting, all) = self.waiting_and_all();
+        if waits_for_these { waiting > 0 } else { all > 0 }
+    }
+
+    /// References whose manifests are not made, and all that take memory.
+    fn waiting_and_all(&self) -> (u64, u64) {
+        let waiting = self.0.waiting.load(Ordering::Relaxed);
+        (waiting, waiting.saturating_add(self.0.logged.load(Ordering::Relaxed)))
     }
 
     /// Waits until there is room for `gathered` references beside those that are unwritten, of
     /// `most` in all. Where nothing is unwritten there always is.
-    pub(crate) async fn room_for(&self, gathered: u64, most: u64) {
+    ///
+    /// The commit `waits_for_these` when they belong to it: then they do not wait for the commit.
+    pub(crate) async fn room_for(&self, gathered: u64, most: u64, waits_for_these: bool) {
         loop {
             // Registered before the look, so that what is freed in between is not missed.
             let fewer = self.0.fewer.notified();
             tokio::pin!(fewer);
             fewer.as_mut().enable();
-            let unwritten = self.0.references.load(Ordering::Relaxed);
-            if unwritten == 0 || unwritten.saturating_add(gathered) <= most {
+            let (_, unwritten) = self.waiting_and_all();
+            if !self.is_busy(waits_for_these) || unwritten.saturating_add(gathered) <= most {
                 return;
             }
             fewer.await;
@@ -65,10 +84,10 @@ mod tests {
     #[tokio::test]
     async fn who_gathers_waits_for_what_is_being_written_and_for_nothing_else() {
         let unwritten = Unwritten::default();
-        unwritten.room_for(1_000, 10).await;
+        unwritten.room_for(1_000, 10, false).await;
         unwritten.begin(90);
-        unwritten.room_for(10, 100).await;
-        let wait = unwritten.room_for(40, 100);
+        unwritten.room_for(10, 100, false).await;
+        let wait = unwritten.room_for(40, 100, false);
         tokio::pin!(wait);
         assert!(wait.as_mut().now_or_never().is_none());
         // A third of it stays, for the log: 90 - 20 are unwritten.
@@ -77,8 +96,23 @@ mod tests {
         unwritten.made(15);
         wait.await;
         unwritten.made(45);
-        assert!(unwritten.room_for(71, 100).now_or_never().is_none());
+        assert!(unwritten.room_for(71, 100, false).now_or_never().is_none());
         unwritten.committed();
-        unwritten.room_for(1_000, 10).await;
+        unwritten.room_for(1_000, 10, false).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_commit_waits_for_does_not_wait_for_the_commit() {
+        let unwritten = Unwritten::default();
+        unwritten.begin(30);
+        unwritten.begin(60);
+        unwritten.made(30);
+        assert!(unwritten.room_for(40, 100, true).now_or_never().is_none());
+        assert!(unwritten.is_busy(true));
+        unwritten.made(60);
+        assert!(!unwritten.is_busy(true) && unwritten.is_busy(false));
+        // The log of 90 still takes what 30 take.
+        unwritten.room_for(80, 100, true).await;
+        assert!(unwritten.room_for(80, 100, false).now_or_never().is_none());
     }
 }

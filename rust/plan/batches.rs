@@ -12,6 +12,10 @@ use super::splits::{manifest_split, possible_chunks};
 use crate::grid::chunk_box::ChunkBox;
 use crate::zarr::metadata::ArrayLayout;
 
+/// Numbers of manifests that are looked at for one of which many make a full commit. Where there are
+/// more, any of them does.
+const LOOKED_AT: usize = 64;
+
 /// A box of one array's grid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
@@ -68,6 +72,13 @@ impl Batches {
     /// Batches of about `references` expected references; `arrays` are those to be referenced.
     #[must_use]
     pub fn new(arrays: &[ExpectedArray<'_>], references: u64) -> Self {
+        Self::in_steps(arrays, references, references)
+    }
+
+    /// The same arrays together, but batches of no more than `at_once` references where manifests
+    /// are small enough: several of them together are about `references`.
+    #[must_use]
+    pub fn in_steps(arrays: &[ExpectedArray<'_>], references: u64, at_once: u64) -> Self {
         let references = references.max(1);
         let (mut small, mut large) = (Vec::new(), Vec::new());
         for array in arrays.iter().filter(|array| array.layout.chunks() > 0) {
@@ -89,7 +100,7 @@ impl Batches {
                         && array.layout.shape().first() == first.layout.shape().first())
             };
             let (sharing, others): (Vec<_>, Vec<_>) = large.into_iter().partition(shares);
-            groups.extend(shared(&sharing, references));
+            groups.extend(shared(&sharing, references, at_once));
             large = others;
         }
         Self { groups }
@@ -159,7 +170,7 @@ struct Row {
 
 /// Cuts arrays that share their leading dimension; one whose manifests side by side are too much
 /// for a batch is cut along its other dimensions too.
-fn shared(arrays: &[&ExpectedArray<'_>], references: u64) -> Vec<Group> {
+fn shared(arrays: &[&ExpectedArray<'_>], references: u64, at_once: u64) -> Vec<Group> {
     let mut groups = Vec::new();
     let (mut rows, mut held): (Vec<Row>, u64) = (Vec::new(), 0);
     let length = arrays.first().and_then(|array| array.layout.shape().first()).copied();
@@ -167,7 +178,7 @@ fn shared(arrays: &[&ExpectedArray<'_>], references: u64) -> Vec<Group> {
         match row(array) {
             Some(row) if row.references <= references => {
                 if held.saturating_add(row.references) > references && !rows.is_empty() {
-                    groups.extend(side_by_side(&rows, length, references));
+                    groups.extend(side_by_side(&rows, length, references, at_once));
                     rows.clear();
                     held = 0;
                 }
@@ -177,7 +188,7 @@ fn shared(arrays: &[&ExpectedArray<'_>], references: u64) -> Vec<Group> {
             _ => groups.push(cells(array, references)),
         }
     }
-    groups.extend(side_by_side(&rows, length, references));
+    groups.extend(side_by_side(&rows, length, references, at_once));
     groups
 }
 
@@ -193,33 +204,44 @@ fn row(array: &ExpectedArray<'_>) -> Option<Row> {
     })
 }
 
-/// The longest step, a multiple of a manifest's length, that keeps every batch within its limit.
-fn side_by_side(rows: &[Row], length: Option<u64>, references: u64) -> Option<Group> {
+/// The longest step, a multiple of a manifest's length, that keeps every batch within `references`;
+/// or, where that is more than `at_once`, one of which several fill as much.
+fn side_by_side(rows: &[Row], length: Option<u64>, references: u64, at_once: u64) -> Option<Group> {
     let length = length.filter(|_| !rows.is_empty())?;
-    let fits = |step: u64| {
+    let held = |step: u64| {
         let held = |row: &Row| step.div_ceil(row.elements.max(1)).saturating_mul(row.references);
-        rows.iter().map(held).fold(0, u64::saturating_add) <= references
+        rows.iter().map(held).fold(0, u64::saturating_add)
+    };
+    // The most multiples that fit, by halving: what fits, fits when it is shorter.
+    let multiples = |elements: u64, most: u64| {
+        let (mut fitting, mut beyond) = (0, length.div_ceil(elements).max(1) + 1);
+        while beyond - fitting > 1 {
+            let middle = fitting + (beyond - fitting) / 2;
+            if held(middle.saturating_mul(elements)) <= most {
+                fitting = middle;
+            } else {
+                beyond = middle;
+            }
+        }
+        fitting
     };
     let mut aligned: Vec<u64> = rows.iter().map(|row| row.elements.max(1)).collect();
     aligned.sort_unstable_by(|a, b| b.cmp(a));
     let step = aligned
         .iter()
         .find_map(|elements| {
-            let all = length.div_ceil(*elements).max(1);
-            // The largest multiple that fits, by halving: what fits, fits when it is shorter.
-            let (mut fitting, mut beyond) = (0, all + 1);
-            while beyond - fitting > 1 {
-                let middle = fitting + (beyond - fitting) / 2;
-                if fits(middle.saturating_mul(*elements)) {
-                    fitting = middle;
-                } else {
-                    beyond = middle;
-                }
-            }
-            (fitting > 0).then(|| fitting.saturating_mul(*elements))
+            let all = multiples(*elements, references);
+            let few = multiples(*elements, at_once).clamp(1, all.max(1));
+            (all > 0).then(|| filling(all, few).saturating_mul(*elements))
         })
         .unwrap_or_else(|| aligned.last().copied().unwrap_or(1));
     Some(Group::Shared { arrays: rows.iter().map(|row| row.member).collect(), length, step })
+}
+
+/// The number, at most `few` and at least half of it, of which multiples come nearest to `all`.
+fn filling(all: u64, few: u64) -> u64 {
+    let numbers = (few.div_ceil(2)..=few).rev().take(LOOKED_AT);
+    numbers.min_by_key(|number| all % number.max(&1)).unwrap_or(few)
 }
 
 /// Cuts one array along as many dimensions as it takes.

@@ -19,6 +19,13 @@ const LEAST_REFERENCES_PER_MANIFEST: u32 = 50_000;
 /// The most references of a commit: Icechunk's transaction logs end at 50 million chunks.
 const MAX_REFERENCES_PER_COMMIT: u64 = 10_000_000;
 
+/// The fewest references that are worth being listed and written by themselves, before others of
+/// their commit: pages for all requests in flight, manifests for every core.
+const LEAST_REFERENCES_AT_ONCE: u64 = 1_000_000;
+
+/// A commit is listed and written in as many steps, if they are not too small for that.
+const STEPS_OF_A_COMMIT: u64 = 8;
+
 /// The memory that is used when nothing is said.
 pub const DEFAULT_MEMORY: u64 = 192 << 20;
 
@@ -43,10 +50,11 @@ const BYTES_PER_PAGE: u64 = 400 << 10;
 const PAGES_READ: u64 = 64;
 
 /// Bytes of each further request in flight: what is left of a page when it has been read, and of those
-/// that wait while a commit is written.
-const BYTES_PER_REQUEST: u64 = 80 << 10;
+/// that wait until it is their turn. In plain HTTP over a fast network the client's buffer grows to
+/// the length of a page besides; references leave room for that, since they are written in steps.
+const BYTES_PER_REQUEST: u64 = 70 << 10;
 
-/// For 358 requests in flight.
+/// For 400 requests in flight.
 const PLENTY_FOR_REQUESTS: u64 = 48 << 20;
 
 /// What the user asked for.
@@ -58,6 +66,8 @@ pub struct LimitOptions {
     pub references_per_manifest: Option<u32>,
     /// At most this many references in a commit.
     pub references_per_commit: Option<u64>,
+    /// About so many references are listed before the first of their commit are written.
+    pub references_at_once: Option<u64>,
     /// LIST requests in flight.
     pub concurrency: Concurrency,
     /// Time between two LIST requests, at least.
@@ -70,6 +80,7 @@ impl Default for LimitOptions {
             memory: DEFAULT_MEMORY,
             references_per_manifest: None,
             references_per_commit: None,
+            references_at_once: None,
             concurrency: Concurrency::default(),
             apart: None,
         }
@@ -85,6 +96,8 @@ pub struct PlanLimits {
     pub manifests_as_given: bool,
     /// At most this many references in a commit.
     pub references_per_commit: u64,
+    /// About so many references are listed before the first of their commit are written.
+    pub references_at_once: u64,
     /// LIST requests in flight that the memory has room for.
     pub in_flight: InFlight,
     /// Time between two LIST requests, at least.
@@ -110,6 +123,9 @@ impl From<LimitOptions> for PlanLimits {
             .clamp(u64::from(LEAST_REFERENCES_PER_MANIFEST), MAX_REFERENCES_PER_COMMIT);
         let references_per_commit =
             options.references_per_commit.unwrap_or(possible).min(possible).max(1);
+        let worthwhile = (references_per_commit / STEPS_OF_A_COMMIT).max(LEAST_REFERENCES_AT_ONCE);
+        let references_at_once =
+            options.references_at_once.unwrap_or(worthwhile).clamp(1, references_per_commit);
         let few = u32::try_from(references_per_commit).unwrap_or(u32::MAX);
         Self {
             references_per_manifest: options
@@ -118,6 +134,7 @@ impl From<LimitOptions> for PlanLimits {
                 .clamp(1, MAX_REFERENCES_PER_MANIFEST),
             manifests_as_given: options.references_per_manifest.is_some(),
             references_per_commit,
+            references_at_once,
             in_flight,
             apart: options.apart,
             builders,
@@ -182,7 +199,7 @@ mod tests {
         assert!(small.references_per_commit < default.references_per_commit);
         assert!(default.references_per_commit < large.references_per_commit);
         assert_eq!(large.references_per_commit, MAX_REFERENCES_PER_COMMIT);
-        assert_eq!(default.in_flight, InFlight { begin: 64, most: 358 });
+        assert_eq!(default.in_flight, InFlight { begin: 64, most: 400 });
         assert!(small.in_flight.most < 64);
         assert_eq!(large.in_flight, InFlight { begin: 64, most: 1_024 });
         let fixed = |concurrency| {
@@ -190,7 +207,7 @@ mod tests {
             PlanLimits::from(options).in_flight
         };
         assert_eq!(fixed(Concurrency::Fixed(256)), InFlight::fixed(256));
-        assert_eq!(fixed(Concurrency::Fixed(9_999)), InFlight::fixed(358));
+        assert_eq!(fixed(Concurrency::Fixed(9_999)), InFlight::fixed(400));
         // Less than the least is taken as that.
         assert_eq!(of(0), of(LEAST_MEMORY));
         assert!(small.references_per_commit > of(0).references_per_commit);
@@ -219,7 +236,7 @@ mod tests {
     #[test]
     fn requests_take_the_bytes_that_they_have_room_in() {
         assert_eq!((bytes_of(1), bytes_of(64)), (400 << 10, 64 * (400 << 10)));
-        assert_eq!(bytes_of(66), bytes_of(64) + 2 * (80 << 10));
+        assert_eq!(bytes_of(66), bytes_of(64) + 2 * (70 << 10));
         for requests in [1, 2, 63, 64, 65, 300] {
             assert_eq!(requests_within(bytes_of(requests)), requests);
             assert_eq!(requests_within(bytes_of(requests + 1) - 1), requests);
@@ -237,6 +254,20 @@ mod tests {
         assert_eq!(shares, [250_000, 250_000, 200_000, 100_000, LEAST_REFERENCES_PER_MANIFEST]);
         assert_eq!(of(1_300_000).references_read_at_once(), 300_000);
         assert_eq!(of(1).references_read_at_once(), 1);
+    }
+
+    #[test]
+    fn a_commit_is_listed_in_steps_that_are_worth_it() {
+        let of = |references_per_commit| {
+            let options = LimitOptions {
+                memory: 1 << 30,
+                references_per_commit: Some(references_per_commit),
+                ..LimitOptions::default()
+            };
+            PlanLimits::from(options).references_at_once
+        };
+        let steps = [3, 1_500_000, 4_000_000, 10_000_000].map(of);
+        assert_eq!(steps, [3, 1_000_000, 1_000_000, 1_250_000]);
     }
 
     #[test]

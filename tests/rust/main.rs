@@ -24,6 +24,8 @@ mod probe;
 /// Which requests are made, what is believed, and that nothing is missing.
 mod scan;
 mod session_path;
+/// A commit in several steps.
+mod steps;
 mod store;
 /// Listings as bytes: the scanner, the connector, and `object_store`'s parser beside them.
 mod xml;

@@ -7,9 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use icechunk::format::SnapshotId;
 
+use super::gatherer::Event;
 use super::schedule::Mark;
 use super::tally::Tally;
-use super::worker::{Event, Staged, StagedPart};
+use super::worker::{Staged, StagedPart};
 use crate::Result;
 use crate::commit::{ArrayAddition, Completed, Staging};
 use crate::manifest::NewManifests;

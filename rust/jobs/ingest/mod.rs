@@ -10,7 +10,9 @@ mod complete;
 mod copied;
 mod crew;
 mod decoded;
+pub(super) mod expectation;
 mod finished;
+pub(super) mod gatherer;
 mod job;
 mod nodes;
 mod outcome;
@@ -221,6 +223,10 @@ async fn fill<'a>(
     };
     let expectations = survey.expectations(work.arrays);
     let mut schedule = Schedule::new(plan, work.limits, expectations, last.next, last.rest());
+    if job.crew.is_none() && !work.replaces {
+        // Two steps of a commit might both replace a manifest that stands.
+        schedule = schedule.in_steps();
+    }
     let together = start::references_together(job, survey, work.limits).await?;
     let outcome = match &job.crew {
         None => list_and_commit(work, &mut schedule, staging, tally, repository).await,

@@ -1,12 +1,13 @@
-//! While the references of one commit are written and committed, those of the next are listed: the
-//! network waits for the processor no longer than memory makes it.
+//! While the references of some parts are written and committed, the next are listed: the network
+//! waits for the processor no longer than memory makes it.
 
 use std::future::Future;
 use std::pin::pin;
 
 use super::committer::{Committer, Counts};
+use super::gatherer::{Event, Gathered};
 use super::schedule::Schedule;
-use super::worker::{Event, Staged, Worker};
+use super::worker::{Staged, Worker};
 use crate::Result;
 
 /// Does all that is scheduled, commit by commit.
@@ -17,40 +18,58 @@ pub(super) async fn run(
     counts: &Counts<'_, '_>,
 ) -> Result<()> {
     let Worker { gatherer, writer } = worker;
-    let mut ready = gatherer.gather(schedule, &mut |event| counts.tell(event)).await?;
-    while !ready.is_empty() {
-        // What the commit says is left is what is left before more is taken.
-        let (left, warnings) = (schedule.mark(), gatherer.take_warnings());
+    let mut tell = |event: Event<'_>| counts.tell(event);
+    // What is written and not committed yet, and how many references its commit holds so far.
+    let (mut written, mut begun) = (Staged::default(), 0);
+    let mut ready = gatherer.gather(schedule, 0, true, &mut tell).await?;
+    while !(ready.parts.is_empty() && written.parts.is_empty()) {
+        begun += ready.references();
+        let Gathered { parts, fills_commit } = ready;
+        // What a commit says is left is what is left before more is taken.
+        let mut left = Some(schedule.mark());
+        written.warnings.append(&mut gatherer.take_warnings());
         let unwritten = writer.unwritten();
-        let commit = async {
+        let write = async {
             let parent = committer.tip().clone();
-            let parts = writer.write(&parent, ready, &mut |event| counts.tell(event)).await?;
-            committer.commit(Staged { parts, warnings }, left).await?;
-            unwritten.committed();
+            let staged = writer.write(&parent, parts, &mut |event| counts.tell(event)).await?;
+            written.parts.extend(staged);
+            if fills_commit && let Some(left) = left.take() {
+                committer.commit(std::mem::take(&mut written), left).await?;
+                unwritten.committed();
+            }
             Ok(())
         };
-        let mut tell = |event: Event<'_>| counts.tell(event);
-        let listed = gatherer.gather(schedule, &mut tell);
-        ready = both(commit, listed).await?;
+        if fills_commit {
+            begun = 0;
+        }
+        let listed = both(write, gatherer.gather(schedule, begun, true, &mut tell)).await?;
+        ready = match (listed, left) {
+            (Ok(gathered), _) => gathered,
+            (Err(error), Some(left)) if !written.parts.is_empty() => {
+                committer.commit(written, left).await?;
+                return Err(error);
+            }
+            (Err(error), _) => return Err(error),
+        };
     }
     Ok(())
 }
 
-/// Runs both to their ends. When the first fails, that is the end of both; when the second does, what
-/// the first has begun is committed before.
+/// Runs both to their ends. When the first fails, that is the end of both; when the second does,
+/// the first still comes to its end.
 async fn both<T>(
-    committed: impl Future<Output = Result<()>>,
+    written: impl Future<Output = Result<()>>,
     listed: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    let (mut committed, mut listed) = (pin!(committed), pin!(listed));
+) -> Result<Result<T>> {
+    let (mut written, mut listed) = (pin!(written), pin!(listed));
     tokio::select! {
-        done = &mut committed => {
+        done = &mut written => {
             done?;
-            listed.await
+            Ok(listed.await)
         }
         found = &mut listed => {
-            committed.await?;
-            found
+            written.await?;
+            Ok(found)
         }
     }
 }
@@ -77,7 +96,7 @@ mod tests {
             committed.set(true);
             Ok(())
         };
-        let error = both(slow, async { failed::<()>("page") }).await.unwrap_err();
+        let error = both(slow, async { failed::<()>("page") }).await.unwrap().unwrap_err();
         assert!(committed.get() && error.to_string().contains("page"), "{error}");
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use icechunk::config::RepositoryConfig;
 
-use super::schedule::Expectation;
+use super::expectation::Expectation;
 use super::{IngestJob, JobArray, JobSource};
 use crate::density::probe::{DEFAULT_PROBE_REQUESTS, probe};
 use crate::grid::piece::chunks_of;
@@ -129,12 +129,14 @@ pub(in crate::jobs) fn additions(
     Additions { containers, splits }
 }
 
-/// The batches of the referenced arrays.
+/// The batches of the referenced arrays: of about `references`, or several that are about as many
+/// where it is possible to have fewer `at_once`.
 pub(in crate::jobs) fn batches(
     arrays: &[JobArray],
     splits: &[Vec<u32>],
     survey: &Survey,
     references: u64,
+    at_once: u64,
 ) -> Batches {
     let expectations = survey.expectations(arrays);
     let nodes = || arrays.iter().map(|array| &array.spec);
@@ -150,5 +152,5 @@ pub(in crate::jobs) fn batches(
             expected: expectation.of(array.spec.layout.chunks()),
         })
         .collect();
-    Batches::new(&expected, references)
+    Batches::in_steps(&expected, references, at_once)
 }

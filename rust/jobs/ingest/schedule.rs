@@ -7,46 +7,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::expectation::Expectation;
 use crate::grid::piece::{Piece, piece_of};
 use crate::plan::{Batches, Part, PlanLimits};
 use crate::zarr::metadata::ArrayLayout;
 
 /// The most parts that are listed as one unit.
 const MOST_PARTS: usize = 10_000;
-
-/// How many chunks a part of an array is expected to hold.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::jobs) struct Expectation {
-    /// Chunks that a part seen before had room for, and those that it held.
-    seen: (u64, u64),
-    /// Whether no more than a guess.
-    guessed: bool,
-}
-
-impl Expectation {
-    /// Of an array with room for `possible` chunks, `expected` of which exist.
-    pub(super) fn new(possible: u64, expected: u64) -> Self {
-        Self { seen: (possible, expected), guessed: expected < possible }
-    }
-
-    /// A part with room for `possible` chunks held `found`.
-    pub(super) fn learn(&mut self, possible: u64, found: u64) {
-        if self.guessed && possible > 0 {
-            self.seen = (possible, found);
-        }
-    }
-
-    /// Chunks expected where there is room for `possible`: rather too many than too few.
-    pub(super) fn of(self, possible: u64) -> u64 {
-        let (room, held) = self.seen;
-        if !self.guessed || room == 0 {
-            return possible;
-        }
-        let share = u128::from(possible) * u128::from(held) / u128::from(room);
-        let with_margin = u64::try_from(share + share / 4 + 1).unwrap_or(u64::MAX);
-        with_margin.min(possible)
-    }
-}
 
 /// What is to be listed, and in which order.
 #[derive(Clone, Copy)]
@@ -89,9 +56,12 @@ impl Workload<'_> {
 }
 
 /// The parts that are still to be listed.
+#[derive(Clone)]
 pub(in crate::jobs) struct Schedule<'a> {
     plan: Workload<'a>,
     limits: PlanLimits,
+    /// References that are listed together, if they come in batches as small as that.
+    at_once: u64,
     /// Of each array.
     expectations: Vec<Expectation>,
     /// Parts of batches that were begun.
@@ -127,7 +97,24 @@ impl<'a> Schedule<'a> {
     ) -> Self {
         let total = plan.batches.count(plan.layouts);
         let (back, lent) = (rest.collect(), BTreeMap::new());
-        Self { plan, limits, expectations, back, lent, units: 0, next, total }
+        let at_once = limits.references_per_commit;
+        Self { plan, limits, at_once, expectations, back, lent, units: 0, next, total }
+    }
+
+    /// Gives out less than whole commits at once, so that the manifests of some parts are written
+    /// while others of the same commit are listed.
+    #[must_use]
+    pub(in crate::jobs) fn in_steps(self) -> Self {
+        Self { at_once: self.limits.references_at_once, ..self }
+    }
+
+    pub(super) fn at_once(&self) -> u64 {
+        self.at_once
+    }
+
+    /// Whether there is something that fits a commit of which `references` are ready.
+    pub(super) fn has_more_for(&self, references: u64) -> bool {
+        !self.clone().take(references).is_empty()
     }
 
     /// The next parts, to be listed together; none when those that follow do not fit a commit of
@@ -153,8 +140,8 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// The next parts that are expected to hold no more than `room` chunks; when nothing fits, the
-    /// next ones all the same if `at_least_one`.
+    /// The next parts that are expected to hold no more than `room` chunks, and as many as are given
+    /// out at once; when nothing fits the room, the next ones all the same if `at_least_one`.
     fn take_within(&mut self, room: u64, at_least_one: bool) -> Vec<Part> {
         let mut taken: Vec<Part> = Vec::new();
         let mut held = 0_u64;
@@ -167,10 +154,12 @@ impl<'a> Schedule<'a> {
             };
             let expected = parts.iter().map(|part| self.expected(part));
             let more = expected.fold(0, u64::saturating_add);
-            if held.saturating_add(more) > room && !(taken.is_empty() && at_least_one) {
+            let with_more = held.saturating_add(more);
+            let fits = with_more <= room && (taken.is_empty() || with_more <= self.at_once);
+            if !fits && !(taken.is_empty() && at_least_one) {
                 break;
             }
-            held = held.saturating_add(more);
+            held = with_more;
             if put_back.is_some() {
                 self.back.pop_front();
             } else {
@@ -181,6 +170,18 @@ impl<'a> Schedule<'a> {
             }
         }
         taken
+    }
+
+    /// What is taken after `parts` when they hold what they are expected to: for the same commit, of
+    /// which `references` were ready before them, or for the next. None where that is a guess.
+    pub(super) fn after(&self, parts: &[Part], references: u64) -> Vec<Part> {
+        let expected = |part: &Part| self.expectations.get(part.array);
+        if !parts.iter().filter_map(expected).all(|expected| expected.is_full()) {
+            return Vec::new();
+        }
+        let mut later = self.clone();
+        let next = later.take(references.saturating_add(self.expected_of(parts)));
+        if next.is_empty() { later.take(0) } else { next }
     }
 
     /// A part was listed completely and held `found` chunks.
@@ -297,11 +298,8 @@ impl<'a> Schedule<'a> {
 
     /// Chunks that are expected in what nobody has begun.
     pub(super) fn expected_left(&self) -> u64 {
-        let all: u64 = self
-            .expectations
-            .iter()
-            .map(|expected| expected.of(expected.seen.0))
-            .fold(0, u64::saturating_add);
+        let all: u64 =
+            self.expectations.iter().map(|expected| expected.in_all()).fold(0, u64::saturating_add);
         let left = u128::from(self.total.saturating_sub(self.next));
         let share = u128::from(all) * left / u128::from(self.total.max(1));
         u64::try_from(share).unwrap_or(u64::MAX)
@@ -350,101 +348,4 @@ impl<'a> Schedule<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::{ExpectedArray, LimitOptions};
-    use crate::testing::layout;
-    use crate::zarr::metadata::ArraySpec;
-
-    /// Gives the schedule of one array of 64 chunks, of which `expected` exist, in manifests of
-    /// `split` chunks and commits of 8 references.
-    fn with_schedule(expected: u64, split: u32, test: impl FnOnce(Schedule<'_>)) {
-        let layout = layout(&[64]);
-        let (path, source_path, document) = ("/x".to_owned(), "x".to_owned(), Vec::new());
-        let spec = ArraySpec { path, source_path, document, layout: layout.clone(), copied: false };
-        let pieces = [Piece::whole(0, &spec)];
-        let splits = [vec![split]];
-        let known = ExpectedArray {
-            array: 0,
-            layout: &layout,
-            leading: None,
-            split: vec![split],
-            expected,
-        };
-        let batches = Batches::new(&[known], 8);
-        let options = LimitOptions { references_per_commit: Some(8), ..LimitOptions::default() };
-        let plan = Workload {
-            batches: &batches,
-            layouts: std::slice::from_ref(&layout),
-            pieces: &[&pieces],
-            splits: &splits,
-        };
-        let expectations = vec![Expectation::new(64, expected)];
-        test(Schedule::new(plan, PlanLimits::from(options), expectations, 0, std::iter::empty()));
-    }
-
-    /// First chunk of each part, and the first one behind it.
-    fn ranges(parts: &[Part]) -> Vec<(u32, u32)> {
-        let bounds = |part: &Part| (part.region.ranges()[0].start, part.region.ranges()[0].end);
-        parts.iter().map(bounds).collect()
-    }
-
-    #[test]
-    fn what_is_expected_to_fit_a_commit_is_taken_and_no_more() {
-        with_schedule(64, 4, |mut schedule| {
-            assert_eq!(ranges(&schedule.take(0)), [(0, 8)]);
-            assert!(schedule.take(8).is_empty() && !schedule.is_empty());
-            assert_eq!(ranges(&schedule.take(0)), [(8, 16)]);
-            assert_eq!(schedule.mark().next, 2);
-        });
-    }
-
-    #[test]
-    fn what_was_given_up_comes_first_and_halved_when_it_was_alone() {
-        with_schedule(4, 4, |mut schedule| {
-            let parts = schedule.take(0);
-            let given_up = |parts: &[Part]| vec![(parts[0].clone(), 9)];
-            assert_eq!(ranges(&parts), [(0, 64)]);
-            schedule.give_up(given_up(&parts), false);
-            assert_eq!(ranges(&schedule.rest().cloned().collect::<Vec<_>>()), [(0, 64)]);
-            // Now known to be too much for a commit, however much is ready: cut until it is not.
-            let halved = schedule.take(0);
-            assert_eq!(halved.len(), 1);
-            let (start, end) = ranges(&halved)[0];
-            assert!(start == 0 && end < 64, "{start}..{end}");
-            schedule.give_up(given_up(&halved), true);
-            let rest = ranges(&schedule.rest().cloned().collect::<Vec<_>>());
-            assert_eq!(rest[..2], [(0, end / 2), (end / 2, end)]);
-            assert_eq!(rest.iter().map(|(start, end)| end - start).sum::<u32>(), 64);
-        });
-    }
-
-    #[test]
-    fn sparse_neighbours_are_taken_together_once_they_are_known_to_be_sparse() {
-        with_schedule(32, 4, |mut schedule| {
-            let first = schedule.take(0);
-            schedule.learn(&first[0], 0);
-            let next = schedule.take(0);
-            assert_eq!(ranges(&next), [(ranges(&first)[0].1, 64)]);
-            assert!(schedule.is_empty());
-        });
-    }
-
-    #[test]
-    fn nothing_is_lost_or_taken_twice() {
-        with_schedule(64, 1, |mut schedule| {
-            let mut seen = Vec::new();
-            let mut failures = 5;
-            while !schedule.is_empty() {
-                let parts = schedule.take(0);
-                if failures > 0 {
-                    failures -= 1;
-                    schedule.give_up(parts.into_iter().map(|part| (part, 9)).collect(), true);
-                    continue;
-                }
-                seen.extend(ranges(&parts).into_iter().flat_map(|(start, end)| start..end));
-            }
-            assert_eq!(seen, (0..64).collect::<Vec<_>>());
-        });
-    }
-}
+mod tests;

@@ -108,12 +108,13 @@ pub(super) async fn anew<'a>(
     tally.requested(survey.list_requests);
     let splits = splits(target, &job.arrays)?;
     let together = references_together(job, &survey, limits).await?;
+    let at_once = if job.crew.is_none() { limits.references_at_once } else { together };
     let prepared = begin::Prepared {
         options: job.run_options(),
         fingerprint,
         base: tip.exists.then(|| tip.snapshot.to_string()),
         tip: tip.snapshot,
-        batches: prepare::batches(&job.arrays, &splits, &survey, together),
+        batches: prepare::batches(&job.arrays, &splits, &survey, together, at_once),
         splits: &splits,
         job,
     };

@@ -21,7 +21,7 @@ use crate::error::{TargetContext as _, target_error};
 use crate::format::extents::box_of;
 use crate::format::files::without_cache;
 use crate::format::node_path;
-use crate::jobs::ingest::worker::Listed;
+use crate::jobs::ingest::gatherer::Listed;
 use crate::plan::PlanLimits;
 use crate::target::container::SourceContainer;
 use crate::{Error, ErrorKind, Result};

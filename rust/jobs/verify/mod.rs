@@ -20,14 +20,15 @@ use comparer::Comparer;
 use differences::Differences;
 pub use differences::{Difference, Kind, Side, difference_schema};
 
+use super::ingest::gatherer::{Event, Gatherer};
 use super::ingest::schedule::{Schedule, Workload};
 use super::ingest::tally::Tally;
 use super::ingest::work::Work;
-use super::ingest::worker::{Event, Gatherer};
 use super::ingest::{IngestJob, layouts, prepare};
 use crate::Result;
 use crate::grid::chunk_box::ChunkBox;
 use crate::list::limit::ConcurrencyLimit;
+use crate::manifest::Unwritten;
 use crate::plan::PlanLimits;
 use crate::progress::OnProgress;
 use crate::target::{Target, effective_split, reference_form};
@@ -100,6 +101,7 @@ pub async fn verify(
     let mut limits = PlanLimits::from(job.listing.limits);
     // What was listed waits while more is listed.
     limits.references_per_commit = (limits.references_per_commit / 2).max(1);
+    limits.references_at_once = limits.references_at_once.min(limits.references_per_commit);
     let in_flight = ConcurrencyLimit::within(limits.in_flight, limits.apart);
     let survey = prepare::expectations(&job.listing, limits, &in_flight).await?;
     let arrays = &job.listing.arrays;
@@ -107,7 +109,8 @@ pub async fn verify(
         .iter()
         .map(|array| effective_split(repository, &array.spec))
         .collect::<Result<Vec<_>>>()?;
-    let batches_planned = prepare::batches(arrays, &splits, &survey, limits.references_per_commit);
+    let (most, at_once) = (limits.references_per_commit, limits.references_at_once);
+    let batches_planned = prepare::batches(arrays, &splits, &survey, most, at_once);
     let all_layouts = layouts(arrays);
     let pieces: Vec<_> = arrays.iter().map(|array| array.pieces.as_slice()).collect();
     let plan = Workload {
@@ -117,7 +120,7 @@ pub async fn verify(
         splits: &splits,
     };
     let expectations = survey.expectations(arrays);
-    let mut schedule = Schedule::new(plan, limits, expectations, 0, std::iter::empty());
+    let mut schedule = Schedule::new(plan, limits, expectations, 0, std::iter::empty()).in_steps();
     let work = Work {
         sources: &job.listing.sources,
         containers: &containers,
@@ -136,14 +139,14 @@ pub async fn verify(
     let mut tally = Tally::new(arrays, Vec::new(), &on_progress);
     tally.requested(survey.list_requests);
     tally.begin("list");
-    let mut gatherer = Gatherer::new(&work);
+    let mut gatherer = Gatherer::new(&work, Unwritten::default());
     let mut ready = Vec::new();
     loop {
         let mut tell = |event: Event<'_>| told(&mut tally, event);
-        let listed = gatherer.gather(&mut schedule, &mut tell);
+        let listed = gatherer.gather(&mut schedule, 0, true, &mut tell);
         let (next, checked) = tokio::join!(listed, comparer.compare_all(ready));
         comparer.add(checked?);
-        ready = next?;
+        ready = next?.parts;
         if ready.is_empty() {
             break;
         }

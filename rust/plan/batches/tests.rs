@@ -76,6 +76,22 @@ fn a_batch_is_filled_to_the_last_reference() {
     assert_eq!([0, 2].map(|array| cut.count_of(array, &layouts)), [5, 3]);
 }
 
+#[test]
+fn several_steps_fill_a_commit() {
+    let layouts = [layout(&[100, 10], &[1, 1])];
+    let of = |manifests: u64, at_once| {
+        let array = expected(0, &layouts[0], Some("time"), 10);
+        leading(&Batches::in_steps(&[array], manifests * 10, at_once), &layouts)[0][0].1.end
+    };
+    // Of 38 manifests, twice nineteen are better than nine times four.
+    assert_eq!(
+        [(16, 40), (38, 40), (38, 39), (39, 40)].map(|(all, few)| of(all, few)),
+        [4, 2, 2, 3]
+    );
+    // Never less than a manifest, nor more than a commit.
+    assert_eq!([(5, 1), (3, 1_000)].map(|(all, few)| of(all, few)), [1, 3]);
+}
+
 /// A step as long as the longest manifest would be too much; one that suits the others is not.
 #[test]
 fn a_step_may_be_shorter_than_some_manifests() {
@@ -119,6 +135,7 @@ proptest! {
         ),
         length in 1_u64..30,
         references in 1_u64..300,
+        at_once in 1_u64..300,
     ) {
         let layouts: Vec<_> = arrays
             .iter()
@@ -136,7 +153,7 @@ proptest! {
                 expected(n, one, named.then_some("time"), *per_manifest)
             })
             .collect();
-        let batches = Batches::new(&expected, references);
+        let batches = Batches::in_steps(&expected, references, at_once);
         let text = serde_json::to_string(&batches).unwrap();
         prop_assert_eq!(&serde_json::from_str::<Batches>(&text).unwrap(), &batches);
         let mut seen = vec![std::collections::HashSet::new(); layouts.len()];

@@ -64,12 +64,41 @@ impl Fault {
     }
 }
 
+/// One of the requests that come after one another, some of them at the same time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Chosen {
+    /// The one with so many before it.
+    Any(usize),
+    /// The LIST of the source with so many before it, whatever else is sent meanwhile.
+    Listing(usize),
+}
+
+/// Whether a request is a LIST of the source.
+pub(crate) fn is_listing(asked: &str) -> bool {
+    asked.contains("prefix=store")
+}
+
 #[derive(Debug, Default)]
 struct State {
-    /// Methods of the requests since [`FaultProxy::begin`].
+    /// Method and URL of the requests since [`FaultProxy::begin`].
     seen: Vec<String>,
     /// Which of them goes wrong, and how.
-    chosen: Option<(usize, Fault)>,
+    chosen: Option<(Chosen, Fault)>,
+}
+
+impl State {
+    /// Takes note of a request; gives back what becomes of it.
+    fn note(&mut self, asked: &str) -> Option<Fault> {
+        let before = self.seen.len();
+        let listings = self.seen.iter().filter(|asked| is_listing(asked)).count();
+        self.seen.push(asked.to_owned());
+        let (chosen, fault) = self.chosen?;
+        let is_it = match chosen {
+            Chosen::Any(number) => number == before,
+            Chosen::Listing(number) => number == listings && is_listing(asked),
+        };
+        is_it.then_some(fault)
+    }
 }
 
 /// Passes requests on until it is dropped with the process.
@@ -102,11 +131,11 @@ impl FaultProxy {
     }
 
     /// Counts from now on, and gets one request wrong.
-    pub(crate) fn begin(&self, chosen: Option<(usize, Fault)>) {
+    pub(crate) fn begin(&self, chosen: Option<(Chosen, Fault)>) {
         *self.state.lock().unwrap() = State { seen: Vec::new(), chosen };
     }
 
-    /// Methods of the requests since.
+    /// Method and URL of the requests since.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.state.lock().unwrap().seen.clone()
     }
@@ -136,18 +165,15 @@ fn message(mut from: &TcpStream, method: Option<&str>) -> io::Result<Message> {
 /// Serves one request; gives back whether the connection goes on.
 fn pass(mut client: &TcpStream, upstream: &str, state: &Mutex<State>) -> io::Result<bool> {
     let request = message(client, None)?;
-    let method = String::from_utf8_lossy(&request.head).split(' ').next().unwrap_or("").to_owned();
-    let fault = {
-        let mut state = state.lock().unwrap();
-        state.seen.push(method.clone());
-        let number = state.seen.len() - 1;
-        state.chosen.filter(|(chosen, _)| *chosen == number).map(|(_, fault)| fault)
-    };
+    let head = String::from_utf8_lossy(&request.head).into_owned();
+    let asked = head.split(" HTTP/").next().unwrap_or_default();
+    let method = asked.split(' ').next().unwrap_or_default();
+    let fault = state.lock().unwrap().note(asked);
     let mut answer = Message { head: Vec::new(), body: Vec::new() };
     if fault.is_none_or(Fault::is_executed) {
         let mut server = TcpStream::connect(upstream)?;
         server.write_all(&[request.head, request.body].concat())?;
-        answer = message(&server, Some(&method))?;
+        answer = message(&server, Some(method))?;
     }
     let error = |status: &str, code: &str| {
         let body = format!("<Error><Code>{code}</Code><Message>no</Message></Error>");

@@ -11,8 +11,9 @@ use icechunk::Repository;
 use icechunk::format::MANIFESTS_FILE_PATH;
 
 use super::super::committer::Committer;
+use super::super::gatherer::Event;
 use super::super::schedule::Schedule;
-use super::super::worker::{Event, Staged};
+use super::super::worker::Staged;
 use super::documents::{Unit, UnitResult, WorkPlan, put_chunks};
 use super::results::{Results, are_there, delete_manifests};
 use super::{UNITS_EACH, Workers};
