@@ -213,6 +213,18 @@ mod tests {
         assert_eq!(back, coords);
     }
 
+    #[test]
+    fn a_part_touches_each_of_its_buckets_once() {
+        let grid = grid(&[9, 10], &[3, 2]);
+        let touched = |ranges: [Range<u32>; 2]| {
+            let part = ChunkBox::from_ranges(ranges.into());
+            grid.buckets_of(&part).collect::<Vec<_>>()
+        };
+        assert_eq!(touched([3..9, 5..8]), [7, 8, 12, 13]);
+        assert_eq!(touched([8..9, 9..10]), [14]);
+        assert_eq!(touched([3..9, 5..5]), [0; 0]);
+    }
+
     proptest! {
         #[test]
         fn an_axis_is_cut_at_its_splits_and_within_them(

@@ -313,6 +313,13 @@ mod tests {
         boxes
     }
 
+    #[test]
+    fn a_slice_is_cut_in_halves() {
+        let dense = sparse_batch(&layout(&[100]), &[], u64::MAX);
+        let lengths: Vec<_> = boxes(dense, 10).iter().map(|(held, _)| *held).collect();
+        assert!(lengths.len() <= 20 && lengths.iter().all(|held| *held >= 5), "{lengths:?}");
+    }
+
     proptest! {
         #[test]
         fn slices_are_small_enough_and_apart(

@@ -183,6 +183,32 @@ mod tests {
         assert_eq!((ranges.chunks, ranges.ranges.as_ref()), (200, [0, LAST + 199].as_slice()));
     }
 
+    #[test]
+    fn what_they_take_is_counted() {
+        let mut chunks = CommittedChunks::new(vec![10_000]);
+        assert_eq!(chunks.held_bytes(), 0);
+        for start in 0..1_000 {
+            chunks.add(ChunkRanges::of_indices([start * 10, start * 10 + 2, start * 10 + 4]));
+        }
+        // Three integers each, and as many for where they are and how many.
+        assert!((48_000..=74_000).contains(&chunks.held_bytes()), "{}", chunks.held_bytes());
+    }
+
+    #[test]
+    fn chunks_of_two_parts_are_all_of_both() {
+        let mut one = CommittedChunks::new(vec![100]);
+        let mut other = CommittedChunks::new(vec![100]);
+        one.add(ChunkRanges::of_indices([3, 4, 5, 40]));
+        other.add(ChunkRanges::of_indices([0, 6, 41]));
+        one.merge(other);
+        let mut seen = Vec::new();
+        let Ok(()) = one.for_each_index(|index| {
+            seen.push(index);
+            Ok::<_, Infallible>(())
+        });
+        assert_eq!((seen, one.len()), (vec![0, 3, 4, 5, 6, 40, 41], 7));
+    }
+
     proptest! {
         #[test]
         fn chunks_come_back_in_order_whatever_the_splits(

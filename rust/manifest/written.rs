@@ -137,6 +137,7 @@ where
 
 #[cfg(test)]
 mod tests {
+    use super::super::KeptNative;
     use super::super::chunks::ChunkRanges;
     use super::*;
 
@@ -174,6 +175,16 @@ mod tests {
             let text = serde_json::to_string(&written).unwrap();
             assert_eq!(serde_json::from_str::<NewManifests>(&text).unwrap(), written);
         }
+    }
+
+    #[test]
+    fn native_chunks_that_stayed_come_back_too() {
+        let mut written = written([7]);
+        written.changes.native = KeptNative { alike: 4, unlike: 2, alone: 1 };
+        let text = serde_json::to_string(&written).unwrap();
+        let back: NewManifests = serde_json::from_str(&text).unwrap();
+        assert_eq!((back.changes.native.with_object(), back.weight()), (6, (1, 2_345)));
+        assert_eq!(back, written);
     }
 
     #[test]

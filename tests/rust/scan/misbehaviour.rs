@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use refreeze::ErrorKind;
 use refreeze::key_order::rank_region::RankRegion;
+use refreeze::list::ScanOptions;
 use refreeze::list::array_keys::ArrayKeys;
 use refreeze::source::page::StartAfter;
 
@@ -117,5 +118,29 @@ fn outcomes() {
         );
         assert_eq!(chunks.map(|chunks| chunks.len()).ok(), right.then_some(4000), "{fault:?}");
         assert_eq!(!stats.warnings.is_empty(), warned, "{fault:?}");
+    }
+}
+
+/// One that begins a page with the key that it starts after is caught when it leaves that out: it
+/// may have left out more.
+#[test]
+fn a_start_that_is_included_is_looked_for() {
+    let order = order(encoding("v2", "."), &[100, 80]);
+    let keys = ArrayKeys::new("a", Arc::clone(&order));
+    let objects: Vec<_> =
+        (0..8000).map(|rank| format!("a/{}", order.key(rank).unwrap()).into_bytes()).collect();
+    for ordered in [false, true] {
+        let mut server = Server::new(objects.clone());
+        server.start_after = StartAfter::Inclusive;
+        server.fault = Fault::PassesOverPresentStart;
+        let region = RankRegion::whole(Arc::clone(&order));
+        let options = ScanOptions { ordered, ..options(100, 8) };
+        let (chunks, stats) =
+            runtime().block_on(listed(&Arc::new(server), &keys, &region, options));
+        match chunks {
+            Ok(chunks) => assert_eq!(chunks.len(), 8000, "{ordered}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Listing, "{ordered}"),
+        }
+        assert!(!stats.warnings.is_empty(), "{ordered}");
     }
 }

@@ -36,6 +36,8 @@ pub(crate) enum Fault {
     NothingAfterPresentStart,
     /// Says that it cannot.
     RefusesStart,
+    /// A start-after that is a key is passed over, and the key that follows it too.
+    PassesOverPresentStart,
     /// Pages in descending order; start-after and tokens count in that order, or start-after is a filter.
     Descending,
     /// In an order of its own, as the last; start-after is ignored or is a filter.
@@ -231,6 +233,9 @@ impl Server {
             Some(token) => token.split('.').next().unwrap().parse().unwrap(),
             None => start.filter(|_| ordered).map_or(0, |start| self.after(start)),
         };
+        if self.fault == Fault::PassesOverPresentStart && start.is_some() && !absent {
+            position += 2;
+        }
         if self.fault == Fault::Stutters && position > 0 {
             position = position.saturating_sub(cap);
         }

@@ -125,7 +125,7 @@ async fn cost(
 #[tokio::test(start_paused = true)]
 async fn patterns() {
     type Pattern = (&'static str, fn(u64) -> bool);
-    let patterns: [Pattern; 9] = [
+    let patterns: [Pattern; 10] = [
         ("dense", |_| true),
         ("random 30 %", |rank| noise(rank) < 300),
         ("first half", |rank| rank < N / 2),
@@ -135,6 +135,7 @@ async fn patterns() {
         ("block in the middle", |rank| (180_000..220_000).contains(&rank)),
         ("ten blocks", |rank| rank % 40_000 < 4_000),
         ("sparse, then dense", |rank| rank % 100 == 0 || rank > N / 2),
+        ("dense, then sparse", |rank| rank % 10 == 0 || rank < N / 2),
     ];
     for (name, there) in patterns {
         for concurrency in [32, 8] {

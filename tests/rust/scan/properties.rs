@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use refreeze::key_order::rank_region::RankRegion;
+use refreeze::list::ScanOptions;
 use refreeze::list::array_keys::ArrayKeys;
 use refreeze::list::limit::{Concurrency, ConcurrencyLimit};
 use refreeze::source::page::StartAfter;
@@ -232,6 +233,24 @@ proptest! {
         let keys = case.objects.iter().filter(below).count() as u64;
         let most = keys.div_ceil(u64::from(page_size)) * 110 / 100 + 2 * concurrency as u64 + 2;
         prop_assert!(stats.list_requests <= most, "{} > {most}", stats.list_requests);
+    }
+}
+
+/// Where no text comes after its last key, the token goes on from there.
+#[test]
+fn a_page_may_end_with_a_key_that_is_no_text() {
+    let order = order(encoding("v2", "."), &[10]);
+    let keys = ArrayKeys::new("a", Arc::clone(&order));
+    let chunks = (0..10).map(|rank| format!("a/{}", order.key(rank).unwrap()).into_bytes());
+    let objects: Vec<_> = chunks.chain([b"a/4\xff".to_vec(), b"a/9\xff".to_vec()]).collect();
+    for (page_size, ordered) in [(6, false), (6, true), (1000, false), (1000, true)] {
+        let server = Arc::new(Server::new(objects.clone()));
+        let region = RankRegion::whole(Arc::clone(&order));
+        let options = ScanOptions { ordered, ..options(page_size, 1) };
+        let (chunks, stats) = runtime().block_on(listed(&server, &keys, &region, options));
+        assert_eq!((chunks.unwrap().len(), stats.warnings), (10, Vec::new()), "{page_size}");
+        let requests = if page_size == 6 { 2 } else { 1 };
+        assert_eq!(stats.list_requests, requests, "{page_size}, {ordered}");
     }
 }
 
