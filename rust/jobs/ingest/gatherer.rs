@@ -112,7 +112,7 @@ struct Pages<'a> {
     at_once: usize,
     /// Pages that came while others were wanted.
     held: VecDeque<ListedPage>,
-    pages: Fuse<BoxStream<'a, ListedPage>>,
+    others: Fuse<BoxStream<'a, ListedPage>>,
 }
 
 impl Pages<'_> {
@@ -122,12 +122,12 @@ impl Pages<'_> {
             return Some(page);
         }
         poll_fn(|context| {
-            let next = self.pages.poll_next_unpin(context);
+            let next = self.others.poll_next_unpin(context);
             if next.is_pending()
                 && let Some((later, most)) = &mut ahead
             {
                 while later.held.len() < *most
-                    && let Poll::Ready(Some(page)) = later.pages.poll_next_unpin(context)
+                    && let Poll::Ready(Some(page)) = later.others.poll_next_unpin(context)
                 {
                     later.held.push_back(page);
                 }
@@ -277,8 +277,8 @@ impl<'a> Gatherer<'a> {
         let walked = parts.iter().any(|part| !is_paged(self.work, part));
         let most = if walked { CONCURRENT_WALKS } else { CONCURRENT_LISTINGS };
         let at_once = busy.clamp(2, most);
-        let pages = futures::stream::iter(listings).flatten_unordered(at_once).boxed().fuse();
-        Pages { parts, at_once, held: VecDeque::new(), pages }
+        let others = futures::stream::iter(listings).flatten_unordered(at_once).boxed().fuse();
+        Pages { parts, at_once, held: VecDeque::new(), others }
     }
 
     /// The pages of parts that are listed after others, where requests can be sent ahead.

@@ -156,7 +156,7 @@ impl<'a> Schedule<'a> {
             let more = expected.fold(0, u64::saturating_add);
             let with_more = held.saturating_add(more);
             let fits = with_more <= room && (taken.is_empty() || with_more <= self.at_once);
-            if !fits && !(taken.is_empty() && at_least_one) {
+            if !(fits || (taken.is_empty() && at_least_one)) {
                 break;
             }
             held = with_more;
