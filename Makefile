@@ -16,7 +16,7 @@ PY := .venv/bin/python
 LOCKED := $(if $(CI),--locked)
 RUST_FILES := $(shell find rust python/src -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock python/Cargo.toml .cargo/config.toml .cargo/pyo3.txt
 
-.PHONY: help demo test test-rust test-python test-exits test-kills test-writer-kills test-together test-faults test-soak fuzz check check-rust check-python deny coverage coverage-python fmt bench bench-full bench-writing bench-scaling bench-billion bench-profile bench-build docs docs-rust build packages smoke lock servers endpoint clean
+.PHONY: help demo test test-rust test-python test-exits test-kills test-writer-kills test-together test-faults test-soak fuzz check check-rust check-python deny audit coverage coverage-python fmt bench bench-full bench-writing bench-scaling bench-billion bench-profile bench-build docs docs-rust build packages smoke lock servers endpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,11 @@ check-python: .venv/.refreeze ## the Python half of check
 deny: ## licences, bans and sources of the Rust dependencies (ADVISORIES=1: known vulnerabilities too, over the network)
 	@PATH="$(CURDIR)/.tools/bin:$$PATH" cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --root .tools
 	PATH="$(CURDIR)/.tools/bin:$$PATH" cargo deny check bans licenses sources $(if $(ADVISORIES),advisories)
+
+audit: .venv/.tools ## known vulnerabilities of the locked Python packages, as far as their registry tells (over the network)
+	@test -x .tools/audit/bin/pip-audit || \
+	    { $(PY) -m venv .tools/audit && .tools/audit/bin/python -m pip install --quiet pip-audit; }
+	.tools/audit/bin/pip-audit --requirement requirements-dev.lock --require-hashes --disable-pip --strict --progress-spinner off
 
 coverage: .venv/.refreeze servers endpoint ## what the tests reach, in Rust and in Python: reports in target/coverage, no gate
 	@PATH="$(CURDIR)/.tools/bin:$$PATH" cargo llvm-cov --version >/dev/null 2>&1 || \
