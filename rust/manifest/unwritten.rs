@@ -45,7 +45,7 @@ impl Unwritten {
 
     /// Whether what was handed over is still being worked on: by a commit that `waits_for_these`
     /// references too, until its manifests are made, otherwise until it is committed.
-    pub(crate) fn is_busy(&self, waits_for_these: bool) -> bool {
+    pub fn is_busy(&self, waits_for_these: bool) -> bool {
         let (waiting, all) = self.waiting_and_all();
         if waits_for_these { waiting > 0 } else { all > 0 }
     }

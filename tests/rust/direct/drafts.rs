@@ -10,6 +10,7 @@ use icechunk::repository::VersionInfo;
 use icechunk::session::{Session, get_chunk};
 use refreeze::commit::{Draft, commit_draft};
 use refreeze::grid::chunk_box::ChunkBox;
+use refreeze::manifest::ManifestWriter;
 use refreeze::target::locations::Locations;
 use refreeze::zarr::metadata::{ArrayLayout, ArraySpec};
 
@@ -59,6 +60,22 @@ async fn commit(world: &World, chunks: &[(Vec<u32>, Vec<u8>)], rows: u64) -> Sna
     let properties = SnapshotProperties::new();
     let on = Some("main");
     commit_draft(&world.repository, on, draft, "draft", properties, Vec::new()).await.unwrap()
+}
+
+/// Who gathers the next references is told of them, by the writer itself.
+#[tokio::test]
+async fn what_is_written_takes_memory_until_its_commit() {
+    let world = world().await;
+    let tip = world.tip("main").await;
+    let whole = ChunkBox::whole(&world.arrays[0].layout);
+    let chunks = coords_of(&whole).into_iter().map(|coords| (coords, 20, 8_000_000)).collect();
+    let parts = [Part { array: 0, region: whole, chunks }];
+    let writer = ManifestWriter::new(&world.repository, &tip, 1_000);
+    let unwritten = writer.unwritten();
+    assert!(!unwritten.is_busy(false));
+    writer.write(&tip, world.references(0, &parts)).await.unwrap();
+    // Their manifests are made; their lines in the log are kept.
+    assert!(!unwritten.is_busy(true) && unwritten.is_busy(false));
 }
 
 #[tokio::test]

@@ -163,16 +163,18 @@ impl World {
         parent: &SnapshotId,
         parts: &[Part],
     ) -> Result<Vec<NewManifests>> {
-        let references = parts
-            .iter()
-            .map(|part| ArrayReferences {
-                path: self.arrays[part.array].path.clone(),
-                locations: self.shifted_locations(part.array, shift),
-                batch: self.batch(part),
-            })
-            .collect();
         let writer = ManifestWriter::new(&self.repository, parent, 1_000);
-        writer.write(parent, references).await
+        writer.write(parent, self.references(shift, parts)).await
+    }
+
+    /// What is to be written of parts.
+    pub(super) fn references(&self, shift: i64, parts: &[Part]) -> Vec<ArrayReferences> {
+        let of = |part: &Part| ArrayReferences {
+            path: self.arrays[part.array].path.clone(),
+            locations: self.shifted_locations(part.array, shift),
+            batch: self.batch(part),
+        };
+        parts.iter().map(of).collect()
     }
 
     pub(super) async fn commit(&self, parts: &[Part]) -> SnapshotId {
