@@ -10,6 +10,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::limit::ConcurrencyLimit;
 use super::paging::fetch::{Fetcher, page_error};
+use super::paging::standstill::Standstill;
 use super::stats::SharedStats;
 use crate::source::page::{PAGE_SIZE, Page, PageError, PageErrorKind, PageRequest, PageSource};
 use crate::{Error, ErrorKind, Result};
@@ -92,6 +93,7 @@ async fn all_pages(fetcher: &Fetcher, prefix: &str) -> Result<Result<Folder, Pag
     let mut folder = Folder::default();
     let mut tokens = HashSet::new();
     let mut token: Option<String> = None;
+    let mut standstill = Standstill::default();
     loop {
         let request = PageRequest {
             prefix,
@@ -104,11 +106,13 @@ async fn all_pages(fetcher: &Fetcher, prefix: &str) -> Result<Result<Folder, Pag
         if let Err(error) = take(&mut folder, &page, prefix) {
             return Ok(Err(error));
         }
+        let asks_again = standstill.asks_again(&page, token.as_deref());
         match page.next_token {
             None if page.truncated => {
                 return Err(untrusted(prefix, "a truncated page has no continuation token"));
             }
             None => return Ok(Ok(folder)),
+            Some(_) if asks_again => {}
             Some(next) if tokens.insert(next.clone()) => token = Some(next),
             Some(_) => {
                 return Err(untrusted(prefix, "the continuation tokens go round in a circle"));

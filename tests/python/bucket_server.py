@@ -233,11 +233,16 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, listing.encode())
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 1024
+    """Five by default: more that connect at once would wait for a second SYN, or give up."""
+
+
 @contextmanager
 def running(bucket):
     handler = type("Bound", (Handler,), {"bucket": bucket})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), handler)
     bucket.port = server.server_address[1]
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:

@@ -309,6 +309,8 @@ class Proxy(ThreadingHTTPServer):
     """Listens on a free port."""
 
     daemon_threads = True
+    request_queue_size = 1024
+    """Five by default: more that connect at once would wait for a second SYN, or give up."""
 
     def __init__(self, upstream: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

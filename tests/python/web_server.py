@@ -106,8 +106,12 @@ def serving(root: Path, **switches: object) -> Iterator[WebServer]:
     class Bound(_Handler):
         web = server
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
-    http.daemon_threads = True
+    class Listening(ThreadingHTTPServer):
+        daemon_threads = True
+        # Five by default: more that connect at once would wait for a second SYN, or give up.
+        request_queue_size = 1024
+
+    http = Listening(("127.0.0.1", 0), Bound)
     server.port = http.server_address[1]
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()

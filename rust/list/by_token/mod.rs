@@ -19,6 +19,7 @@ use super::paging::cover::Cover;
 use super::paging::fetch::{Fetcher, page_error};
 use super::paging::inspect::{Distrust, Inspected, check_order, check_prefix, decode, shown};
 use super::paging::seen::Seen;
+use super::paging::standstill::Standstill;
 use super::paging::{Context, MOST_EMPTY_PAGES, ScanPage};
 use crate::source::page::{Page, PageRequest, Prefixes, StartAfter};
 use crate::{Error, ErrorKind, Result};
@@ -117,6 +118,7 @@ impl Fallback<'_> {
         let (mut tokens, mut firsts) = (LoopGuard::default(), LoopGuard::default());
         let mut token: Option<String> = None;
         let mut empty_pages = 0;
+        let mut standstill = Standstill::default();
         loop {
             let request = PageRequest {
                 prefix: &chain.prefix,
@@ -134,6 +136,7 @@ impl Fallback<'_> {
                 return Err(self.error("truncated pages without keys never end"));
             }
             let (truncated, next) = (page.truncated, page.next_token.clone());
+            let asks_again = standstill.asks_again(&page, token.as_deref());
             let inspected = self.take(&mut chain, page)?;
             fetcher.count(&inspected);
             let page = inspected.into_scan_page(ranks.clone());
@@ -149,7 +152,7 @@ impl Fallback<'_> {
             let Some(next) = next else {
                 return Err(self.error("a truncated page has no continuation token"));
             };
-            if tokens.repeats(next.as_bytes()) {
+            if !asks_again && tokens.repeats(next.as_bytes()) {
                 return Err(self.error("the continuation tokens go round in a circle"));
             }
             token = Some(next);
@@ -234,6 +237,7 @@ impl Fallback<'_> {
     /// Makes sure that there is no key below `prefix`.
     async fn nothing_below(&self, prefix: String, ordered: bool) -> Result<()> {
         let mut token: Option<String> = None;
+        let mut standstill = Standstill::default();
         for _ in 0..MOST_EMPTY_PAGES {
             let token_now = token.as_deref();
             let request = PageRequest {
@@ -255,8 +259,10 @@ impl Fallback<'_> {
                     shown(key)
                 )));
             }
+            let asks_again = standstill.asks_again(&page, token.as_deref());
             match page.next_token {
                 _ if !page.truncated => return Ok(()),
+                Some(_) if asks_again => {}
                 Some(next) if token.as_ref() != Some(&next) => token = Some(next),
                 _ => break,
             }

@@ -7,6 +7,7 @@ pub(crate) mod cover;
 pub(crate) mod fetch;
 pub(crate) mod inspect;
 pub(crate) mod seen;
+pub(crate) mod standstill;
 pub(crate) mod witness;
 
 use std::ops::Range;

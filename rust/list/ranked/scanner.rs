@@ -16,6 +16,7 @@ use super::segments::{Segments, State};
 use crate::key_order::rank_region::RankRegion;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::paging::MOST_EMPTY_PAGES;
+use crate::list::paging::standstill::Standstill;
 use crate::list::paging::cover::Cover;
 use crate::list::paging::inspect::{Distrust, Inspected, shown};
 use crate::list::paging::witness::{Witnesses, start_string};
@@ -99,6 +100,7 @@ struct Chain {
     token: Option<String>,
     ask: Ask,
     empty_pages: u32,
+    standstill: Standstill,
     /// Whether the last page held more foreign keys than chunks: the next one is asked for whole,
     /// since pages of so many keys as chunks are wanted would be as many as there are such keys.
     crowded: bool,
@@ -320,6 +322,7 @@ impl Scanner {
         let truncated = inspected.page.truncated || self.flags_refuted >= MOST_REFUTED;
         chain.claim = Claim { key: shown(key), basis: Basis::Flag, ..Claim::default() };
         chain.empty_pages = 0;
+        chain.standstill = Standstill::default();
         chain.crowded = inspected.foreign.len() > inspected.entries.len();
         chain.token = inspected.page.next_token.clone().filter(|_| inspected.page.truncated);
         match (start_string(key), &chain.token) {
@@ -422,9 +425,10 @@ impl Scanner {
 /// The token to follow from a truncated page without keys.
 fn follow(chain: &mut Chain, job: &Job, inspected: &Inspected) -> Result<String, Distrust> {
     chain.empty_pages += 1;
+    let asks_again = chain.standstill.asks_again(&inspected.page, job.token.as_deref());
     match &inspected.page.next_token {
         None => Err(Distrust::DeadEnd { what: "has no continuation token" }),
-        Some(token) if job.token.as_ref() == Some(token) => {
+        Some(token) if job.token.as_ref() == Some(token) && !asks_again => {
             Err(Distrust::DeadEnd { what: "leads back to itself" })
         }
         Some(_) if chain.empty_pages > MOST_EMPTY_PAGES => {
