@@ -16,9 +16,9 @@ use super::segments::{Segments, State};
 use crate::key_order::rank_region::RankRegion;
 use crate::list::array_keys::ArrayKeys;
 use crate::list::paging::MOST_EMPTY_PAGES;
-use crate::list::paging::standstill::Standstill;
 use crate::list::paging::cover::Cover;
 use crate::list::paging::inspect::{Distrust, Inspected, shown};
+use crate::list::paging::standstill::Standstill;
 use crate::list::paging::witness::{Witnesses, start_string};
 use closing::Evidence;
 
