@@ -21,11 +21,27 @@ use crate::zarr::metadata::ArraySpec;
 /// Requests for one array when nothing else is asked for.
 pub const DEFAULT_PROBE_REQUESTS: usize = 8;
 
-/// Estimates how many chunks of `region` exist, with about `requests` requests.
+/// How an array is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Looks {
+    /// How many requests it takes, about.
+    pub requests: usize,
+    /// All are sent at once. Otherwise the first page comes first: it may be the only one that is
+    /// needed, where there are few chunks.
+    pub at_once: bool,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { requests: DEFAULT_PROBE_REQUESTS, at_once: false }
+    }
+}
+
+/// Estimates how many chunks of `region` exist, with a few `looks`.
 ///
 /// Where chunks lie in clusters the estimate is rather too high than too low. A server whose
 /// answers contradict each other, or do not honour start-after, is taken to hold every chunk. A
-/// scalar is expected to be there. On a local file system about `requests` folders of every level
+/// scalar is expected to be there. On a local file system as many folders of every level
 /// are read, and files are not looked at.
 ///
 /// # Errors
@@ -36,12 +52,13 @@ pub async fn probe(
     source: &Source,
     array: &ArraySpec,
     region: &ChunkBox,
-    requests: usize,
+    looks: Looks,
     limit: Arc<ConcurrencyLimit>,
 ) -> Result<Density> {
     if array.layout.ndim() == 0 {
         return Ok(Density { chunks_expected: 1, exact: true, list_requests: 0 });
     }
+    let requests = looks.requests;
     match Lister::of(source) {
         // Every request would be one of the listing's own.
         Lister::Predicted(_) => {
@@ -55,8 +72,8 @@ pub async fn probe(
             let (order, ranks) = ranked_region(array, region)?;
             let keys = ArrayKeys::new(&source.key(&array.source_path), order);
             let (page_size, retry) = (source.capabilities().new_keys(), source.retries());
-            let options = ScanOptions { page_size, retry, limit, ordered: false };
-            sample(source, keys, ranks, requests, options).await
+            let options = ScanOptions { page_size, retry, limit, ordered: false, full: false };
+            sample(source, keys, ranks, looks, options).await
         }
         Lister::Walk(source) => folders::sample(&source, array, region, requests).await,
         Lister::Foreign(source) => {

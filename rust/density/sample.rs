@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use futures::future::try_join_all;
 
 use super::Density;
+use super::probe::Looks;
 use crate::Result;
 use crate::key_order::rank_region::RankRegion;
 use crate::list::array_keys::ArrayKeys;
@@ -27,7 +28,8 @@ const MOST_FOLLOWED: usize = 3;
 /// A page of fewer chunks is not cut in halves to see which of them is fuller.
 const LEAST_HALVED: usize = 32;
 
-/// Estimates how many chunks of `region` there are with about `requests` pages, at least three.
+/// Estimates how many chunks of `region` there are with about as many pages as `looks` has requests,
+/// at least three.
 ///
 /// # Errors
 ///
@@ -37,7 +39,7 @@ pub async fn sample(
     source: Arc<dyn PageSource>,
     keys: ArrayKeys,
     region: RankRegion,
-    requests: usize,
+    looks: Looks,
     options: ScanOptions,
 ) -> Result<Density> {
     let stats = Arc::new(Mutex::new(ListStats::default()));
@@ -47,7 +49,7 @@ pub async fn sample(
     let context =
         Context { capabilities, keys, region: Arc::new(region), page_size, ordered: false };
     let sampler = Sampler { context, fetcher };
-    let outcome = sampler.run(requests).await;
+    let outcome = sampler.run(looks).await;
     let list_requests = sampler.fetcher.stats().list_requests;
     match outcome {
         Ok((chunks_expected, exact)) => Ok(Density { chunks_expected, exact, list_requests }),
@@ -104,32 +106,34 @@ impl Look {
 
 impl Sampler {
     /// Chunks expected, and whether they were counted.
-    async fn run(&self, requests: usize) -> Result<(u64, bool), Stop> {
+    async fn run(&self, Looks { requests, at_once }: Looks) -> Result<(u64, bool), Stop> {
         let all = self.context.region.len();
         if all == 0 {
             return Ok((0, true));
         }
-        let first = self.look(0, all).await?;
-        let mut witnesses = Witnesses::default();
-        witnesses.note(&first.page, first.after.as_deref());
-        let from = first.end;
-        let mut looks = vec![first];
-        if from < all {
-            // One request is kept for a question to a server that says that it has no more.
-            let pages = (all - from).div_ceil(u64::from(self.context.page_size));
-            let strata = (requests.saturating_sub(2).max(1) as u64).min(pages);
-            let bound = |stratum: u64| {
-                let share = u128::from(all - from) * u128::from(stratum) / u128::from(strata);
-                from + u64::try_from(share).unwrap_or(u64::MAX)
-            };
-            let strata = (0..strata).map(|stratum| self.look(bound(stratum), bound(stratum + 1)));
-            // What the first page covers is a stratum of its own.
-            if let Some(first) = looks.first_mut() {
-                first.to = from;
-            }
-            looks.extend(try_join_all(strata).await?);
-        }
-        self.believe(&looks, witnesses).await?;
+        let page_size = u64::from(self.context.page_size);
+        // What the first page covers is a stratum of its own.
+        let (mut looks, mut opening) = (Vec::new(), None);
+        let from = if at_once {
+            let from = page_size.min(all);
+            opening = Some(self.look(0, from));
+            from
+        } else {
+            let first = self.look(0, all).await?;
+            let from = first.end;
+            looks.push(Look { to: from, ..first });
+            from
+        };
+        // One request is kept for a question to a server that says that it has no more.
+        let pages = (all - from).div_ceil(page_size);
+        let strata = (requests.saturating_sub(2).max(1) as u64).min(pages);
+        let bound = |stratum: u64| {
+            let share = u128::from(all - from) * u128::from(stratum) / u128::from(strata);
+            from + u64::try_from(share).unwrap_or(u64::MAX)
+        };
+        let strata = (0..strata).map(|stratum| self.look(bound(stratum), bound(stratum + 1)));
+        looks.extend(try_join_all(opening.into_iter().chain(strata)).await?);
+        self.believe(&looks).await?;
         let exact = looks.iter().all(|look| look.end == look.to);
         let chunks: u64 = looks.iter().map(Look::expected).sum();
         Ok((chunks.min(all), exact))
@@ -197,7 +201,8 @@ impl Sampler {
 
     /// Sees to it that the pages do not contradict each other, and that "nothing follows" means
     /// something on this server.
-    async fn believe(&self, looks: &[Look], mut witnesses: Witnesses) -> Result<(), Stop> {
+    async fn believe(&self, looks: &[Look]) -> Result<(), Stop> {
+        let mut witnesses = Witnesses::default();
         for look in looks {
             witnesses.note(&look.page, look.after.as_deref());
         }

@@ -9,7 +9,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::Result;
 use crate::density::Density;
-use crate::density::probe::{DEFAULT_PROBE_REQUESTS, probe};
+use crate::density::probe::{DEFAULT_PROBE_REQUESTS, Looks, probe};
 use crate::grid::chunk_box::ChunkBox;
 use crate::list::limit::ConcurrencyLimit;
 use crate::source::Source;
@@ -42,7 +42,7 @@ pub async fn survey(
         let (array, region) = arrays.get(position)?;
         let limit = Arc::clone(limit);
         Some(async move {
-            let density = probe(source, array, region, DEFAULT_PROBE_REQUESTS, limit).await?;
+            let density = probe(source, array, region, Looks::default(), limit).await?;
             Ok::<_, crate::Error>((position, density))
         })
     });

@@ -74,6 +74,8 @@ pub struct ListOptions {
     pub dangling_links: DanglingLinks,
     /// Objects without a time are taken, as of 1970; only web servers have such.
     pub undated: bool,
+    /// Every chunk of the region is likely to be there; see [`ScanOptions::full`].
+    pub full: bool,
     /// A page that small arrays beside this one are listed with too.
     pub shared: Option<Arc<SharedPage>>,
 }
@@ -95,6 +97,7 @@ impl ListOptions {
             ordered: false,
             dangling_links: DanglingLinks::default(),
             undated: false,
+            full: false,
             shared: None,
         }
     }
@@ -145,7 +148,13 @@ pub fn list_chunks(
                 Some(shared) => Arc::new(WithNeighbours::new(pages, shared)),
                 None => pages,
             };
-            paged(pages, &wanted, Arc::clone(&stats), options.limit, options.ordered)?
+            paged(
+                pages,
+                &wanted,
+                Arc::clone(&stats),
+                options.limit,
+                (options.ordered, options.full),
+            )?
         }
         Lister::Walk(source) => {
             let workers = if options.ordered { 1 } else { options.limit.begin() };
@@ -210,12 +219,12 @@ fn paged(
     wanted: &Wanted,
     stats: SharedStats,
     limit: Arc<ConcurrencyLimit>,
-    ordered: bool,
+    (ordered, full): (bool, bool),
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let (order, region) = ranked_region(&wanted.array, &wanted.region)?;
     let keys = ArrayKeys::new(&source.key(&wanted.array.source_path), order);
     let page_size = source.capabilities().new_keys();
-    let options = ScanOptions { page_size, retry: source.retries(), limit, ordered };
+    let options = ScanOptions { page_size, retry: source.retries(), limit, ordered, full };
     let pages = scan(source, keys, region, options);
     let records = Arc::clone(&wanted.layout);
     let current = pages.stats_handle();

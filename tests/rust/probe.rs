@@ -9,7 +9,7 @@ use object_store::aws::AmazonS3Builder;
 use refreeze::ErrorKind;
 use refreeze::density::{
     Density,
-    probe::{DEFAULT_PROBE_REQUESTS, probe},
+    probe::{DEFAULT_PROBE_REQUESTS, Looks, probe},
 };
 use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::list::limit::ConcurrencyLimit;
@@ -36,7 +36,7 @@ fn array(path: &str, name: &str, separator: &str, grid: &[u64]) -> ArraySpec {
 async fn probed(source: &Source, array: &ArraySpec, region: Option<ChunkBox>) -> Density {
     let region = region.unwrap_or_else(|| ChunkBox::whole(&array.layout));
     let limit = ConcurrencyLimit::new(8);
-    probe(source, array, &region, DEFAULT_PROBE_REQUESTS, limit).await.unwrap()
+    probe(source, array, &region, Looks::default(), limit).await.unwrap()
 }
 
 fn s3(endpoint: &Endpoint) -> Source {
@@ -83,12 +83,18 @@ async fn eight_requests_tell_a_pattern() {
             1,
         )
         .unwrap();
-        let density = probed(&s3(&endpoint), &array("a", "v2", ".", &grid), None).await;
-        println!("{pattern:?}: {density:?}");
-        assert!((least..=most).contains(&density.chunks_expected), "{pattern:?}: {density:?}");
-        assert_eq!(density.exact, exact, "{pattern:?}");
-        assert_eq!(density.list_requests, endpoint.stats().list);
-        assert!(density.list_requests <= DEFAULT_PROBE_REQUESTS as u64);
+        let (source, array) = (s3(&endpoint), array("a", "v2", ".", &grid));
+        let region = ChunkBox::whole(&array.layout);
+        for at_once in [false, true] {
+            let (limit, before) = (ConcurrencyLimit::new(8), endpoint.stats().list);
+            let looks = Looks { at_once, ..Looks::default() };
+            let density = probe(&source, &array, &region, looks, limit).await.unwrap();
+            println!("{pattern:?}, {at_once}: {density:?}");
+            assert!((least..=most).contains(&density.chunks_expected), "{pattern:?}: {density:?}");
+            assert_eq!(density.exact, exact, "{pattern:?}, {at_once}");
+            assert_eq!(density.list_requests, endpoint.stats().list - before);
+            assert!(density.list_requests <= DEFAULT_PROBE_REQUESTS as u64);
+        }
     }
 }
 
@@ -103,7 +109,9 @@ async fn a_failing_server_is_an_error_and_an_odd_one_is_not() {
     assert_eq!(probed(&source, &array, None).await.chunks_expected, 5000);
     endpoint.set(|settings| settings.faults.internal_error = 1.0);
     let region = ChunkBox::whole(&array.layout);
-    let error = probe(&source, &array, &region, 8, ConcurrencyLimit::new(1)).await.unwrap_err();
+    let error = probe(&source, &array, &region, Looks::default(), ConcurrencyLimit::new(1))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Listing);
 }
 
@@ -165,7 +173,10 @@ async fn short_foreign_lists_are_counted_and_scalars_expected() {
     assert_eq!(probed(&source, &scalar, None).await, counted(1));
     let limit: Arc<ConcurrencyLimit> = ConcurrencyLimit::new(1);
     let region = ChunkBox::whole(&array_of("a").layout).with_leading(1..2);
-    assert_eq!(probe(&source, &array_of("a"), &region, 8, limit).await.unwrap(), counted(1));
+    assert_eq!(
+        probe(&source, &array_of("a"), &region, Looks::default(), limit).await.unwrap(),
+        counted(1)
+    );
 }
 
 /// The keys of a listing in order, as it gave them.

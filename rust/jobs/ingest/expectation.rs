@@ -10,6 +10,8 @@ pub(in crate::jobs) struct Expectation {
     seen: (u64, u64),
     /// Whether no more than a guess.
     guessed: bool,
+    /// Whether somebody has looked, and no chunk was missing there.
+    seen_full: bool,
 }
 
 impl Expectation {
@@ -17,11 +19,17 @@ impl Expectation {
     pub(super) fn new(possible: u64, expected: u64) -> Self {
         let full = possible - expected.min(possible) <= possible / NEXT_TO_NONE;
         let held = if full { possible } else { expected };
-        Self { seen: (possible, held), guessed: expected < possible }
+        Self { seen: (possible, held), guessed: expected < possible, seen_full: false }
+    }
+
+    /// The same where the number comes from a look at the array, if it was `looked_at`.
+    pub(super) fn from_a_look(self, looked_at: bool) -> Self {
+        Self { seen_full: looked_at && !self.guessed, ..self }
     }
 
     /// A part with room for `possible` chunks held `found`.
     pub(super) fn learn(&mut self, possible: u64, found: u64) {
+        self.seen_full = found == possible;
         if self.guessed && possible > 0 {
             self.seen = (possible, found);
         }
@@ -30,6 +38,11 @@ impl Expectation {
     /// Whether the last part seen held all that it had room for, so that the next very likely does.
     pub(super) fn is_full(self) -> bool {
         self.seen.1 >= self.seen.0
+    }
+
+    /// Whether no chunk was missing wherever somebody looked last; never without a look.
+    pub(super) fn is_seen_full(self) -> bool {
+        self.seen_full
     }
 
     /// Chunks expected where there is room for `possible`: rather too many than too few.
@@ -79,5 +92,18 @@ mod tests {
         let mut dense = Expectation::new(1_000, 1_000);
         dense.learn(100, 1);
         assert!(dense.is_full() && dense.of(77) == 77);
+    }
+
+    #[test]
+    fn only_what_was_looked_at_is_seen_to_be_full() {
+        let dense = Expectation::new(1_000, 1_000);
+        assert!(!dense.is_seen_full() && !dense.from_a_look(false).is_seen_full());
+        assert!(!Expectation::new(1_000, 999).from_a_look(true).is_seen_full());
+        let mut dense = dense.from_a_look(true);
+        assert!(dense.is_seen_full());
+        dense.learn(100, 99);
+        assert!(!dense.is_seen_full());
+        dense.learn(100, 100);
+        assert!(dense.is_seen_full());
     }
 }

@@ -34,7 +34,8 @@ const CONCURRENT_WALKS: usize = 8;
 const BUSY_PAGES: u64 = 64;
 
 /// The next parts are begun when as many pages are missing as come in so many round trips: in one of
-/// them their first request is answered, which all others wait for, and in one what is in flight.
+/// them their first request is answered, which all others wait for unless their array is seen to be
+/// full, and in one what is in flight.
 const ROUNDS_AHEAD: u64 = 2;
 
 /// Nothing is begun before parts of so few pages have come: that would save one round trip, at most.
@@ -145,6 +146,8 @@ pub(in crate::jobs) struct Gatherer<'a> {
     unwritten: Unwritten,
     /// What is likely to be listed next, its first requests sent.
     ahead: Option<Pages<'a>>,
+    /// Of each array, by position: whether it was seen to be full.
+    seen_full: Vec<bool>,
     /// Of each source; known when its first chunk is: it is asked about the times it lists.
     rules: HashMap<usize, ChunkRules>,
     warnings: Vec<String>,
@@ -154,7 +157,7 @@ impl<'a> Gatherer<'a> {
     /// One whose references share the memory with those that are `unwritten`.
     pub(in crate::jobs) fn new(work: &'a Work<'a>, unwritten: Unwritten) -> Self {
         let (rules, warnings) = (HashMap::new(), Vec::new());
-        Self { work, unwritten, ahead: None, rules, warnings }
+        Self { work, unwritten, ahead: None, seen_full: Vec::new(), rules, warnings }
     }
 
     /// Lists parts until there are as many as the schedule gives out at once and nobody is at work on
@@ -178,6 +181,7 @@ impl<'a> Gatherer<'a> {
         {
             let held = begun + references;
             let parts = schedule.take(held);
+            self.seen_full = schedule.seen_full();
             if parts.is_empty() {
                 break;
             }
@@ -225,6 +229,7 @@ impl<'a> Gatherer<'a> {
         let mut outcome = Outcome::default();
         let mut found = 0;
         let page_size = u64::from(PAGE_SIZE);
+        let rounds = if parts.iter().all(|part| self.is_full(part)) { 1 } else { ROUNDS_AHEAD };
         let mut next = (expected > FEW_PAGES * page_size).then_some(next);
         loop {
             self.unwritten.room_for(found, room.in_memory(), room.begun > 0).await;
@@ -253,7 +258,7 @@ impl<'a> Gatherer<'a> {
             }
             let all_run = parts.len() - outcome.complete.len() <= pages.at_once;
             if all_run
-                && expected.saturating_sub(found) / page_size <= ROUNDS_AHEAD * (allowed as u64)
+                && expected.saturating_sub(found) / page_size <= rounds * (allowed as u64)
                 && let Some(next) = next.take()
             {
                 self.ahead = self.ahead(next());
@@ -270,7 +275,10 @@ impl<'a> Gatherer<'a> {
     fn pages(&self, parts: Vec<Part>, expected: u64) -> Pages<'a> {
         let listings: Vec<_> = in_order(self.work, &parts)
             .into_iter()
-            .filter_map(|(number, shared)| listing(number, self.work, parts.get(number)?, shared))
+            .filter_map(|(number, shared)| {
+                let part = parts.get(number)?;
+                listing(number, self.work, part, shared, self.is_full(part))
+            })
             .collect();
         let each = expected / u64::from(PAGE_SIZE) / (parts.len().max(1) as u64);
         let busy = usize::try_from(BUSY_PAGES / each.max(1)).unwrap_or(CONCURRENT_LISTINGS);
@@ -289,6 +297,10 @@ impl<'a> Gatherer<'a> {
         let chunks = parts.iter().map(|part| part.region.chunks());
         let expected = chunks.fold(0, u64::saturating_add);
         Some(self.pages(parts, expected))
+    }
+
+    fn is_full(&self, part: &Part) -> bool {
+        self.seen_full.get(part.array).copied().unwrap_or_default()
     }
 
     fn begin(&self, part: &Part) -> Option<Listed<'a>> {

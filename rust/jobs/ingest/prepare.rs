@@ -6,7 +6,7 @@ use icechunk::config::RepositoryConfig;
 
 use super::expectation::Expectation;
 use super::{IngestJob, JobArray, JobSource};
-use crate::density::probe::{DEFAULT_PROBE_REQUESTS, probe};
+use crate::density::probe::{DEFAULT_PROBE_REQUESTS, Looks, probe};
 use crate::grid::piece::chunks_of;
 use crate::list::limit::ConcurrencyLimit;
 use crate::plan::{Batches, ExpectedArray, PlanLimits, split_rules};
@@ -19,6 +19,8 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Debug, Clone)]
 pub(in crate::jobs) struct Survey {
     chunks: Vec<u64>,
+    /// Which arrays were looked at.
+    looked_at: Vec<bool>,
     pub(in crate::jobs) list_requests: u64,
 }
 
@@ -26,7 +28,7 @@ impl Survey {
     /// Every chunk is expected.
     pub(in crate::jobs) fn dense(arrays: &[JobArray]) -> Self {
         let chunks = arrays.iter().map(|array| chunks_of(&array.pieces)).collect();
-        Self { chunks, list_requests: 0 }
+        Self { chunks, looked_at: vec![false; arrays.len()], list_requests: 0 }
     }
 
     /// Chunks expected in all.
@@ -36,9 +38,11 @@ impl Survey {
 
     /// What the queue works with.
     pub(in crate::jobs) fn expectations(&self, arrays: &[JobArray]) -> Vec<Expectation> {
-        let known = arrays.iter().zip(&self.chunks);
+        let known = arrays.iter().zip(&self.chunks).zip(&self.looked_at);
         known
-            .map(|(array, expected)| Expectation::new(chunks_of(&array.pieces), *expected))
+            .map(|((array, expected), looked_at)| {
+                Expectation::new(chunks_of(&array.pieces), *expected).from_a_look(*looked_at)
+            })
             .collect()
     }
 }
@@ -50,11 +54,13 @@ pub(in crate::jobs) async fn expectations(
     limit: &Arc<ConcurrencyLimit>,
 ) -> Result<Survey> {
     let mut survey = Survey::dense(&job.arrays);
-    for (array, chunks) in job.arrays.iter().zip(&mut survey.chunks) {
+    let known = survey.chunks.iter_mut().zip(&mut survey.looked_at);
+    for (array, (chunks, looked_at)) in job.arrays.iter().zip(known) {
         if array.spec.copied || *chunks <= limits.references_per_commit {
             continue;
         }
         let mut expected = 0_u64;
+        *looked_at = true;
         for piece in &array.pieces {
             let possible = piece.target.chunks();
             // One request for every hundred pages: what is saved is never worth more.
@@ -62,12 +68,15 @@ pub(in crate::jobs) async fn expectations(
             let requests = worthwhile.min(DEFAULT_PROBE_REQUESTS);
             let Some(source) = job.sources.get(piece.source) else { continue };
             if requests == 0 {
+                *looked_at = false;
                 expected = expected.saturating_add(possible);
                 continue;
             }
             let region = piece.shift.box_in_source(&piece.target);
             let limit = Arc::clone(limit);
-            let density = probe(&source.source, &piece.array, &region, requests, limit).await?;
+            let looks = Looks { requests, at_once: true };
+            let density = probe(&source.source, &piece.array, &region, looks, limit).await?;
+            *looked_at &= density.list_requests > 0;
             expected = expected.saturating_add(density.chunks_expected.min(possible));
             survey.list_requests += density.list_requests;
         }

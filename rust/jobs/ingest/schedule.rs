@@ -184,6 +184,11 @@ impl<'a> Schedule<'a> {
         if next.is_empty() { later.take(0) } else { next }
     }
 
+    /// Of each array whether no chunk was missing wherever somebody looked last.
+    pub(super) fn seen_full(&self) -> Vec<bool> {
+        self.expectations.iter().map(|expected| expected.is_seen_full()).collect()
+    }
+
     /// A part was listed completely and held `found` chunks.
     pub(super) fn learn(&mut self, part: &Part, found: u64) {
         if let Some(expected) = self.expectations.get_mut(part.array) {

@@ -95,12 +95,14 @@ pub(super) fn in_order(work: &Work<'_>, parts: &[Part]) -> Vec<(usize, Option<Ar
     order
 }
 
-/// The listing of one part, which begins when it is first polled.
+/// The listing of one part, which begins when it is first polled; `full` where every chunk is
+/// likely to be there.
 pub(super) fn listing(
     number: usize,
     work: &Work<'_>,
     part: &Part,
     shared: Option<Arc<SharedPage>>,
+    full: bool,
 ) -> Option<BoxStream<'static, ListedPage>> {
     let (piece, source) = work.piece(part)?;
     let (source, array) = (source.clone(), piece.array.clone());
@@ -108,7 +110,8 @@ pub(super) fn listing(
     let dangling_links = work.empty_chunks.into();
     let undated = work.checksum != ChecksumBy::LastModified;
     let pages = futures::stream::once(async move {
-        let options = ListOptions { dangling_links, undated, shared, ..ListOptions::with(limit) };
+        let options =
+            ListOptions { dangling_links, undated, full, shared, ..ListOptions::with(limit) };
         match list_chunks(&source, &array, region, options) {
             Ok(Listing { batches, stats, .. }) => {
                 let end = futures::stream::once(std::future::ready(Ok(None)));

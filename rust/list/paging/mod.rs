@@ -38,6 +38,10 @@ pub struct ScanOptions {
     /// memory are at most two and a half times as many pages as requests may be in flight. A server
     /// that must be listed serially and does not list in order is an error.
     pub ordered: bool,
+    /// All requests are sent at once, without waiting for the first page: every chunk of the region
+    /// seems to be there, and the service to honour start-after. That is no more than a guess: each
+    /// page still proves what it covers.
+    pub full: bool,
 }
 
 /// A page and the chunks on it that belong to the listing.

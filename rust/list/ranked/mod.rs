@@ -72,7 +72,7 @@ pub fn scan(
         ordered: options.ordered,
     };
     let task = tokio::spawn(async move {
-        if let Err(error) = run(Arc::new(context), &fetcher, &sender).await {
+        if let Err(error) = run(Arc::new(context), options.full, &fetcher, &sender).await {
             // Without a receiver nobody is left to be told.
             let _ = sender.send(Err(error)).await;
         }
@@ -125,6 +125,7 @@ enum Outcome {
 
 async fn run(
     context: Arc<Context>,
+    full: bool,
     fetcher: &Fetcher,
     pages: &mpsc::Sender<Result<ScanPage>>,
 ) -> Result<()> {
@@ -144,6 +145,9 @@ async fn run(
     );
     if context.capabilities.page_size_is_learned {
         scanner = scanner.learning(context.capabilities.start_after == StartAfter::Inclusive);
+    } else if full && !context.ordered {
+        scanner.allow(fetcher.limit.allowed().min(most));
+        scanner.spread();
     }
     let mut turn = Turn::new(context.ordered);
     let ended = segmented(&context, fetcher, &mut scanner, &mut turn, pages).await?;

@@ -117,7 +117,10 @@ pub(super) struct Scanner {
     pub(super) cover: Cover,
     pub(super) witnesses: Witnesses,
     region: Arc<RankRegion>,
+    /// Whether the region was cut, as soon as that seemed to be worth it.
     spread: bool,
+    /// Whether an answer has come.
+    is_tried: bool,
     in_flight: usize,
     /// The chunks are wanted in the order of their keys.
     ordered: bool,
@@ -150,6 +153,7 @@ impl Scanner {
             witnesses: Witnesses::default(),
             region,
             spread: false,
+            is_tried: false,
             in_flight: 0,
             ordered,
             most_in_flight: most_segments.max(1),
@@ -172,6 +176,12 @@ impl Scanner {
     pub(super) fn allow(&mut self, most: usize) {
         self.most_in_flight = most.max(1);
         self.segments.allow(most);
+    }
+
+    /// Cuts the region before anything is known of it.
+    pub(super) fn spread(&mut self) {
+        self.spread = true;
+        self.segments.spread();
     }
 
     /// Whether every rank of the region is answered for.
@@ -219,7 +229,7 @@ impl Scanner {
 
     fn segment_job(&mut self, id: u64) -> Option<Job> {
         let (start, wanted) = self.segments.wanted(id)?;
-        let first = !self.spread;
+        let first = !self.is_tried;
         let chain = self.chains.entry(id).or_default();
         let after = match (&chain.last, start) {
             // The beginning of the listing: nothing to pass over, nothing to trust.
@@ -351,6 +361,7 @@ impl Scanner {
         if self.ordered {
             self.segments.hand_on_pace(start);
         }
+        self.is_tried = true;
         if !self.spread {
             self.spread = true;
             if truncated && !self.ordered {
@@ -393,6 +404,7 @@ impl Scanner {
                     };
                     state = State::Ended;
                     self.spread = true;
+                    self.is_tried = true;
                 }
             }
         }

@@ -16,7 +16,7 @@ use super::properties::noise;
 const N: u64 = 1_000_000;
 
 /// Calls, keys and virtual milliseconds (50 a round trip) for the ranks that `there` says exist.
-async fn cost(grid: &[u64], concurrency: usize, there: impl Fn(u64) -> bool) -> (u64, u64, u64) {
+async fn cost(grid: &[u64], options: ScanOptions, there: impl Fn(u64) -> bool) -> (u64, u64, u64) {
     let order = order(encoding("default", "/"), grid);
     let keys = ArrayKeys::new("store/array", Arc::clone(&order));
     let mut objects: Vec<Vec<u8>> = (0..order.len())
@@ -30,8 +30,7 @@ async fn cost(grid: &[u64], concurrency: usize, there: impl Fn(u64) -> bool) -> 
     server.delay = Some(Duration::from_millis(50));
     let start = tokio::time::Instant::now();
     let region = RankRegion::whole(order);
-    let (chunks, stats) =
-        listed(&Arc::new(server), &keys, &region, options(1000, concurrency)).await;
+    let (chunks, stats) = listed(&Arc::new(server), &keys, &region, options).await;
     assert_eq!(chunks.unwrap().len() as u64, count);
     assert_eq!(stats.warnings, Vec::<String>::new());
     (stats.list_requests, count, u64::try_from(start.elapsed().as_millis()).unwrap())
@@ -52,7 +51,8 @@ async fn patterns() {
     ];
     for (name, there) in patterns {
         for concurrency in [64, 16] {
-            let (calls, keys, millis) = cost(&[100, 100, 100], concurrency, there).await;
+            let (calls, keys, millis) =
+                cost(&[100, 100, 100], options(1000, concurrency), there).await;
             let pages = keys.div_ceil(1000);
             println!(
                 "{name:20} C={concurrency:2} calls {calls:5} for {pages:4} pages, {:5.1} round trips (ideal {:.1})",
@@ -78,6 +78,25 @@ pub(crate) fn assert_all_are_used(name: &str, calls: u64, concurrency: usize, mi
 
 /// Where pages hold less than they are asked for, the first ones tell how much: segments end where
 /// pages do then, as many as may be in flight.
+#[tokio::test(start_paused = true)]
+async fn an_array_that_is_known_to_be_full_needs_no_first_page_to_know_it() {
+    let mut costs = Vec::new();
+    for full in [false, true] {
+        let options = ScanOptions { full, ..options(1000, 64) };
+        costs.push(cost(&[100, 100, 100], options, |_| true).await);
+    }
+    let [(calls, _, millis), (same, _, less)] = costs[..] else { panic!("{costs:?}") };
+    assert_eq!(calls, same);
+    assert!(
+        less < millis,
+        "{less} ms of the clock that tests turn, {millis} with a page by itself"
+    );
+    // And where that was wrong, it costs requests and nothing else.
+    let options = ScanOptions { full: true, ..options(1000, 64) };
+    let (calls, chunks, _) = cost(&[100, 100, 100], options, |rank| noise(rank) < 300).await;
+    assert!(calls <= chunks.div_ceil(1000) * 11 / 10 + 2 * 64, "{calls}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_length_of_pages_is_learned() {
     let order = order(encoding("default", "/"), &[100, 50, 40]);
@@ -115,7 +134,8 @@ async fn small_and_empty_arrays() {
         (&[1001][..], Some(2000), 2),
         (&[1000, 50][..], Some(10), 2),
     ] {
-        let (calls, ..) = cost(grid, 64, |rank| there.is_some_and(|most| rank < most)).await;
+        let (calls, ..) =
+            cost(grid, options(1000, 64), |rank| there.is_some_and(|most| rank < most)).await;
         assert!(calls <= most, "{grid:?}: {calls}");
     }
 }

@@ -43,6 +43,7 @@ proptest! {
         fault in prop::sample::select(FAULTS.to_vec()),
         delay in any::<bool>(),
         inclusive in any::<bool>(),
+        full in any::<bool>(),
     ) {
         // In pages of one or two keys, no order shows.
         let unordered = matches!(fault, Fault::Descending | Fault::Shuffled { .. });
@@ -60,7 +61,7 @@ proptest! {
             &Arc::new(server),
             &case.keys(),
             &case.region(),
-            options(page_size, case.concurrency),
+            ScanOptions { full, ..options(page_size, case.concurrency) },
         ));
         match chunks {
             Ok(chunks) => prop_assert_eq!(chunks, case.expected),

@@ -375,7 +375,8 @@ pub(crate) fn options(page_size: u32, concurrency: usize) -> ScanOptions {
         first: Duration::from_micros(100),
         longest: Duration::from_millis(1),
     };
-    ScanOptions { page_size, retry, limit: ConcurrencyLimit::new(concurrency), ordered: false }
+    let limit = ConcurrencyLimit::new(concurrency);
+    ScanOptions { page_size, retry, limit, ordered: false, full: false }
 }
 
 /// The chunks that a listing gave, sorted, and its statistics. Panics when one came twice, or
