@@ -1,7 +1,7 @@
 """Every request of every verb goes wrong in every way: the same repository, or an error and the same repository afterwards.
 
-All of it takes hours: ``make test-faults``. Otherwise a few cases of each verb are run, chosen by a seed;
-``REFREEZE_FAULTS`` says how many (``all``, or a number), ``REFREEZE_FAULTS_SEED`` chooses others, and after
+All of it takes hours: ``make test-faults``. Otherwise a tenth of the cases of each verb is run, chosen by a seed;
+``REFREEZE_FAULTS`` says how many (``all``, ``tenth``, or a number), ``REFREEZE_FAULTS_SEED`` chooses others, and after
 ``REFREEZE_FAULTS_MINUTES`` none of a verb is begun any more.
 """
 
@@ -15,29 +15,33 @@ import pytest
 from fault_proxy import Fault, fault_proxy
 from fault_sweep import COMMANDS, Case, Sweep
 
-WANTED = os.environ.get("REFREEZE_FAULTS", "6")
+WANTED = os.environ.get("REFREEZE_FAULTS", "tenth")
 SEED = int(os.environ.get("REFREEZE_FAULTS_SEED", "18"))
 MINUTES = float(os.environ.get("REFREEZE_FAULTS_MINUTES", "inf"))
+PARTS = 4
+"""Tests of a verb, so that several processes run them."""
 
 
 def chosen(cases):
     """Return all cases, or some, in any order: what there is no time for is spread over them."""
-    wanted = len(cases) if WANTED == "all" else min(int(WANTED), len(cases))
+    words = {"all": len(cases), "tenth": -(-len(cases) // 10)}
+    wanted = words[WANTED] if WANTED in words else min(int(WANTED), len(cases))
     return random.Random(SEED).sample(cases, wanted)  # noqa: S311 cases, not secrets
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_request_goes_wrong(s3_bucket, tmp_path, capsys, name):
+def test_a_request_goes_wrong(s3_bucket, tmp_path, capsys, name, part):
     """It succeeds as if nothing had happened, or fails with a typed error, main untouched, and succeeds when run again."""
     server, bucket = s3_bucket
     if server.kind != "versitygw":
         pytest.skip("repositories are copied as versitygw's files")
-    wrong, run, ends = [], 0, time.monotonic() + MINUTES * 60
+    wrong, run, ends = [], 0, time.monotonic() + MINUTES * 60 / PARTS
     with fault_proxy(server) as (seen, faults):
         sweep = Sweep(server, bucket, seen, faults, COMMANDS[name])
         sweep.prepare(tmp_path)
         every = list(sweep.cases())
-        for case in chosen(every):
+        for case in chosen(every)[part::PARTS]:
             if time.monotonic() > ends:
                 break
             said = sweep.wrong(case)

@@ -106,6 +106,21 @@ def test_units_of_times_that_are_far_apart():
     np.testing.assert_array_equal(in_units_of(days, *units, where="x"), days + 1)
 
 
+@pytest.mark.parametrize(
+    ("of", "to", "shift"),
+    [
+        ("hours since 2024-01-11 00:00:00", "hours since 2024-01-01 00:00:00", 240),
+        ("hours since 2024-01-01T12:00:00", "Hours since 2024-1-1", 12),
+        ("hour since 2024-01-02", "hours since 2024-01-01 00:00", 24),
+    ],
+)
+def test_units_that_xarray_spells_otherwise(of, to, shift):
+    """Regression: "hours since 2024-01-01 00:00:00" was called too coarse for hours."""
+    values = np.array([0, 5], "i8")
+    converted = in_units_of(values, {"units": of}, {"units": to}, where="x")
+    np.testing.assert_array_equal(converted, values + shift)
+
+
 def test_missing_values_stay_missing():
     """A number that is masked is not a time."""
     units = [{"units": f"days since {year}-01-01", "_FillValue": -9} for year in (2001, 2000)]

@@ -95,15 +95,20 @@ def _through_times(values: Any, given: list[Any], wanted: list[Any], resolution:
 
     times = _decoded(values, given, resolution)
     numbers, units, _ = encode_cf_datetime(times, wanted[0], wanted[1] or "standard")
-    if units != wanted[0]:
-        raise ValueError(f"{wanted[0]} is too coarse")
     numbers = np.asarray(numbers)
     result = numbers.astype(values.dtype)
     if not np.array_equal(result.astype(numbers.dtype), numbers):
         raise ValueError(f"{values.dtype} does not hold them")
     if not np.array_equal(_decoded(result, wanted, resolution), times):
-        raise ValueError("decoding gives other times")
+        # xarray spells units in its own way ("hours since 2000-01-01" without the time of day): only
+        # another unit of time says that it took a finer one.
+        is_finer = _unit_of_time(units) != _unit_of_time(wanted[0])
+        raise ValueError(f"{wanted[0]} is too coarse" if is_finer else "decoding gives other times")
     return result
+
+
+def _unit_of_time(units: str) -> str:
+    return units.partition(" since ")[0].strip().lower().removesuffix("s")
 
 
 def _decoded(values: Any, units: list[Any], resolution: str) -> Any:

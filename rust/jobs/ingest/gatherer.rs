@@ -117,14 +117,13 @@ struct Pages<'a> {
 }
 
 impl Pages<'_> {
-    /// The next page; while it is waited for, pages of what is `ahead` are held, up to so many.
+    /// The next page; while it is waited for, and while there are such as were held, pages of what is
+    /// `ahead` are held, up to so many: requests go on.
     async fn next(&mut self, mut ahead: Option<(&mut Self, usize)>) -> Option<ListedPage> {
-        if let Some(page) = self.held.pop_front() {
-            return Some(page);
-        }
         poll_fn(|context| {
+            let held = self.held.pop_front();
             let next = self.others.poll_next_unpin(context);
-            if next.is_pending()
+            if (held.is_some() || next.is_pending())
                 && let Some((later, most)) = &mut ahead
             {
                 while later.held.len() < *most
@@ -133,7 +132,14 @@ impl Pages<'_> {
                     later.held.push_back(page);
                 }
             }
-            next
+            match (held, next) {
+                (Some(page), Poll::Ready(Some(later))) => {
+                    self.held.push_back(later);
+                    Poll::Ready(Some(page))
+                }
+                (Some(page), _) => Poll::Ready(Some(page)),
+                (None, next) => next,
+            }
         })
         .await
     }
