@@ -59,6 +59,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// How a listing is done and what its record batches hold.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools)] // independent switches, not a state
 pub struct ListOptions {
     /// Requests in flight; may be shared by the listings of several arrays.
     pub limit: Arc<ConcurrencyLimit>,

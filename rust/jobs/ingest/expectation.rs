@@ -23,7 +23,7 @@ impl Expectation {
     }
 
     /// The same where the number comes from a look at the array, if it was `looked_at`.
-    pub(super) fn from_a_look(self, looked_at: bool) -> Self {
+    pub(super) fn where_looked_at(self, looked_at: bool) -> Self {
         Self { seen_full: looked_at && !self.guessed, ..self }
     }
 
@@ -97,9 +97,9 @@ mod tests {
     #[test]
     fn only_what_was_looked_at_is_seen_to_be_full() {
         let dense = Expectation::new(1_000, 1_000);
-        assert!(!dense.is_seen_full() && !dense.from_a_look(false).is_seen_full());
-        assert!(!Expectation::new(1_000, 999).from_a_look(true).is_seen_full());
-        let mut dense = dense.from_a_look(true);
+        assert!(!dense.is_seen_full() && !dense.where_looked_at(false).is_seen_full());
+        assert!(!Expectation::new(1_000, 999).where_looked_at(true).is_seen_full());
+        let mut dense = dense.where_looked_at(true);
         assert!(dense.is_seen_full());
         dense.learn(100, 99);
         assert!(!dense.is_seen_full());

@@ -41,7 +41,7 @@ impl Survey {
         let known = arrays.iter().zip(&self.chunks).zip(&self.looked_at);
         known
             .map(|((array, expected), looked_at)| {
-                Expectation::new(chunks_of(&array.pieces), *expected).from_a_look(*looked_at)
+                Expectation::new(chunks_of(&array.pieces), *expected).where_looked_at(*looked_at)
             })
             .collect()
     }

@@ -403,8 +403,7 @@ impl Scanner {
                             .map(<[u8]>::to_vec),
                     };
                     state = State::Ended;
-                    self.spread = true;
-                    self.is_tried = true;
+                    (self.spread, self.is_tried) = (true, true);
                 }
             }
         }
