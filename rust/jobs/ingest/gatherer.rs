@@ -118,7 +118,7 @@ struct Pages<'a> {
 
 impl Pages<'_> {
     /// The next page; while it is waited for, and while there are such as were held, pages of what is
-    /// `ahead` are held, up to so many: requests go on.
+    /// `ahead` are held, up to so many: requests go on, and memory has room for half of those in flight.
     async fn next(&mut self, mut ahead: Option<(&mut Self, usize)>) -> Option<ListedPage> {
         poll_fn(|context| {
             let held = self.held.pop_front();
@@ -240,7 +240,8 @@ impl<'a> Gatherer<'a> {
         loop {
             self.unwritten.room_for(found, room.in_memory(), room.begun > 0).await;
             let allowed = self.work.in_flight.allowed();
-            let page = pages.next(self.ahead.as_mut().map(|ahead| (ahead, allowed))).await;
+            let ahead = self.ahead.as_mut().map(|ahead| (ahead, allowed.div_ceil(2)));
+            let page = pages.next(ahead).await;
             let Some((number, records, stats)) = page else { break };
             let records = records?;
             let Some(slot) = open.get_mut(number) else { continue };

@@ -326,7 +326,7 @@ impl Segments {
         let ranks = rank.checked_sub(start)?;
         // Where the region leaves out little, pages reach over the gaps and end at multiples of
         // the page size among all ranks.
-        if ranks <= (target - segment.index).saturating_mul(11) / 10 {
+        if ranks <= (target - segment.index).saturating_mul(5) / 4 {
             return Some(self.region.count_below(start.saturating_add(round(ranks))));
         }
         if self.long_ranges && segment.pace.is_full() {

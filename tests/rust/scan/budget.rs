@@ -140,6 +140,37 @@ async fn small_and_empty_arrays() {
     }
 }
 
+/// Steps of an archive: after every ten keys' worth of rows lies one with a digit fewer, which is not
+/// in the region. Pages reach over that, and none is cut in halves by where segments begin.
+#[tokio::test(start_paused = true)]
+async fn a_range_of_steps_costs_the_steps_between_and_no_more() {
+    let order = order(encoding("default", "/"), &[2000, 8, 12]);
+    let objects = coordinates(&[0..2000, 0..8, 0..12])
+        .iter()
+        .map(|coords| format!("a/{}", order.encoding().encode(coords)).into_bytes())
+        .collect();
+    let mut server = Server::new(objects);
+    server.delay = Some(Duration::from_millis(50));
+    let mut server = Arc::new(server);
+    let keys = ArrayKeys::new("a", Arc::clone(&order));
+    for (rows, concurrency, full) in [
+        (1000..2000, 64, false),
+        (1000..2000, 64, true),
+        (1000..2000, 8, false),
+        (1200..1850, 64, true),
+        (1203..1849, 32, false),
+    ] {
+        let region = RankRegion::new(Arc::clone(&order), &[rows, 0..8, 0..12]).unwrap();
+        Arc::get_mut(&mut server).unwrap().requests = 0.into();
+        let options = ScanOptions { full, ..options(1000, concurrency) };
+        let (chunks, stats) = listed(&server, &keys, &region, options).await;
+        assert_eq!(chunks.unwrap().len() as u64, region.len());
+        let most = region.len().div_ceil(1000) * 118 / 100;
+        println!("{concurrency}, {full}: {} of {most}", stats.list_requests);
+        assert!(stats.list_requests <= most, "{concurrency}: {} > {most}", stats.list_requests);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn dense_regions_cost_what_they_hold_and_one_request_a_run() {
     let order = order(encoding("v2", "."), &[60, 50, 40]);
