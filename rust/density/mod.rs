@@ -1,8 +1,8 @@
 //! How full arrays are, judged by a few requests before anything is planned.
 //!
 //! [`survey`] decides which arrays are worth a look, [`probe`] how to look at one: at pages spread
-//! over the region (`sample`), at a few folders (`folders`), or at what another library lists. No
-//! listing rests on such an estimate.
+//! over the region (`sample`), at a few folders (`folders`), or at what another library lists. That a
+//! listing is complete never rests on such an estimate.
 
 mod folders;
 pub mod probe;
@@ -19,4 +19,23 @@ pub struct Density {
     pub exact: bool,
     /// LIST requests made, retries included; on a local file system, folders read.
     pub list_requests: u64,
+}
+
+/// Requests for one array when nothing else is asked for.
+pub const DEFAULT_PROBE_REQUESTS: usize = 8;
+
+/// How an array is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Looks {
+    /// How many requests it takes, about.
+    pub requests: usize,
+    /// All are sent at once. Otherwise the first page comes first: it may be the only one that is
+    /// needed, where there are few chunks.
+    pub at_once: bool,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { requests: DEFAULT_PROBE_REQUESTS, at_once: false }
+    }
 }

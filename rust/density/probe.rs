@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::sample::sample;
-use super::{Density, folders};
+use super::{Density, Looks, folders};
 use crate::Result;
 use crate::grid::chunk_box::ChunkBox;
 use crate::list::array_keys::ArrayKeys;
@@ -17,25 +17,6 @@ use crate::list::{Lister, foreign, ranked_region};
 use crate::source::Source;
 use crate::source::page::StartAfter;
 use crate::zarr::metadata::ArraySpec;
-
-/// Requests for one array when nothing else is asked for.
-pub const DEFAULT_PROBE_REQUESTS: usize = 8;
-
-/// How an array is looked at.
-#[derive(Debug, Clone, Copy)]
-pub struct Looks {
-    /// How many requests it takes, about.
-    pub requests: usize,
-    /// All are sent at once. Otherwise the first page comes first: it may be the only one that is
-    /// needed, where there are few chunks.
-    pub at_once: bool,
-}
-
-impl Default for Looks {
-    fn default() -> Self {
-        Self { requests: DEFAULT_PROBE_REQUESTS, at_once: false }
-    }
-}
 
 /// Estimates how many chunks of `region` exist, with a few `looks`.
 ///

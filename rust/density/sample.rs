@@ -9,8 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::future::try_join_all;
 
-use super::Density;
-use super::probe::Looks;
+use super::{Density, Looks};
 use crate::Result;
 use crate::key_order::rank_region::RankRegion;
 use crate::list::array_keys::ArrayKeys;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::Result;
-use crate::density::Density;
-use crate::density::probe::{DEFAULT_PROBE_REQUESTS, Looks, probe};
+use crate::density::probe::probe;
+use crate::density::{DEFAULT_PROBE_REQUESTS, Density, Looks};
 use crate::grid::chunk_box::ChunkBox;
 use crate::list::limit::ConcurrencyLimit;
 use crate::source::Source;

@@ -7,10 +7,8 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use object_store::aws::AmazonS3Builder;
 use refreeze::ErrorKind;
-use refreeze::density::{
-    Density,
-    probe::{DEFAULT_PROBE_REQUESTS, Looks, probe},
-};
+use refreeze::density::probe::probe;
+use refreeze::density::{DEFAULT_PROBE_REQUESTS, Density, Looks};
 use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::list::limit::ConcurrencyLimit;
 use refreeze::list::{ChunkColumns, ListOptions, list_chunks};

@@ -35,6 +35,11 @@ impl Expectation {
         }
     }
 
+    /// What was learned last is a guess, and nobody has seen that nothing is missing.
+    pub(super) fn forget_sight(&mut self) {
+        self.seen_full = false;
+    }
+
     /// Whether the last part seen held all that it had room for, so that the next very likely does.
     pub(super) fn is_full(self) -> bool {
         self.seen.1 >= self.seen.0
@@ -105,5 +110,7 @@ mod tests {
         assert!(!dense.is_seen_full());
         dense.learn(100, 100);
         assert!(dense.is_seen_full());
+        dense.forget_sight();
+        assert!(!dense.is_seen_full() && dense.is_full());
     }
 }

@@ -6,7 +6,8 @@ use icechunk::config::RepositoryConfig;
 
 use super::expectation::Expectation;
 use super::{IngestJob, JobArray, JobSource};
-use crate::density::probe::{DEFAULT_PROBE_REQUESTS, Looks, probe};
+use crate::density::probe::probe;
+use crate::density::{DEFAULT_PROBE_REQUESTS, Looks};
 use crate::grid::piece::chunks_of;
 use crate::list::limit::ConcurrencyLimit;
 use crate::plan::{Batches, ExpectedArray, PlanLimits, split_rules};

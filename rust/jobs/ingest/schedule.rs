@@ -202,6 +202,9 @@ impl<'a> Schedule<'a> {
         for (part, found) in &given_up {
             // At least as full as that: what is left is taken in smaller bites.
             self.learn(part, found.saturating_mul(2).min(part.region.chunks()));
+            if let Some(expected) = self.expectations.get_mut(part.array) {
+                expected.forget_sight();
+            }
         }
         let mut parts: Vec<_> = given_up.into_iter().map(|(part, _)| part).collect();
         if let ([part], true) = (parts.as_slice(), alone)

@@ -76,8 +76,6 @@ pub(crate) fn assert_all_are_used(name: &str, calls: u64, concurrency: usize, mi
     assert!(trips <= least + 6.0, "{name}: {trips:.1} round trips for {calls} calls");
 }
 
-/// Where pages hold less than they are asked for, the first ones tell how much: segments end where
-/// pages do then, as many as may be in flight.
 #[tokio::test(start_paused = true)]
 async fn an_array_that_is_known_to_be_full_needs_no_first_page_to_know_it() {
     let mut costs = Vec::new();
@@ -97,6 +95,8 @@ async fn an_array_that_is_known_to_be_full_needs_no_first_page_to_know_it() {
     assert!(calls <= chunks.div_ceil(1000) * 11 / 10 + 2 * 64, "{calls}");
 }
 
+/// Where pages hold less than they are asked for, the first ones tell how much: segments end where
+/// pages do then, as many as may be in flight.
 #[tokio::test(start_paused = true)]
 async fn the_length_of_pages_is_learned() {
     let order = order(encoding("default", "/"), &[100, 50, 40]);

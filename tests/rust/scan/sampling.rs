@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use refreeze::density::Density;
-use refreeze::density::probe::Looks;
 use refreeze::density::sample::sample;
+use refreeze::density::{Density, Looks};
 use refreeze::key_order::rank_region::RankRegion;
 use refreeze::list::array_keys::ArrayKeys;
 
