@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from hashlib import md5
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from listening_server import ListeningServer
 
 __all__ = ["Bucket", "Request", "running"]
 
@@ -233,16 +235,10 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, listing.encode())
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 1024
-    """Five by default: more that connect at once would wait for a second SYN, or give up."""
-
-
 @contextmanager
 def running(bucket):
     handler = type("Bound", (Handler,), {"bucket": bucket})
-    server = Server(("127.0.0.1", 0), handler)
+    server = ListeningServer(("127.0.0.1", 0), handler)
     bucket.port = server.server_address[1]
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:

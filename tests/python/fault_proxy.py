@@ -15,9 +15,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
+
+from listening_server import ListeningServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -305,12 +307,8 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class Proxy(ThreadingHTTPServer):
+class Proxy(ListeningServer):
     """Listens on a free port."""
-
-    daemon_threads = True
-    request_queue_size = 1024
-    """Five by default: more that connect at once would wait for a second SYN, or give up."""
 
     def __init__(self, upstream: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from hashlib import md5
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from listening_server import ListeningServer
 
 __all__ = ["Asked", "Switches", "WebServer", "serving"]
 
@@ -106,12 +108,7 @@ def serving(root: Path, **switches: object) -> Iterator[WebServer]:
     class Bound(_Handler):
         web = server
 
-    class Listening(ThreadingHTTPServer):
-        daemon_threads = True
-        # Five by default: more that connect at once would wait for a second SYN, or give up.
-        request_queue_size = 1024
-
-    http = Listening(("127.0.0.1", 0), Bound)
+    http = ListeningServer(("127.0.0.1", 0), Bound)
     server.port = http.server_address[1]
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()

@@ -29,15 +29,16 @@ impl Expectation {
 
     /// A part with room for `possible` chunks held `found`.
     pub(super) fn learn(&mut self, possible: u64, found: u64) {
+        self.suppose(possible, found);
         self.seen_full = found == possible;
-        if self.guessed && possible > 0 {
-            self.seen = (possible, found);
-        }
     }
 
-    /// What was learned last is a guess, and nobody has seen that nothing is missing.
-    pub(super) fn forget_sight(&mut self) {
+    /// A part with room for `possible` chunks is taken to hold `held`; nobody has seen that.
+    pub(super) fn suppose(&mut self, possible: u64, held: u64) {
         self.seen_full = false;
+        if self.guessed && possible > 0 {
+            self.seen = (possible, held);
+        }
     }
 
     /// Whether the last part seen held all that it had room for, so that the next very likely does.
@@ -110,7 +111,7 @@ mod tests {
         assert!(!dense.is_seen_full());
         dense.learn(100, 100);
         assert!(dense.is_seen_full());
-        dense.forget_sight();
+        dense.suppose(100, 100);
         assert!(!dense.is_seen_full() && dense.is_full());
     }
 }

@@ -201,9 +201,9 @@ impl<'a> Schedule<'a> {
     pub(super) fn give_up(&mut self, given_up: Vec<(Part, u64)>, alone: bool) {
         for (part, found) in &given_up {
             // At least as full as that: what is left is taken in smaller bites.
-            self.learn(part, found.saturating_mul(2).min(part.region.chunks()));
             if let Some(expected) = self.expectations.get_mut(part.array) {
-                expected.forget_sight();
+                let possible = part.region.chunks();
+                expected.suppose(possible, found.saturating_mul(2).min(possible));
             }
         }
         let mut parts: Vec<_> = given_up.into_iter().map(|(part, _)| part).collect();

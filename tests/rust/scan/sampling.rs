@@ -66,7 +66,7 @@ fn patterns() {
         ("second half", |rank| rank >= N / 2, 1.0, 1.4),
         ("every tenth", |rank| rank % 10 == 0, 0.99, 1.02),
         ("random 2 %", |rank| noise(rank) < 20, 0.97, 1.1),
-        ("block in the middle", |rank| (450_000..550_000).contains(&rank), 1.0, 2.2),
+        ("block in the middle", |rank| (450_000..550_000).contains(&rank), 1.0, 2.0),
         ("ten blocks", |rank| rank % 100_000 < 10_000, 1.0, 10.0),
         ("one in 10,000", |rank| rank % 10_000 == 77, 1.0, 1.0),
     ];
@@ -86,6 +86,8 @@ fn patterns() {
             let density = runtime().block_on(sampled).unwrap();
             println!("{name:20} {looks:?} {density:?}, {truth} are there");
             let ratio = density.chunks_expected as f64 / truth;
+            // Those that are sent at once begin elsewhere, where the first page does not tell.
+            let most = if looks.at_once { most * 1.1 } else { most };
             assert!(least <= ratio && ratio <= most, "{name}: {ratio}");
             assert!(density.list_requests <= 8, "{name}");
         }
