@@ -216,7 +216,9 @@ class Bench:
         process.returncode = os.waitstatus_to_exitcode(status)
         process.stdout.close()
         if status != 0:
-            raise SystemExit(f"{subject.tool}: {subject.task} failed")
+            raise SystemExit(
+                f"{subject.tool}: {subject.task} failed with {process.returncode} after {output!r}"
+            )
         return Run(
             wall=wall,
             cpu=usage.ru_utime + usage.ru_stime,

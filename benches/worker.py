@@ -8,6 +8,7 @@ knows, such as the time of one append in a loop, are in that object.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -412,7 +413,12 @@ TASKS = {
 
 def main() -> None:
     """Do one task and print what it has to say."""
-    print(json.dumps(TASKS[sys.argv[1]](**json.loads(sys.argv[2]))))
+    task = TASKS[sys.argv[1]]
+    print(json.dumps(task(**json.loads(sys.argv[2]))), flush=True)
+    if task is read_first_chunk:
+        # With icechunk 2.3, an interpreter that ends at once after an awaited read is killed by
+        # SIGSEGV in one of thirty runs on a busy machine: its runtime still lets go of the answer.
+        os._exit(0)
 
 
 if __name__ == "__main__":

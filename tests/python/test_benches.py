@@ -24,7 +24,9 @@ def test_a_scenario_measures_what_it_compares(tmp_path, scenario):
         tmp_path / "results",
     ]
     command = [sys.executable, ROOT / "benches" / "run.py", *options, *files]
-    table = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    # What goes wrong is said on stderr, which pytest shows with the failure.
+    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    table = ran.stdout
     assert table.strip() == (tmp_path / "results.md").read_text().strip()
     (section,) = json.loads((tmp_path / "results.json").read_text())["sections"]
     assert len({row["tool"] for row in section["rows"]}) > 1
@@ -39,6 +41,7 @@ def test_writing_is_measured(tmp_path):
     pytest.importorskip("dask")
     options = ["--scale", "0.01", "--workers", "1", "--rounds", "1"]
     command = [sys.executable, ROOT / "benches" / "writing.py", *options]
-    table = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    table = ran.stdout
     for case in ("template", "refreeze.write_region", "xarray.to_zarr", "one commit", "1 workers"):
         assert f"| {case}" in table

@@ -3,8 +3,9 @@
 //! When all chains have ended, a known key is asked for from a string just before it that is no
 //! key, and where a claim rests on it, also from the key before it. A server that says "nothing"
 //! to every start-after, or to such as are no keys, fails here; so does one that called a page
-//! complete although more followed. When no page of the region had a key, the beginning of the
-//! array is looked at first. What follows from a failure is decided elsewhere.
+//! complete although more followed. When no page of the region had a key, or only one key was ever
+//! seen, the beginning of the array is looked at too. What follows from a failure is decided
+//! elsewhere.
 
 use super::{Basis, Chain, Distrust, Inspected, Job, Purpose, Scanner, follow, shown};
 use crate::list::ranked::scanner::Ask;
@@ -15,8 +16,9 @@ const MOST_QUESTIONS: u32 = 5;
 /// What this server was seen to do right.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
-    /// All keys were on one page that was asked for without a start-after.
-    seen_all: bool,
+    /// Whether the beginning of the array, a page without a start-after, had all its keys; unknown
+    /// until it is asked for.
+    seen_all: Option<bool>,
     /// A string that is no key was answered with the key that follows, for the claims of now.
     pub(super) absent_works: bool,
     /// A key was answered with a later one, at any time.
@@ -36,7 +38,8 @@ impl Scanner {
             self.segments.iter().filter_map(|segment| self.chains.get(&segment.id)).all(|chain| {
                 let claim = &chain.claim;
                 claim.proven
-                    || (nothing_seen && (self.evidence.seen_all || claim.basis == Basis::Opening))
+                    || (nothing_seen
+                        && (self.evidence.seen_all == Some(true) || claim.basis == Basis::Opening))
             });
         if proven {
             let rest: Vec<u64> = self.segments.iter().map(|segment| segment.id).collect();
@@ -51,7 +54,8 @@ impl Scanner {
             Ask::Follow(token) => Some(token.clone()),
             _ => None,
         };
-        if nothing_seen {
+        let lone = self.evidence.absent_works && self.witnesses.neighbours().is_none();
+        if nothing_seen || lone && self.evidence.seen_all.is_none() {
             let purpose = Purpose::Opening;
             return Ok(Some(Job { purpose, after: None, after_is_key: false, token, max_keys: 3 }));
         }
@@ -99,7 +103,15 @@ impl Scanner {
         }
         self.evidence.question = Chain::default();
         if job.purpose == Purpose::Opening {
-            self.evidence.seen_all = !inspected.page.truncated;
+            // A complete page that lacks a key which is known is none.
+            let seen_all = !inspected.page.truncated
+                && self.witnesses.greatest().is_none_or(|greatest| {
+                    inspected.page.keys().next_back().is_some_and(|last| last >= greatest)
+                });
+            self.evidence.seen_all = Some(seen_all);
+            if seen_all && self.evidence.absent_works && !inspected.page.is_empty() {
+                self.prove(true);
+            }
             return Ok(());
         }
         let first = inspected.page.keys().next();
@@ -112,16 +124,24 @@ impl Scanner {
         }
         self.evidence.present_works |= self.evidence.absent_works;
         self.evidence.absent_works = true;
-        let start_trusted = self.evidence.present_works || self.evidence.seen_all;
-        for chain in self.chains.values_mut() {
-            let claim = &mut chain.claim;
+        let start_trusted = self.evidence.present_works || self.evidence.seen_all == Some(true);
+        for chain in self.chains.values() {
+            let claim = &chain.claim;
             if claim.disputed.as_ref() == Some(&self.evidence.asked_key) {
                 // The key is there, and was kept back twice.
                 let (after, key) = (claim.key.clone(), shown(&self.evidence.asked_key));
                 return Err(Distrust::EmptyAnswer { after, key });
             }
-            claim.proven |= start_trusted || claim.basis != Basis::Start;
         }
+        self.prove(start_trusted);
         Ok(())
+    }
+
+    /// Believes the claims that a known key was found for; with `start_trusted`, those too that rest
+    /// on "nothing follows this string".
+    fn prove(&mut self, start_trusted: bool) {
+        for chain in self.chains.values_mut() {
+            chain.claim.proven |= start_trusted || chain.claim.basis != Basis::Start;
+        }
     }
 }
