@@ -221,6 +221,14 @@ def test_the_report(source, tmp_path):
     assert pickle.loads(pickle.dumps(report)) == report  # noqa: S301 our own
 
 
+def test_the_peak_in_a_report_is_that_of_the_process_itself():
+    """Not that of the process that started it, as `getrusage` has it on Linux."""
+    large = b"x" * (600 << 20)
+    code = "from refreeze.verbs.report import peak_rss_bytes; print(peak_rss_bytes())"
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert 10_000_000 < int(printed.stdout) < len(large)
+
+
 def test_commits_say_whose_they_are(source, tmp_path):
     """Run, plan and source are in every commit's metadata; the message is the caller's."""
     target = tmp_path / "repo"
