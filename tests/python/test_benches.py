@@ -10,6 +10,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def printed_by(script, options, folder):
+    """Run a benchmark; what goes wrong is said on stderr, which pytest shows with a failure."""
+    command = [sys.executable, ROOT / "benches" / script, *options]
+    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=folder)
+    return ran.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "scenario", ["listing", "append", "reading", "checking", "clouds", "files", "formats"]
@@ -23,10 +30,7 @@ def test_a_scenario_measures_what_it_compares(tmp_path, scenario):
         "--output",
         tmp_path / "results",
     ]
-    command = [sys.executable, ROOT / "benches" / "run.py", *options, *files]
-    # What goes wrong is said on stderr, which pytest shows with the failure.
-    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
-    table = ran.stdout
+    table = printed_by("run.py", [*options, *files], tmp_path)
     assert table.strip() == (tmp_path / "results.md").read_text().strip()
     (section,) = json.loads((tmp_path / "results.json").read_text())["sections"]
     assert len({row["tool"] for row in section["rows"]}) > 1
@@ -40,8 +44,6 @@ def test_writing_is_measured(tmp_path):
     """Every case has its line: a template, regions by two tools, many files by workers."""
     pytest.importorskip("dask")
     options = ["--scale", "0.01", "--workers", "1", "--rounds", "1"]
-    command = [sys.executable, ROOT / "benches" / "writing.py", *options]
-    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
-    table = ran.stdout
+    table = printed_by("writing.py", options, tmp_path)
     for case in ("template", "refreeze.write_region", "xarray.to_zarr", "one commit", "1 workers"):
         assert f"| {case}" in table
