@@ -170,8 +170,9 @@ impl Listings {
         } else if starts && self.service == Service::Azure && exchange.stock_pages() > 0 {
             let what = "a page in an unusual form does not show whether it begins at its start";
             Err(PageError::new(PageErrorKind::Unsupported, what))
-        } else if self.service == Service::S3 && !self.learned.echo.answers(&request, &page) {
-            let what = "the server sent the answer to another request (its StartAfter differs)";
+        } else if let Some(member) = self.learned.echo.contradiction(&request, &page) {
+            let what =
+                format!("the server sent the answer to another request (its {member} differs)");
             Err(PageError::new(PageErrorKind::Transient, what))
         } else {
             Ok(page)

@@ -27,6 +27,15 @@ pub struct PageEntry {
     pub e_tag: Range<u32>,
 }
 
+/// What a service repeats of a request in its answer, as the request had it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Echoed {
+    /// The string that all keys begin with.
+    pub prefix: Option<Vec<u8>>,
+    /// The string that all keys are greater than.
+    pub start_after: Option<Vec<u8>>,
+}
+
 /// The answer to one LIST request.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
@@ -41,8 +50,8 @@ pub struct Page {
     pub truncated: bool,
     /// With what to ask for the next page.
     pub next_token: Option<String>,
-    /// The start-after of the request that this is the answer to, where the service repeats it.
-    pub echo: Option<Vec<u8>>,
+    /// What it repeats of the request; None where nobody looked.
+    pub echo: Option<Echoed>,
     /// Whether the string to start after came first, as a key, where the service
     /// [includes](StartAfter::Inclusive) it; the key is not among the entries.
     pub found_start: Option<bool>,
@@ -337,6 +346,7 @@ mod tests {
         assert_eq!((page.e_tag(0), page.e_tag(1)), (b"\"x\"".as_slice(), b"".as_slice()));
         assert_eq!((page.len(), page.key(2)), (2, b"".as_slice()));
         let keys: Vec<_> = page.keys().map(<[u8]>::to_vec).collect();
+        let echo = Echoed { prefix: Some(b"a".to_vec()), start_after: None };
         let spread = Page {
             buf: [b"<Key>".as_slice(), &page.buf].concat().into(),
             entries: page
@@ -349,7 +359,7 @@ mod tests {
                 })
                 .collect(),
             folders: page.folders.iter().map(|range| range.start + 5..range.end + 5).collect(),
-            echo: Some(b"a".to_vec()),
+            echo: Some(echo.clone()),
             ..page.clone()
         };
         let (compact, buf) = spread.compacted();
@@ -357,6 +367,6 @@ mod tests {
         assert_eq!(compact.folders().collect::<Vec<_>>(), [b"a/c/2/"]);
         assert_eq!((compact.entries, compact.buf), (page.entries, page.buf));
         assert_eq!((compact.truncated, compact.next_token.as_deref()), (true, Some("next")));
-        assert_eq!(compact.echo.as_deref(), Some(b"a".as_slice()));
+        assert_eq!(compact.echo, Some(echo));
     }
 }

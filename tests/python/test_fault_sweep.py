@@ -94,6 +94,16 @@ def test_a_read_of_the_target_is_refused(prepared, name):
         assert said is None, (number, said)
 
 
+def test_the_answer_for_another_prefix_is_not_believed(prepared):
+    """Regression: an empty listing of the target came for a coordinate's, and fill values were published."""
+    sweep = prepared("ingest")
+    listings = [at for at, one in enumerate(sweep.requests) if one.listed == "archive/time/"]
+    assert listings
+    for number in listings:
+        said = sweep.wrong(Case(number, Fault.REPLAYED))
+        assert said is None, (number, said)
+
+
 @pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.EMPTY, Fault.GARBAGE])
 def test_a_sample_is_read_again(prepared, fault):
     """Regression: what was refused or garbled once, on either way, was told as a difference."""

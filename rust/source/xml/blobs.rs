@@ -12,7 +12,7 @@ use super::lexer::{Lexer, Step, Text, unusual};
 use super::places::decode;
 use super::refusal::Refusal;
 use super::repeats::Repeats;
-use crate::source::page::{Page, PageEntry};
+use crate::source::page::{Echoed, Page, PageEntry};
 
 const KNOWN_IN_DOCUMENT: &[&[u8]] = &[b"Blobs", b"NextMarker"];
 const KNOWN_IN_BLOBS: &[&[u8]] = &[b"Blob", b"BlobPrefix"];
@@ -44,12 +44,14 @@ pub(super) fn scan(body: Vec<u8>) -> Result<Blobs, (Refusal, Vec<u8>)> {
         date: (b"", 0),
         repeats: Repeats::default(),
         marker: None,
+        prefix: None,
         hierarchical: false,
     };
     if let Err(refusal) = scanner.document() {
         return Err((refusal, body));
     }
-    let Scanner { xml, mut entries, mut folders, encoded, marker, hierarchical, .. } = scanner;
+    let Scanner { xml, mut entries, mut folders, encoded, marker, prefix, hierarchical, .. } =
+        scanner;
     let side = xml.side;
     let mut buf = body;
     buf.extend_from_slice(&side);
@@ -65,7 +67,9 @@ pub(super) fn scan(body: Vec<u8>) -> Result<Blobs, (Refusal, Vec<u8>)> {
     let token = marker.filter(|marker| !marker.is_empty());
     let truncated = token.is_some();
     let buf = Bytes::from(buf);
-    let page = Page { buf, entries, folders, truncated, next_token: token, ..Page::default() };
+    let echo = Some(Echoed { prefix, start_after: None });
+    let page =
+        Page { buf, entries, folders, truncated, next_token: token, echo, ..Page::default() };
     Ok(Blobs { page, hierarchical })
 }
 
@@ -91,6 +95,8 @@ struct Scanner<'a> {
     /// The properties that do not matter.
     repeats: Repeats,
     marker: Option<String>,
+    /// Of the request, as the service repeats it.
+    prefix: Option<Vec<u8>>,
     hierarchical: bool,
 }
 
@@ -119,23 +125,27 @@ impl Scanner<'_> {
             {
                 // Nothing is in it.
             } else if self.xml.eat(b"<NextMarker>") {
-                let text = self.xml.leaf(b"</NextMarker>")?;
-                let marker = match &text {
-                    Text::Plain(text) => text.to_vec(),
-                    Text::Escaped(range) => {
-                        self.xml.side.get(range.clone()).unwrap_or_default().to_vec()
-                    }
-                };
-                let Ok(marker) = String::from_utf8(marker) else {
+                let Ok(marker) = String::from_utf8(self.text(b"</NextMarker>")?) else {
                     return unusual("a marker that is not UTF-8");
                 };
                 self.marker = Some(marker);
+            } else if self.xml.eat(b"<Prefix>") {
+                let prefix = self.text(b"</Prefix>")?;
+                self.prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
             } else {
                 self.xml.ignored(b"</EnumerationResults>", KNOWN_IN_DOCUMENT)?;
             }
         }
         self.xml.skip_space();
         if self.xml.rest().is_empty() { Ok(()) } else { unusual("something after the document") }
+    }
+
+    /// The text of an element after its opening tag.
+    fn text(&mut self, close: &[u8]) -> Step<Vec<u8>> {
+        Ok(match self.xml.leaf(close)? {
+            Text::Plain(text) => text.to_vec(),
+            Text::Escaped(range) => self.xml.side.get(range).unwrap_or_default().to_vec(),
+        })
     }
 
     fn blobs(&mut self) -> Step<()> {

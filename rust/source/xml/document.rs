@@ -14,7 +14,7 @@ use super::instant;
 use super::lexer::{Lexer, Step, Text, unusual};
 use super::places::{decode, offset};
 pub use super::refusal::Refusal;
-use crate::source::page::{Page, PageEntry};
+use crate::source::page::{Echoed, Page, PageEntry};
 
 /// Elements of the document that matter.
 const KNOWN_IN_DOCUMENT: &[&[u8]] =
@@ -45,7 +45,7 @@ pub fn scan(body: Vec<u8>) -> Result<Page, (Refusal, Vec<u8>)> {
         quotes,
         truncated,
         next_token,
-        start_after,
+        echo,
         url_encoded,
         ..
     } = scanner;
@@ -62,7 +62,7 @@ pub fn scan(body: Vec<u8>) -> Result<Page, (Refusal, Vec<u8>)> {
     let next_token = next_token.filter(|token| !token.is_empty());
     let truncated = truncated.unwrap_or(false) || next_token.is_some();
     // What is escaped twice is not compared.
-    let echo = start_after.filter(|echo| !echo.is_empty() && !url_encoded);
+    let echo = Some(echo).filter(|_| !url_encoded);
     Ok(Page {
         buf: Bytes::from(buf),
         entries,
@@ -95,7 +95,7 @@ struct Scanner<'a> {
     date: (&'a [u8], i64),
     truncated: Option<bool>,
     next_token: Option<String>,
-    start_after: Option<Vec<u8>>,
+    echo: Echoed,
     url_encoded: bool,
 }
 
@@ -109,7 +109,7 @@ impl<'a> Scanner<'a> {
             date: (b"", 0),
             truncated: None,
             next_token: None,
-            start_after: None,
+            echo: Echoed::default(),
             url_encoded: false,
         }
     }
@@ -191,9 +191,9 @@ impl<'a> Scanner<'a> {
                     return unusual("NextContinuationToken twice");
                 }
             } else if self.xml.eat(b"<StartAfter>") {
-                let text = self.xml.leaf(b"</StartAfter>")?;
-                let range = self.xml.place(&text);
-                self.start_after = Some(self.resolve(&range).to_vec());
+                self.echo.start_after = self.echoed(b"</StartAfter>")?;
+            } else if self.xml.eat(b"<Prefix>") {
+                self.echo.prefix = self.echoed(b"</Prefix>")?;
             } else if self.xml.eat(b"<CommonPrefixes>") {
                 self.common_prefixes()?;
             } else if self.xml.eat(b"<EncodingType>") {
@@ -206,6 +206,13 @@ impl<'a> Scanner<'a> {
                 self.xml.ignored(b"</ListBucketResult>", KNOWN_IN_DOCUMENT)?;
             }
         }
+    }
+
+    /// What an element repeats of the request, after its opening tag; nothing when it is empty.
+    fn echoed(&mut self, close: &[u8]) -> Step<Option<Vec<u8>>> {
+        let text = self.xml.leaf(close)?;
+        let range = self.xml.place(&text);
+        Ok(Some(self.resolve(&range).to_vec()).filter(|echo| !echo.is_empty()))
     }
 
     /// One `CommonPrefixes` element after its opening tag.
