@@ -1,20 +1,16 @@
 """The programs that are measured, one a process: ``python worker.py TASK JSON``.
 
-Each is what a user of that tool would write, with the imports that it needs. It prints one JSON
-object; everything else about it is measured from outside (`harness`). Figures that only the inside
-knows, such as the time of one append in a loop, are in that object.
+Each is what a user of that tool would write, with the imports that it needs and no others. It
+prints one JSON object; everything else about it is measured from outside (`harness`). Figures that
+only the inside knows, such as the time of one append in a loop, are in that object.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
-import subprocess
 import sys
 import time
-import urllib.request
-from pathlib import Path
 from typing import Any
 
 KEYS: dict[str, Any] = {"access_key_id": "k", "secret_access_key": "s", "region": "us-east-1"}
@@ -60,6 +56,8 @@ def refreeze_list(
 
 def find_files(url: str, folder: str) -> dict[str, Any]:  # noqa: ARG001 (of every task)
     """Look at every file as `find` does; this interpreter's start is part of it, as of the others."""
+    import subprocess
+
     command = ["/usr/bin/find", folder, "-type", "f", "-printf", "%s %T@\\n"]
     found = subprocess.run(command, check=True, capture_output=True).stdout
     return {"keys": found.count(b"\n") - 1}
@@ -286,6 +284,9 @@ def virtualizarr_ingest(
 
 def _timed_appends(target: str, append: Any, appends: int) -> dict[str, Any]:
     """Append so many times; seconds and bytes of the first, the median and the last."""
+    import statistics
+    from pathlib import Path
+
     folder = Path(target)
     seconds, written = [], []
     known = {file: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
@@ -314,6 +315,8 @@ def _timed_appends(target: str, append: Any, appends: int) -> dict[str, Any]:
 
 def refreeze_append(url: str, target: str, steps: int, grid: list[int], appends: int) -> Any:
     """Append the one time step that the source has got since, again and again."""
+    import urllib.request
+
     import refreeze
     from harness import dense
 
@@ -360,6 +363,7 @@ def virtualizarr_append(url: str, target: str, appends: int) -> dict[str, Any]:
 def read_first_chunk(url: str, target: str, container: str) -> dict[str, Any]:
     """Open a repository and read its first chunk: seconds, requests and bytes of just that."""
     import asyncio
+    import urllib.request
 
     import icechunk
     from zarr.core.buffer import default_buffer_prototype

@@ -2,11 +2,12 @@
 //! the service answers.
 //!
 //! A state machine without a clock of its own or IO: it is told when requests are sent, answered and
-//! refused, and says what is allowed now. Throughput decides. The number doubles with every round of
-//! answers while more in flight get more answers a second; where they only wait longer (latency
-//! rises at equal throughput) it falls back, and later tries a quarter more from time to time. A
-//! refusal halves it (as in AIMD), and the rate at which the service did answer becomes a [`Pace`],
-//! which rises slowly until the next one; refusals that come only now and then change nothing.
+//! refused, and says what is allowed now. Throughput decides. The number trebles with the first
+//! round of answers and doubles with every other while more in flight get more answers a second;
+//! where they only wait longer (latency rises at equal throughput) it falls back to what that
+//! throughput needs, and later tries a quarter more from time to time. A refusal halves it (as in
+//! AIMD), and the rate at which the service did answer becomes a [`Pace`], which rises slowly until
+//! the next one; refusals that come only now and then change nothing.
 
 use std::time::Duration;
 
@@ -15,6 +16,12 @@ use super::pace::Pace;
 
 /// A round is at least so long: shorter ones tell nothing of throughput.
 const LEAST_ROUND: Duration = Duration::from_millis(10);
+
+/// How many times as many are allowed after the first round of answers; after others, twice as many.
+const FIRST_GROWTH: usize = 3;
+
+/// An answer that takes so many times as long as the quickest one of late may have waited in a queue.
+const SLOW: f64 = 2.0;
 
 /// Share of the additional requests in flight that must come back as throughput.
 const WORTH_IT: f64 = 0.4;
@@ -32,9 +39,9 @@ const PATIENCE: (Duration, Duration) = (Duration::from_millis(500), Duration::fr
 /// What is being found out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Phase {
-    /// Each answer allows one more; with how many in flight there were how many answers a second in
+    /// Each answer allows some more; with how many in flight there were how many answers a second in
     /// the round before.
-    Doubling { before: Option<(usize, f64)> },
+    Growing { before: Option<(usize, f64)> },
     /// The number stays until it is time for another try.
     Holding { until: Duration, patience: Duration },
     /// A quarter more, which is settling in, or being measured, against what there was before.
@@ -81,7 +88,7 @@ impl Controller {
             bounds,
             allowed,
             in_flight: 0,
-            phase: Phase::Doubling { before: None },
+            phase: Phase::Growing { before: None },
             round,
             epoch: 0,
             latency: None,
@@ -147,16 +154,23 @@ impl Controller {
         self.quickest.0 = self.quickest.0.min(last);
         self.pace.answered(now);
         self.round.answers += 1;
-        let growing = match self.phase {
-            Phase::Doubling { .. } => {
+        let (most, times) = match self.phase {
+            Phase::Growing { before } => {
                 let full = self.round.full.0 || self.round.full.1;
-                (self.bounds.most, full && !self.is_queueing())
+                let is_quick = last <= SLOW * self.quickest.0.min(self.quickest.1);
+                let times = match before {
+                    _ if !full || self.is_queueing() => 1,
+                    None if is_quick => FIRST_GROWTH,
+                    _ => 2,
+                };
+                (self.bounds.most, times)
             }
-            Phase::Recovering { to } => (self.needed().unwrap_or(to), true),
-            Phase::Holding { .. } | Phase::Trying { .. } => (0, false),
+            Phase::Recovering { to } => (self.needed().unwrap_or(to), 2),
+            Phase::Holding { .. } | Phase::Trying { .. } => (self.allowed, 1),
         };
-        if growing.1 && self.allowed < growing.0.min(2 * self.round.allowed) {
-            self.allowed += 1;
+        let most = most.min(times * self.round.allowed);
+        if self.allowed < most {
+            self.allowed = most.min(self.allowed + times - 1);
         }
         let elapsed = now.saturating_sub(self.round.began);
         if self.round.answers >= self.round.allowed && elapsed >= LEAST_ROUND {
@@ -191,16 +205,16 @@ impl Controller {
                 Self::hold(now, patience)
             }
             _ if self.bounds.is_fixed() => return,
-            Phase::Doubling { before } if full => match before {
+            Phase::Growing { before } if full => match before {
                 Some(before) if !is_worth_it(before, (was, rate)) => {
-                    self.allowed = before.0;
+                    self.allowed = enough_for(rate, before).min(self.queued_twice(rate)).min(was);
                     Self::hold(now, PATIENCE.0)
                 }
                 _ if self.is_queueing() || busy() >= BUSY => {
                     self.allowed = was;
                     Self::hold(now, PATIENCE.0)
                 }
-                _ => Phase::Doubling { before: Some((was, rate)) },
+                _ => Phase::Growing { before: Some((was, rate)) },
             },
             Phase::Holding { until, patience } if now >= until && full && !is_most => {
                 if self.is_queueing() || busy() >= BUSY {
@@ -240,7 +254,7 @@ impl Controller {
     /// The service asked for less: half, once for all requests that were in flight together.
     pub(super) fn throttled(&mut self, now: Duration, epoch: u64) {
         let is_too_much = self.pace.refused();
-        if matches!(self.phase, Phase::Doubling { .. }) {
+        if matches!(self.phase, Phase::Growing { .. }) {
             // It may be the first of many.
             self.phase = Self::hold(now, PATIENCE.0);
         }
@@ -260,16 +274,33 @@ impl Controller {
         self.latency.is_some_and(|mean| mean > QUEUED * self.quickest.0.min(self.quickest.1))
     }
 
+    /// Twice as many as bring a rate when none waits in a queue, and no fewer than at the beginning.
+    fn queued_twice(&self, rate: f64) -> usize {
+        let needed = 2.0 * rate * self.quickest.0.min(self.quickest.1);
+        at_least(needed).max(self.bounds.begin)
+    }
+
     /// Twice as many as are in flight at the pace that was learned: half of them still does.
     fn needed(&self) -> Option<usize> {
         let needed = 2.0 * self.pace.rate()? * self.latency?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "an estimate; the cast saturates"
-        )]
-        Some((needed.ceil() as usize).saturating_add(2).min(self.bounds.most))
+        Some(at_least(needed).saturating_add(2).min(self.bounds.most))
     }
+}
+
+/// As many in flight as bring a rate if each brings what each did `before`, and no fewer than then.
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn enough_for(rate: f64, before: (usize, f64)) -> usize {
+    let times = (rate / before.1.max(f64::MIN_POSITIVE)).max(1.0);
+    at_least(before.0 as f64 * times)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an estimate; the cast saturates"
+)]
+fn at_least(number: f64) -> usize {
+    number.ceil() as usize
 }
 
 fn a_quarter_more(number: usize) -> usize {

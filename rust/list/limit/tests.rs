@@ -27,10 +27,10 @@ fn alone(bounds: InFlight, pages: u64, service: Service) -> Outcome {
 
 #[test]
 fn more_in_flight_make_up_for_latency() {
-    for (latency, rounds) in [(50.0, 6.0), (200.0, 6.0)] {
+    for latency in [50.0, 200.0] {
         let found = alone(AUTO, 1_000, steady(latency, 1e6));
-        // 64 + 128 + 256 + 512 and the rest, where 64 in flight take sixteen rounds.
-        assert!(found.seconds <= rounds * latency / 1e3, "{latency}: {found:?}");
+        // 64 + 192 + 384 and the rest, where 64 in flight take sixteen rounds.
+        assert!(found.seconds <= 4.5 * latency / 1e3, "{latency}: {found:?}");
         assert!(found.most_in_flight > 400, "{found:?}");
     }
 }
@@ -57,10 +57,10 @@ fn what_brings_nothing_is_taken_back() {
     assert!(found.rate() > 1_950.0 && found.last <= 80, "{found:?}");
     // 80 in flight are enough for 400 a second; 64 are not.
     let found = alone(AUTO, 10_000, steady(200.0, 400.0));
-    assert!(found.rate() > 370.0 && found.last <= 160, "{found:?}");
-    // 380 are needed, and found.
+    assert!(found.rate() > 370.0 && found.last <= 200, "{found:?}");
+    // 380 are needed, and found; twice as many are no harm.
     let found = alone(AUTO, 20_000, steady(200.0, 1_900.0));
-    assert!(found.rate() > 1_600.0 && (300..=640).contains(&found.last), "{found:?}");
+    assert!(found.rate() > 1_600.0 && (300..=800).contains(&found.last), "{found:?}");
 }
 
 #[test]
