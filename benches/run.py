@@ -13,13 +13,18 @@ import sys
 from pathlib import Path
 
 import comparisons
+from compression import compression
 from formats import formats
 from harness import Bench, Endpoint, parser_of
 from in_flight import in_flight
 from tables import as_json, heading, machine, markdown
 
 QUICK = comparisons.QUICK | {"in-flight": in_flight}
-FULL = comparisons.FULL | {"in-flight": in_flight, "formats": formats}
+FULL = comparisons.FULL | {
+    "in-flight": in_flight,
+    "formats": formats,
+    "compression": compression,
+}
 
 
 def main() -> int:

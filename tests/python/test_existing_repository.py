@@ -5,6 +5,7 @@ import os
 import icechunk
 import numpy as np
 import pytest
+import zarr
 
 import refreeze
 from refreeze.exceptions import MismatchError, TargetError
@@ -361,3 +362,24 @@ def test_settings_of_the_client(s3_bucket, source, folder, capsys):
     )
     assert outcome.code == 0, outcome.err
     assert os.environ.get("AWS_ALLOW_HTTP") is None
+
+
+def test_files_are_compressed_at_the_configured_level(tmp_path):
+    """A repository that names a level has its files at that level; one that names none, smaller ones than at Icechunk's."""
+    values = zarr.create_array(
+        tmp_path / "flat.zarr", shape=(2_000,), chunks=(1,), dtype="int8", compressors=None
+    )
+    values[:] = 1
+    sizes = {}
+    for level in (None, 1, 3, 19):
+        folder, config = tmp_path / f"level-{level}", icechunk.RepositoryConfig.default()
+        if level is not None:
+            config.compression = icechunk.CompressionConfig(level=level)
+        icechunk.Repository.create(
+            icechunk.local_filesystem_storage(str(folder)), config
+        ).save_config()
+        # Absolute locations, which are as long in each.
+        report = refreeze.ingest(tmp_path / "flat.zarr", folder, locations="absolute")
+        sizes[level] = report.manifest_bytes
+    assert sizes[None] == pytest.approx(sizes[1], rel=0.01)
+    assert sizes[19] < sizes[1] < sizes[3]
