@@ -15,6 +15,8 @@ pub struct Unwritten(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// Those whose turn has not come yet.
+    queued: AtomicU64,
     /// Those whose manifests are not made yet.
     waiting: AtomicU64,
     /// As many as take what the log of the next commit takes.
@@ -23,9 +25,16 @@ struct Inner {
 }
 
 impl Unwritten {
-    /// So many are to be written now.
+    /// So many will be written when it is their turn.
+    pub(crate) fn handed_over(&self, references: u64) {
+        self.0.queued.fetch_add(references, Ordering::Relaxed);
+    }
+
+    /// So many are to be written now, whether or not they had to wait for their turn.
     pub(super) fn begin(&self, references: u64) {
         self.0.waiting.fetch_add(references, Ordering::Relaxed);
+        let fewer = |now: u64| Some(now.saturating_sub(references));
+        let _ = self.0.queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
     }
 
     /// The manifest of so many is made.
@@ -36,7 +45,7 @@ impl Unwritten {
         self.0.fewer.notify_waiters();
     }
 
-    /// Everything is committed.
+    /// Everything is committed but what is still to be taken.
     pub(crate) fn committed(&self) {
         self.0.waiting.store(0, Ordering::Relaxed);
         self.0.logged.store(0, Ordering::Relaxed);
@@ -52,7 +61,8 @@ impl Unwritten {
 
     /// References whose manifests are not made, and all that take memory.
     fn waiting_and_all(&self) -> (u64, u64) {
-        let waiting = self.0.waiting.load(Ordering::Relaxed);
+        let queued = self.0.queued.load(Ordering::Relaxed);
+        let waiting = self.0.waiting.load(Ordering::Relaxed).saturating_add(queued);
         (waiting, waiting.saturating_add(self.0.logged.load(Ordering::Relaxed)))
     }
 
@@ -111,8 +121,17 @@ mod tests {
         assert!(unwritten.is_busy(true));
         unwritten.made(60);
         assert!(!unwritten.is_busy(true) && unwritten.is_busy(false));
-        // The log of 90 still takes what 30 take.
+        // What was handed over is in the way before its turn comes, and after that until it is made.
+        unwritten.handed_over(60);
+        assert!(unwritten.room_for(40, 100, true).now_or_never().is_none());
+        unwritten.begin(60);
+        assert!(unwritten.room_for(40, 100, true).now_or_never().is_none());
+        unwritten.made(60);
+        // The log of 150 still takes what 50 take.
         unwritten.room_for(80, 100, true).await;
+        assert!(unwritten.room_for(80, 100, false).now_or_never().is_none());
+        unwritten.handed_over(30);
+        unwritten.committed();
         assert!(unwritten.room_for(80, 100, false).now_or_never().is_none());
     }
 }

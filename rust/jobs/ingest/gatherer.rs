@@ -166,9 +166,8 @@ impl<'a> Gatherer<'a> {
         Self { work, unwritten, ahead: None, seen_full: Vec::new(), rules, warnings }
     }
 
-    /// Lists parts until there are as many as the schedule gives out at once and nobody is at work on
-    /// those before, or until a commit that already holds `begun` references is full; none when
-    /// nothing was left for it.
+    /// Lists parts until there are as many as the schedule gives out at once, or until a commit that
+    /// already holds `begun` references is full; none when nothing was left for it.
     ///
     /// With `more` to be gathered afterwards, requests for that are sent before all is answered.
     pub(in crate::jobs) async fn gather(
@@ -181,10 +180,7 @@ impl<'a> Gatherer<'a> {
         let mut ready: Vec<Listed<'a>> = Vec::new();
         let mut references = 0;
         let mut fills_commit = false;
-        while references == 0
-            || references < schedule.at_once()
-            || self.unwritten.is_busy(begun > 0)
-        {
+        while references < schedule.at_once() {
             let held = begun + references;
             let parts = schedule.take(held);
             self.seen_full = schedule.seen_full();
@@ -212,6 +208,11 @@ impl<'a> Gatherer<'a> {
         }
         fills_commit |= !schedule.has_more_for(begun + references);
         Ok(Gathered { parts: ready, fills_commit })
+    }
+
+    /// So many references of what was gathered wait for their turn to be written.
+    pub(super) fn hands_over(&self, references: u64) {
+        self.unwritten.handed_over(references);
     }
 
     /// What a user should know of what was listed since the last time.

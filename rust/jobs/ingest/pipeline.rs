@@ -4,11 +4,21 @@
 use std::future::Future;
 use std::pin::pin;
 
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
 use super::committer::{Committer, Counts};
-use super::gatherer::{Event, Gathered};
-use super::schedule::Schedule;
-use super::worker::{Staged, Worker};
+use super::gatherer::{Event, Gathered, Gatherer};
+use super::schedule::{Mark, Schedule};
+use super::worker::{Staged, Worker, Writer};
 use crate::Result;
+
+/// What was listed together, on its way to be written.
+struct Step<'a> {
+    gathered: Gathered<'a>,
+    /// What is left to be done when it is committed: what was left before more was taken.
+    left: Mark,
+    warnings: Vec<String>,
+}
 
 /// Does all that is scheduled, commit by commit.
 pub(super) async fn run(
@@ -18,41 +28,64 @@ pub(super) async fn run(
     counts: &Counts<'_, '_>,
 ) -> Result<()> {
     let Worker { gatherer, writer } = worker;
-    let mut tell = |event: Event<'_>| counts.tell(event);
-    // What is written and not committed yet, and how many references its commit holds so far.
-    let (mut written, mut begun) = (Staged::default(), 0);
-    let mut ready = gatherer.gather(schedule, 0, true, &mut tell).await?;
-    while !(ready.parts.is_empty() && written.parts.is_empty()) {
-        begun += ready.references();
-        let Gathered { parts, fills_commit } = ready;
-        // What a commit says is left is what is left before more is taken.
-        let mut left = Some(schedule.mark());
-        written.warnings.append(&mut gatherer.take_warnings());
-        let unwritten = writer.unwritten();
-        let write = async {
-            let parent = committer.tip().clone();
-            let staged = writer.write(&parent, parts, &mut |event| counts.tell(event)).await?;
-            written.parts.extend(staged);
-            if fills_commit && let Some(left) = left.take() {
-                committer.commit(std::mem::take(&mut written), left).await?;
-                unwritten.committed();
-            }
-            Ok(())
-        };
-        if fills_commit {
-            begun = 0;
+    // What waits in it shares the memory with what is listed (`Unwritten`).
+    let (hand, steps) = unbounded_channel();
+    both(write(writer, steps, committer, counts), list(gatherer, schedule, hand, counts)).await?
+}
+
+/// Lists step after step.
+async fn list<'a>(
+    gatherer: &mut Gatherer<'a>,
+    schedule: &mut Schedule<'_>,
+    hand: UnboundedSender<Step<'a>>,
+    counts: &Counts<'_, '_>,
+) -> Result<()> {
+    // How many references the commit holds so far.
+    let mut begun = 0;
+    loop {
+        let mut tell = |event: Event<'_>| counts.tell(event);
+        let gathered = gatherer.gather(schedule, begun, true, &mut tell).await?;
+        if gathered.parts.is_empty() {
+            return Ok(());
         }
-        let listed = both(write, gatherer.gather(schedule, begun, true, &mut tell)).await?;
-        ready = match (listed, left) {
-            (Ok(gathered), _) => gathered,
-            (Err(error), Some(left)) if !written.parts.is_empty() => {
-                committer.commit(written, left).await?;
-                return Err(error);
-            }
-            (Err(error), _) => return Err(error),
-        };
+        begun = if gathered.fills_commit { 0 } else { begun + gathered.references() };
+        gatherer.hands_over(gathered.references());
+        let (left, warnings) = (schedule.mark(), gatherer.take_warnings());
+        if hand.send(Step { gathered, left, warnings }).is_err() {
+            // Writing has failed, which ends this too.
+            return Ok(());
+        }
+        // Writing begins before the pages that are there already are looked at.
+        tokio::task::yield_now().await;
     }
-    Ok(())
+}
+
+/// Writes step after step, and commits when a commit is full. What was written is committed also when
+/// there are no more steps because their listing has failed.
+async fn write(
+    writer: &Writer<'_>,
+    mut steps: UnboundedReceiver<Step<'_>>,
+    committer: &mut Committer<'_, '_>,
+    counts: &Counts<'_, '_>,
+) -> Result<()> {
+    let unwritten = writer.unwritten();
+    let (mut written, mut last) = (Staged::default(), None);
+    while let Some(Step { gathered, left, mut warnings }) = steps.recv().await {
+        let Gathered { parts, fills_commit } = gathered;
+        written.warnings.append(&mut warnings);
+        let parent = committer.tip().clone();
+        let staged = writer.write(&parent, parts, &mut |event| counts.tell(event)).await?;
+        written.parts.extend(staged);
+        last = Some(left);
+        if fills_commit && let Some(left) = last.take() {
+            committer.commit(std::mem::take(&mut written), left).await?;
+            unwritten.committed();
+        }
+    }
+    match last {
+        Some(left) if !written.parts.is_empty() => committer.commit(written, left).await,
+        _ => Ok(()),
+    }
 }
 
 /// Runs both to their ends. When the first fails, that is the end of both; when the second does,
