@@ -52,9 +52,9 @@ const PAGES_READ: u64 = 64;
 /// Bytes of each further request in flight: what is left of a page when it has been read, and of those
 /// that wait until it is their turn. In plain HTTP over a fast network the client's buffer grows to
 /// the length of a page besides; references leave room for that, since they are written in steps.
-const BYTES_PER_REQUEST: u64 = 64 << 10;
+const BYTES_PER_REQUEST: u64 = 75 << 10;
 
-/// For 432 requests in flight.
+/// For 378 requests in flight.
 const PLENTY_FOR_REQUESTS: u64 = 48 << 20;
 
 /// What the user asked for.
@@ -199,7 +199,7 @@ mod tests {
         assert!(small.references_per_commit < default.references_per_commit);
         assert!(default.references_per_commit < large.references_per_commit);
         assert_eq!(large.references_per_commit, MAX_REFERENCES_PER_COMMIT);
-        assert_eq!(default.in_flight, InFlight { begin: 64, most: 432 });
+        assert_eq!(default.in_flight, InFlight { begin: 64, most: 378 });
         assert!(small.in_flight.most < 64);
         assert_eq!(large.in_flight, InFlight { begin: 64, most: 1_024 });
         let fixed = |concurrency| {
@@ -207,7 +207,7 @@ mod tests {
             PlanLimits::from(options).in_flight
         };
         assert_eq!(fixed(Concurrency::Fixed(256)), InFlight::fixed(256));
-        assert_eq!(fixed(Concurrency::Fixed(9_999)), InFlight::fixed(432));
+        assert_eq!(fixed(Concurrency::Fixed(9_999)), InFlight::fixed(378));
         // Less than the least is taken as that.
         assert_eq!(of(0), of(LEAST_MEMORY));
         assert!(small.references_per_commit > of(0).references_per_commit);
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn requests_take_the_bytes_that_they_have_room_in() {
         assert_eq!((bytes_of(1), bytes_of(64)), (400 << 10, 64 * (400 << 10)));
-        assert_eq!(bytes_of(66), bytes_of(64) + 2 * (64 << 10));
+        assert_eq!(bytes_of(66), bytes_of(64) + 2 * (75 << 10));
         for requests in [1, 2, 63, 64, 65, 300] {
             assert_eq!(requests_within(bytes_of(requests)), requests);
             assert_eq!(requests_within(bytes_of(requests + 1) - 1), requests);
