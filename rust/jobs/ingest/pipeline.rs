@@ -44,14 +44,14 @@ async fn list<'a>(
     let mut begun = 0;
     loop {
         let mut tell = |event: Event<'_>| counts.tell(event);
-        let gathered = gatherer.gather(schedule, begun, true, &mut tell).await?;
-        if gathered.parts.is_empty() {
+        let ready = gatherer.gather(schedule, begun, true, &mut tell).await?;
+        if ready.parts.is_empty() {
             return Ok(());
         }
-        begun = if gathered.fills_commit { 0 } else { begun + gathered.references() };
-        gatherer.hands_over(gathered.references());
+        begun = if ready.fills_commit { 0 } else { begun + ready.references() };
+        gatherer.hands_over(ready.references());
         let (left, warnings) = (schedule.mark(), gatherer.take_warnings());
-        if hand.send(Step { gathered, left, warnings }).is_err() {
+        if hand.send(Step { gathered: ready, left, warnings }).is_err() {
             // Writing has failed, which ends this too.
             return Ok(());
         }

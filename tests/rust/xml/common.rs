@@ -136,9 +136,9 @@ pub(crate) fn agree(
     }
     let encoded = memchr::memmem::find(body, b"EncodingType>").is_some();
     for (i, (object, entry)) in objects.iter().zip(&page.entries).enumerate() {
-        let key = std::str::from_utf8(page.key(i)).map_err(|e| e.to_string())?;
-        // The stock parser leaves encoded keys as they are; decoded, they may be no paths.
+        // The stock parser leaves encoded keys as they are; decoded, they may be no paths, and no text.
         if !encoded {
+            let key = std::str::from_utf8(page.key(i)).map_err(|e| e.to_string())?;
             // Paths have no slash at either end.
             let path = Path::parse(key).map_err(|e| e.to_string())?;
             if path != object.location {
