@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from http.server import ThreadingHTTPServer
+from typing import Any
 
 __all__ = ["ListeningServer"]
 
@@ -13,3 +15,8 @@ class ListeningServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024
     """Five by default: more that connect at once would wait for a second SYN, or give up."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that hang up: some are killed, and others give up."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
