@@ -42,22 +42,21 @@ async fn list<'a>(
 ) -> Result<()> {
     // How many references the commit holds so far.
     let mut begun = 0;
-    loop {
+    while !schedule.is_empty() {
         let mut tell = |event: Event<'_>| counts.tell(event);
         let ready = gatherer.gather(schedule, begun, true, &mut tell).await?;
-        if ready.parts.is_empty() {
-            return Ok(());
-        }
+        // Nothing is ready where all that was begun did not fit: the commit is full without it.
         begun = if ready.fills_commit { 0 } else { begun + ready.references() };
         gatherer.hands_over(ready.references());
         let (left, warnings) = (schedule.mark(), gatherer.take_warnings());
         if hand.send(Step { gathered: ready, left, warnings }).is_err() {
             // Writing has failed, which ends this too.
-            return Ok(());
+            break;
         }
         // Writing begins before the pages that are there already are looked at.
         tokio::task::yield_now().await;
     }
+    Ok(())
 }
 
 /// Writes step after step, and commits when a commit is full. What was written is committed also when
