@@ -91,10 +91,35 @@ async fn steps_of_a_commit_are_what_the_commit_would_be() {
     let sizes = Sizes(500, 3_000, 6_000);
     check(Pattern::Block { from: vec![0], to: vec![8_500] }, sizes).await;
     check(Pattern::Block { from: vec![3_500], to: vec![12_000] }, sizes).await;
-    // Few chunks first: what follows is taken together, and does not fit the commit that has begun.
-    for sizes in [Sizes(500, 500, 1_500), Sizes(500, 3_000, 6_000)] {
-        for from in [450, 2_900, 5_900] {
-            check(Pattern::Block { from: vec![from], to: vec![12_000] }, sizes).await;
-        }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_fit_the_commit_that_has_begun_is_listed_for_the_next() {
+    const MANY: u64 = 200_000;
+    // Few chunks first, in an array that was looked at: what follows is expected to be as sparse.
+    for from in (1_900..80_000).step_by(3_700) {
+        let known = ArrayConfig {
+            prefix: "store/air".into(),
+            grid: vec![MANY],
+            pattern: Pattern::Block { from: vec![from], to: vec![90_000] },
+            ..ArrayConfig::default()
+        };
+        let endpoint =
+            Endpoint::start(Config { arrays: vec![known], ..Config::default() }, 0, 2).unwrap();
+        let source = BucketSource::new(builder(&endpoint.url()), "store").unwrap();
+        let source =
+            JobSource { source: Source::Bucket(source), url: "s3://bucket/store".to_owned() };
+        let folder = tempfile::tempdir().unwrap();
+        let limits = LimitOptions {
+            references_per_manifest: Some(5_000),
+            references_at_once: Some(5_000),
+            references_per_commit: Some(20_000),
+            concurrency: Concurrency::Fixed(3),
+            ..LimitOptions::default()
+        };
+        let target = TargetLocation::Local(folder.path().join("repo"));
+        let job = job_of(source, target, vec![array("air", MANY, 1, false)], limits);
+        let report = ingest(job, Box::new(|_| {}), pending()).await.unwrap();
+        assert_eq!(report.references_written, 90_000 - from, "{from}: {report:?}");
     }
 }
