@@ -252,6 +252,7 @@ pub(crate) fn job(
         .zip(source_urls)
         .map(|((store, path), url)| Ok(JobSource { source: source(&store, &path)?, url }))
         .collect::<PyResult<Vec<_>>>()?;
+    let small_buffers = sources.iter().all(|source| source.source.has_small_buffers());
     let base = options.base.as_deref().map(snapshot_id).transpose();
     Ok(IngestJob {
         sources,
@@ -286,6 +287,7 @@ pub(crate) fn job(
             references_per_manifest: options.references_per_manifest,
             references_per_commit: options.references_per_commit,
             concurrency: options.concurrency.try_into()?,
+            small_buffers,
             apart: apart(options.requests_per_second),
             ..LimitOptions::default()
         },

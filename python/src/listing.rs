@@ -96,6 +96,7 @@ pub(crate) fn estimate_arrays(
         references_per_manifest,
         references_per_commit,
         concurrency: concurrency.try_into()?,
+        small_buffers: source.has_small_buffers(),
         ..LimitOptions::default()
     });
     let estimates = run(py, |_stop| async move {

@@ -35,6 +35,7 @@ pub(crate) fn carry_out(
     let limits = LimitOptions {
         memory,
         concurrency: concurrency.try_into()?,
+        small_buffers: sources.iter().all(|source| source.source.has_small_buffers()),
         apart: apart(requests_per_second),
         ..LimitOptions::default()
     };

@@ -130,13 +130,14 @@ impl ConcurrencyLimit {
 }
 
 impl Permit<'_> {
-    /// The request was answered.
-    pub fn answered(self) {
+    /// The request was answered; when the answer came, so many others were `waiting` to be read.
+    pub fn answered(self, waiting: u32) {
         let now = Instant::now();
         let mut state = self.limit.state();
         let State { controller, busy } = &mut *state;
         let since_begin = now - self.limit.begun;
-        controller.answered(since_begin, now - self.sent, || busy.since_last(since_begin));
+        let latency = now - self.sent;
+        controller.answered(since_begin, latency, waiting, || busy.since_last(since_begin));
     }
 
     /// The service asked for less.
@@ -183,7 +184,7 @@ mod of_permits {
         }
         assert_eq!(limit.allowed(), 4);
         for _ in 0..200 {
-            limit.acquire().await.answered();
+            limit.acquire().await.answered(0);
         }
         assert_eq!(limit.allowed(), 8);
         for _ in 0..10 {
@@ -197,14 +198,14 @@ mod of_permits {
         let limit = ConcurrencyLimit::within(InFlight::fixed(8), Some(Duration::from_millis(50)));
         let begun = Instant::now();
         for _ in 0..5 {
-            limit.acquire().await.answered();
+            limit.acquire().await.answered(0);
         }
         assert_eq!(begun.elapsed(), Duration::from_millis(200));
         // What was not used is not saved up.
         tokio::time::sleep(Duration::from_secs(9)).await;
         let begun = Instant::now();
         for _ in 0..3 {
-            limit.acquire().await.answered();
+            limit.acquire().await.answered(0);
         }
         assert_eq!(begun.elapsed(), Duration::from_millis(100));
     }

@@ -91,7 +91,7 @@ impl Asked {
             let permit = self.limit.acquire().await;
             let error = match self.source.describe_once(key, &self.sent).await {
                 Ok(found) => {
-                    permit.answered();
+                    permit.answered(0);
                     return Ok(found);
                 }
                 Err(Unanswered::Ever(error)) => return Err(error),

@@ -50,11 +50,14 @@ const BYTES_PER_PAGE: u64 = 400 << 10;
 const PAGES_READ: u64 = 64;
 
 /// Bytes of each further request in flight: what is left of a page when it has been read, and of those
-/// that wait until it is their turn. In plain HTTP over a fast network the client's buffer grows to
-/// the length of a page besides; references leave room for that, since they are written in steps.
+/// that wait until it is their turn. With TLS a connection takes a hundred kilobytes besides;
+/// references leave room for that, since they are written in steps.
 const BYTES_PER_REQUEST: u64 = 75 << 10;
 
-/// For 378 requests in flight.
+/// The same where connections keep small buffers: nothing needs to be left for these.
+const BYTES_PER_REQUEST_WITH_SMALL_BUFFERS: u64 = 44 << 10;
+
+/// For 378 requests in flight, or 599 with small buffers.
 const PLENTY_FOR_REQUESTS: u64 = 48 << 20;
 
 /// What the user asked for.
@@ -70,6 +73,8 @@ pub struct LimitOptions {
     pub references_at_once: Option<u64>,
     /// LIST requests in flight.
     pub concurrency: Concurrency,
+    /// Whether the connections to all sources keep small buffers.
+    pub small_buffers: bool,
     /// Time between two LIST requests, at least.
     pub apart: Option<Duration>,
 }
@@ -82,6 +87,7 @@ impl Default for LimitOptions {
             references_per_commit: None,
             references_at_once: None,
             concurrency: Concurrency::default(),
+            small_buffers: false,
             apart: None,
         }
     }
@@ -110,8 +116,13 @@ impl From<LimitOptions> for PlanLimits {
     fn from(options: LimitOptions) -> Self {
         let memory = options.memory.max(LEAST_MEMORY);
         let share = share_of_requests(memory);
-        let in_flight = options.concurrency.in_flight(requests_within(share));
-        let rest = memory - bytes_of(in_flight.most).min(share);
+        let each = if options.small_buffers {
+            BYTES_PER_REQUEST_WITH_SMALL_BUFFERS
+        } else {
+            BYTES_PER_REQUEST
+        };
+        let in_flight = options.concurrency.in_flight(requests_within(share, each));
+        let rest = memory - bytes_of(in_flight.most, each).min(share);
         let builders = std::thread::available_parallelism().map_or(1, usize::from).min(4);
         // A fifth for manifests in the making, the rest for references that wait for them.
         let in_the_making = rest / 5;
@@ -148,21 +159,21 @@ fn share_of_requests(memory: u64) -> u64 {
     (memory / 4).min(PLENTY_FOR_REQUESTS.max(memory / 8))
 }
 
-/// Requests in flight that so many bytes have room for.
-fn requests_within(bytes: u64) -> usize {
+/// Requests in flight that so many bytes have room for, where those that are not read take so many `each`.
+fn requests_within(bytes: u64, each: u64) -> usize {
     let read = PAGES_READ * BYTES_PER_PAGE;
     let requests = match bytes.checked_sub(read) {
-        Some(rest) => PAGES_READ + rest / BYTES_PER_REQUEST,
+        Some(rest) => PAGES_READ + rest / each,
         None => bytes / BYTES_PER_PAGE,
     };
     usize::try_from(requests).unwrap_or(usize::MAX).max(1)
 }
 
 /// Bytes that so many requests in flight take.
-fn bytes_of(requests: usize) -> u64 {
+fn bytes_of(requests: usize, each: u64) -> u64 {
     let requests = requests as u64;
     let read = requests.min(PAGES_READ);
-    read * BYTES_PER_PAGE + (requests - read) * BYTES_PER_REQUEST
+    read * BYTES_PER_PAGE + (requests - read) * each
 }
 
 impl PlanLimits {
@@ -202,6 +213,8 @@ mod tests {
         assert_eq!(default.in_flight, InFlight { begin: 64, most: 378 });
         assert!(small.in_flight.most < 64);
         assert_eq!(large.in_flight, InFlight { begin: 64, most: 1_024 });
+        let options = LimitOptions { small_buffers: true, ..LimitOptions::default() };
+        assert_eq!(PlanLimits::from(options).in_flight, InFlight { begin: 64, most: 599 });
         let fixed = |concurrency| {
             let options = LimitOptions { concurrency, ..LimitOptions::default() };
             PlanLimits::from(options).in_flight
@@ -217,13 +230,19 @@ mod tests {
     fn what_is_planned_fills_the_memory_and_no_more() {
         for memory in [64_u64 << 20, DEFAULT_MEMORY, 256 << 20] {
             let limits = PlanLimits::from(LimitOptions { memory, ..LimitOptions::default() });
-            let requests = bytes_of(limits.in_flight.most);
+            let requests = bytes_of(limits.in_flight.most, BYTES_PER_REQUEST);
             let waiting = limits.references_per_commit * BYTES_PER_REFERENCE;
             let each = u64::from(limits.references_per_manifest);
             let made = each * limits.builders as u64 * BYTES_PER_REFERENCE_IN_THE_MAKING;
             assert!(requests <= memory / 4 && requests + waiting + made <= memory, "{limits:?}");
             assert!(waiting > memory / 100 * 59, "{limits:?}");
             assert!(made > memory / 100 * 14 || each == 250_000, "{limits:?}");
+            // Small buffers mean more requests, not more memory.
+            let options = LimitOptions { memory, small_buffers: true, ..LimitOptions::default() };
+            let small = PlanLimits::from(options);
+            assert!(small.in_flight.most >= limits.in_flight.most, "{small:?}");
+            let (one, other) = (small.references_per_commit, limits.references_per_commit);
+            assert!(one.abs_diff(other) < other / 500, "{small:?}, {limits:?}");
         }
     }
 
@@ -236,13 +255,16 @@ mod tests {
 
     #[test]
     fn requests_take_the_bytes_that_they_have_room_in() {
-        assert_eq!((bytes_of(1), bytes_of(64)), (400 << 10, 64 * (400 << 10)));
-        assert_eq!(bytes_of(66), bytes_of(64) + 2 * (75 << 10));
-        for requests in [1, 2, 63, 64, 65, 300] {
-            assert_eq!(requests_within(bytes_of(requests)), requests);
-            assert_eq!(requests_within(bytes_of(requests + 1) - 1), requests);
+        for each in [BYTES_PER_REQUEST, BYTES_PER_REQUEST_WITH_SMALL_BUFFERS] {
+            let bytes = |requests| bytes_of(requests, each);
+            assert_eq!((bytes(1), bytes(64)), (400 << 10, 64 * (400 << 10)));
+            assert_eq!(bytes(66), bytes(64) + 2 * each);
+            for requests in [1, 2, 63, 64, 65, 300] {
+                assert_eq!(requests_within(bytes(requests), each), requests);
+                assert_eq!(requests_within(bytes(requests + 1) - 1, each), requests);
+            }
+            assert_eq!(requests_within(0, each), 1);
         }
-        assert_eq!(requests_within(0), 1);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use super::inventory::Inventory;
 use super::listing::Listings;
 use super::object::Readable;
 use super::page::{Page, PageCapabilities, PageError, PageErrorKind, PageRequest, PageSource};
+use super::plain;
 use super::service::Service;
 use super::settings::{Settings, is_read_by_icechunk};
 use super::transport::Transport;
@@ -54,6 +55,7 @@ pub struct BucketSource {
     retry: RetryPolicy,
     /// Whether Icechunk's own client could send these requests too.
     plain: bool,
+    small_buffers: bool,
     inventory: Option<Inventory>,
     /// Whether its `ETag`s were seen to be no digests, though they look like some.
     made_up_tags: Arc<AtomicBool>,
@@ -98,6 +100,10 @@ impl BucketSource {
         let settings = Settings::of(&builder);
         let pays = matches!(&settings, Settings::S3(settings) if settings.requester_pays);
         let plain = transport.is_plain() && !pays && is_read_by_icechunk(&builder);
+        let small_buffers = match &settings {
+            Settings::S3(settings) => plain::lists(&builder, settings.endpoint.as_deref()),
+            Settings::Gcs(_) | Settings::Azure(_) => false,
+        };
         let failed = |error: &object_store::Error| unusable(service, "source", error);
         let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let objects =
@@ -115,6 +121,7 @@ impl BucketSource {
             prefix: prefix.trim_matches('/').to_owned(),
             retry: RetryPolicy::default(),
             plain,
+            small_buffers,
             inventory: None,
             made_up_tags: Arc::default(),
         })
@@ -135,6 +142,11 @@ impl BucketSource {
 
     pub(super) const fn inventory(&self) -> Option<&Inventory> {
         self.inventory.as_ref()
+    }
+
+    /// Whether the connections that list it keep small buffers, so that memory has room for more.
+    pub(super) const fn has_small_buffers(&self) -> bool {
+        self.small_buffers
     }
 
     /// Whether it is in the bucket that these settings lead to.

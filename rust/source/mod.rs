@@ -16,6 +16,7 @@ mod local;
 mod object;
 pub mod page;
 mod page_error;
+mod plain;
 pub mod retry;
 mod s3_settings;
 mod service;
@@ -122,6 +123,16 @@ impl Source {
             Self::Bucket(source) => source.is_plain(),
             Self::Web(source) => source.is_plain(),
             Self::Local(_) | Self::Foreign(_) => true,
+        }
+    }
+
+    /// Whether the connections that list it keep small buffers, so that memory has room for more of
+    /// them: plain HTTP does, TLS does not.
+    #[must_use]
+    pub fn has_small_buffers(&self) -> bool {
+        match self {
+            Self::Bucket(source) => source.has_small_buffers(),
+            Self::Web(_) | Self::Local(_) | Self::Foreign(_) => false,
         }
     }
 

@@ -58,6 +58,8 @@ pub struct Page {
     /// LIST requests that were sent for it beside the one that a page is: less than none where it was
     /// cut out of a page that the listing of a neighbour has asked for.
     pub other_requests: i64,
+    /// Answers to other requests that had come and were not read yet when this one came.
+    pub waiting: u32,
 }
 
 impl Page {
@@ -150,6 +152,7 @@ impl Page {
             echo: self.echo,
             found_start: self.found_start,
             other_requests: self.other_requests,
+            waiting: self.waiting,
             ..page
         };
         (page, self.buf)

@@ -5,11 +5,11 @@
 //! that it knows to be secret; `x-amz-security-token` is none of them. What is sent, signed and
 //! retried is not decided here.
 
-use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -22,6 +22,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Certificate, NoProxy, Proxy};
 
+use super::plain::{self, PlainHttp, PlainSettings};
 use crate::error::Redirected;
 
 /// What servers get to know, unless the settings say otherwise.
@@ -95,8 +96,9 @@ impl Transport {
 
 impl HttpConnector for Transport {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = self.client(&Settings(options), Policy::custom(within_host))?;
-        Ok(HttpClient::new(WithinHost { inner: HttpClient::new(client) }))
+        let settings = Settings(options);
+        let client = HttpClient::new(self.client(&settings, Policy::custom(within_host))?);
+        Ok(HttpClient::new(WithinHost { client, plain: self.plain(&settings)? }))
     }
 }
 
@@ -107,6 +109,33 @@ impl Transport {
         options: &ClientOptions,
     ) -> object_store::Result<reqwest::Client> {
         self.client(&Settings(options), Policy::none())
+    }
+
+    /// A client for listings in plain HTTP, unless the settings need another one.
+    fn plain(&self, settings: &Settings<'_>) -> object_store::Result<Option<PlainHttp>> {
+        let fits = plain::fits(|name| settings.text(name.parse().ok()?));
+        if !fits || !settings.flag(ClientConfigKey::AllowHttp)? {
+            return Ok(None);
+        }
+        Ok(Some(PlainHttp::new(PlainSettings {
+            headers: self.headers(settings)?,
+            timeout: settings.duration(ClientConfigKey::Timeout)?,
+            connect_timeout: settings.duration(ClientConfigKey::ConnectTimeout)?,
+            pool_idle_timeout: settings.duration(ClientConfigKey::PoolIdleTimeout)?,
+            pool_max_idle_per_host: settings.number(ClientConfigKey::PoolMaxIdlePerHost)?,
+            randomize_addresses: settings.flag(ClientConfigKey::RandomizeAddresses)?,
+        })))
+    }
+
+    /// What is sent with every request.
+    fn headers(&self, settings: &Settings<'_>) -> object_store::Result<HeaderMap> {
+        let agent = settings.text(ClientConfigKey::UserAgent);
+        let agent = HeaderValue::from_str(agent.as_deref().unwrap_or(USER_AGENT));
+        let agent = agent.map_err(|_| wrong(ClientConfigKey::UserAgent, "text for a header"))?;
+        let mut headers = HeaderMap::from_iter([(header::USER_AGENT, agent)]);
+        headers.extend(settings.0.get_default_headers().cloned().unwrap_or_default());
+        headers.extend(self.headers.clone());
+        Ok(headers)
     }
 
     /// A client with all settings, as `object_store` itself applies them.
@@ -122,13 +151,8 @@ impl Transport {
             .no_brotli()
             .no_zstd()
             .no_deflate()
-            .user_agent(
-                settings.text(ClientConfigKey::UserAgent).unwrap_or_else(|| USER_AGENT.to_owned()),
-            )
+            .default_headers(self.headers(settings)?)
             .https_only(!settings.flag(ClientConfigKey::AllowHttp)?);
-        let mut headers = settings.0.get_default_headers().cloned().unwrap_or_default();
-        headers.extend(self.headers.clone());
-        builder = builder.default_headers(headers);
         if let Some(url) = settings.text(ClientConfigKey::ProxyUrl) {
             let mut proxy = Proxy::all(url).map_err(unusable)?;
             if let Some(pem) = settings.text(ClientConfigKey::ProxyCaCertificate) {
@@ -239,7 +263,8 @@ fn within_host(attempt: Attempt<'_>) -> Action {
 
 /// Turns redirections that were not followed into errors that say where they lead.
 struct WithinHost {
-    inner: HttpClient,
+    client: HttpClient,
+    plain: Option<PlainHttp>,
 }
 
 impl fmt::Debug for WithinHost {
@@ -251,7 +276,17 @@ impl fmt::Debug for WithinHost {
 #[async_trait]
 impl HttpService for WithinHost {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let response = self.inner.execute(request).await?;
+        let response = match &self.plain {
+            Some(plain) if plain.takes(&request) => {
+                let again = request.clone();
+                let response = plain.send(request).await?;
+                if !response.status().is_redirection() {
+                    return Ok(response);
+                }
+                self.client.execute(again).await?
+            }
+            _ => self.client.execute(request).await?,
+        };
         match response.status() {
             StatusCode::MOVED_PERMANENTLY
             | StatusCode::FOUND
@@ -272,18 +307,21 @@ struct Shuffled;
 
 impl Resolve for Shuffled {
     fn resolve(&self, name: Name) -> Resolving {
-        let name = name.as_str().to_owned();
-        Box::pin(async move {
-            let found = tokio::task::spawn_blocking(move || {
-                // The port is replaced by that of the URL.
-                let found = (name.as_str(), 0).to_socket_addrs()?;
-                Ok::<Vec<SocketAddr>, std::io::Error>(found.collect())
-            });
-            let mut addresses = found.await??;
-            addresses.shuffle(&mut rand::rng());
-            Ok(Box::new(addresses.into_iter()) as Addrs)
-        })
+        let found = addresses(name.as_str().to_owned(), true);
+        Box::pin(async { Ok(Box::new(found.await?.into_iter()) as Addrs) })
     }
+}
+
+/// The addresses of a host, with a port that says nothing.
+pub(super) async fn addresses(name: String, shuffled: bool) -> io::Result<Vec<SocketAddr>> {
+    let found = tokio::task::spawn_blocking(move || {
+        Ok::<Vec<SocketAddr>, io::Error>((name.as_str(), 0).to_socket_addrs()?.collect())
+    });
+    let mut found = found.await??;
+    if shuffled {
+        found.shuffle(&mut rand::rng());
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ mod failure;
 mod faults;
 mod foreign_store;
 mod ingest;
+/// The client of listings in plain HTTP, beside the other one.
+mod plain;
 /// How full an array is, by a few requests.
 mod probe;
 /// Which requests are made, what is believed, and that nothing is missing.

@@ -315,7 +315,7 @@ impl Copier<'_> {
                 let permit = limit.acquire().await;
                 let moved = transfer.copy(&node.path, &coords, &reference).await;
                 if moved.is_ok() {
-                    permit.answered();
+                    permit.answered(0);
                 }
                 (coords, reference, moved)
             })

@@ -10,7 +10,7 @@ use super::committer::{Committer, Counts};
 use super::gatherer::{Event, Gathered, Gatherer};
 use super::schedule::{Mark, Schedule};
 use super::worker::{Staged, Worker, Writer};
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 
 /// What was listed together, on its way to be written.
 struct Step<'a> {
@@ -30,7 +30,14 @@ pub(super) async fn run(
     let Worker { gatherer, writer } = worker;
     // What waits in it shares the memory with what is listed (`Unwritten`).
     let (hand, steps) = unbounded_channel();
-    both(write(writer, steps, committer, counts), list(gatherer, schedule, hand, counts)).await?
+    both(write(writer, steps, committer, counts), list(gatherer, schedule, hand, counts)).await??;
+    if schedule.is_empty() {
+        Ok(())
+    } else {
+        // A fault of ours, which must not become a hole in what is published.
+        Err(Error::new(ErrorKind::Incomplete, "the listing ended before everything was listed")
+            .with_hint("nothing was published; please report this, with the command and its log"))
+    }
 }
 
 /// Lists step after step.
@@ -114,7 +121,6 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::{Error, ErrorKind};
 
     fn failed<T>(message: &str) -> Result<T> {
         Err(Error::new(ErrorKind::Listing, message))

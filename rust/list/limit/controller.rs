@@ -23,6 +23,10 @@ const FIRST_GROWTH: usize = 3;
 /// An answer that takes so many times as long as the quickest one of late may have waited in a queue.
 const SLOW: f64 = 2.0;
 
+/// Answers that on average take so many times as long as with fewer in flight wait for one another: no
+/// more are allowed until it is known what those that there are bring.
+const LONGER: f64 = 1.5;
+
 /// Share of the additional requests in flight that must come back as throughput.
 const WORTH_IT: f64 = 0.4;
 
@@ -32,6 +36,10 @@ const BUSY: f64 = 0.95;
 /// Requests of which the mean takes so many times as long as the quickest one of late wait in a queue:
 /// more of them would wait longer, and their answers would take memory.
 const QUEUED: f64 = 8.0;
+
+/// Of the answers that always wait in this process to be read, as many are kept, so that there is
+/// always one; the requests of the others bring nothing.
+const KEPT_WAITING: u32 = 32;
 
 /// How long a number is kept before a quarter more is tried, at first and at last.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
@@ -59,6 +67,14 @@ struct Round {
     answers: usize,
     /// Whether the number was all used, in this round and in the one before.
     full: (bool, bool),
+    /// The fewest answers that waited to be read when another one came.
+    waiting: u32,
+}
+
+impl Round {
+    fn new(began: Duration, allowed: usize, was_full: bool) -> Self {
+        Self { began, allowed, answers: 0, full: (was_full, false), waiting: u32::MAX }
+    }
 }
 
 /// The state of one limit.
@@ -69,6 +85,9 @@ pub(super) struct Controller {
     in_flight: usize,
     phase: Phase,
     round: Round,
+    /// Requests that were in flight when the number was reduced: what waits beside their answers will
+    /// be less.
+    stale: usize,
     /// Counts the decreases: requests sent before one do not cause another.
     epoch: u64,
     /// Mean time from sending to the answer, of the last ones.
@@ -83,13 +102,13 @@ impl Controller {
     /// A limit within bounds; requests are sent at least as far `apart`.
     pub(super) fn new(bounds: InFlight, apart: Option<Duration>) -> Self {
         let allowed = bounds.begin;
-        let round = Round { began: Duration::ZERO, allowed, answers: 0, full: (false, false) };
         Self {
             bounds,
             allowed,
             in_flight: 0,
             phase: Phase::Growing { before: None },
-            round,
+            round: Round::new(Duration::ZERO, allowed, false),
+            stale: 0,
             epoch: 0,
             latency: None,
             quickest: (f64::INFINITY, f64::INFINITY),
@@ -109,12 +128,11 @@ impl Controller {
         }
         if 2 * self.in_flight < self.allowed {
             // There was nothing to do, or everything is new: what is measured begins here.
-            (self.round.began, self.round.answers) = (now, 0);
+            self.round = Round { full: self.round.full, ..Round::new(now, self.allowed, false) };
             if self.pace.rate().is_none() {
                 // A rate of before would be that of the few requests that there were to send.
                 self.pace.begin_anew();
             }
-            self.round.allowed = self.allowed;
         }
         self.in_flight += 1;
         self.round.full.1 |= self.in_flight >= self.allowed;
@@ -141,12 +159,13 @@ impl Controller {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// A request was answered after `latency`; `busy` tells how busy this process's threads were
-    /// since it was last asked, from 0 to 1.
+    /// A request was answered after `latency`, when so many other answers were `waiting` to be read;
+    /// `busy` tells how busy this process's threads were since it was last asked, from 0 to 1.
     pub(super) fn answered(
         &mut self,
         now: Duration,
         latency: Duration,
+        waiting: u32,
         busy: impl FnOnce() -> f64,
     ) {
         let last = latency.as_secs_f64();
@@ -154,6 +173,9 @@ impl Controller {
         self.quickest.0 = self.quickest.0.min(last);
         self.pace.answered(now);
         self.round.answers += 1;
+        let waiting = if self.stale > 0 { 0 } else { waiting };
+        self.stale = self.stale.saturating_sub(1);
+        self.round.waiting = self.round.waiting.min(waiting);
         let (most, times) = match self.phase {
             Phase::Growing { before } => {
                 let full = self.round.full.0 || self.round.full.1;
@@ -161,6 +183,7 @@ impl Controller {
                 let times = match before {
                     _ if !full || self.is_queueing() => 1,
                     None if is_quick => FIRST_GROWTH,
+                    Some(before) if self.takes_longer(before) => 1,
                     _ => 2,
                 };
                 (self.bounds.most, times)
@@ -178,12 +201,7 @@ impl Controller {
             let rate = self.round.answers as f64 / elapsed.as_secs_f64();
             self.judge(now, rate, busy);
             self.quickest = (f64::INFINITY, self.quickest.0);
-            self.round = Round {
-                began: now,
-                allowed: self.allowed,
-                answers: 0,
-                full: (self.round.full.1, false),
-            };
+            self.round = Round::new(now, self.allowed, self.round.full.1);
         }
     }
 
@@ -191,8 +209,18 @@ impl Controller {
     fn judge(&mut self, now: Duration, rate: f64, busy: impl FnOnce() -> f64) {
         let (was, full) = (self.round.allowed, self.round.full.1);
         let is_most = self.allowed >= self.bounds.most;
+        let needless = self.round.waiting.saturating_sub(KEPT_WAITING);
+        let needless = usize::try_from(needless).unwrap_or(usize::MAX);
         self.phase = match self.phase {
             Phase::Recovering { .. } if self.pace.is_limit(now) => return,
+            Phase::Growing { .. } | Phase::Holding { .. } | Phase::Trying { .. }
+                if needless > 0 && !self.bounds.is_fixed() =>
+            {
+                let least = self.bounds.begin.min(self.allowed);
+                self.allowed = self.allowed.saturating_sub(needless).max(least);
+                self.stale = self.in_flight;
+                Self::hold(now, PATIENCE.0)
+            }
             Phase::Recovering { to } if self.allowed >= to => {
                 Phase::Holding { until: now + PATIENCE.0, patience: PATIENCE.0 }
             }
@@ -266,12 +294,18 @@ impl Controller {
         let before = self.allowed;
         self.allowed = (before / 2).max(1);
         self.phase = Phase::Recovering { to: before };
-        self.round = Round { began: now, allowed: self.allowed, answers: 0, full: (false, false) };
+        self.round = Round::new(now, self.allowed, false);
     }
 
     /// Whether requests wait for one another, at the service or for this machine, rather than for it.
     fn is_queueing(&self) -> bool {
         self.latency.is_some_and(|mean| mean > QUEUED * self.quickest.0.min(self.quickest.1))
+    }
+
+    /// Whether answers take longer than they did when so many requests in flight brought such a rate.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    fn takes_longer(&self, (in_flight, rate): (usize, f64)) -> bool {
+        self.latency.is_some_and(|mean| mean * rate > LONGER * in_flight as f64)
     }
 
     /// Twice as many as bring a rate when none waits in a queue, and no fewer than at the beginning.

@@ -36,6 +36,8 @@ pub(super) struct Service {
     pub(super) latency: (f64, f64),
     /// Answers a second that it can give: more requests wait.
     pub(super) most: f64,
+    /// Answers a second that this process can read: more of them wait here.
+    pub(super) reads: f64,
     pub(super) refuses: Refuses,
 }
 
@@ -69,6 +71,7 @@ type Event = Reverse<(u64, u8, u64)>;
 const SENT: u8 = 0;
 const ANSWERED: u8 = 1;
 const AGAIN: u8 = 2;
+const READ: u8 = 3;
 
 /// A client that asks for `pages`, and a service that may change after so many seconds; what happens
 /// at random follows from `seed`.
@@ -88,15 +91,12 @@ pub(super) fn run_after(
     let mut controller = Controller::new(bounds, None);
     let mut outcome = Outcome { allowed: (0, usize::MAX), ..Outcome::default() };
     let mut events: BinaryHeap<Event> = BinaryHeap::new();
-    let mut asked = vec![(0_u64, 0_u64, 0_u32); usize::try_from(pages).unwrap()];
+    let mut asked = vec![(0_u64, 0_u64, 0_u32, 0_u32); usize::try_from(pages).unwrap()];
+    let (mut read_until, mut unread) = (0_u64, 0_u32);
     let mut waiting: Vec<u64> = (0..pages).rev().collect();
     let (mut now, mut free_at, mut bucket, mut at_server) =
         (0_u64, 0_u64, (0_u64, f64::MAX), 0_usize);
-    let (mut window, mut dice) = ((0_u64, 0_u64), seed);
-    let mut random = move || {
-        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (dice >> 33) as f64 / (1_u64 << 31) as f64
-    };
+    let (mut window, mut random) = ((0_u64, 0_u64), dice(seed));
     let time = |micros: u64| Duration::from_micros(micros);
     let mut in_flight = 0;
     while outcome.answered < pages {
@@ -158,17 +158,24 @@ pub(super) fn run_after(
             }
             ANSWERED => {
                 at_server -= 1;
-                in_flight -= 1;
                 if slot.2 == 0 {
-                    outcome.answered += 1;
-                    controller.answered(time(at), time(at - slot.1), || 0.0);
+                    (slot.3, unread) = (unread, unread + 1);
+                    read_until = at.max(read_until) + (1e6 / service.reads) as u64;
+                    events.push(Reverse((read_until, READ, request)));
                 } else {
+                    in_flight -= 1;
                     outcome.refused += 1;
                     controller.throttled(time(at), slot.0);
                     let wait = 100_000 * (1_u64 << (slot.2 - 1).min(7));
                     let wait = (wait as f64 * (0.5 + random() / 2.0)) as u64;
                     events.push(Reverse((at + wait, AGAIN, request)));
+                    controller.give_back();
                 }
+            }
+            READ => {
+                (in_flight, unread) = (in_flight - 1, unread - 1);
+                outcome.answered += 1;
+                controller.answered(time(at), time(at - slot.1), slot.3, || 0.0);
                 controller.give_back();
             }
             _ => waiting.push(request),
@@ -179,4 +186,12 @@ pub(super) fn run_after(
     outcome.seconds = now as f64 / 1e6;
     outcome.last = controller.allowed();
     outcome
+}
+
+/// Numbers from 0 to 1 that follow from `seed`.
+fn dice(mut seed: u64) -> impl FnMut() -> f64 {
+    move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as f64 / (1_u64 << 31) as f64
+    }
 }

@@ -14,11 +14,11 @@ const SEED: u64 = 9;
 const SEEDS: std::ops::Range<u64> = 0..15;
 
 fn steady(latency: f64, most: f64) -> Service {
-    Service { latency: (latency, 0.0), most, refuses: Refuses::Never }
+    Service { latency: (latency, 0.0), most, reads: f64::INFINITY, refuses: Refuses::Never }
 }
 
 fn refusing(latency: f64, jitter: f64, refuses: Refuses) -> Service {
-    Service { latency: (latency, jitter), most: 5_000.0, refuses }
+    Service { latency: (latency, jitter), most: 5_000.0, reads: f64::INFINITY, refuses }
 }
 
 fn alone(bounds: InFlight, pages: u64, service: Service) -> Outcome {
@@ -48,6 +48,21 @@ fn one_quick_answer_does_not_keep_requests_down() {
     let services = [(0.0, steady(5.0, 1e6)), (0.004, steady(200.0, 1e6))];
     let found = run(SEED, AUTO, 40_000, &services);
     assert!(found.last > 300, "{found:?}");
+}
+
+#[test]
+fn answers_that_would_only_wait_here_are_not_asked_for() {
+    for (latency, needed) in [(5.0, 10), (20.0, 40), (75.0, 150), (200.0, 400)] {
+        let slow = Service { reads: 2_000.0, ..steady(latency, 1e6) };
+        let found = alone(AUTO, 20_000, slow);
+        let work = 20_000.0 / 2_000.0 + latency / 1e3 * 5.0;
+        assert!(found.seconds < work, "{latency}: {found:?}");
+        assert!(found.last <= needed.max(64) + 200, "{latency}: {found:?}");
+        // What became slow, because files are written too, is asked for less.
+        let quick = Service { reads: 1e6, ..slow };
+        let found = run(SEED, AUTO, 20_000, &[(0.0, quick), (1.5 * latency / 1e3, slow)]);
+        assert!(found.last <= needed.max(64) + 200, "{latency}: {found:?}");
+    }
 }
 
 #[test]
@@ -106,8 +121,8 @@ fn a_rate_learned_from_a_few_requests_one_by_one_is_soon_left_behind() {
 fn refusals_now_and_then_are_no_limit() {
     for (latency, most) in [(5.0, 2_000.0), (50.0, 1_000.0), (200.0, 1_000.0)] {
         for share in [0.002, 0.01] {
-            let service =
-                Service { latency: (latency, 0.0), most, refuses: Refuses::AtRandom(share) };
+            let refuses = Refuses::AtRandom(share);
+            let service = Service { refuses, ..steady(latency, most) };
             let undisturbed = alone(AUTO, 20_000, steady(latency, most));
             for seed in SEEDS {
                 let found = run(seed, AUTO, 20_000, &[(0.0, service)]);
@@ -143,7 +158,11 @@ fn refusals() -> impl Strategy<Value = Refuses> {
 
 fn services() -> impl Strategy<Value = Service> {
     (0.2_f64..400.0, 0.0_f64..200.0, 50.0_f64..20_000.0, refusals()).prop_map(
-        |(latency, jitter, most, refuses)| Service { latency: (latency, jitter), most, refuses },
+        |(latency, jitter, most, refuses)| Service {
+            latency: (latency, jitter),
+            refuses,
+            ..steady(latency, most)
+        },
     )
 }
 

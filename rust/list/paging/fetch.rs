@@ -36,7 +36,7 @@ impl Fetcher {
                 Ok(page) => {
                     // What a neighbour has asked for says nothing of the service.
                     if page.other_requests >= 0 {
-                        permit.answered();
+                        permit.answered(page.waiting);
                     } else {
                         drop(permit);
                     }

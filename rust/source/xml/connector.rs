@@ -8,7 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use http::{Method, StatusCode, header};
@@ -35,8 +35,9 @@ use crate::source::page::Page;
 pub const MAX_BODY: usize = 64 << 20;
 
 /// Pages whose bodies are read at the same time. More requests than that may be in flight: those that
-/// are answered wait with their bodies in the sockets, not in memory.
-const BODIES_AT_ONCE: usize = 128;
+/// are answered wait with their bodies in the sockets, not in memory. Of 300 kB in a tenth of a second
+/// each they bring 190 MB a second.
+const BODIES_AT_ONCE: usize = 64;
 
 /// Which parser reads the pages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -124,6 +125,7 @@ impl<C: HttpConnector> HttpConnector for PageConnector<C> {
             max_body: self.max_body,
             buffers: Buffers::default(),
             reading: Semaphore::new(BODIES_AT_ONCE),
+            arrived: AtomicU32::new(0),
         }))
     }
 }
@@ -135,6 +137,8 @@ struct PageService {
     max_body: usize,
     buffers: Buffers,
     reading: Semaphore,
+    /// Answers that have come and are not read yet.
+    arrived: AtomicU32,
 }
 
 impl fmt::Debug for PageService {
@@ -193,22 +197,24 @@ impl PageService {
         exchange: &Exchange,
     ) -> Result<HttpResponse, HttpError> {
         let (mut parts, body) = response.into_parts();
+        let arrived = Arrived::among(&self.arrived);
         // Closed never.
         let _reading = self.reading.acquire().await.ok();
         let body = read(body, self.max_body, &self.buffers).await?;
         if exchange.json {
-            let page = json_page(&body, exchange)?;
+            let page = arrived.noted_on(json_page(&body, exchange)?);
             self.buffers.give(body.into());
             let stub = stub(page.next_token.as_deref());
             return Ok(answered(parts, page, stub));
         }
         if matches!(self.dialect, Dialect::Azure(_)) {
-            return self.blobs(parts, body, exchange);
+            return self.blobs(parts, body, exchange, &arrived);
         }
         let (refusal, body) = match self.parser {
             PageParser::Scan => match scan(body) {
                 Ok(page) => {
                     let (page, body) = page.compacted();
+                    let page = arrived.noted_on(page);
                     self.buffers.give(body);
                     let stub = stub(page.next_token.as_deref());
                     return Ok(answered(parts, page, stub));
@@ -259,12 +265,14 @@ impl PageService {
         mut parts: http::response::Parts,
         body: Vec<u8>,
         exchange: &Exchange,
+        arrived: &Arrived<'_>,
     ) -> Result<HttpResponse, HttpError> {
         let body = if self.parser == PageParser::Scan {
             match blobs::scan(body) {
                 Ok(blobs) => {
                     exchange.hierarchical.fetch_or(blobs.hierarchical, Ordering::Relaxed);
                     let (page, body) = blobs.page.compacted();
+                    let page = arrived.noted_on(page);
                     self.buffers.give(body);
                     let stub = blobs_stub(page.next_token.as_deref());
                     return Ok(answered(parts, page, stub));
@@ -295,6 +303,29 @@ impl PageService {
         let body = read(body, self.max_body, &self.buffers).await?;
         exchange.json_absent.fetch_or(!json::is_json(&body), Ordering::Relaxed);
         Ok(HttpResponse::from_parts(parts, body.into()))
+    }
+}
+
+/// An answer that has come, until it is read.
+struct Arrived<'a> {
+    all: &'a AtomicU32,
+    /// Those that were there before.
+    others: u32,
+}
+
+impl<'a> Arrived<'a> {
+    fn among(all: &'a AtomicU32) -> Self {
+        Self { all, others: all.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    fn noted_on(&self, page: Page) -> Page {
+        Page { waiting: self.others, ..page }
+    }
+}
+
+impl Drop for Arrived<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

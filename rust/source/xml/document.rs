@@ -72,6 +72,7 @@ pub fn scan(body: Vec<u8>) -> Result<Page, (Refusal, Vec<u8>)> {
         echo,
         found_start: None,
         other_requests: 0,
+        waiting: 0,
     })
 }
 

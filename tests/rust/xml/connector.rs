@@ -7,9 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::common::{Canned, store};
+use async_trait::async_trait;
+use bytes::Bytes;
 use futures::TryStreamExt;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
-use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt, RetryConfig, path::Path};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+};
+use object_store::{
+    BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig, path::Path,
+};
 use refreeze::source::page::Page;
 use refreeze::source::page::PageRequest;
 use refreeze::source::xml::connector::{PageConnector, PageParser};
@@ -256,4 +265,42 @@ fn names_of_parsers() {
     assert_eq!("xml".parse(), Ok(PageParser::Xml));
     assert_eq!("".parse(), Ok(PageParser::Scan));
     assert!("sax".parse::<PageParser>().is_err());
+}
+
+/// Answers at once with the head of an empty page, whose body comes a little later.
+#[derive(Debug, Clone)]
+struct Late;
+
+#[async_trait]
+impl HttpService for Late {
+    async fn call(&self, _: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let body = async {
+            tokio::task::yield_now().await;
+            let page = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+            Ok(Frame::data(Bytes::from(page)))
+        };
+        let body = StreamBody::new(Box::pin(futures::stream::once(body)));
+        Ok(HttpResponse::new(HttpResponseBody::new(body)))
+    }
+}
+
+impl HttpConnector for Late {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.clone()))
+    }
+}
+
+#[tokio::test]
+async fn pages_tell_how_many_answers_waited_to_be_read() {
+    let store = store(PageConnector::over(Late, PageParser::Scan), "http://127.0.0.1:1");
+    let waiting = || async {
+        let listed = list_page(&store, PageRequest::default(), &Arc::default()).await;
+        listed.unwrap().waiting
+    };
+    for _ in 0..2 {
+        assert_eq!(waiting().await, 0);
+        let mut all = futures::future::join_all((0..20).map(|_| waiting())).await;
+        all.sort_unstable();
+        assert_eq!(all, (0..20).collect::<Vec<_>>());
+    }
 }
