@@ -101,7 +101,9 @@ impl BucketSource {
         let pays = matches!(&settings, Settings::S3(settings) if settings.requester_pays);
         let plain = transport.is_plain() && !pays && is_read_by_icechunk(&builder);
         let small_buffers = match &settings {
-            Settings::S3(settings) => plain::lists(&builder, settings.endpoint.as_deref()),
+            Settings::S3(settings) => {
+                plain::lists(settings.endpoint.as_deref(), |name| builder.get(name))
+            }
             Settings::Gcs(_) | Settings::Azure(_) => false,
         };
         let failed = |error: &object_store::Error| unusable(service, "source", error);

@@ -6,7 +6,7 @@
 //! that reqwest is made of, with that setting. Redirections and proxies are not its business.
 
 use std::error::Error;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,11 +27,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use object_store::client::{
     HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody,
 };
+use rand::seq::SliceRandom as _;
 use tokio::time::Sleep;
 use tower_service::Service;
 
-use super::builder::BucketBuilder;
-use super::transport::addresses;
 use super::xml::exchange::Exchange;
 
 /// Bytes that a connection reads at a time, at most.
@@ -53,10 +52,10 @@ pub(super) struct PlainSettings {
     pub(super) randomize_addresses: bool,
 }
 
-/// Whether this client lists what a bucket's settings lead to.
-pub(super) fn lists(builder: &BucketBuilder, endpoint: Option<&str>) -> bool {
+/// Whether this client lists what is at an endpoint, with settings as in [`fits`].
+pub(super) fn lists(endpoint: Option<&str>, get: impl Fn(&str) -> Option<String>) -> bool {
     endpoint.and_then(|url| url.parse().ok()).is_some_and(|uri| is_plain(&uri, &proxies()))
-        && fits(|name| builder.get(name))
+        && fits(get)
 }
 
 /// Whether this client does what settings ask for, given by the names that `object_store` has for them.
@@ -66,8 +65,11 @@ pub(super) fn fits(get: impl Fn(&str) -> Option<String>) -> bool {
     })
 }
 
+/// Names and passwords in URLs become headers, but not here.
 fn is_plain(uri: &Uri, proxies: &Matcher) -> bool {
-    uri.scheme() == Some(&Scheme::HTTP) && proxies.intercept(uri).is_none()
+    uri.scheme() == Some(&Scheme::HTTP)
+        && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+        && proxies.intercept(uri).is_none()
 }
 
 /// Those of the environment, as reqwest finds them.
@@ -224,6 +226,18 @@ fn kind_of_cause(error: &(dyn Error + 'static)) -> Option<HttpErrorKind> {
     }
 }
 
+/// The addresses of a host, with a port that says nothing.
+pub(super) async fn addresses(name: String, shuffled: bool) -> io::Result<Vec<SocketAddr>> {
+    let found = tokio::task::spawn_blocking(move || {
+        Ok::<Vec<SocketAddr>, io::Error>((name.as_str(), 0).to_socket_addrs()?.collect())
+    });
+    let mut found = found.await??;
+    if shuffled {
+        found.shuffle(&mut rand::rng());
+    }
+    Ok(found)
+}
+
 /// Finds the addresses of a host.
 #[derive(Debug, Clone)]
 struct Names {
@@ -249,6 +263,7 @@ mod tests {
     use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 
     use super::*;
+    use crate::source::BucketBuilder;
 
     #[test]
     fn proxies_and_tls_are_for_the_other_client() {
@@ -257,6 +272,7 @@ mod tests {
         assert!(is_plain(&uri("http://minio:9000"), &none));
         assert!(!is_plain(&uri("https://minio:9000"), &none));
         assert!(!is_plain(&uri("minio:9000"), &none));
+        assert!(!is_plain(&uri("http://name:word@minio:9000"), &none));
         let proxy = Matcher::builder().all("http://proxy:3128").no("minio").build();
         assert!(is_plain(&uri("http://minio:9000"), &proxy));
         assert!(!is_plain(&uri("http://other:9000"), &proxy));

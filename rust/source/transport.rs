@@ -5,11 +5,10 @@
 //! that it knows to be secret; `x-amz-security-token` is none of them. What is sent, signed and
 //! retried is not decided here.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -17,12 +16,11 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
 };
 use object_store::{ClientConfigKey, ClientOptions};
-use rand::seq::SliceRandom as _;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Certificate, NoProxy, Proxy};
 
-use super::plain::{self, PlainHttp, PlainSettings};
+use super::plain::{self, PlainHttp, PlainSettings, addresses};
 use crate::error::Redirected;
 
 /// What servers get to know, unless the settings say otherwise.
@@ -310,18 +308,6 @@ impl Resolve for Shuffled {
         let found = addresses(name.as_str().to_owned(), true);
         Box::pin(async { Ok(Box::new(found.await?.into_iter()) as Addrs) })
     }
-}
-
-/// The addresses of a host, with a port that says nothing.
-pub(super) async fn addresses(name: String, shuffled: bool) -> io::Result<Vec<SocketAddr>> {
-    let found = tokio::task::spawn_blocking(move || {
-        Ok::<Vec<SocketAddr>, io::Error>((name.as_str(), 0).to_socket_addrs()?.collect())
-    });
-    let mut found = found.await??;
-    if shuffled {
-        found.shuffle(&mut rand::rng());
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

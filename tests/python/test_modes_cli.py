@@ -102,8 +102,11 @@ def test_units_are_converted_exactly(days, shift, calendar, dtype):
 def test_units_of_times_that_are_far_apart():
     """Further than nanoseconds in 64 bits reach, although each of them is a date."""
     units = [{"units": f"days since 2000-01-0{day}"} for day in (2, 1)]
-    days = np.array([6752, -100_000], "i4")
-    np.testing.assert_array_equal(in_units_of(days, *units, where="x"), days + 1)
+    for dtype in ("i4", "f8"):
+        days = np.array([6752, -100_000], dtype)
+        np.testing.assert_array_equal(in_units_of(days, *units, where="x"), days + 1)
+    with pytest.raises(MismatchError, match="exactly"):
+        in_units_of(np.array([6752.3, -100_000]), *units, where="x")
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,15 @@ def _converted(values: Any, given: list[Any], wanted: list[Any]) -> Any:
         except OverflowError:
             # Times that are further apart than 292 years. Whole numbers of anything else than
             # nanoseconds need none.
-            if values.dtype.kind == "f" or given[0].lower().startswith("nano"):
+            if not _is_whole(values) or given[0].lower().startswith("nano"):
                 raise
             return _through_times(values, given, wanted, "us")
+
+
+def _is_whole(values: Any) -> bool:
+    import numpy as np
+
+    return np.array_equal(values, np.trunc(values))
 
 
 def _through_times(values: Any, given: list[Any], wanted: list[Any], resolution: str) -> Any:
