@@ -282,8 +282,8 @@ mod tests {
     fn settings_that_it_does_not_know_are_for_the_other_client() {
         let fits_with = |name: &str, value: &str| {
             let key: AmazonS3ConfigKey = name.parse().unwrap();
-            let builder =
-                BucketBuilder::S3(AmazonS3Builder::new().with_config(key, value.to_owned()));
+            let builder = AmazonS3Builder::new().with_config(key, value.to_owned());
+            let builder = BucketBuilder::S3(Box::new(builder));
             fits(|name| builder.get(name))
         };
         assert!(fits_with("allow_http", "true") && fits_with("http2_only", "false"));
