@@ -332,6 +332,7 @@ def scale(bench: Bench, _: bool) -> Section:
             1.05,
             at_least=False,
         ),
+        Check("100 M: CPU µs a reference", hundred["us_cpu"], 0.55, at_least=False),
         Check("10 × 11 M + 100 small: seconds", many["wall"], 300, at_least=False),
         Check("10 × 11 M + 100 small: peak MB", many["rss"] / 1e6, 352, at_least=False),
     ]
@@ -350,7 +351,8 @@ def _scaled(
         written = folder_bytes(target)["manifests"]
     if references != sum(prod(grid) for grid in grids.values()):
         raise SystemExit(f"{case}: references are missing")
-    return row | {"us_per_ref": row["wall"] / references * 1e6, "amplification": written / live}
+    each = {"us_per_ref": row["wall"] / references * 1e6, "us_cpu": row["cpu"] / references * 1e6}
+    return row | each | {"amplification": written / live}
 
 
 def append(bench: Bench, full: bool) -> Section:
