@@ -100,12 +100,11 @@ impl BucketSource {
         let settings = Settings::of(&builder);
         let pays = matches!(&settings, Settings::S3(settings) if settings.requester_pays);
         let plain = transport.is_plain() && !pays && is_read_by_icechunk(&builder);
-        let small_buffers = match &settings {
-            Settings::S3(settings) => {
-                plain::lists(settings.endpoint.as_deref(), |name| builder.get(name))
-            }
-            Settings::Gcs(_) | Settings::Azure(_) => false,
-        };
+        // As it was given: the settings leave names and passwords out, which are for the other client.
+        let mut names = ["aws_endpoint_url_s3", "aws_endpoint"].into_iter();
+        let endpoint = names.find_map(|name| builder.get(name));
+        let small_buffers =
+            service == Service::S3 && plain::lists(endpoint.as_deref(), |name| builder.get(name));
         let failed = |error: &object_store::Error| unusable(service, "source", error);
         let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let objects =

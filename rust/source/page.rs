@@ -58,7 +58,7 @@ pub struct Page {
     /// LIST requests that were sent for it beside the one that a page is: less than none where it was
     /// cut out of a page that the listing of a neighbour has asked for.
     pub other_requests: i64,
-    /// Answers to other requests that had come and were not read yet when this one came.
+    /// Answers to other requests that had come and whose turn to be read had not when this one came.
     pub waiting: u32,
 }
 

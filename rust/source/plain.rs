@@ -101,6 +101,8 @@ impl PlainHttp {
         connector.set_keepalive(Some(PROBES.0));
         connector.set_keepalive_interval(Some(PROBES.0));
         connector.set_keepalive_retries(Some(PROBES.1));
+        #[cfg(target_os = "linux")]
+        connector.set_tcp_user_timeout(Some(2 * PROBES.0));
         let mut builder = Client::builder(TokioExecutor::new());
         builder.http1_max_buf_size(MOST_BUFFERED).timer(TokioTimer::new());
         builder.pool_timer(TokioTimer::new());

@@ -125,7 +125,7 @@ impl<C: HttpConnector> HttpConnector for PageConnector<C> {
             max_body: self.max_body,
             buffers: Buffers::default(),
             reading: Semaphore::new(BODIES_AT_ONCE),
-            arrived: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
         }))
     }
 }
@@ -137,8 +137,8 @@ struct PageService {
     max_body: usize,
     buffers: Buffers,
     reading: Semaphore,
-    /// Answers that have come and are not read yet.
-    arrived: AtomicU32,
+    /// Answers that have come and whose turn to be read has not.
+    waiting: AtomicU32,
 }
 
 impl fmt::Debug for PageService {
@@ -197,24 +197,27 @@ impl PageService {
         exchange: &Exchange,
     ) -> Result<HttpResponse, HttpError> {
         let (mut parts, body) = response.into_parts();
-        let arrived = Arrived::among(&self.arrived);
+        let turn = Turn::among(&self.waiting);
+        let others = turn.others;
         // Closed never.
         let _reading = self.reading.acquire().await.ok();
+        // A body that is being read may be waiting for the network, not here.
+        drop(turn);
         let body = read(body, self.max_body, &self.buffers).await?;
         if exchange.json {
-            let page = arrived.noted_on(json_page(&body, exchange)?);
+            let page = Page { waiting: others, ..json_page(&body, exchange)? };
             self.buffers.give(body.into());
             let stub = stub(page.next_token.as_deref());
             return Ok(answered(parts, page, stub));
         }
         if matches!(self.dialect, Dialect::Azure(_)) {
-            return self.blobs(parts, body, exchange, &arrived);
+            return self.blobs(parts, body, exchange, others);
         }
         let (refusal, body) = match self.parser {
             PageParser::Scan => match scan(body) {
                 Ok(page) => {
                     let (page, body) = page.compacted();
-                    let page = arrived.noted_on(page);
+                    let page = Page { waiting: others, ..page };
                     self.buffers.give(body);
                     let stub = stub(page.next_token.as_deref());
                     return Ok(answered(parts, page, stub));
@@ -265,14 +268,14 @@ impl PageService {
         mut parts: http::response::Parts,
         body: Vec<u8>,
         exchange: &Exchange,
-        arrived: &Arrived<'_>,
+        waiting: u32,
     ) -> Result<HttpResponse, HttpError> {
         let body = if self.parser == PageParser::Scan {
             match blobs::scan(body) {
                 Ok(blobs) => {
                     exchange.hierarchical.fetch_or(blobs.hierarchical, Ordering::Relaxed);
                     let (page, body) = blobs.page.compacted();
-                    let page = arrived.noted_on(page);
+                    let page = Page { waiting, ..page };
                     self.buffers.give(body);
                     let stub = blobs_stub(page.next_token.as_deref());
                     return Ok(answered(parts, page, stub));
@@ -306,24 +309,20 @@ impl PageService {
     }
 }
 
-/// An answer that has come, until it is read.
-struct Arrived<'a> {
+/// An answer that has come, until it is its turn to be read.
+struct Turn<'a> {
     all: &'a AtomicU32,
-    /// Those that were there before.
+    /// Those that waited before.
     others: u32,
 }
 
-impl<'a> Arrived<'a> {
+impl<'a> Turn<'a> {
     fn among(all: &'a AtomicU32) -> Self {
         Self { all, others: all.fetch_add(1, Ordering::Relaxed) }
     }
-
-    fn noted_on(&self, page: Page) -> Page {
-        Page { waiting: self.others, ..page }
-    }
 }
 
-impl Drop for Arrived<'_> {
+impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.all.fetch_sub(1, Ordering::Relaxed);
     }
