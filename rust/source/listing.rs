@@ -150,6 +150,7 @@ impl Listings {
         let starts = request.start_after.is_some() && request.token.is_none();
         let page =
             listed.map_err(|error| page_error(&error, exchange.status(), starts, self.service))?;
+        let page = Page { waiting: exchange.waiting(), ..page };
         if exchange.hierarchical() && !request.grouped {
             let ranked = self.capabilities().start_after != StartAfter::None;
             let known = self.learned.hierarchical.swap(true, Ordering::Relaxed);

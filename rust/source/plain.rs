@@ -2,8 +2,9 @@
 //!
 //! A connection of [`transport`](super::transport)'s client keeps a buffer that has grown to what the
 //! network once brought at a time, up to 400 KB, also while it waits for an answer; reqwest has no
-//! setting for that. With TLS it is a few records of 16 KB, in plain HTTP a page. This is the client
-//! that reqwest is made of, with that setting. Redirections and proxies are not its business.
+//! setting for that. This is the client that reqwest is made of, with that setting. With TLS it would
+//! help little: there it is not this buffer that takes the memory. Redirections and proxies are not
+//! its business.
 
 use std::error::Error;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -40,7 +41,6 @@ const MOST_BUFFERED: usize = 64 << 10;
 const PROBES: (Duration, u32) = (Duration::from_secs(15), 3);
 
 /// What a client is told of the settings.
-#[derive(Debug, Default)]
 pub(super) struct PlainSettings {
     /// Sent with every request that does not say otherwise.
     pub(super) headers: HeaderMap,

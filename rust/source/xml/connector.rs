@@ -197,27 +197,25 @@ impl PageService {
         exchange: &Exchange,
     ) -> Result<HttpResponse, HttpError> {
         let (mut parts, body) = response.into_parts();
-        let turn = Turn::among(&self.waiting);
-        let others = turn.others;
+        let turn = Turn::among(&self.waiting, exchange);
         // Closed never.
         let _reading = self.reading.acquire().await.ok();
         // A body that is being read may be waiting for the network, not here.
         drop(turn);
         let body = read(body, self.max_body, &self.buffers).await?;
         if exchange.json {
-            let page = Page { waiting: others, ..json_page(&body, exchange)? };
+            let page = json_page(&body, exchange)?;
             self.buffers.give(body.into());
             let stub = stub(page.next_token.as_deref());
             return Ok(answered(parts, page, stub));
         }
         if matches!(self.dialect, Dialect::Azure(_)) {
-            return self.blobs(parts, body, exchange, others);
+            return self.blobs(parts, body, exchange);
         }
         let (refusal, body) = match self.parser {
             PageParser::Scan => match scan(body) {
                 Ok(page) => {
                     let (page, body) = page.compacted();
-                    let page = Page { waiting: others, ..page };
                     self.buffers.give(body);
                     let stub = stub(page.next_token.as_deref());
                     return Ok(answered(parts, page, stub));
@@ -268,14 +266,12 @@ impl PageService {
         mut parts: http::response::Parts,
         body: Vec<u8>,
         exchange: &Exchange,
-        waiting: u32,
     ) -> Result<HttpResponse, HttpError> {
         let body = if self.parser == PageParser::Scan {
             match blobs::scan(body) {
                 Ok(blobs) => {
                     exchange.hierarchical.fetch_or(blobs.hierarchical, Ordering::Relaxed);
                     let (page, body) = blobs.page.compacted();
-                    let page = Page { waiting, ..page };
                     self.buffers.give(body);
                     let stub = blobs_stub(page.next_token.as_deref());
                     return Ok(answered(parts, page, stub));
@@ -310,21 +306,18 @@ impl PageService {
 }
 
 /// An answer that has come, until it is its turn to be read.
-struct Turn<'a> {
-    all: &'a AtomicU32,
-    /// Those that waited before.
-    others: u32,
-}
+struct Turn<'a>(&'a AtomicU32);
 
 impl<'a> Turn<'a> {
-    fn among(all: &'a AtomicU32) -> Self {
-        Self { all, others: all.fetch_add(1, Ordering::Relaxed) }
+    fn among(waiting: &'a AtomicU32, exchange: &Exchange) -> Self {
+        exchange.waiting.store(waiting.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        Self(waiting)
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.all.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

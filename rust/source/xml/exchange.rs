@@ -1,7 +1,7 @@
 //! What travels with a request in its extensions: how its response is to be read, and what became
 //! of it. The connector fills them in; its callers read them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use object_store::client::HttpResponse;
 
@@ -13,6 +13,7 @@ pub struct Exchange {
     pub(super) throttled: AtomicU64,
     pub(super) stock_pages: AtomicU64,
     pub(super) status: AtomicU64,
+    pub(super) waiting: AtomicU32,
     pub(super) json: bool,
     pub(super) json_absent: AtomicBool,
     pub(super) hierarchical: AtomicBool,
@@ -54,6 +55,13 @@ impl Exchange {
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         u16::try_from(self.status.load(Ordering::Relaxed)).ok().filter(|status| *status > 0)
+    }
+
+    /// Answers to other requests that had come and whose turn to be read had not, when the last one
+    /// came.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Pages that went to the stock parser.

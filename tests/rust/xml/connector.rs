@@ -291,11 +291,12 @@ impl HttpConnector for Late {
 }
 
 #[tokio::test]
-async fn pages_tell_how_many_answers_waited_to_be_read() {
+async fn exchanges_tell_how_many_answers_waited_to_be_read() {
     let store = store(PageConnector::over(Late, PageParser::Scan), "http://127.0.0.1:1");
     let waiting = || async {
-        let listed = list_page(&store, PageRequest::default(), &Arc::default()).await;
-        listed.unwrap().waiting
+        let exchange = Arc::new(Exchange::default());
+        list_page(&store, PageRequest::default(), &exchange).await.unwrap();
+        exchange.waiting()
     };
     for _ in 0..2 {
         assert_eq!(waiting().await, 0);
