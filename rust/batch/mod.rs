@@ -11,6 +11,7 @@ mod split;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -18,17 +19,18 @@ use std::sync::Arc;
 
 use arrow_array::{Array as _, RecordBatch};
 
-pub(crate) use packed::Packed;
+pub(crate) use packed::{Packed, sort};
 pub use rules::{ChecksumBy, ChunkRules, EmptyChunks};
-use rules::{empty_chunk, no_tag, time_out_of_range, too_large};
+use rules::{empty_chunk, no_tag, outside, time_out_of_range, too_large};
 pub(crate) use split::{SplitGrid, advance};
 pub(crate) use tags::Tags;
+pub(crate) use walk::Walk;
 
+use crate::Result;
 use crate::grid::chunk_box::ChunkBox;
 use crate::grid::piece::Shift;
 use crate::list::ChunkColumns;
 use crate::zarr::metadata::{ArrayLayout, ArraySpec};
-use crate::{Error, ErrorKind, Result};
 
 /// One chunk to be referenced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,11 +51,19 @@ pub(crate) struct Bucket {
     pub(crate) references: Vec<Packed>,
 }
 
-/// The box that references are arriving in; chunks are listed in runs that stay in one.
-#[derive(Debug, Clone, Default)]
+/// The bucket that references are arriving in; chunks are listed in runs that stay in one.
+#[derive(Debug, Clone)]
 struct Current {
     position: usize,
     ranges: Vec<Range<u32>>,
+    /// What of it is in the batch's part.
+    inside: Option<ChunkBox>,
+}
+
+impl Current {
+    fn contains(&self, coords: &[u32]) -> bool {
+        self.inside.as_ref().is_some_and(|inside| inside.contains(coords))
+    }
 }
 
 /// Chunks of a part of one array.
@@ -99,9 +109,10 @@ impl ReferenceBatch {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::UnsupportedArray`] for an empty object unless they are skipped and for one of
-    /// 281 TB or more, [`ErrorKind::Listing`] for a time that Icechunk cannot hold and for a chunk
-    /// outside the batch's part of the array.
+    /// [`ErrorKind::UnsupportedArray`](crate::ErrorKind::UnsupportedArray) for an empty object unless
+    /// they are skipped and for one of 281 TB or more,
+    /// [`ErrorKind::Listing`](crate::ErrorKind::Listing) for a time that Icechunk cannot hold and for a
+    /// chunk outside the batch's part of the array.
     pub fn extend(
         &mut self,
         records: &RecordBatch,
@@ -112,12 +123,17 @@ impl ReferenceBatch {
         let columns = ChunkColumns::of(records)?;
         let ndim = self.grid.ndim();
         let before = self.references;
-        let mut here = Vec::with_capacity(ndim);
+        let mut moved = Vec::with_capacity(ndim);
         for (row, (&size, &micros)) in columns.sizes.iter().zip(columns.last_modified).enumerate() {
             let coords = columns.coords.get(row * ndim..(row + 1) * ndim).unwrap_or_default();
-            here.clear();
-            here.extend_from_slice(coords);
-            shift.to_target(&mut here);
+            let here = if shift.is_none() {
+                coords
+            } else {
+                moved.clear();
+                moved.extend_from_slice(coords);
+                shift.to_target(&mut moved);
+                &moved
+            };
             if size == 0 {
                 if rules.empty_chunks == EmptyChunks::Error {
                     return Err(empty_chunk(array, coords));
@@ -135,30 +151,29 @@ impl ReferenceBatch {
                 }
                 ChecksumBy::None => 0,
             };
-            if !self.part.contains(&here) {
-                return Err(Error::new(
-                    ErrorKind::Listing,
-                    format!(
-                        "chunk {} of array {} was listed outside the requested part",
-                        array.source_key(coords),
-                        array.path
-                    ),
-                ));
+            if !self.stays(here) {
+                if !self.part.contains(here) {
+                    return Err(outside(array, coords));
+                }
+                self.enter(here);
             }
-            self.push(&here, size, last_modified).ok_or_else(|| too_large(array, coords, size))?;
+            self.add(here, size, last_modified).ok_or_else(|| too_large(array, coords, size))?;
         }
         Ok(self.references - before)
     }
 
     /// Adds a chunk; `None` when its size does not fit.
+    #[cfg(test)]
     pub(crate) fn push(&mut self, coords: &[u32], size: u64, last_modified: u32) -> Option<()> {
-        let within = |current: &Current| {
-            current.ranges.iter().zip(coords).all(|(range, coord)| range.contains(coord))
-        };
-        let current = match self.current.take() {
-            Some(current) if within(&current) => current,
-            _ => self.enter(coords),
-        };
+        if !self.stays(coords) {
+            self.enter(coords);
+        }
+        self.add(coords, size, last_modified)
+    }
+
+    /// Adds a chunk of the bucket that was entered last; `None` when its size does not fit.
+    fn add(&mut self, coords: &[u32], size: u64, last_modified: u32) -> Option<()> {
+        let current = self.current.as_ref()?;
         let index = self.grid.index(&current.ranges, coords);
         let packed = Packed::new(index, size, last_modified)?;
         let bucket = &mut self.buckets.get_mut(current.position)?.references;
@@ -169,7 +184,6 @@ impl ReferenceBatch {
             self.room += bucket.capacity() - before;
         }
         bucket.push(packed);
-        self.current = Some(current);
         self.first.get_or_insert_with(|| ChunkReference {
             index: self.grid.grid_index(coords),
             size,
@@ -180,13 +194,20 @@ impl ReferenceBatch {
         Some(())
     }
 
-    fn enter(&mut self, coords: &[u32]) -> Current {
+    /// Whether a chunk is in the bucket of the one before, and in the batch's part.
+    fn stays(&self, coords: &[u32]) -> bool {
+        self.current.as_ref().is_some_and(|current| current.contains(coords))
+    }
+
+    fn enter(&mut self, coords: &[u32]) {
         let number = self.grid.bucket(coords);
         let position = *self.positions.entry(number).or_insert_with(|| {
             self.buckets.push(Bucket { number, references: Vec::new() });
             self.buckets.len() - 1
         });
-        Current { position, ranges: self.grid.ranges(number) }
+        let ranges = self.grid.ranges(number);
+        let inside = ChunkBox::from_ranges(ranges.clone()).intersection(&self.part);
+        self.current = Some(Current { position, ranges, inside });
     }
 
     /// Chunks in the batch.
@@ -250,7 +271,7 @@ impl ReferenceBatch {
             if bucket.references.len() as u64 >= possible {
                 continue;
             }
-            bucket.references.sort_unstable();
+            sort(&mut bucket.references);
             let origin = self.grid.ranges(number);
             for reference in &bucket.references {
                 if self.grid.index(&origin, &coords) != reference.index() {

@@ -42,6 +42,37 @@ impl Packed {
     }
 }
 
+/// In no place of a bucket: its index is the greatest there is.
+const NONE: Packed = Packed(u128::MAX);
+
+/// Sorts the references of a bucket by their chunks.
+///
+/// Most buckets are full: as many references as chunks, so that each index is the place of its
+/// reference. Putting them there takes a third of the time of a sort.
+pub(crate) fn sort(references: &mut Vec<Packed>) {
+    match in_place(references) {
+        Some(sorted) => *references = sorted,
+        None => references.sort_unstable(),
+    }
+}
+
+/// The references of a full bucket, each at its place; None when not all places are taken by one.
+fn in_place(references: &[Packed]) -> Option<Vec<Packed>> {
+    let place = |reference: &Packed| usize::try_from(reference.index()).unwrap_or(usize::MAX);
+    if references.iter().any(|reference| place(reference) >= references.len()) {
+        return None;
+    }
+    let mut sorted = vec![NONE; references.len()];
+    for reference in references {
+        let there = sorted.get_mut(place(reference))?;
+        if *there != NONE {
+            return None;
+        }
+        *there = *reference;
+    }
+    Some(sorted)
+}
+
 /// The lowest `bits` (fewer than 64) of a number.
 fn low_bits(number: u128, bits: u32) -> u64 {
     u64::try_from(number & ((1 << bits) - 1)).unwrap_or(u64::MAX)
@@ -60,6 +91,29 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_sorted_is_as_sorted_by_comparing(
+            indices in proptest::collection::vec(0_u64..12, 0..14),
+            full in any::<bool>(),
+            order in any::<u64>(),
+        ) {
+            let mut indices = indices;
+            if full {
+                indices = (0..indices.len() as u64).collect();
+                indices.sort_unstable_by_key(|index| order.rotate_left(u32::try_from(index * 7).unwrap()));
+            }
+            let size = |number: usize| 100 - number as u64;
+            let mut references: Vec<_> = indices
+                .iter()
+                .enumerate()
+                .map(|(number, index)| Packed::new(*index, size(number), 7).unwrap())
+                .collect();
+            let mut expected = references.clone();
+            expected.sort();
+            sort(&mut references);
+            prop_assert_eq!(references, expected);
+        }
+
         #[test]
         fn packing_keeps_everything_and_the_order(
             one in (0_u64..1 << 48, 0_u64..1 << 48, any::<u32>()),

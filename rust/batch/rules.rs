@@ -96,6 +96,17 @@ pub(super) fn no_tag(array: &ArraySpec, coords: &[u32]) -> Error {
     .with_hint("this source gives none: use --checksum last-modified (or none)")
 }
 
+pub(super) fn outside(array: &ArraySpec, coords: &[u32]) -> Error {
+    Error::new(
+        ErrorKind::Listing,
+        format!(
+            "chunk {} of array {} was listed outside the requested part",
+            array.source_key(coords),
+            array.path
+        ),
+    )
+}
+
 pub(super) fn too_large(array: &ArraySpec, coords: &[u32], size: u64) -> Error {
     Error::new(
         ErrorKind::UnsupportedArray,

@@ -85,6 +85,11 @@ impl SplitGrid {
         self.axes.len()
     }
 
+    /// Chunks of a bucket along the last dimension, those beyond a cut included; 1 for a scalar.
+    pub(super) fn row_length(&self) -> u32 {
+        self.axes.last().map_or(1, |axis| axis.step)
+    }
+
     /// The bucket of a chunk: its row-major place among all buckets.
     pub(crate) fn bucket(&self, coords: &[u32]) -> u64 {
         self.axes

@@ -7,6 +7,7 @@ use arrow_schema::{DataType, Field};
 use proptest::prelude::*;
 
 use super::*;
+use crate::ErrorKind;
 use crate::list::chunk_schema;
 use crate::testing::{layout, sparse_batch};
 

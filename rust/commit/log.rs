@@ -11,13 +11,17 @@ use icechunk::format::{NodeId, SnapshotId};
 
 use crate::error::target_error;
 use crate::format::files::{FileId, FileWriter, Files};
-use crate::format::flat::{FlatStart, Layout, fits, root_field, small};
+use crate::format::flat::{FlatStart, fits, layout, own_layout, root_field, small};
 use crate::manifest::CommittedChunks;
 use crate::{Error, ErrorKind, Result};
 
-/// Bytes of an array's table: its layout, id and list.
+/// From an array's beginning to its table: the layout.
+const ARRAY_TABLE: usize = 8;
+/// Bytes of an array's table: the distance to its layout, id and list.
 const ARRAY: u16 = 16;
-/// Bytes of a chunk's table: its layout and coordinates.
+/// From a chunk's beginning to its table: the layout.
+const CHUNK_TABLE: usize = 8;
+/// Bytes of a chunk's table: the distance to its layout, and coordinates.
 const CHUNK: u16 = 8;
 
 /// The log of a commit that set chunks, and changed the metadata of arrays; `arrays` are sorted
@@ -28,7 +32,7 @@ pub(super) fn change_log(
     updated: &[NodeId],
     arrays: &[(NodeId, CommittedChunks)],
 ) -> Result<Vec<u8>> {
-    let (start, layouts) = beginning(id, updated, arrays.len());
+    let start = beginning(id, updated, arrays.len());
     let first = start.len() + 4 * arrays.len();
     let size = arrays
         .iter()
@@ -46,54 +50,51 @@ pub(super) fn change_log(
         writer.write(&start)?;
         let mut position = first;
         for (number, (_, chunks)) in arrays.iter().enumerate() {
-            let offset = small(position - (start.len() + 4 * number));
+            let offset = small(position + ARRAY_TABLE - (start.len() + 4 * number));
             writer.buffer().extend_from_slice(&offset.to_le_bytes());
             writer.flush()?;
             position += Sizes::of(chunks).array();
         }
-        let mut position = first;
         for (node_id, chunks) in arrays {
-            write_array(&mut writer, &layouts, position, node_id, chunks)?;
-            position += Sizes::of(chunks).array();
+            write_array(&mut writer, node_id, chunks)?;
         }
         writer.finish()
     };
     write().map_err(|error| target_error("compress a transaction log", &error))
 }
 
-/// Writes the chunks of one array, at `position` in the file.
+/// Writes the chunks of one array.
 fn write_array(
     writer: &mut FileWriter,
-    layouts: &Layouts,
-    position: usize,
     node_id: &NodeId,
     chunks: &CommittedChunks,
 ) -> io::Result<()> {
+    use generated::{ArrayUpdatedChunks, ChunkIndices};
     let sizes = Sizes::of(chunks);
+    let layout =
+        layout(ARRAY, &[(ArrayUpdatedChunks::VT_NODE_ID, 4), (ArrayUpdatedChunks::VT_CHUNKS, 12)]);
     let buffer = writer.buffer();
-    buffer.extend_from_slice(&layouts.array.distance(position).to_le_bytes());
+    buffer.extend(own_layout(layout, ARRAY_TABLE));
     buffer.extend_from_slice(&node_id.0);
     // The list follows, and its offsets lead to one chunk after the other.
     buffer.extend_from_slice(&4_u32.to_le_bytes());
     buffer.extend_from_slice(&small(sizes.chunks).to_le_bytes());
-    let mut offset = 4 * sizes.chunks;
+    let mut offset = 4 * sizes.chunks + CHUNK_TABLE;
     for _ in 0..sizes.chunks {
         writer.buffer().extend_from_slice(&small(offset).to_le_bytes());
         writer.flush()?;
         offset += sizes.chunk - 4;
     }
-    let mut position = position + usize::from(ARRAY) + 4 + 4 * sizes.chunks;
-    let mut coords = vec![0; chunks.ndim()];
-    chunks.for_each_index(|index| {
-        chunks.write_coords(index, &mut coords);
-        let buffer = writer.buffer();
-        buffer.extend_from_slice(&layouts.chunk.distance(position).to_le_bytes());
-        buffer.extend_from_slice(&4_u32.to_le_bytes());
-        buffer.extend_from_slice(&small(coords.len()).to_le_bytes());
-        for coord in &coords {
-            buffer.extend_from_slice(&coord.to_le_bytes());
+    let mut chunk = own_layout(self::layout(CHUNK, &[(ChunkIndices::VT_COORDS, 4)]), CHUNK_TABLE);
+    chunk.extend_from_slice(&4_u32.to_le_bytes());
+    chunk.extend_from_slice(&small(chunks.ndim()).to_le_bytes());
+    let begin = chunk.len();
+    chunks.for_each(|coords| {
+        chunk.truncate(begin);
+        for coord in coords {
+            chunk.extend_from_slice(&coord.to_le_bytes());
         }
-        position += sizes.chunk;
+        writer.buffer().extend_from_slice(&chunk);
         writer.flush()
     })
 }
@@ -101,7 +102,7 @@ fn write_array(
 /// How many bytes the chunks of one array take.
 struct Sizes {
     chunks: usize,
-    /// One chunk: its table, the number of its coordinates, and those.
+    /// One chunk: its layout, its table, the number of its coordinates, and those.
     chunk: usize,
 }
 
@@ -109,24 +110,20 @@ impl Sizes {
     fn of(chunks: &CommittedChunks) -> Self {
         Self {
             chunks: usize::try_from(chunks.len()).unwrap_or(usize::MAX),
-            chunk: usize::from(CHUNK) + 4 + 4 * chunks.ndim(),
+            chunk: CHUNK_TABLE + usize::from(CHUNK) + 4 + 4 * chunks.ndim(),
         }
     }
 
-    /// The array's table, the list's length, and an offset and a chunk each.
+    /// The array's layout and table, the list's length, and an offset and a chunk each.
     fn array(&self) -> usize {
-        (usize::from(ARRAY) + 4).saturating_add(self.chunks.saturating_mul(4 + self.chunk))
+        (ARRAY_TABLE + usize::from(ARRAY) + 4)
+            .saturating_add(self.chunks.saturating_mul(4 + self.chunk))
     }
 }
 
-struct Layouts {
-    array: Layout,
-    chunk: Layout,
-}
-
 /// Everything before the offsets of `arrays` arrays.
-fn beginning(id: &SnapshotId, changed: &[NodeId], arrays: usize) -> (Vec<u8>, Layouts) {
-    use generated::{ArrayUpdatedChunks, ChunkIndices, TransactionLog as Log};
+fn beginning(id: &SnapshotId, changed: &[NodeId], arrays: usize) -> Vec<u8> {
+    use generated::TransactionLog as Log;
     let (mut start, root) = FlatStart::new();
     // The lists that stay empty, and then those of arrays and of chunks.
     let fields = [
@@ -142,13 +139,6 @@ fn beginning(id: &SnapshotId, changed: &[NodeId], arrays: usize) -> (Vec<u8>, La
     let places = fields.into_iter().zip((16..).step_by(4));
     let places: Vec<_> = [(Log::VT_ID, 4)].into_iter().chain(places).collect();
     let log = start.layout(48, &places);
-    let layouts = Layouts {
-        array: start.layout(
-            ARRAY,
-            &[(ArrayUpdatedChunks::VT_NODE_ID, 4), (ArrayUpdatedChunks::VT_CHUNKS, 12)],
-        ),
-        chunk: start.layout(CHUNK, &[(ChunkIndices::VT_COORDS, 4)]),
-    };
     start.table(root, log);
     start.raw(&id.0);
     let empty: Vec<_> = (0..6).map(|_| start.slot()).collect();
@@ -163,7 +153,7 @@ fn beginning(id: &SnapshotId, changed: &[NodeId], arrays: usize) -> (Vec<u8>, La
         start.raw(&node_id.0);
     }
     start.vector(chunks, arrays);
-    (start.finish(), layouts)
+    start.finish()
 }
 
 /// The same log for another snapshot.

@@ -71,6 +71,9 @@ pub struct ListOptions {
     /// On a local file system folders are then read one after the other, and the names of a folder
     /// are in memory together; of a store that another library lists, all of them.
     pub ordered: bool,
+    /// Rows tell the `ETag`s of objects that have one; without it the column is empty, which takes
+    /// less time.
+    pub e_tags: bool,
     /// Only a local file system has such.
     pub dangling_links: DanglingLinks,
     /// Objects without a time are taken, as of 1970; only web servers have such.
@@ -96,6 +99,7 @@ impl ListOptions {
             paths: None,
             flat: false,
             ordered: false,
+            e_tags: true,
             dangling_links: DanglingLinks::default(),
             undated: false,
             full: false,
@@ -134,7 +138,8 @@ pub fn list_chunks(
     let layout = RecordLayout::new(array.layout.ndim(), encoding, options.paths, options.flat)?;
     let schema = Arc::clone(layout.schema());
     let dangling_links = options.dangling_links;
-    let e_tags = !matches!(source, Source::Local(source) if !source.lists_e_tags());
+    let has_e_tags = !matches!(source, Source::Local(source) if !source.lists_e_tags());
+    let e_tags = options.e_tags && has_e_tags;
     let layout = Arc::new(layout);
     let undated = options.undated;
     let wanted = Wanted { array: array.clone(), region, layout, dangling_links, e_tags, undated };
@@ -227,13 +232,13 @@ fn paged(
     let page_size = source.capabilities().new_keys();
     let options = ScanOptions { page_size, retry: source.retries(), limit, ordered, full };
     let pages = scan(source, keys, region, options);
-    let records = Arc::clone(&wanted.layout);
+    let (records, e_tags) = (Arc::clone(&wanted.layout), wanted.e_tags);
     let current = pages.stats_handle();
     let last = pages.stats_handle();
     let at_end = Arc::clone(&stats);
     let batches = pages.map(move |page| {
         update(&stats, |stats| *stats = current());
-        records_of(&page?, &records)
+        records_of(&page?, &records, e_tags)
     });
     // Pages without chunks are counted too, and the last of them come with the end.
     let end = futures::stream::poll_fn(move |_| {
@@ -243,8 +248,8 @@ fn paged(
     Ok(batches.chain(end).boxed())
 }
 
-fn records_of(page: &ScanPage, layout: &Arc<RecordLayout>) -> Result<RecordBatch> {
-    let mut records = ChunkRecords::new(Arc::clone(layout));
+fn records_of(page: &ScanPage, layout: &Arc<RecordLayout>, e_tags: bool) -> Result<RecordBatch> {
+    let mut records = ChunkRecords::with_capacity(Arc::clone(layout), page.entries.len());
     let ndim = layout.ndim();
     for (row, index) in page.entries.iter().enumerate() {
         let index = *index as usize;
@@ -253,7 +258,8 @@ fn records_of(page: &ScanPage, layout: &Arc<RecordLayout>) -> Result<RecordBatch
         else {
             return Err(Error::new(ErrorKind::Listing, "a page lost one of its entries"));
         };
-        let e_tag = std::str::from_utf8(page.page.e_tag(index)).ok().filter(|tag| !tag.is_empty());
+        let e_tag = if e_tags { page.page.e_tag(index) } else { &[] };
+        let e_tag = std::str::from_utf8(e_tag).ok().filter(|tag| !tag.is_empty());
         records.push(coords, entry.size, entry.last_modified, e_tag);
     }
     records.finish()

@@ -100,11 +100,16 @@ pub(super) struct ChunkRecords {
 
 impl ChunkRecords {
     pub(super) fn new(layout: Arc<RecordLayout>) -> Self {
+        Self::with_capacity(layout, 0)
+    }
+
+    /// With room for so many rows.
+    pub(super) fn with_capacity(layout: Arc<RecordLayout>, rows: usize) -> Self {
         Self {
+            coords: Vec::with_capacity(rows * layout.ndim),
+            sizes: Vec::with_capacity(rows),
+            times: Vec::with_capacity(rows),
             layout,
-            coords: Vec::new(),
-            sizes: Vec::new(),
-            times: Vec::new(),
             e_tags: StringBuilder::new(),
             paths: StringBuilder::new(),
             key: String::new(),

@@ -22,7 +22,7 @@ pub(super) struct Wanted {
     pub(super) region: ChunkBox,
     pub(super) layout: Arc<RecordLayout>,
     pub(super) dangling_links: DanglingLinks,
-    /// Files have none of their own.
+    /// Whether rows tell them; files have none of their own.
     pub(super) e_tags: bool,
     /// Objects without a time are taken.
     pub(super) undated: bool,

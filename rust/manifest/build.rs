@@ -6,16 +6,14 @@ use icechunk::format::flatbuffers::generated;
 use icechunk::format::manifest::ManifestExtents;
 use icechunk::format::{ManifestId, NodeId, Path};
 
-use crate::batch::{Packed, SplitGrid, Tags};
+use super::record::{Records, TABLE};
+use crate::batch::{Packed, SplitGrid, Tags, Walk};
 use crate::error::target_error;
 use crate::format::files::{FileId, Files};
-use crate::format::flat::{FlatStart, Layout, fits, small};
+use crate::format::flat::{FlatStart, fits, small};
 use crate::plan::MAX_REFERENCES_PER_MANIFEST;
 use crate::target::locations::ArrayLocations;
 use crate::{Error, ErrorKind};
-
-/// Bytes of a reference's table: its layout, index, length, location and time.
-const TABLE: u16 = 24;
 
 /// Why a manifest could not be made.
 pub(super) enum Problem {
@@ -135,33 +133,29 @@ pub(super) fn manifest(
     tags: Option<&Tags>,
 ) -> Result<Built, Problem> {
     let id = ManifestId::random();
-    let (start, layout) = beginning(&id, node_id, references.len(), tags.is_some());
-    let tag_length = |reference: &Packed| tags.map(|tags| tags.get(reference.tag()).len());
-    let ndim = grid.ndim();
-    let mut coords = vec![0; ndim];
+    let start = beginning(&id, node_id, references.len());
     let mut extents: Option<Vec<Range<u32>>> = None;
     let mut previous = None;
     let list_end = start.len() + 4 * references.len();
     let first = list_end.next_multiple_of(8);
     let mut end = first;
     let mut offsets = Vec::with_capacity(references.len());
+    let mut walk = Walk::new(grid, origin);
+    let mut records = Records::new(locations, tags, grid.ndim());
     for (number, reference) in references.iter().enumerate() {
         let index = reference.index();
-        grid.coords(origin, index, &mut coords);
+        let another_row = walk.go_to(index);
+        let coords = walk.coords();
         if previous == Some(index) {
-            return Err(Problem::Twice(coords));
+            return Err(Problem::Twice(coords.to_vec()));
         }
         previous = Some(index);
-        match &mut extents {
-            None => extents = Some(coords.iter().map(|coord| *coord..coord + 1).collect()),
-            Some(extents) => {
-                for (range, coord) in extents.iter_mut().zip(&coords) {
-                    *range = range.start.min(*coord)..range.end.max(coord + 1);
-                }
-            }
+        if another_row {
+            records.enter(coords);
         }
-        offsets.push(small(end - (start.len() + 4 * number)));
-        end += reference_size(ndim, locations.length(&coords), tag_length(reference));
+        grow(&mut extents, coords, another_row);
+        offsets.push(small(end + TABLE - (start.len() + 4 * number)));
+        end += records.size(*reference, coords);
     }
     if !fits(end) {
         return Err(Problem::TooLarge);
@@ -175,53 +169,33 @@ pub(super) fn manifest(
     }
     writer.buffer().extend(std::iter::repeat_n(0, first - list_end));
     drop(offsets);
-    let mut position = first;
+    let mut walk = Walk::new(grid, origin);
     for reference in references {
-        grid.coords(origin, reference.index(), &mut coords);
-        let buffer = writer.buffer();
-        let before = buffer.len();
-        buffer.extend_from_slice(&layout.distance(position).to_le_bytes());
-        // From where it is stored to the coordinates, right after the table.
-        buffer.extend_from_slice(&small(usize::from(TABLE) - 4).to_le_bytes());
-        buffer.extend_from_slice(&reference.size().to_le_bytes());
-        buffer.extend_from_slice(&small(location_place(ndim) - 16).to_le_bytes());
-        let length = locations.length(&coords);
-        let time = match tags {
-            None => reference.seconds(),
-            // From where it is stored to the tag, behind the location.
-            Some(_) => small(tag_place(ndim, length) - 20),
-        };
-        buffer.extend_from_slice(&time.to_le_bytes());
-        buffer.extend_from_slice(&small(ndim).to_le_bytes());
-        for coord in &coords {
-            buffer.extend_from_slice(&coord.to_le_bytes());
+        if walk.go_to(reference.index()) {
+            records.enter(walk.coords());
         }
-        buffer.extend_from_slice(&small(length).to_le_bytes());
-        locations.write(&coords, buffer);
-        if let Some(tags) = tags {
-            let tag = tags.get(reference.tag());
-            buffer.resize(before + tag_place(ndim, length), 0);
-            buffer.extend_from_slice(&small(tag.len()).to_le_bytes());
-            buffer.extend_from_slice(tag.as_bytes());
-        }
-        let size = reference_size(ndim, length, tag_length(reference));
-        debug_assert!(buffer.len() - before < size);
-        buffer.resize(before + size, 0);
-        position += size;
+        records.write(*reference, walk.coords(), writer.buffer());
         writer.flush()?;
     }
     let file = writer.finish()?;
     Ok(Built { id, file, extents: ManifestExtents::from_ranges_iter(extents.unwrap_or_default()) })
 }
 
-/// Everything before the offsets of `references` references, and the layout of one.
-fn beginning(
-    id: &ManifestId,
-    node_id: &NodeId,
-    references: usize,
-    tagged: bool,
-) -> (Vec<u8>, Layout) {
-    use generated::{ArrayManifest, ChunkRef, Manifest};
+/// Makes room for a chunk in a box; in the row of the one before only its last coordinate differs.
+fn grow(extents: &mut Option<Vec<Range<u32>>>, coords: &[u32], another_row: bool) {
+    let Some(extents) = extents else {
+        *extents = Some(coords.iter().map(|coord| *coord..coord + 1).collect());
+        return;
+    };
+    let same = if another_row { 0 } else { coords.len().saturating_sub(1) };
+    for (range, coord) in extents.iter_mut().zip(coords).skip(same) {
+        *range = range.start.min(*coord)..range.end.max(coord + 1);
+    }
+}
+
+/// Everything before the offsets of `references` references.
+fn beginning(id: &ManifestId, node_id: &NodeId, references: usize) -> Vec<u8> {
+    use generated::{ArrayManifest, Manifest};
     let (mut start, root) = FlatStart::new();
     let manifest = start.layout(
         21,
@@ -232,22 +206,6 @@ fn beginning(
         ],
     );
     let array = start.layout(16, &[(ArrayManifest::VT_NODE_ID, 4), (ArrayManifest::VT_REFS, 12)]);
-    let reference = start.layout(
-        TABLE,
-        &[
-            (ChunkRef::VT_INDEX, 4),
-            (ChunkRef::VT_LENGTH, 8),
-            (ChunkRef::VT_LOCATION, 16),
-            (
-                if tagged {
-                    ChunkRef::VT_CHECKSUM_ETAG
-                } else {
-                    ChunkRef::VT_CHECKSUM_LAST_MODIFIED
-                },
-                20,
-            ),
-        ],
-    );
     start.table(root, manifest);
     start.raw(&id.0);
     let arrays = start.slot();
@@ -259,28 +217,7 @@ fn beginning(
     start.raw(&node_id.0);
     let list = start.slot();
     start.vector(list, references);
-    (start.finish(), reference)
-}
-
-/// From a reference's beginning to its location: its table and its coordinates with their number.
-fn location_place(ndim: usize) -> usize {
-    usize::from(TABLE) + 4 + 4 * ndim
-}
-
-/// From a reference's beginning to its tag, behind a location of `length` bytes.
-fn tag_place(ndim: usize, length: usize) -> usize {
-    (location_place(ndim) + 4 + length + 1).next_multiple_of(4)
-}
-
-/// Bytes of a reference whose location has `length` bytes, and its tag, if it has one, `tag`; both
-/// with their number before them and a zero at their end. Tables with a number of 64 bits begin at
-/// multiples of 8, and so do all of them.
-fn reference_size(ndim: usize, length: usize, tag: Option<usize>) -> usize {
-    let end = match tag {
-        None => location_place(ndim) + 4 + length + 1,
-        Some(tag) => tag_place(ndim, length) + 4 + tag + 1,
-    };
-    end.next_multiple_of(8)
+    start.finish()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{Packed, SplitGrid};
+use crate::batch::{Packed, SplitGrid, Walk};
 
 /// Set in the last index of a range. Grids have fewer than 2⁶³ chunks, so it is free.
 const LAST: u64 = 1 << 63;
@@ -26,10 +26,15 @@ pub(crate) struct ChunkRanges {
 impl ChunkRanges {
     /// The chunks of sorted references.
     pub(super) fn new(grid: &SplitGrid, origin: &[Range<u32>], references: &[Packed]) -> Self {
-        let mut coords = vec![0; grid.ndim()];
+        let mut walk = Walk::new(grid, origin);
+        // Of the grid's row that the chunk is in.
+        let mut begin = 0;
+        let last = |coords: &[u32]| coords.last().copied().map_or(0, u64::from);
         Self::of_indices(references.iter().map(|reference| {
-            grid.coords(origin, reference.index(), &mut coords);
-            grid.grid_index(&coords)
+            if walk.go_to(reference.index()) {
+                begin = grid.grid_index(walk.coords()) - last(walk.coords());
+            }
+            begin + last(walk.coords())
         }))
     }
 
@@ -56,16 +61,13 @@ impl ChunkRanges {
         self.chunks
     }
 
-    fn indices(&self) -> impl Iterator<Item = u64> {
-        let mut previous = 0;
-        self.ranges.iter().flat_map(move |entry| {
-            let range = if entry & LAST == 0 {
-                *entry..*entry + 1
-            } else {
-                previous + 1..(entry & !LAST) + 1
-            };
-            previous = *entry;
-            range
+    /// The ranges of indices, ascending.
+    fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
+        let mut entries = self.ranges.iter().peekable();
+        std::iter::from_fn(move || {
+            let first = *entries.next()?;
+            let last = entries.next_if(|entry| *entry & LAST != 0);
+            Some(first..last.map_or(first, |entry| entry & !LAST) + 1)
         })
     }
 }
@@ -130,35 +132,53 @@ impl CommittedChunks {
         entries * size_of::<u64>() + self.buckets.capacity() * size_of::<ChunkRanges>()
     }
 
-    /// Writes the coordinates at a row-major index of the grid.
-    pub(crate) fn write_coords(&self, mut index: u64, coords: &mut [u32]) {
-        for (coord, extent) in coords.iter_mut().zip(&self.grid_shape).rev() {
-            *coord = u32::try_from(index % extent).unwrap_or(u32::MAX);
-            index /= extent;
-        }
+    /// Calls `each` with the coordinates of every chunk in row-major order, until it fails.
+    pub(crate) fn for_each<E>(
+        &self,
+        mut each: impl FnMut(&[u32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut coords = vec![0; self.grid_shape.len()];
+        let row = self.grid_shape.last().map_or(1, |extent| (*extent).max(1));
+        self.for_each_range(|Range { mut start, end }| {
+            while start < end {
+                let mut index = start;
+                for (coord, extent) in coords.iter_mut().zip(&self.grid_shape).rev() {
+                    *coord = u32::try_from(index % extent).unwrap_or(u32::MAX);
+                    index /= extent;
+                }
+                let in_row = (row - start % row).min(end - start);
+                each(&coords)?;
+                for _ in 1..in_row {
+                    if let Some(last) = coords.last_mut() {
+                        *last += 1;
+                    }
+                    each(&coords)?;
+                }
+                start += in_row;
+            }
+            Ok(())
+        })
     }
 
-    /// Calls `each` with every index in ascending order, until it fails.
-    pub(crate) fn for_each_index<E>(
+    /// Calls `each` with ranges of row-major indices in ascending order, until it fails.
+    fn for_each_range<E>(
         &self,
-        mut each: impl FnMut(u64) -> Result<(), E>,
+        mut each: impl FnMut(Range<u64>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut sources: Vec<_> = self.buckets.iter().map(ChunkRanges::indices).collect();
+        let mut sources: Vec<_> = self.buckets.iter().map(ChunkRanges::ranges).collect();
         let mut next: BinaryHeap<_> = sources
             .iter_mut()
             .enumerate()
-            .filter_map(|(source, indices)| indices.next().map(|index| Reverse((index, source))))
+            .filter_map(|(source, ranges)| Some((ranges.next()?, source)))
+            .map(|(range, source)| Reverse((range.start, range.end, source)))
             .collect();
-        while let Some(Reverse((index, source))) = next.pop() {
-            each(index)?;
-            let limit = next.peek().map_or(u64::MAX, |Reverse((index, _))| *index);
-            // Buckets are mostly apart from one another: stay in this one while it is ahead.
-            for index in sources.get_mut(source).into_iter().flatten() {
-                if index > limit {
-                    next.push(Reverse((index, source)));
-                    break;
-                }
-                each(index)?;
+        while let Some(Reverse((start, end, source))) = next.pop() {
+            let limit = next.peek().map_or(u64::MAX, |Reverse((start, ..))| *start);
+            each(start..end.min(limit))?;
+            if end > limit {
+                next.push(Reverse((limit, end, source)));
+            } else if let Some(range) = sources.get_mut(source).and_then(Iterator::next) {
+                next.push(Reverse((range.start, range.end, source)));
             }
         }
         Ok(())
@@ -173,6 +193,15 @@ mod tests {
 
     use super::*;
     use crate::testing::{layout, sparse_batch};
+
+    fn seen(chunks: &CommittedChunks) -> Vec<Vec<u32>> {
+        let mut seen = Vec::new();
+        let Ok(()) = chunks.for_each(|coords| {
+            seen.push(coords.to_vec());
+            Ok::<_, Infallible>(())
+        });
+        seen
+    }
 
     #[test]
     fn a_dense_bucket_is_one_run() {
@@ -201,12 +230,7 @@ mod tests {
         one.add(ChunkRanges::of_indices([3, 4, 5, 40]));
         other.add(ChunkRanges::of_indices([0, 6, 41]));
         one.merge(other);
-        let mut seen = Vec::new();
-        let Ok(()) = one.for_each_index(|index| {
-            seen.push(index);
-            Ok::<_, Infallible>(())
-        });
-        assert_eq!((seen, one.len()), (vec![0, 3, 4, 5, 6, 40, 41], 7));
+        assert_eq!((seen(&one), one.len()), ([0, 3, 4, 5, 6, 40, 41].map(|at| vec![at]).into(), 7));
     }
 
     proptest! {
@@ -217,8 +241,9 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let batch = sparse_batch(&layout(&shape), &split[..shape.len()], seed);
-            let expected: Vec<_> =
-                batch.clone().into_sorted().iter().map(|chunk| chunk.index).collect();
+            let layout = layout(&shape);
+            let sorted = batch.clone().into_sorted();
+            let expected: Vec<_> = sorted.iter().map(|chunk| layout.coords(chunk.index)).collect();
             let (grid, buckets, _) = batch.into_buckets();
             let mut chunks = CommittedChunks::new(grid.grid_shape());
             for mut bucket in buckets {
@@ -226,12 +251,7 @@ mod tests {
                 chunks.add(ChunkRanges::new(&grid, &grid.ranges(bucket.number), &bucket.references));
             }
             prop_assert_eq!(chunks.len(), expected.len() as u64);
-            let mut seen = Vec::new();
-            let Ok(()) = chunks.for_each_index(|index| {
-                seen.push(index);
-                Ok::<_, Infallible>(())
-            });
-            prop_assert_eq!(seen, expected);
+            prop_assert_eq!(seen(&chunks), expected);
         }
     }
 }

@@ -12,6 +12,7 @@ mod clusters;
 mod copied;
 mod native;
 mod one_thread;
+mod record;
 mod rewrite;
 mod unwritten;
 mod written;
@@ -41,7 +42,7 @@ use rewrite::{Rewritten, rewrite};
 pub use unwritten::Unwritten;
 pub use written::{NewManifests, WrittenManifest};
 
-use crate::batch::{Bucket, ReferenceBatch, SplitGrid, Tags};
+use crate::batch::{Bucket, ReferenceBatch, SplitGrid, Tags, sort};
 use crate::error::{TargetContext as _, target_error};
 use crate::format::extents::box_of;
 use crate::format::files::{FileId, Files, without_cache};
@@ -380,7 +381,7 @@ impl Work {
     /// The manifests of a bucket with their number of references, and the chunks in them.
     fn make(&self, files: &Files, bucket: Bucket) -> Result<(Vec<(Built, u32)>, ChunkRanges)> {
         let Bucket { number, mut references } = bucket;
-        references.sort_unstable();
+        sort(&mut references);
         let Place { path, node_id, grid } = &self.place;
         let origin = grid.ranges(number);
         let runs = ChunkRanges::new(grid, &origin, &references);

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::build::{Built, cut_by};
 use super::chunks::ChunkRanges;
 use super::{Place, Work};
-use crate::batch::{Bucket, Packed};
+use crate::batch::{Bucket, Packed, sort};
 use crate::error::target_error;
 use crate::format::files::{FileId, Files};
 use crate::grid::chunk_box::ChunkBox;
@@ -114,7 +114,7 @@ pub(super) fn rewrite(
 ) -> Result<Rewritten> {
     let mut found: BTreeMap<u64, Vec<Packed>> = BTreeMap::new();
     for Bucket { number, mut references } in new {
-        references.sort_unstable();
+        sort(&mut references);
         found.insert(number, references);
     }
     if let Some(changes) = unchanged(work, part, old, &found) {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use icechunk::format::manifest::VirtualChunkLocation;
 
 use crate::grid::piece::Shift;
-use crate::zarr::key::ChunkKeyEncoding;
+use crate::zarr::key::{ChunkKeyEncoding, decimal_len, push_decimal};
 use crate::zarr::metadata::ArraySpec;
 use crate::{Error, ErrorKind, Result};
 
@@ -97,18 +97,6 @@ impl ArrayLocations {
         Cow::Owned(moved)
     }
 
-    /// Bytes of the location of the chunk at `coords`.
-    #[must_use]
-    pub fn length(&self, coords: &[u32]) -> usize {
-        self.prefix.len() + self.encoding.encoded_len(&self.in_source(coords))
-    }
-
-    /// Appends the location of the chunk at `coords`.
-    pub fn write(&self, coords: &[u32], url: &mut Vec<u8>) {
-        url.extend_from_slice(self.prefix.as_bytes());
-        self.encoding.encode_into(&self.in_source(coords), url);
-    }
-
     /// The location of the chunk at `coords`.
     #[must_use]
     pub fn url(&self, coords: &[u32]) -> String {
@@ -126,5 +114,96 @@ impl ArrayLocations {
     pub fn is_of(&self, location: &str, coords: &[u32]) -> bool {
         let key = |prefix: &str| location.strip_prefix(prefix) == Some(self.key(coords).as_str());
         key(&self.prefix) || self.other.as_deref().is_some_and(key)
+    }
+}
+
+/// The locations of an array's chunks, row by row: those of a row differ in their last coordinate only.
+#[derive(Debug)]
+pub(crate) struct RowLocations<'a> {
+    locations: &'a ArrayLocations,
+    /// What all of the row begin with: everything but the last coordinate.
+    head: Vec<u8>,
+    /// The last coordinate in the source minus that in the target; a scalar has none.
+    shift: Option<i64>,
+}
+
+impl<'a> RowLocations<'a> {
+    /// No row yet.
+    pub(crate) fn new(locations: &'a ArrayLocations) -> Self {
+        Self { locations, head: Vec::new(), shift: None }
+    }
+
+    /// Begins the row of the chunk at `coords`.
+    pub(crate) fn enter(&mut self, coords: &[u32]) {
+        let source = self.locations.in_source(coords);
+        self.head.clear();
+        self.head.extend_from_slice(self.locations.prefix.as_bytes());
+        self.locations.encoding.encode_into(&source, &mut self.head);
+        let last = source.last().zip(coords.last());
+        self.shift = last.map(|(source, target)| {
+            self.head.truncate(self.head.len() - decimal_len(*source));
+            i64::from(*source) - i64::from(*target)
+        });
+    }
+
+    /// What all of them begin with.
+    pub(crate) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    fn last(&self, coords: &[u32]) -> Option<u32> {
+        let last = i64::from(*coords.last()?) + self.shift?;
+        Some(u32::try_from(last).unwrap_or(u32::MAX))
+    }
+
+    /// Bytes of the location of the row's chunk at `coords`.
+    pub(crate) fn length(&self, coords: &[u32]) -> usize {
+        self.head.len() + self.last(coords).map_or(0, decimal_len)
+    }
+
+    /// Appends what follows the [head](Self::head) in the location of the row's chunk at `coords`.
+    pub(crate) fn push_rest(&self, coords: &[u32], text: &mut Vec<u8>) {
+        if let Some(last) = self.last(coords) {
+            push_decimal(last, text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_locations_of_a_row_are_those_of_its_chunks(
+            rows in proptest::collection::vec(proptest::collection::vec(0_u32..200, 3), 1..4),
+            ndim in 0_usize..4,
+            shift in proptest::collection::vec(0_i64..2_000, 3),
+            name in prop_oneof![Just("default"), Just("v2")],
+            separator in prop_oneof![Just("/"), Just(".")],
+        ) {
+            let locations = ArrayLocations {
+                prefix: "vcc://source/".to_owned(),
+                other: None,
+                encoding: ChunkKeyEncoding::parse(name, separator).unwrap(),
+                shift: Shift::new(shift[..ndim].to_vec()),
+            };
+            let mut row = RowLocations::new(&locations);
+            for coords in rows {
+                let mut coords = coords[..ndim].to_vec();
+                row.enter(&coords);
+                for last in [0, 9, 10, 99, 100, 7] {
+                    if let Some(coord) = coords.last_mut() {
+                        *coord = last;
+                    }
+                    let mut text = row.head().to_vec();
+                    row.push_rest(&coords, &mut text);
+                    prop_assert_eq!(row.length(&coords), text.len());
+                    prop_assert_eq!(String::from_utf8(text).unwrap(), locations.url(&coords));
+                }
+            }
+        }
     }
 }

@@ -102,17 +102,6 @@ impl ChunkKeyEncoding {
         }
     }
 
-    /// Bytes of the key of the chunk at `coords`.
-    #[must_use]
-    pub fn encoded_len(self, coords: &[u32]) -> usize {
-        let digits = |coord: &u32| coord.checked_ilog10().unwrap_or(0) as usize + 1;
-        let digits: usize = coords.iter().map(digits).sum();
-        match self.form {
-            ChunkKeyForm::Default => 1 + coords.len() + digits,
-            ChunkKeyForm::V2 => coords.len().saturating_sub(1) + digits.max(1),
-        }
-    }
-
     /// The key of the chunk at `coords` (grid coordinates), relative to the array.
     #[must_use]
     pub fn encode(self, coords: &[u32]) -> String {
@@ -159,8 +148,13 @@ impl ChunkKeyEncoding {
     }
 }
 
+/// Digits of a number in decimal.
+pub(crate) fn decimal_len(number: u32) -> usize {
+    number.checked_ilog10().unwrap_or(0) as usize + 1
+}
+
 /// Appends a number in decimal; the formatting machinery takes several times as long.
-fn push_decimal(mut number: u32, text: &mut Vec<u8>) {
+pub(crate) fn push_decimal(mut number: u32, text: &mut Vec<u8>) {
     let start = text.len();
     loop {
         // A remainder of ten fits a byte.
@@ -272,8 +266,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_length_of_a_key_is_known(encoding in encodings(), (_, coords) in grids()) {
-            prop_assert_eq!(encoding.encoded_len(&coords), encoding.encode(&coords).len());
+        fn the_length_of_a_number_is_known(number in prop_oneof![any::<u32>(), 0_u32..2_000]) {
+            let mut text = Vec::new();
+            push_decimal(number, &mut text);
+            prop_assert_eq!(decimal_len(number), text.len());
+            prop_assert_eq!(text, number.to_string().into_bytes());
         }
 
         #[test]

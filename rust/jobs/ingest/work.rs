@@ -109,9 +109,16 @@ pub(super) fn listing(
     let (region, limit) = (piece.shift.box_in_source(&part.region), Arc::clone(&work.in_flight));
     let dangling_links = work.empty_chunks.into();
     let undated = work.checksum != ChecksumBy::LastModified;
+    let e_tags = work.checksum == ChecksumBy::ETag;
     let pages = futures::stream::once(async move {
-        let options =
-            ListOptions { dangling_links, undated, full, shared, ..ListOptions::with(limit) };
+        let options = ListOptions {
+            e_tags,
+            dangling_links,
+            undated,
+            full,
+            shared,
+            ..ListOptions::with(limit)
+        };
         match list_chunks(&source, &array, region, options) {
             Ok(Listing { batches, stats, .. }) => {
                 let end = futures::stream::once(std::future::ready(Ok(None)));

@@ -126,12 +126,14 @@ pub(crate) fn decode(page: Page, keys: &ArrayKeys, region: &RankRegion) -> Inspe
     let order = keys.order();
     let grid = order.grid_shape();
     let mut coord = vec![0; grid.len()];
-    let (mut coords, mut entries, mut foreign) = (Vec::new(), Vec::new(), Vec::new());
+    let mut coords = Vec::with_capacity(page.len() * grid.len());
+    let mut entries = Vec::with_capacity(page.len());
+    let mut foreign = Vec::new();
     let mut last: &[u8] = &[];
     for (index, key) in (0_u32..).zip(page.keys()) {
         let relative = keys.relative(key).unwrap_or_default();
         // The second of two equal keys is a folder's marker, see `check_order`.
-        let marker = index > 0 && key == last;
+        let marker = index > 0 && key.last() == last.last() && key == last;
         if !marker && order.encoding().decode(relative, grid, &mut coord) {
             if region.contains(&coord) {
                 coords.extend_from_slice(&coord);
