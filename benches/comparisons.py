@@ -1,90 +1,20 @@
 """What is compared with what, on which data, and what the ratios must be.
 
 Each scenario yields a `Section`: rows of medians, and checks of ratios against their targets.
-How a process is measured is `harness`'s business, how tables look `tables`'s.
+How a process is measured is `harness`'s business, how tables look `tables`'s. Other kinds of stores
+are in `sources`.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import count
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from harness import Bench, Endpoint, Subject, chunk_files, dense, folder_bytes, median_row
-
-MIB = 1 << 20
-GRID = [1_000, 10, 100]
-"""A million chunks, most of them along time."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """A figure that must not pass its target."""
-
-    what: str
-    value: float
-    target: float
-    at_least: bool = True
-
-    @property
-    def holds(self) -> bool:
-        """Whether it does not."""
-        return self.value >= self.target if self.at_least else self.value <= self.target
-
-
-@dataclass
-class Section:
-    """A scenario's outcome."""
-
-    name: str
-    title: str
-    columns: list[str]
-    """Which figures of the rows are shown, in order; see `tables`."""
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def of(self, case: str, tool: str) -> dict[str, Any]:
-        """Return one row."""
-        return next(row for row in self.rows if row["case"] == case and row["tool"] == tool)
-
-    def ratio(
-        self,
-        what: str,
-        case: str,
-        than: str,
-        target: float,
-        key: str,
-        *,
-        tool: str = "refreeze",
-    ) -> None:
-        """Check how many times less of `key` a tool takes than the other one."""
-        value = self.of(case, than)[key] / self.of(case, tool)[key]
-        self.checks.append(Check(f"{case}: {what}", value, target))
-
-
-class Fresh:
-    """A path that does not exist yet, for each subject that needs a target."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._numbers = count()
-
-    def __call__(self) -> Path:
-        """Return the next one."""
-        return self._folder / f"repo{next(self._numbers)}"
-
-
-@contextmanager
-def workspace() -> Iterator[Fresh]:
-    """Yield paths below a folder that is removed in the end."""
-    with tempfile.TemporaryDirectory(prefix="refreeze-bench-") as folder:
-        yield Fresh(Path(folder))
+from harness import Bench, Endpoint, Subject, dense, folder_bytes, median_row
+from limits import compressing, waiting
+from sections import MIB, Check, Section, limit, workspace
 
 
 def listing(bench: Bench, _: bool) -> Section:
@@ -107,113 +37,6 @@ def listing(bench: Bench, _: bool) -> Section:
         section.checks.append(Check(f"{case}: LIST requests", requests, limit, at_least=False))
     for row in section.rows:
         row["keys_per_s"] = row["keys"] / row["wall"]
-    return section
-
-
-def clouds(bench: Bench, full: bool) -> Section:
-    """Google Cloud Storage and Azure, as the endpoint models them: listing and ingest.
-
-    Pages are of 5,000 keys where the service gives as many: Google's JSON API, and Azure.
-    """
-    columns = ["runs", "wall", "cpu", "us_per_key", "rss", "list_requests"]
-    title = "Google Cloud Storage and Azure, as the endpoint models them"
-    section = Section("clouds", title, columns)
-    array = dense([bench.steps(1_000), 10, 100])
-    chunks = prod(array["grid"])
-    services = {"S3": "s3", "Google": "gs", "Azure": "az"}
-    for latency in (0, 50):
-        for service, scheme in services.items():
-            case = f"{service}: list {chunks:,} chunks, {latency} ms a page"
-            arguments = {"array": "store.zarr/t2m", "scheme": scheme}
-            subjects = [Subject("refreeze", "refreeze_list", arguments)]
-            if latency:
-                subjects.append(Subject("obstore", "obstore_list", arguments, runs=1))
-            with Endpoint([array], latency, page_size=5_000) as endpoint:
-                section.rows += bench.compare(endpoint, case, subjects)
-            if latency:
-                section.ratio("wall", case, "obstore", 1, "wall")
-    rows = {row["case"].partition(":")[0]: row for row in section.rows[: len(services)]}
-    for service, most in (("Google", 1.5), ("Azure", 3)):
-        ratio = rows[service]["us_per_key"] / rows["S3"]["us_per_key"]
-        what = f"{service}: CPU a key, against S3"
-        section.checks.append(Check(what, ratio, most, at_least=False))
-    for service, least in (("Google", 40), ("Azure", 25)):
-        case = f"{service}: ingest {chunks:,} chunks, 50 ms a page"
-        with Endpoint([array], 50, page_size=5_000) as endpoint:
-            runs = None if full else 1
-            section.rows += _ingests(bench, endpoint, case, runs, services[service])
-        refreeze, other = (section.of(case, tool) for tool in ("refreeze", "VirtualiZarr"))
-        if not refreeze["references"] == other["references"] == chunks:
-            raise SystemExit(f"{case}: references are missing")
-        section.ratio("wall", case, "VirtualiZarr", least, "wall")
-    for row in section.rows:
-        row.setdefault("us_per_key", None)
-    return section
-
-
-def many_arrays(bench: Bench, _: bool) -> Section:
-    """Many small arrays in many groups, as of a plate: documents, listings and reads in parallel."""
-    columns = ["runs", "wall", "cpu", "rss", "requests_per_array", "commits"]
-    section = Section("many", "Ten thousand arrays of 16 chunks in 200 groups", columns)
-    count = bench.steps(10_000)
-    groups = max(2, count // 50)
-    arrays = [
-        dense([4, 2, 2], f"store.zarr/g{number % groups:03}/a{number // groups:03}")
-        for number in range(count)
-    ]
-    # One workspace: ext4 is slow for a minute where many files were deleted.
-    with workspace() as fresh:
-        for latency, seconds in ((0, None), (50, 20)):
-            case = f"{count:,} arrays, {latency} ms a request"
-            subject = Subject(
-                "refreeze", "refreeze_ingest", {"target": str(fresh()), "options": {}}
-            )
-            with Endpoint(arrays, latency, groups=["store.zarr"]) as endpoint:
-                endpoint.set(object_latency_ms=latency)
-                row = bench.once(endpoint, case, subject)
-                asked = endpoint.stats()
-            row["requests_per_array"] = (asked["list"] + asked["get"] + asked["head"]) / count
-            section.rows.append(row)
-            for what, value, most in (
-                ("requests an array", row["requests_per_array"], 2.2),
-                ("commits", row["commits"], 3),
-            ):
-                section.checks.append(Check(f"{case}: {what}", value, most, at_least=False))
-            if seconds is not None:
-                section.checks.append(Check(f"{case}: wall", row["wall"], seconds, at_least=False))
-    section.notes = [
-        (
-            "Requests are those to the source: a document and a reference that is read back of each "
-            "array, and pages that several share. The repository is on local disk."
-        )
-    ]
-    return section
-
-
-def files(bench: Bench, _: bool) -> Section:
-    """Local stores of a million files, beside `find`, which looks at the same files."""
-    columns = ["runs", "wall", "cpu", "rss"]
-    title = "A million files on local disk: listing and ingest, beside `find DIR -printf '%s %T@'`"
-    section = Section("files", title, columns)
-    leading = bench.steps(1_000)
-    for case, separator in (("in nested folders", "/"), ("in one folder", ".")):
-        named = f"{leading * 1_000:,} files {case}"
-        with workspace() as fresh, Endpoint([]) as endpoint:
-            store = fresh()
-            chunk_files(store, (leading, 1_000), separator)
-            found = {"folder": str(store)}
-            subjects = [
-                Subject("find", "find_files", found),
-                Subject("refreeze list", "refreeze_list_folder", found),
-            ]
-            section.rows += bench.compare(endpoint, named, subjects)
-            made = {**found, "target": str(fresh())}
-            ingested = Subject("refreeze ingest", "refreeze_ingest_folder", made)
-            section.rows.append(bench.once(endpoint, named, ingested))
-        for tool in ("refreeze list", "refreeze ingest"):
-            ratio = section.of(named, tool)["wall"] / section.of(named, "find")["wall"]
-            what = f"{named}: wall of {tool} over that of find"
-            section.checks.append(Check(what, ratio, 3, at_least=False))
     return section
 
 
@@ -246,14 +69,14 @@ def parsing(bench: Bench, full: bool) -> Section:
 
 def ingest(bench: Bench, full: bool) -> Section:
     """`refreeze.ingest` against VirtualiZarr and Icechunk."""
-    columns = ["runs", "wall", "cpu", "rss", "list_requests", "repo_bytes"]
+    columns = ["runs", "wall", "cpu", "rss", "list_requests", "repo_bytes", "limit_s", "share"]
     title = "Ingest: `refreeze.ingest` against `ZarrParser` → `to_icechunk` → `commit`"
     section = Section("ingest", title, columns)
     grid = [bench.steps(1_000), 10, 100]
     for latency, runs, wall in ((0, None, 12), (50, None if full else 1, 40)):
         case = f"{prod(grid):,} chunks, {latency} ms a page"
         with Endpoint([dense(grid)], latency) as endpoint:
-            section.rows += _ingests(bench, endpoint, case, runs)
+            section.rows += ingests(bench, endpoint, case, runs)
         refreeze, other = (section.of(case, tool) for tool in ("refreeze", "VirtualiZarr"))
         if not refreeze["references"] == other["references"] == prod(grid):
             raise SystemExit(f"{case}: references are missing")
@@ -266,7 +89,7 @@ def ingest(bench: Bench, full: bool) -> Section:
     return section
 
 
-def _ingests(
+def ingests(
     bench: Bench, endpoint: Endpoint, case: str, runs: int | None, scheme: str = "s3"
 ) -> Iterator[dict[str, Any]]:
     """Alternate like `Bench.compare`, each run into a repository of its own."""
@@ -285,6 +108,11 @@ def _ingests(
                 row = bench.once(endpoint, case, subject)
                 row["repo_bytes"] = folder_bytes(target).total()
                 row["references"] = _live(target)[0]
+                row["limit_s"] = row["share"] = None
+                if tool == "refreeze":
+                    stats = endpoint.stats()
+                    on_the_way = waiting(stats["list"], endpoint.latency_ms, stats["max_in_flight"])
+                    limit(row, max(on_the_way, compressing(target)))
                 rows[tool].append(row)
     for measured in rows.values():
         yield median_row(measured)
@@ -301,9 +129,9 @@ def _live(target: Path) -> tuple[int, int]:
 
 def scale(bench: Bench, _: bool) -> Section:
     """Ingests of growing size, and the shape of the UFS replay."""
-    columns = ["runs", "wall", "cpu", "us_per_ref", "rss", "list_requests", "commits", "manifests"]
-    title = "Ingests of growing size, 0 ms a page"
-    section = Section("scale", title, [*columns, "amplification"])
+    columns = ["runs", "wall", "cpu", "us_per_ref", "us_cpu", "rss", "list_requests", "commits"]
+    columns += ["manifests", "amplification", "limit_s", "share"]
+    section = Section("scale", "Ingests of growing size, 0 ms a page", columns)
     large = {f"large{n}": [bench.steps(11_000), 10, 100] for n in range(10)}
     replay = large | {f"small{n}": [100, 10] for n in range(100)}
     shapes: dict[str, dict[str, list[int]]] = {
@@ -349,6 +177,7 @@ def _scaled(
         row = bench.once(endpoint, case, Subject("refreeze", "refreeze_ingest", arguments))
         references, live = _live(target)
         written = folder_bytes(target)["manifests"]
+        limit(row, compressing(target))
     if references != sum(prod(grid) for grid in grids.values()):
         raise SystemExit(f"{case}: references are missing")
     each = {"us_per_ref": row["wall"] / references * 1e6, "us_cpu": row["cpu"] / references * 1e6}
@@ -524,13 +353,10 @@ QUICK: dict[str, Scenario] = {
     "listing": listing,
     "parser": parsing,
     "append": append,
-    "clouds": clouds,
-    "many": many_arrays,
+    "scale": scale,
 }
 FULL: dict[str, Scenario] = QUICK | {
-    "scale": scale,
     "reading": reading,
     "checking": checking,
-    "files": files,
     "choices": choices,
 }

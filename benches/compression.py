@@ -9,8 +9,8 @@ from math import prod
 
 import icechunk
 
-from comparisons import GRID, Section, workspace
 from harness import Bench, Endpoint, Subject, dense, folder_bytes, median_row
+from sections import GRID, Section, workspace
 
 LEVELS = (None, 1, 2, 3, 5)
 """None: the repository names none."""

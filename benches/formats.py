@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from math import prod
 
-from comparisons import MIB, Check, Section, workspace
 from harness import Bench, Endpoint, Subject, dense
+from sections import MIB, Check, Section, workspace
 
 PROMISED = 150 + 192 * MIB / 1e6
 """MB of peak memory: what a process takes anyway, and the default of ``--memory``."""

@@ -101,6 +101,7 @@ class Endpoint:
             "groups": sorted(parents | set(groups)),
             "arrays": arrays,
         }
+        self.latency_ms = latency_ms
         self.url = ""
 
     def __enter__(self) -> Self:

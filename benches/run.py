@@ -17,11 +17,20 @@ from compression import compression
 from formats import formats
 from harness import Bench, Endpoint, parser_of
 from in_flight import in_flight
+from sources import clouds, files, many_arrays
+from start import start
 from tables import as_json, heading, machine, markdown
 
-QUICK = comparisons.QUICK | {"in-flight": in_flight}
-FULL = comparisons.FULL | {
+QUICK = {
+    "start": start,
+    **comparisons.QUICK,
     "in-flight": in_flight,
+    "clouds": clouds,
+    "many": many_arrays,
+    "files": files,
+}
+FULL = QUICK | {
+    **comparisons.FULL,
     "formats": formats,
     "compression": compression,
 }

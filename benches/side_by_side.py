@@ -17,8 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from comparisons import workspace
 from harness import Bench, Endpoint, Subject, dense, parser_of
+from sections import workspace
 
 MOST = 1.05
 ROW = "| {case} | {wall[0]:.2f} | {wall[1]:.2f} | {cpu[0]:.2f} | {cpu[1]:.2f} | {ratio:.2f} | {mb[0]:.0f} | {mb[1]:.0f} |"

@@ -15,19 +15,21 @@ from harness import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comparisons import Section
+    from sections import Section
 
 COLUMNS: dict[str, tuple[str, str]] = {
     "runs": ("runs", "{:.0f}"),
     "wall": ("wall s", "{:.2f}"),
     "cpu": ("CPU s", "{:.2f}"),
-    "us_per_ref": ("µs a reference", "{:.2f}"),
+    "us_per_ref": ("wall µs a reference", "{:.2f}"),
+    "us_cpu": ("CPU µs a reference", "{:.2f}"),
     "us_per_key": ("CPU µs a key", "{:.2f}"),
     "rss": ("peak MB", "MB"),
     "list_requests": ("LIST requests", "{:,.0f}"),
     "most_in_flight": ("most in flight", "{:,.0f}"),
     "refused": ("refused", "{:,.0f}"),
     "limit_s": ("physical limit, s", "{:.2f}"),
+    "share": ("share reached", "{:.0%}"),
     "keys_per_s": ("keys/s", "{:,.0f}"),
     "references": ("references", "{:,.0f}"),
     "repo_bytes": ("MB written", "MB.1"),

@@ -20,7 +20,17 @@ def printed_by(script, options, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "scenario",
-    ["listing", "append", "reading", "checking", "clouds", "files", "formats", "compression"],
+    [
+        "start",
+        "listing",
+        "append",
+        "reading",
+        "checking",
+        "clouds",
+        "files",
+        "formats",
+        "compression",
+    ],
 )
 def test_a_scenario_measures_what_it_compares(tmp_path, scenario):
     """Every tool of a scenario has a row with the figures that its tables show, on disk as JSON too."""

@@ -1,0 +1,44 @@
+"""What no program could be quicker than: the physical limits that tables show.
+
+Requests that are answered after a while, so many at a time, take their number times that while,
+divided by how many are in flight. What is written goes through zstd, at the level that is used, on
+as many cores as there are.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from numcodecs.zstd import Zstd
+
+LEVEL = 1
+"""Of manifests and logs, where a repository names none."""
+_FRAME = bytes.fromhex("28b52ffd")
+"""How a zstd frame begins, behind Icechunk's own header."""
+_MOST = 40
+"""Files that are compressed anew: of more, as many that are spread evenly stand for all."""
+
+
+def waiting(requests: float, latency_ms: float, in_flight: float) -> float:
+    """Return the seconds that so many requests take, so many at a time."""
+    return requests * latency_ms / 1e3 / max(1, in_flight)
+
+
+def compressing(target: Path) -> float:
+    """Return the seconds that zstd takes for the manifests and logs below `target`, on all cores."""
+    files = sorted(
+        file for name in ("manifests", "transactions") for file in target.rglob(f"{name}/*")
+    )
+    chosen = files[:: -(-len(files) // _MOST) or 1]
+    codec, seconds, seen = Zstd(level=LEVEL), 0.0, 0
+    for file in chosen:
+        stored = file.read_bytes()
+        content = codec.decode(stored[stored.index(_FRAME) :])
+        started = time.process_time()
+        codec.encode(content)
+        seconds += time.process_time() - started
+        seen += len(stored)
+    whole = sum(file.stat().st_size for file in files)
+    return seconds * whole / max(1, seen) / (os.cpu_count() or 1)
