@@ -102,7 +102,7 @@ fmt: .venv/.tools ## format everything, apply the lints' safe repairs
 	$(PY) -m ruff check --fix-only --quiet .
 	$(PY) -m ruff format .
 
-bench: bench-build ## compare with VirtualiZarr and obstore, side by side, in ten minutes (ARGS="--only listing")
+bench: bench-build ## compare with VirtualiZarr and obstore, side by side, in half an hour (ARGS="--only listing")
 	$(PY) benches/run.py --output target/bench-results/quick $(ARGS)
 
 bench-full: bench-build ## the same on larger data, up to 110 million chunks, and what each design choice brings

@@ -75,7 +75,10 @@ async fn measure(name: &'static str, way: Way, form: Locations, array: &ArraySpe
     match way {
         Way::Session => {
             let store = store(&repository).await;
-            set_references(&store, &locations, array, batch).await;
+            let checksum = |chunk: &refreeze::batch::ChunkReference, _: &[u32]| {
+                Checksum::LastModified(SecondsSinceEpoch(chunk.last_modified))
+            };
+            set_references(&store, &locations, array, batch, checksum).await;
             store.session().write().await.commit("all").execute().await.unwrap();
         }
         Way::Builder { dictionary } => {

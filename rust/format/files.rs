@@ -86,8 +86,8 @@ impl Files {
 
     /// Begins a file whose buffer has `size` bytes.
     pub(crate) fn begin(&self, id: FileId<'_>, size: usize) -> std::io::Result<FileWriter> {
-        // References compress to about a tenth, chunks in a log to a fifth.
-        let mut bytes = Vec::with_capacity(size / 8 + 256);
+        // References compress to a tenth or less, chunks in a log to a twelfth.
+        let mut bytes = Vec::with_capacity(size / 10 + 256);
         bytes.extend_from_slice(ICECHUNK_FORMAT_MAGIC_BYTES);
         let name = format!("{:<ICECHUNK_IMPL_NAME_LEN$}", *ICECHUNK_CLIENT_NAME);
         bytes.extend(name.bytes().take(ICECHUNK_IMPL_NAME_LEN));

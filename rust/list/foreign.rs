@@ -81,7 +81,8 @@ fn chunks_of(page: &[ForeignObject], wanted: &Wanted, stats: &SharedStats) -> Re
                 stats.foreign_example.get_or_insert_with(|| key.clone());
             }
             if is_chunk && wanted.region.contains(&coords) {
-                records.push(&coords, info.size, info.last_modified, info.e_tag.as_deref());
+                let e_tag = info.e_tag.as_deref().filter(|_| wanted.e_tags);
+                records.push(&coords, info.size, info.last_modified, e_tag);
                 stats.chunks += 1;
             }
         }
@@ -93,6 +94,7 @@ fn chunks_of(page: &[ForeignObject], wanted: &Wanted, stats: &SharedStats) -> Re
 mod tests {
     use std::sync::Arc;
 
+    use arrow_array::Array as _;
     use futures::FutureExt as _;
     use futures::future::BoxFuture;
 
@@ -107,7 +109,8 @@ mod tests {
 
     impl ForeignStore for Pages {
         fn list(&self, prefix: &str) -> BoxStream<'static, Result<Vec<ForeignObject>>> {
-            let info = ObjectInfo { size: 1, last_modified: 0, e_tag: None };
+            let e_tag = Some("\"1\"".to_owned());
+            let info = ObjectInfo { size: 1, last_modified: 0, e_tag };
             let object = |key: &&str| ForeignObject { key: (*key).to_owned(), info: info.clone() };
             let below = |page: &Vec<&str>| {
                 page.iter().filter(|key| key.starts_with(prefix)).map(object).collect()
@@ -141,13 +144,16 @@ mod tests {
             copied: false,
         };
         let region = ChunkBox::whole(&array.layout);
-        for (ordered, rows) in [(false, vec![2, 1]), (true, vec![3])] {
-            let options = ListOptions { ordered, ..ListOptions::new(4) };
+        for (ordered, e_tags, rows) in [(false, true, vec![2, 1]), (true, false, vec![3])] {
+            let options = ListOptions { ordered, e_tags, ..ListOptions::new(4) };
             let listing =
                 list_chunks(&Source::Foreign(source.clone()), &array, region.clone(), options)
                     .unwrap();
             let batches: Vec<_> = listing.batches.try_collect().await.unwrap();
             let found: Vec<_> = batches.iter().map(RecordBatch::num_rows).collect();
+            let tags = batches.iter().filter_map(|batch| batch.column_by_name("e_tag"));
+            let without = tags.fold(0, |without, tags| without + tags.null_count());
+            assert_eq!(without, if e_tags { 0 } else { 3 });
             let stats = stats_of(&listing.stats);
             assert_eq!((found, stats.warnings), (rows, vec!["so".to_owned()]));
             assert_eq!((stats.chunks, stats.keys_listed, stats.foreign_keys), (3, 5, 1));

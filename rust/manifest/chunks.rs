@@ -174,9 +174,11 @@ impl CommittedChunks {
             .collect();
         while let Some(Reverse((start, end, source))) = next.pop() {
             let limit = next.peek().map_or(u64::MAX, |Reverse((start, ..))| *start);
-            each(start..end.min(limit))?;
-            if end > limit {
-                next.push(Reverse((limit, end, source)));
+            // Where two hold the same chunk, each gives it once.
+            let until = end.min(limit.max(start + 1));
+            each(start..until)?;
+            if until < end {
+                next.push(Reverse((until, end, source)));
             } else if let Some(range) = sources.get_mut(source).and_then(Iterator::next) {
                 next.push(Reverse((range.start, range.end, source)));
             }
@@ -231,6 +233,14 @@ mod tests {
         other.add(ChunkRanges::of_indices([0, 6, 41]));
         one.merge(other);
         assert_eq!((seen(&one), one.len()), ([0, 3, 4, 5, 6, 40, 41].map(|at| vec![at]).into(), 7));
+    }
+
+    #[test]
+    fn a_chunk_that_two_buckets_hold_comes_twice() {
+        let mut chunks = CommittedChunks::new(vec![100]);
+        chunks.add(ChunkRanges::of_indices(0..4));
+        chunks.add(ChunkRanges::of_indices([2, 3, 4]));
+        assert_eq!(seen(&chunks), [0, 1, 2, 2, 3, 3, 4].map(|at| vec![at]));
     }
 
     proptest! {

@@ -4,21 +4,21 @@
 //! compare that with.
 
 use icechunk::format::ChunkIndices;
-use icechunk::format::manifest::{
-    Checksum, SecondsSinceEpoch, VirtualChunkLocation, VirtualChunkRef,
-};
+use icechunk::format::manifest::{Checksum, VirtualChunkLocation, VirtualChunkRef};
 use icechunk::store::{SetVirtualRefsResult, Store};
-use refreeze::batch::ReferenceBatch;
+use refreeze::batch::{ChunkReference, ReferenceBatch};
 use refreeze::format::node_path;
 use refreeze::target::locations::ArrayLocations;
 use refreeze::zarr::metadata::ArraySpec;
 
-/// Sets the references of `batch` in `store`, an uncommitted session.
+/// Sets the references of `batch` in `store`, an uncommitted session; `checksum` tells what each
+/// carries, by the chunk and its coordinates.
 pub(crate) async fn set_references(
     store: &Store,
     locations: &ArrayLocations,
     array: &ArraySpec,
     batch: ReferenceBatch,
+    checksum: impl Fn(&ChunkReference, &[u32]) -> Checksum,
 ) {
     let references: Vec<_> = batch
         .into_sorted()
@@ -29,7 +29,7 @@ pub(crate) async fn set_references(
                 location: VirtualChunkLocation::from_url(&locations.url(&coords)).unwrap(),
                 offset: 0,
                 length: chunk.size,
-                checksum: Some(Checksum::LastModified(SecondsSinceEpoch(chunk.last_modified))),
+                checksum: Some(checksum(&chunk, &coords)),
             };
             (ChunkIndices(coords), reference)
         })

@@ -26,7 +26,7 @@ __all__ = [
 # What the estimates are made of. None of them is a promise; the report of an ingest has the facts.
 _SECONDS_PER_LIST = 0.1
 _SECONDS_PER_REFERENCE = 1e-6
-_BYTES_PER_REFERENCE = 12.5
+_BYTES_PER_REFERENCE = 8
 _BASE_MEMORY = 150_000_000
 
 

@@ -73,9 +73,16 @@ fn commits(
     commits
 }
 
-async fn assert_equal(shapes: &[Shape], seed: u64, density: u64, ragged: bool, form: Locations) {
-    let ours = World::new(shapes, form).await;
-    let theirs = World::new(shapes, form).await;
+async fn assert_equal(
+    shapes: &[Shape],
+    (seed, density): (u64, u64),
+    ragged: bool,
+    form: Locations,
+    tagged: bool,
+) {
+    let mut ours = World::new(shapes, form).await;
+    let mut theirs = World::new(shapes, form).await;
+    (ours.tagged, theirs.tagged) = (tagged, tagged);
     let commits = commits(shapes, &ours, seed, density, ragged);
     let mut held = 0;
     for parts in &commits {
@@ -116,10 +123,11 @@ proptest! {
         density in prop_oneof![Just(100_u64), 1_u64..100],
         ragged in any::<bool>(),
         absolute in any::<bool>(),
+        tagged in any::<bool>(),
     ) {
         let form = if absolute { Locations::Absolute } else { Locations::Relative };
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(assert_equal(&shapes, seed, density, ragged, form));
+        runtime.block_on(assert_equal(&shapes, (seed, density), ragged, form, tagged));
     }
 
     #[test]

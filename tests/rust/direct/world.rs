@@ -11,13 +11,14 @@ use arrow_schema::{DataType, Field};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use icechunk::format::SnapshotId;
-use icechunk::format::manifest::{ChunkPayload, ManifestExtents};
+use icechunk::format::manifest::{Checksum, ChunkPayload, ManifestExtents, SecondsSinceEpoch};
 use icechunk::format::snapshot::{NodeData, SnapshotProperties};
 use icechunk::repository::VersionInfo;
+use icechunk::storage::ETag;
 use icechunk::store::Store;
 use icechunk::{Repository, new_in_memory_storage};
 use refreeze::Result;
-use refreeze::batch::{ChunkRules, ReferenceBatch};
+use refreeze::batch::{ChecksumBy, ChunkReference, ChunkRules, ReferenceBatch};
 use refreeze::commit::commit_manifests;
 use refreeze::grid::chunk_box::ChunkBox;
 use refreeze::grid::piece::{Piece, Shift};
@@ -58,6 +59,8 @@ pub(super) struct World {
     splits: Vec<Vec<u32>>,
     container: SourceContainer,
     form: Locations,
+    /// Whether references carry `ETag`s instead of times.
+    pub(super) tagged: bool,
 }
 
 impl World {
@@ -90,7 +93,7 @@ impl World {
         additions.save(&repository, "memory").await.unwrap();
         let repository = Repository::open(storage).execute().await.unwrap();
         let splits = shapes.iter().map(|shape| shape.split.clone()).collect();
-        Self { repository, arrays, splits, container, form }
+        Self { repository, arrays, splits, container, form, tagged: false }
     }
 
     pub(super) async fn store(&self, branch: &str) -> Store {
@@ -127,8 +130,9 @@ impl World {
         let split = &self.splits[part.array];
         let mut batch = ReferenceBatch::new(&array.layout, part.region.clone(), split);
         let records = records(array.layout.ndim(), &part.chunks);
-        let added =
-            batch.extend(&records, array, &Shift::default(), ChunkRules::default()).unwrap();
+        let checksum = if self.tagged { ChecksumBy::ETag } else { ChecksumBy::LastModified };
+        let rules = ChunkRules { checksum, ..ChunkRules::default() };
+        let added = batch.extend(&records, array, &Shift::default(), rules).unwrap();
         assert_eq!(added, part.chunks.len() as u64);
         batch
     }
@@ -187,7 +191,16 @@ impl World {
         let store = self.store("main").await;
         for part in parts {
             let (array, locations) = (&self.arrays[part.array], self.locations(part.array));
-            set_references(&store, &locations, array, self.batch(part)).await;
+            let times = part.chunks.iter().map(|(coords, _, time)| (coords.as_slice(), *time));
+            let times: BTreeMap<_, _> = times.collect();
+            let checksum = |chunk: &ChunkReference, coords: &[u32]| {
+                if self.tagged {
+                    Checksum::ETag(ETag(tag_of(times[coords])))
+                } else {
+                    Checksum::LastModified(SecondsSinceEpoch(chunk.last_modified))
+                }
+            };
+            set_references(&store, &locations, array, self.batch(part), checksum).await;
         }
         let session = store.session();
         session.write().await.commit("session").execute().await.unwrap()
@@ -288,6 +301,11 @@ fn array(number: usize, shape: &Shape) -> ArraySpec {
     }
 }
 
+/// An `ETag` for an object of this time, of some length.
+fn tag_of(time: i64) -> String {
+    format!("\"{time:x}\"")
+}
+
 /// The record batch of a listing that found `chunks`.
 pub(super) fn records(ndim: usize, chunks: &[Chunk]) -> RecordBatch {
     let coords: Vec<u32> = chunks.iter().flat_map(|(coords, ..)| coords.iter().copied()).collect();
@@ -302,7 +320,7 @@ pub(super) fn records(ndim: usize, chunks: &[Chunk]) -> RecordBatch {
         Arc::new(coords),
         Arc::new(sizes),
         Arc::new(times.with_timezone("UTC")),
-        Arc::new(StringArray::new_null(chunks.len())),
+        Arc::new(StringArray::from_iter_values(chunks.iter().map(|(.., time)| tag_of(*time)))),
     ];
     let options = RecordBatchOptions::new().with_row_count(Some(chunks.len()));
     RecordBatch::try_new_with_options(chunk_schema(ndim).unwrap(), columns, &options).unwrap()
