@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import Bench, Endpoint, Subject, dense, folder_bytes, median_row
-from limits import compressing, waiting
+from limits import least_seconds
 from sections import MIB, Check, Section, limit, workspace
 
 
@@ -110,9 +110,7 @@ def ingests(
                 row["references"] = _live(target)[0]
                 row["limit_s"] = row["share"] = None
                 if tool == "refreeze":
-                    stats = endpoint.stats()
-                    on_the_way = waiting(stats["list"], endpoint.latency_ms, stats["max_in_flight"])
-                    limit(row, max(on_the_way, compressing(target)))
+                    limit(row, least_seconds(endpoint, row["list_requests"], target))
                 rows[tool].append(row)
     for measured in rows.values():
         yield median_row(measured)
@@ -177,7 +175,7 @@ def _scaled(
         row = bench.once(endpoint, case, Subject("refreeze", "refreeze_ingest", arguments))
         references, live = _live(target)
         written = folder_bytes(target)["manifests"]
-        limit(row, compressing(target))
+        limit(row, least_seconds(endpoint, row["list_requests"], target))
     if references != sum(prod(grid) for grid in grids.values()):
         raise SystemExit(f"{case}: references are missing")
     each = {"us_per_ref": row["wall"] / references * 1e6, "us_cpu": row["cpu"] / references * 1e6}

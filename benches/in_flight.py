@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 from harness import Bench, Endpoint, Subject, dense, median_row
-from limits import compressing, waiting
+from limits import least_seconds
 from sections import Check, Section, limit, workspace
 
 _WALL = {50: 1.1, 200: 2.2}
@@ -24,12 +24,10 @@ def _once(bench: Bench, endpoint: Endpoint, case: str, concurrency: str | int) -
         arguments = {"target": str(target), "options": {"concurrency": concurrency}}
         tool = f"--concurrency {concurrency}"
         row = bench.once(endpoint, case, Subject(tool, "refreeze_ingest", arguments))
-        compressed = compressing(target)
+        limit(row, least_seconds(endpoint, row["list_requests"], target))
     stats = endpoint.stats()
     row["most_in_flight"] = stats["max_in_flight"]
     row["refused"] = stats["struck"]
-    on_the_way = waiting(stats["list"], endpoint.latency_ms, stats["max_in_flight"])
-    limit(row, max(on_the_way, compressed))
     return row
 
 

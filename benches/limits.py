@@ -12,6 +12,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness import Endpoint
 
 LEVEL = 1
 """Of manifests and logs, where a repository names none."""
@@ -21,22 +25,18 @@ _MOST = 40
 """Files that are compressed anew: of more, as many that are spread evenly stand for all."""
 
 
-def waiting(requests: float, latency_ms: float, in_flight: float) -> float:
-    """Return the seconds that so many requests take, so many at a time."""
-    return requests * latency_ms / 1e3 / max(1, in_flight)
-
-
-def compressing(target: Path) -> float:
-    """Return the seconds that zstd takes for the manifests and logs below `target`, on all cores.
-
-    In a process of its own: the peak memory of a process that is started begins with that of the one
-    that starts it.
-    """
+def least_seconds(endpoint: Endpoint, requests: float, target: Path) -> float:
+    """Return the seconds below which no ingest of so many requests can end, as many in flight as were."""
+    waiting = requests * endpoint.latency_ms / 1e3 / max(1, endpoint.stats()["max_in_flight"])
+    # In a process of its own: the peak memory of a process that is started begins with that of the
+    # one that starts it.
     command = [sys.executable, __file__, str(target)]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    compressing = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return max(waiting, float(compressing))
 
 
 def _compressing(target: Path) -> float:
+    """Return the seconds that zstd takes for the manifests and logs below `target`, on all cores."""
     from numcodecs.zstd import Zstd
 
     files = sorted(

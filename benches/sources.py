@@ -6,7 +6,7 @@ from math import prod
 
 from comparisons import ingests
 from harness import Bench, Endpoint, Subject, chunk_files, dense
-from limits import compressing, waiting
+from limits import least_seconds
 from sections import Check, Section, limit, workspace
 
 
@@ -71,10 +71,9 @@ def many_arrays(bench: Bench, _: bool) -> Section:
                 endpoint.set(object_latency_ms=latency)
                 row = bench.once(endpoint, case, subject)
                 asked = endpoint.stats()
-            requests = asked["list"] + asked["get"] + asked["head"]
+                requests = asked["list"] + asked["get"] + asked["head"]
+                limit(row, least_seconds(endpoint, requests, target))
             row["requests_per_array"] = requests / count
-            on_the_way = waiting(requests, latency, asked["max_in_flight"])
-            limit(row, max(on_the_way, compressing(target)))
             section.rows.append(row)
             for what, value, most in (
                 ("requests an array", row["requests_per_array"], 2.2),

@@ -81,8 +81,7 @@ fn chunks_of(page: &[ForeignObject], wanted: &Wanted, stats: &SharedStats) -> Re
                 stats.foreign_example.get_or_insert_with(|| key.clone());
             }
             if is_chunk && wanted.region.contains(&coords) {
-                let e_tag = info.e_tag.as_deref().filter(|_| wanted.e_tags);
-                records.push(&coords, info.size, info.last_modified, e_tag);
+                records.push(&coords, info.size, info.last_modified, info.e_tag.as_deref());
                 stats.chunks += 1;
             }
         }

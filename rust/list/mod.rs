@@ -135,14 +135,16 @@ pub fn list_chunks(
     options: ListOptions,
 ) -> Result<Listing> {
     let encoding = array.layout.encoding();
-    let layout = RecordLayout::new(array.layout.ndim(), encoding, options.paths, options.flat)?;
-    let schema = Arc::clone(layout.schema());
-    let dangling_links = options.dangling_links;
+    // Files have none of their own.
     let has_e_tags = !matches!(source, Source::Local(source) if !source.lists_e_tags());
     let e_tags = options.e_tags && has_e_tags;
+    let layout =
+        RecordLayout::new(array.layout.ndim(), encoding, options.paths, options.flat, e_tags)?;
+    let schema = Arc::clone(layout.schema());
+    let dangling_links = options.dangling_links;
     let layout = Arc::new(layout);
     let undated = options.undated;
-    let wanted = Wanted { array: array.clone(), region, layout, dangling_links, e_tags, undated };
+    let wanted = Wanted { array: array.clone(), region, layout, dangling_links, undated };
     let stats = SharedStats::default();
     let batches = match Lister::of(source) {
         Lister::Predicted(source) => {
@@ -191,8 +193,7 @@ fn scalar(
         };
         let mut records = wanted.records();
         if let Some(info) = &found {
-            let e_tag = info.e_tag.as_deref().filter(|_| wanted.e_tags);
-            records.push(&[], info.size, info.last_modified, e_tag);
+            records.push(&[], info.size, info.last_modified, info.e_tag.as_deref());
         }
         update(&stats, |stats| {
             stats.keys_listed += u64::from(found.is_some());
@@ -232,13 +233,13 @@ fn paged(
     let page_size = source.capabilities().new_keys();
     let options = ScanOptions { page_size, retry: source.retries(), limit, ordered, full };
     let pages = scan(source, keys, region, options);
-    let (records, e_tags) = (Arc::clone(&wanted.layout), wanted.e_tags);
+    let records = Arc::clone(&wanted.layout);
     let current = pages.stats_handle();
     let last = pages.stats_handle();
     let at_end = Arc::clone(&stats);
     let batches = pages.map(move |page| {
         update(&stats, |stats| *stats = current());
-        records_of(&page?, &records, e_tags)
+        records_of(&page?, &records)
     });
     // Pages without chunks are counted too, and the last of them come with the end.
     let end = futures::stream::poll_fn(move |_| {
@@ -248,7 +249,7 @@ fn paged(
     Ok(batches.chain(end).boxed())
 }
 
-fn records_of(page: &ScanPage, layout: &Arc<RecordLayout>, e_tags: bool) -> Result<RecordBatch> {
+fn records_of(page: &ScanPage, layout: &Arc<RecordLayout>) -> Result<RecordBatch> {
     let mut records = ChunkRecords::with_capacity(Arc::clone(layout), page.entries.len());
     let ndim = layout.ndim();
     for (row, index) in page.entries.iter().enumerate() {
@@ -258,7 +259,7 @@ fn records_of(page: &ScanPage, layout: &Arc<RecordLayout>, e_tags: bool) -> Resu
         else {
             return Err(Error::new(ErrorKind::Listing, "a page lost one of its entries"));
         };
-        let e_tag = if e_tags { page.page.e_tag(index) } else { &[] };
+        let e_tag = if layout.tells_e_tags() { page.page.e_tag(index) } else { &[] };
         let e_tag = std::str::from_utf8(e_tag).ok().filter(|tag| !tag.is_empty());
         records.push(coords, entry.size, entry.last_modified, e_tag);
     }

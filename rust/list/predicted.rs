@@ -125,8 +125,7 @@ impl Asked {
         let mut records = self.wanted.records();
         for chunk in found {
             let (coords, Described { size, last_modified, e_tag }) = chunk?;
-            let e_tag = e_tag.as_deref().filter(|_| self.wanted.e_tags);
-            records.push(&coords, size, last_modified.unwrap_or_default(), e_tag);
+            records.push(&coords, size, last_modified.unwrap_or_default(), e_tag.as_deref());
         }
         records.finish()
     }

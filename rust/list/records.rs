@@ -25,7 +25,7 @@ use crate::{Error, ErrorKind, Result};
 /// [`ErrorKind::UnsupportedArray`] for more dimensions than Arrow can hold (2³¹).
 pub fn chunk_schema(ndim: usize) -> Result<SchemaRef> {
     Ok(Arc::clone(
-        &RecordLayout::new(ndim, ChunkKeyEncoding::parse("v2", ".")?, None, false)?.schema,
+        &RecordLayout::new(ndim, ChunkKeyEncoding::parse("v2", ".")?, None, false, true)?.schema,
     ))
 }
 
@@ -36,17 +36,19 @@ pub(super) struct RecordLayout {
     encoding: ChunkKeyEncoding,
     paths: Option<String>,
     flat: bool,
+    e_tags: bool,
     schema: SchemaRef,
 }
 
 impl RecordLayout {
     /// With `paths`, a column `path` of that path, `/` and the key; `flat` gives each dimension a
-    /// column of its own.
+    /// column of its own; without `e_tags` that column stays empty.
     pub(super) fn new(
         ndim: usize,
         encoding: ChunkKeyEncoding,
         paths: Option<String>,
         flat: bool,
+        e_tags: bool,
     ) -> Result<Self> {
         let width = i32::try_from(ndim).map_err(|_| {
             Error::new(ErrorKind::UnsupportedArray, format!("an array of {ndim} dimensions"))
@@ -67,7 +69,12 @@ impl RecordLayout {
             fields.push(Field::new("path", DataType::Utf8, false));
         }
         let paths = paths.map(|path| if path.is_empty() { path } else { format!("{path}/") });
-        Ok(Self { ndim, encoding, paths, flat, schema: Arc::new(Schema::new(fields)) })
+        Ok(Self { ndim, encoding, paths, flat, e_tags, schema: Arc::new(Schema::new(fields)) })
+    }
+
+    /// Whether rows tell `ETag`s; otherwise nobody needs to look for them.
+    pub(super) fn tells_e_tags(&self) -> bool {
+        self.e_tags
     }
 
     pub(super) fn ndim(&self) -> usize {
@@ -132,7 +139,7 @@ impl ChunkRecords {
         self.coords.extend_from_slice(coords);
         self.sizes.push(size);
         self.times.push(last_modified);
-        self.e_tags.append_option(e_tag);
+        self.e_tags.append_option(e_tag.filter(|_| self.layout.e_tags));
         if let Some(prefix) = &self.layout.paths {
             self.key.clear();
             // Writing to a String does not fail.
@@ -220,7 +227,8 @@ mod tests {
 
     fn records(ndim: usize, paths: Option<&str>, flat: bool) -> ChunkRecords {
         let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();
-        let layout = RecordLayout::new(ndim, encoding, paths.map(str::to_owned), flat).unwrap();
+        let paths = paths.map(str::to_owned);
+        let layout = RecordLayout::new(ndim, encoding, paths, flat, true).unwrap();
         ChunkRecords::new(Arc::new(layout))
     }
 
@@ -236,6 +244,17 @@ mod tests {
         assert_eq!(columns.sizes, [10, 20]);
         assert_eq!(columns.last_modified, [77, 78]);
         assert_eq!(columns.e_tags.iter().collect::<Vec<_>>(), [Some("\"tag\""), None]);
+    }
+
+    #[test]
+    fn tags_that_nobody_wants_are_left_out() {
+        let encoding = ChunkKeyEncoding::parse("default", "/").unwrap();
+        let layout = RecordLayout::new(1, encoding, None, false, false).unwrap();
+        let mut records = ChunkRecords::new(Arc::new(layout));
+        records.push(&[1], 10, 77, Some("\"tag\""));
+        let batch = records.finish().unwrap();
+        assert_eq!(batch.schema(), chunk_schema(1).unwrap());
+        assert_eq!(ChunkColumns::of(&batch).unwrap().e_tags.iter().collect::<Vec<_>>(), [None]);
     }
 
     #[test]

@@ -238,7 +238,8 @@ impl Walk<'_> {
             Meaning::Chunk => {
                 // Of an entry that is no link the folder is asked, without its path.
                 let found = if linked { std::fs::metadata(entry.path()) } else { entry.metadata() };
-                let info = LocalSource::info_of(found, self.wanted.e_tags, || entry.path());
+                let info =
+                    LocalSource::info_of(found, self.wanted.layout.tells_e_tags(), || entry.path());
                 if let Some(info) = info.map_err(Stopped::Failed)? {
                     records.push(coords, info.size, info.last_modified, info.e_tag.as_deref());
                     return Ok(1);

@@ -22,8 +22,6 @@ pub(super) struct Wanted {
     pub(super) region: ChunkBox,
     pub(super) layout: Arc<RecordLayout>,
     pub(super) dangling_links: DanglingLinks,
-    /// Whether rows tell them; files have none of their own.
-    pub(super) e_tags: bool,
     /// Objects without a time are taken.
     pub(super) undated: bool,
 }

@@ -6,6 +6,7 @@ import icechunk
 import numpy as np
 import pytest
 import zarr
+from numcodecs.zstd import Zstd
 
 import refreeze
 from refreeze.exceptions import MismatchError, TargetError
@@ -381,5 +382,10 @@ def test_files_are_compressed_at_the_configured_level(tmp_path):
         # Absolute locations, which are as long in each.
         report = refreeze.ingest(tmp_path / "flat.zarr", folder, locations="absolute")
         sizes[level] = report.manifest_bytes
+        for file in (folder / "manifests").iterdir():
+            stored = file.read_bytes()
+            frame = stored[stored.index(bytes.fromhex("28b52ffd")) :]  # zstd's own mark
+            again = Zstd(level=level or 1).encode(Zstd().decode(frame))
+            assert len(frame) == pytest.approx(len(again), rel=0.01)
     assert sizes[None] == pytest.approx(sizes[1], rel=0.01)
     assert len({sizes[1], sizes[3], sizes[19]}) == 3
