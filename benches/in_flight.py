@@ -62,15 +62,16 @@ def in_flight(bench: Bench, _: bool) -> Section:
                 section.checks.append(wall)
     share = walls[10_000, 0] / walls[10_000, 200]
     section.checks.append(Check("ten times as many: rate at 200 ms over that at 0 ms", share, 0.7))
-    _refusing(bench, section)
+    for latency in (0, 50):
+        _refusing(bench, section, latency)
     return section
 
 
-def _refusing(bench: Bench, section: Section) -> None:
+def _refusing(bench: Bench, section: Section, latency: int) -> None:
     """Ask a service that answers 503 above so many requests a second."""
     rate, grid = 600.0, [bench.steps(10_000), 10, 100]
-    case = f"{prod(grid):,} chunks, 50 ms a page, 503 above {rate:.0f} a second"
-    with Endpoint([dense(grid)], 50) as endpoint:
+    case = f"{prod(grid):,} chunks, {latency} ms a page, 503 above {rate:.0f} a second"
+    with Endpoint([dense(grid)], latency) as endpoint:
         endpoint.set(faults={"slow_down_above_rate": rate})
         row = _once(bench, endpoint, case, "auto")
     limit(row, prod(grid) / 1_000 / rate)

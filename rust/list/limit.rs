@@ -1,5 +1,6 @@
 //! How many requests may be in flight, and how many may be sent in a second: learned from the answers
 //! within bounds (see `limit/controller.rs`), half of it after a `SlowDown`, and less where that is configured.
+//! The bounds are the caller's, and that of the process's open files.
 //!
 //! One limit can be shared by the listings of several arrays of one store. What is requested is
 //! not known here.
@@ -61,8 +62,12 @@ impl ConcurrencyLimit {
     }
 
     /// As many requests in flight as pay, within bounds, and no two of them sent closer together
-    /// than `apart`.
+    /// than `apart`. Each has a socket: no more than the process may open files.
     pub fn within(bounds: InFlight, apart: Option<Duration>) -> Arc<Self> {
+        let bounds = match open_files() {
+            Some(files) => bounds.no_more_than(sockets_within(files)),
+            None => bounds,
+        };
         let state = State { controller: Controller::new(bounds, apart), busy: Busy::default() };
         Arc::new(Self {
             bounds,
@@ -152,6 +157,23 @@ impl Drop for Permit<'_> {
         self.limit.state().controller.give_back();
         self.limit.freed.notify_one();
     }
+}
+
+/// Files, sockets among them, that this process may have open, if that has a limit: `ulimit -n`.
+#[cfg(unix)]
+fn open_files() -> Option<u64> {
+    let (files, _) = rlimit::Resource::NOFILE.get().ok()?;
+    (files != rlimit::INFINITY).then_some(files)
+}
+
+#[cfg(not(unix))]
+fn open_files() -> Option<u64> {
+    None
+}
+
+/// Of so many files, those that may be sockets of listings: a quarter is left for all others.
+fn sockets_within(files: u64) -> usize {
+    usize::try_from(files - files / 4).unwrap_or(usize::MAX)
 }
 
 impl Busy {

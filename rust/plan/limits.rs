@@ -57,7 +57,10 @@ const BYTES_PER_REQUEST: u64 = 75 << 10;
 /// The same where connections keep small buffers: nothing needs to be left for these.
 const BYTES_PER_REQUEST_WITH_SMALL_BUFFERS: u64 = 44 << 10;
 
-/// For 378 requests in flight, or 599 with small buffers.
+/// The same where answers take so long that few of them wait at a time: the buffer.
+const BYTES_PER_REQUEST_FAR_AWAY: u64 = 24 << 10;
+
+/// For 378 requests in flight, or 599 with small buffers and 1,024 far away.
 const PLENTY_FOR_REQUESTS: u64 = 48 << 20;
 
 /// What the user asked for.
@@ -116,13 +119,15 @@ impl From<LimitOptions> for PlanLimits {
     fn from(options: LimitOptions) -> Self {
         let memory = options.memory.max(LEAST_MEMORY);
         let share = share_of_requests(memory);
-        let each = if options.small_buffers {
-            BYTES_PER_REQUEST_WITH_SMALL_BUFFERS
+        let (each, far_away) = if options.small_buffers {
+            (BYTES_PER_REQUEST_WITH_SMALL_BUFFERS, BYTES_PER_REQUEST_FAR_AWAY)
         } else {
-            BYTES_PER_REQUEST
+            (BYTES_PER_REQUEST, BYTES_PER_REQUEST)
         };
-        let in_flight = options.concurrency.in_flight(requests_within(share, each));
-        let rest = memory - bytes_of(in_flight.most, each).min(share);
+        let room = |each| requests_within(share, each);
+        let in_flight = options.concurrency.in_flight_far_away(room(each), room(far_away));
+        let taken = bytes_of(in_flight.near, each).max(bytes_of(in_flight.most, far_away));
+        let rest = memory - taken.min(share);
         let builders = std::thread::available_parallelism().map_or(1, usize::from).min(4);
         // A fifth for manifests in the making, the rest for references that wait for them.
         let in_the_making = rest / 5;
@@ -210,11 +215,14 @@ mod tests {
         assert!(small.references_per_commit < default.references_per_commit);
         assert!(default.references_per_commit < large.references_per_commit);
         assert_eq!(large.references_per_commit, MAX_REFERENCES_PER_COMMIT);
-        assert_eq!(default.in_flight, InFlight { begin: 64, most: 378 });
+        assert_eq!(default.in_flight, InFlight { begin: 64, most: 378, near: 378 });
         assert!(small.in_flight.most < 64);
-        assert_eq!(large.in_flight, InFlight { begin: 64, most: 1_024 });
+        assert_eq!(large.in_flight, InFlight { begin: 64, most: 1_024, near: 1_024 });
         let options = LimitOptions { small_buffers: true, ..LimitOptions::default() };
-        assert_eq!(PlanLimits::from(options).in_flight, InFlight { begin: 64, most: 599 });
+        assert_eq!(
+            PlanLimits::from(options).in_flight,
+            InFlight { begin: 64, most: 1_024, near: 599 }
+        );
         let fixed = |concurrency| {
             let options = LimitOptions { concurrency, ..LimitOptions::default() };
             PlanLimits::from(options).in_flight

@@ -1,14 +1,14 @@
 //! The running endpoint: accepts connections, sends each request to `answer` (listings) or
 //! `objects`, and answers the requests that control the endpoint itself.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::allowance::Allowance;
 use crate::asked::Dialect;
@@ -20,6 +20,10 @@ use crate::http::{Request, read_request};
 use crate::objects::{self, Uploads, error};
 use crate::start::From;
 use crate::stats::{Counters, LoggedList, Stats};
+
+/// Connections that may wait to be accepted. With the usual 128, clients that open a thousand at once
+/// try some again a second later, which says nothing of them.
+const BACKLOG: u32 = 4096;
 
 /// What can be changed while the endpoint runs; as in [`Config`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -99,14 +103,17 @@ impl Endpoint {
             .thread_name("endpoint")
             .enable_all()
             .build()?;
-        // Bound without the runtime, so that callers may be inside one of their own.
-        let listener = std::net::TcpListener::bind(("127.0.0.1", port))?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        {
+        // Entered, not blocked on: callers may be inside a runtime of their own.
+        let address = {
             let _inside = runtime.enter();
-            runtime.spawn(accept(TcpListener::from_std(listener)?, Arc::clone(&shared)));
-        }
+            let socket = TcpSocket::new_v4()?;
+            socket.set_reuseaddr(true)?;
+            socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+            let listener = socket.listen(BACKLOG)?;
+            let address = listener.local_addr()?;
+            runtime.spawn(accept(listener, Arc::clone(&shared)));
+            address
+        };
         Ok(Self { shared, address, runtime: Some(runtime) })
     }
 

@@ -38,6 +38,12 @@ const BUSY_PAGES: u64 = 64;
 /// full, and in one what is in flight.
 const ROUNDS_AHEAD: u64 = 2;
 
+/// What is begun ahead, at most: a step of a million references is as many pages as may be in flight.
+const STEPS_AHEAD: usize = 3;
+
+/// Pages of what is ahead that wait, at most.
+const MOST_HELD: usize = 300;
+
 /// Nothing is begun before parts of so few pages have come: that would save one round trip, at most.
 const FEW_PAGES: u64 = 2;
 
@@ -109,6 +115,8 @@ impl Room {
 /// The pages of parts, as they come.
 struct Pages<'a> {
     parts: Vec<Part>,
+    /// Chunks that they are likely to hold.
+    expected: u64,
     /// Listings that run at a time.
     at_once: usize,
     /// Pages that came while others were wanted.
@@ -119,17 +127,20 @@ struct Pages<'a> {
 impl Pages<'_> {
     /// The next page; while it is waited for, and while there are such as were held, pages of what is
     /// `ahead` are held, up to so many: requests go on, and memory has room for half of those in flight.
-    async fn next(&mut self, mut ahead: Option<(&mut Self, usize)>) -> Option<ListedPage> {
+    async fn next(&mut self, ahead: &mut VecDeque<Self>, most: usize) -> Option<ListedPage> {
         poll_fn(|context| {
             let held = self.held.pop_front();
             let next = self.others.poll_next_unpin(context);
-            if (held.is_some() || next.is_pending())
-                && let Some((later, most)) = &mut ahead
-            {
-                while later.held.len() < *most
-                    && let Poll::Ready(Some(page)) = later.others.poll_next_unpin(context)
-                {
-                    later.held.push_back(page);
+            if held.is_some() || next.is_pending() {
+                let holds = ahead.iter().map(|later| later.held.len()).sum();
+                let mut room = most.saturating_sub(holds);
+                for later in ahead.iter_mut() {
+                    while room > 0
+                        && let Poll::Ready(Some(page)) = later.others.poll_next_unpin(context)
+                    {
+                        later.held.push_back(page);
+                        room -= 1;
+                    }
                 }
             }
             match (held, next) {
@@ -143,6 +154,12 @@ impl Pages<'_> {
         })
         .await
     }
+
+    /// Pages that have not come, of chunks of which `found` have been taken.
+    fn missing(&self, found: u64) -> u64 {
+        let page_size = u64::from(PAGE_SIZE);
+        (self.expected.saturating_sub(found) / page_size).saturating_sub(self.held.len() as u64)
+    }
 }
 
 /// Lists parts.
@@ -150,8 +167,8 @@ pub(in crate::jobs) struct Gatherer<'a> {
     work: &'a Work<'a>,
     /// What shares the memory with what is listed.
     unwritten: Unwritten,
-    /// What is likely to be listed next, its first requests sent.
-    ahead: Option<Pages<'a>>,
+    /// What is likely to be listed next, one after the other, the first requests sent.
+    ahead: VecDeque<Pages<'a>>,
     /// Of each array, by position: whether it was seen to be full.
     seen_full: Vec<bool>,
     /// Of each source; known when its first chunk is: it is asked about the times it lists.
@@ -163,7 +180,7 @@ impl<'a> Gatherer<'a> {
     /// One whose references share the memory with those that are `unwritten`.
     pub(in crate::jobs) fn new(work: &'a Work<'a>, unwritten: Unwritten) -> Self {
         let (rules, warnings) = (HashMap::new(), Vec::new());
-        Self { work, unwritten, ahead: None, seen_full: Vec::new(), rules, warnings }
+        Self { work, unwritten, ahead: VecDeque::new(), seen_full: Vec::new(), rules, warnings }
     }
 
     /// Lists parts until there are as many as the schedule gives out at once, or until a commit that
@@ -187,7 +204,7 @@ impl<'a> Gatherer<'a> {
             if parts.is_empty() {
                 break;
             }
-            let next = || if more { schedule.after(&parts, held) } else { Vec::new() };
+            let next = more.then(|| schedule.after(&parts, held)).into_iter().flatten();
             let expected = schedule.expected_of(&parts);
             let room = Room { begun, references, most: self.work.limits.references_per_commit };
             let Outcome { complete, given_up } =
@@ -221,28 +238,33 @@ impl<'a> Gatherer<'a> {
     }
 
     /// Lists parts, several at a time, until all are complete or there is no room for their chunks;
-    /// `expected` tells how many are likely, and `next` which parts are listed after these.
+    /// `expected` tells how many are likely, and `next` which parts are listed after these, one after
+    /// the other.
     async fn list(
         &mut self,
         parts: &[Part],
         room: Room,
         expected: u64,
-        next: impl FnOnce() -> Vec<Part>,
+        next: impl Iterator<Item = Vec<Part>>,
         tell: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<Outcome<'a>> {
         let mut open: Vec<_> = parts.iter().map(|part| self.begin(part)).collect();
-        let begun = self.ahead.take().filter(|begun| begun.parts == parts);
+        let begun = self.ahead.pop_front().filter(|begun| begun.parts == parts);
+        let mut next = next.peekable();
+        let still_ahead =
+            self.ahead.iter().take_while(|begun| next.next_if_eq(&begun.parts).is_some());
+        let still_ahead = still_ahead.count();
+        self.ahead.truncate(still_ahead);
         let mut pages = begun.unwrap_or_else(|| self.pages(parts.to_vec(), expected));
         let mut outcome = Outcome::default();
         let mut found = 0;
         let page_size = u64::from(PAGE_SIZE);
         let rounds = if parts.iter().all(|part| self.is_full(part)) { 1 } else { ROUNDS_AHEAD };
-        let mut next = (expected > FEW_PAGES * page_size).then_some(next);
+        let mut looks_ahead = expected > FEW_PAGES * page_size;
         loop {
             self.unwritten.room_for(found, room.in_memory(), room.begun > 0).await;
             let allowed = self.work.in_flight.allowed();
-            let ahead = self.ahead.as_mut().map(|ahead| (ahead, allowed.div_ceil(2)));
-            let page = pages.next(ahead).await;
+            let page = pages.next(&mut self.ahead, allowed.div_ceil(2).min(MOST_HELD)).await;
             let Some((number, records, stats)) = page else { break };
             let records = records?;
             let Some(slot) = open.get_mut(number) else { continue };
@@ -265,11 +287,17 @@ impl<'a> Gatherer<'a> {
                 break;
             }
             let all_run = parts.len() - outcome.complete.len() <= pages.at_once;
-            if all_run
-                && expected.saturating_sub(found) / page_size <= rounds * (allowed as u64)
-                && let Some(next) = next.take()
+            while looks_ahead
+                && all_run
+                && self.ahead.len() < STEPS_AHEAD
+                && pages.missing(found)
+                    + self.ahead.iter().map(|later| later.missing(0)).sum::<u64>()
+                    <= rounds * (allowed as u64)
             {
-                self.ahead = self.ahead(next());
+                match next.next().and_then(|parts| self.ahead(parts)) {
+                    Some(later) => self.ahead.push_back(later),
+                    None => looks_ahead = false,
+                }
             }
         }
         for Listed { part, batch, .. } in open.into_iter().flatten() {
@@ -294,7 +322,7 @@ impl<'a> Gatherer<'a> {
         let most = if walked { CONCURRENT_WALKS } else { CONCURRENT_LISTINGS };
         let at_once = busy.clamp(2, most);
         let others = futures::stream::iter(listings).flatten_unordered(at_once).boxed().fuse();
-        Pages { parts, at_once, held: VecDeque::new(), others }
+        Pages { parts, expected, at_once, held: VecDeque::new(), others }
     }
 
     /// The pages of parts that are listed after others, where requests can be sent ahead.

@@ -172,16 +172,38 @@ impl<'a> Schedule<'a> {
         taken
     }
 
-    /// What is taken after `parts` when they hold what they are expected to: for the same commit, of
-    /// which `references` were ready before them, or for the next. None where that is a guess.
-    pub(super) fn after(&self, parts: &[Part], references: u64) -> Vec<Part> {
+    /// What is taken after `parts`, one after the other, when all hold what they are expected to: for
+    /// the same commit, of which `references` were ready before them, or for the next. It ends where
+    /// more would be a guess.
+    pub(super) fn after(
+        &self,
+        parts: &[Part],
+        references: u64,
+    ) -> impl Iterator<Item = Vec<Part>> + use<'_, 'a> {
+        let mut held = references.saturating_add(self.expected_of(parts));
+        let mut is_known = self.are_full(parts);
+        // A copy is worth its price only where somebody asks.
+        let mut later = None;
+        std::iter::from_fn(move || {
+            if !is_known {
+                return None;
+            }
+            let later = later.get_or_insert_with(|| self.clone());
+            let mut next = later.take(held);
+            if next.is_empty() {
+                held = 0;
+                next = later.take(held);
+            }
+            held = held.saturating_add(later.expected_of(&next));
+            is_known = later.are_full(&next);
+            (!next.is_empty()).then_some(next)
+        })
+    }
+
+    /// Whether parts are of arrays in which no chunk is expected to be missing.
+    fn are_full(&self, parts: &[Part]) -> bool {
         let expected = |part: &Part| self.expectations.get(part.array);
-        if !parts.iter().filter_map(expected).all(|expected| expected.is_full()) {
-            return Vec::new();
-        }
-        let mut later = self.clone();
-        let next = later.take(references.saturating_add(self.expected_of(parts)));
-        if next.is_empty() { later.take(0) } else { next }
+        parts.iter().filter_map(expected).all(|expected| expected.is_full())
     }
 
     /// Of each array whether no chunk was missing wherever somebody looked last.

@@ -40,7 +40,17 @@ impl Concurrency {
             Self::Fixed(number) => (number, number),
         };
         let most = most.min(room).max(1);
-        InFlight { begin: begin.clamp(1, most), most }
+        InFlight { begin: begin.clamp(1, most), most, near: most }
+    }
+
+    /// The same where there is more room, for `far`, as long as few answers wait to be read at a time.
+    #[must_use]
+    pub fn in_flight_far_away(self, room: usize, far: usize) -> InFlight {
+        let InFlight { begin, near, .. } = self.in_flight(room);
+        match self {
+            Self::Auto { .. } => InFlight { begin, near, most: self.in_flight(far).most.max(near) },
+            Self::Fixed(_) => self.in_flight(room),
+        }
     }
 }
 
@@ -51,6 +61,9 @@ pub struct InFlight {
     pub begin: usize,
     /// At most; the same where the number is fixed.
     pub most: usize,
+    /// At most where answers come so quickly that many may wait to be read.
+    #[serde(skip)]
+    pub near: usize,
 }
 
 impl InFlight {
@@ -58,6 +71,13 @@ impl InFlight {
     #[must_use]
     pub fn fixed(number: usize) -> Self {
         Concurrency::Fixed(number).in_flight(usize::MAX)
+    }
+
+    /// No more than so many.
+    #[must_use]
+    pub(super) fn no_more_than(self, room: usize) -> Self {
+        let within = |number: usize| number.min(room.max(1));
+        Self { begin: within(self.begin), most: within(self.most), near: within(self.near) }
     }
 
     /// Whether there is nothing to be found.
@@ -116,14 +136,19 @@ mod tests {
     #[test]
     fn bounds_keep_to_the_room_and_to_the_share() {
         let auto = Concurrency::default();
-        assert_eq!(auto.in_flight(usize::MAX), InFlight { begin: 64, most: 1_024 });
-        assert_eq!(auto.in_flight(100), InFlight { begin: 64, most: 100 });
-        assert_eq!(auto.in_flight(10), InFlight { begin: 10, most: 10 });
-        assert_eq!(auto.in_flight(0), InFlight { begin: 1, most: 1 });
+        let bounds = |begin, near, most| InFlight { begin, most, near };
+        assert_eq!(auto.in_flight(usize::MAX), bounds(64, 1_024, 1_024));
+        assert_eq!(auto.in_flight(100), bounds(64, 100, 100));
+        assert_eq!(auto.in_flight(10), bounds(10, 10, 10));
+        assert_eq!(auto.in_flight(0), bounds(1, 1, 1));
+        assert_eq!(auto.in_flight_far_away(100, 5_000), bounds(64, 100, 1_024));
+        assert_eq!(auto.in_flight_far_away(100, 50), bounds(64, 100, 100));
+        assert_eq!(auto.in_flight_far_away(100, 5_000).no_more_than(90), bounds(64, 90, 90));
+        assert_eq!(Concurrency::Fixed(200).in_flight_far_away(100, 5_000), InFlight::fixed(100));
         let share = Concurrency::Auto { shares: 8 };
-        assert_eq!(share.in_flight(usize::MAX), InFlight { begin: 8, most: 128 });
+        assert_eq!(share.in_flight(usize::MAX), bounds(8, 128, 128));
         let tiny = Concurrency::Auto { shares: 5_000 };
-        assert_eq!(tiny.in_flight(usize::MAX), InFlight { begin: 1, most: 1 });
+        assert_eq!(tiny.in_flight(usize::MAX), bounds(1, 1, 1));
         assert!(Concurrency::Fixed(2_000).in_flight(5_000).is_fixed());
         assert_eq!(Concurrency::Fixed(2_000).in_flight(5_000).most, 2_000);
         assert!(!auto.in_flight(100).is_fixed());

@@ -3,25 +3,37 @@
 //!
 //! A state machine without a clock of its own or IO: it is told when requests are sent, answered and
 //! refused, and says what is allowed now. Throughput decides. The number trebles with the first
-//! round of answers and doubles with every other while more in flight get more answers a second;
-//! where they only wait longer (latency rises at equal throughput) it falls back to what that
+//! round of answers and doubles with every other while more in flight get more answers a second, or
+//! grows as far as it takes to ask for what services bear, because a round far away is long;
+//! where requests only wait longer (latency rises at equal throughput) it falls back to what that
 //! throughput needs, and later tries a quarter more from time to time. A refusal halves it (as in
 //! AIMD), and the rate at which the service did answer becomes a [`Pace`], which rises slowly until
 //! the next one; refusals that come only now and then change nothing.
 
 use std::time::Duration;
 
-use super::concurrency::InFlight;
+use super::concurrency::{FIRST_CONCURRENCY, InFlight};
 use super::pace::Pace;
 
 /// A round is at least so long: shorter ones tell nothing of throughput.
 const LEAST_ROUND: Duration = Duration::from_millis(10);
 
-/// How many times as many are allowed after the first round of answers; after others, twice as many.
-const FIRST_GROWTH: usize = 3;
+/// How many times as many are allowed after the first round of answers, and after others.
+const GROWTH: (usize, usize) = (3, 2);
+
+/// Requests a second that a service is asked for after the first round of answers, and after others,
+/// where it is so far away that those are fewer. S3 bears 5,500 below a prefix ("Best practices design
+/// patterns: optimizing Amazon S3 performance"); many bear less.
+const RATES: (f64, f64) = (1_200.0, 5_000.0);
+
+/// So many answers tell how far away a service is, before there was work for all that were allowed.
+const LOOKS: usize = 4;
 
 /// An answer that takes so many times as long as the quickest one of late may have waited in a queue.
 const SLOW: f64 = 2.0;
+
+/// Answers that on average take no more than so many times as long as the quickest did not wait.
+const EVEN: f64 = 1.25;
 
 /// Answers that on average take so many times as long as with fewer in flight wait for one another: no
 /// more are allowed until it is known what those that there are bring.
@@ -129,8 +141,9 @@ impl Controller {
         if 2 * self.in_flight < self.allowed {
             // There was nothing to do, or everything is new: what is measured begins here.
             self.round = Round { full: self.round.full, ..Round::new(now, self.allowed, false) };
-            if self.pace.rate().is_none() {
-                // A rate of before would be that of the few requests that there were to send.
+            if self.epoch == 0 {
+                // A rate of before would be that of the few requests that there were to send. After a
+                // refusal it is few requests that are allowed.
                 self.pace.begin_anew();
             }
         }
@@ -176,24 +189,18 @@ impl Controller {
         let waiting = if self.stale > 0 { 0 } else { waiting };
         self.stale = self.stale.saturating_sub(1);
         self.round.waiting = self.round.waiting.min(waiting);
-        let (most, times) = match self.phase {
+        let was = self.round.allowed;
+        let most = match self.phase {
             Phase::Growing { before } => {
-                let full = self.round.full.0 || self.round.full.1;
-                let is_quick = last <= SLOW * self.quickest.0.min(self.quickest.1);
-                let times = match before {
-                    _ if !full || self.is_queueing() => 1,
-                    None if is_quick => FIRST_GROWTH,
-                    Some(before) if self.takes_longer(before) => 1,
-                    _ => 2,
-                };
-                (self.bounds.most, times)
+                self.look();
+                self.grown(last, before)
             }
-            Phase::Recovering { to } => (self.needed().unwrap_or(to), 2),
-            Phase::Holding { .. } | Phase::Trying { .. } => (self.allowed, 1),
+            Phase::Recovering { to } => self.needed().unwrap_or(to).min(2 * was),
+            Phase::Holding { .. } | Phase::Trying { .. } => was,
         };
-        let most = most.min(times * self.round.allowed);
         if self.allowed < most {
-            self.allowed = most.min(self.allowed + times - 1);
+            // As many more with each answer as come to that with all of the round.
+            self.allowed = most.min(self.allowed + most.div_ceil(was.max(1)) - 1);
         }
         let elapsed = now.saturating_sub(self.round.began);
         if self.round.answers >= self.round.allowed && elapsed >= LEAST_ROUND {
@@ -208,7 +215,7 @@ impl Controller {
     /// A round of answers came at `rate`: what that says of the number in flight.
     fn judge(&mut self, now: Duration, rate: f64, busy: impl FnOnce() -> f64) {
         let (was, full) = (self.round.allowed, self.round.full.1);
-        let is_most = self.allowed >= self.bounds.most;
+        let is_most = self.allowed >= self.most();
         let needless = self.round.waiting.saturating_sub(KEPT_WAITING);
         let needless = usize::try_from(needless).unwrap_or(usize::MAX);
         self.phase = match self.phase {
@@ -229,17 +236,22 @@ impl Controller {
                 if now < until || is_most {
                     return;
                 }
-                self.allowed = a_quarter_more(was).min(self.bounds.most);
+                self.allowed = a_quarter_more(was).min(self.most());
                 Self::hold(now, patience)
             }
             _ if self.bounds.is_fixed() => return,
             Phase::Growing { before } if full => match before {
-                Some(before) if !is_worth_it(before, (was, rate)) => {
+                // Nothing is learned from as many once more.
+                Some(before) if before.0 >= was || !is_worth_it(before, (was, rate)) => {
                     self.allowed = enough_for(rate, before).min(self.queued_twice(rate)).min(was);
                     Self::hold(now, PATIENCE.0)
                 }
                 _ if self.is_queueing() || busy() >= BUSY => {
                     self.allowed = was;
+                    Self::hold(now, PATIENCE.0)
+                }
+                _ if is_most && self.queued_twice(rate) < was => {
+                    self.allowed = self.queued_twice(rate);
                     Self::hold(now, PATIENCE.0)
                 }
                 _ => Phase::Growing { before: Some((was, rate)) },
@@ -275,7 +287,7 @@ impl Controller {
     }
 
     fn try_more(&mut self, before: (usize, f64), patience: Duration) -> Phase {
-        self.allowed = a_quarter_more(before.0).min(self.bounds.most);
+        self.allowed = a_quarter_more(before.0).min(self.most());
         Phase::Trying { before, settled: false, patience }
     }
 
@@ -297,9 +309,63 @@ impl Controller {
         self.round = Round::new(now, self.allowed, false);
     }
 
+    /// The quickest answer of late, in seconds.
+    fn quickest(&self) -> f64 {
+        self.quickest.0.min(self.quickest.1)
+    }
+
+    /// Takes a few answers for what they tell of the distance, when there was no work yet for all that
+    /// are allowed: far away, the first requests may be more.
+    fn look(&mut self) {
+        let is_full = self.round.full.0 || self.round.full.1;
+        let far = self.far_away(RATES.0).min(self.most());
+        if !is_full && self.round.answers == LOOKS && far >= 2 * self.allowed.max(self.bounds.begin)
+        {
+            self.allowed = far;
+        }
+    }
+
+    /// How many there may be when all of this round is answered, whose last answer took so long;
+    /// `before` tells of the round before.
+    fn grown(&self, last: f64, before: Option<(usize, f64)>) -> usize {
+        let was = self.round.allowed;
+        let is_full = self.round.full.0 || self.round.full.1;
+        let grown = match before {
+            _ if !is_full || self.is_queueing() => was,
+            None if was <= self.bounds.begin && last <= SLOW * self.quickest() => {
+                self.far_away(RATES.0).max(GROWTH.0 * was)
+            }
+            Some(before) if self.takes_longer(before) => was,
+            // Half of the answers have come, none of them was a refusal, and none had to wait.
+            _ if 2 * self.round.answers >= was && self.is_even() => {
+                self.far_away(RATES.1).max(GROWTH.1 * was)
+            }
+            _ => GROWTH.1 * was,
+        };
+        grown.min(self.most())
+    }
+
+    /// Whether answers take about as long as the quickest of late.
+    fn is_even(&self) -> bool {
+        self.latency.is_some_and(|mean| mean <= EVEN * self.quickest())
+    }
+
+    /// As many in flight as it takes to send this process's share of so many a second.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    fn far_away(&self, rate: f64) -> usize {
+        let share = self.bounds.begin as f64 / FIRST_CONCURRENCY as f64;
+        at_least(share * rate * self.quickest())
+    }
+
+    /// The most that may be allowed now: where answers come quickly, those that there is room for
+    /// although none has been read.
+    fn most(&self) -> usize {
+        self.bounds.most.min(self.far_away(RATES.1).max(self.bounds.near))
+    }
+
     /// Whether requests wait for one another, at the service or for this machine, rather than for it.
     fn is_queueing(&self) -> bool {
-        self.latency.is_some_and(|mean| mean > QUEUED * self.quickest.0.min(self.quickest.1))
+        self.latency.is_some_and(|mean| mean > QUEUED * self.quickest())
     }
 
     /// Whether answers take longer than they did when so many requests in flight brought such a rate.
@@ -310,14 +376,14 @@ impl Controller {
 
     /// Twice as many as bring a rate when none waits in a queue, and no fewer than at the beginning.
     fn queued_twice(&self, rate: f64) -> usize {
-        let needed = 2.0 * rate * self.quickest.0.min(self.quickest.1);
+        let needed = 2.0 * rate * self.quickest();
         at_least(needed).max(self.bounds.begin)
     }
 
     /// Twice as many as are in flight at the pace that was learned: half of them still does.
     fn needed(&self) -> Option<usize> {
         let needed = 2.0 * self.pace.rate()? * self.latency?;
-        Some(at_least(needed).saturating_add(2).min(self.bounds.most))
+        Some(at_least(needed).saturating_add(2).min(self.most()))
     }
 }
 

@@ -18,8 +18,8 @@ const LEAST_ANSWERS: u32 = 8;
 const AFTER_REFUSAL: f64 = 0.97;
 
 /// The rate rises by the first share every [`STEP`], by as much more with each step without a refusal,
-/// up to the last; by that one too until it has met its second refusal, before which it is a guess.
-const RISE: (f64, f64) = (0.003, 0.1);
+/// up to the second; by the last until it has met its second refusal, before which it is a guess.
+const RISE: (f64, f64, f64) = (0.003, 0.1, 0.2);
 const STEP: Duration = Duration::from_millis(500);
 
 /// Of so many requests, the later ones counting more, the share of refusals up to which they say
@@ -157,8 +157,8 @@ impl Pace {
         if self.is_limit(now) {
             let steps = self.rises.1 + 1;
             self.rises.1 = steps;
-            let (least, most) = RISE;
-            let share = if self.proven { (least * f64::from(steps)).min(most) } else { most };
+            let (least, most, guess) = RISE;
+            let share = if self.proven { (least * f64::from(steps)).min(most) } else { guess };
             self.rate = Some(rate * (1.0 + share));
         }
         self.rises.0 = now + STEP;

@@ -76,13 +76,14 @@ const READ: u8 = 3;
 /// A client that asks for `pages`, and a service that may change after so many seconds; what happens
 /// at random follows from `seed`.
 pub(super) fn run(seed: u64, bounds: InFlight, pages: u64, services: &[(f64, Service)]) -> Outcome {
-    run_after(0, seed, bounds, pages, services)
+    run_after(0, 1, seed, bounds, pages, services)
 }
 
-/// The same of a client that asks for the first few pages one after the other, as an ingest does that
+/// The same of a client that asks for the first few pages so many at a time, as an ingest does that
 /// looks at its source first.
 pub(super) fn run_after(
     first: u64,
+    at_once: usize,
     seed: u64,
     bounds: InFlight,
     pages: u64,
@@ -101,7 +102,8 @@ pub(super) fn run_after(
     let mut in_flight = 0;
     while outcome.answered < pages {
         while let Some(request) = waiting.last().copied() {
-            if in_flight > 0 && outcome.answered < first {
+            let sent = pages - waiting.len() as u64;
+            if outcome.answered < first && (in_flight >= at_once || sent >= first) {
                 break;
             }
             if !controller.take(time(now)) {

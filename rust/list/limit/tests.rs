@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::concurrency::{Concurrency, InFlight};
 use super::simulated::{Outcome, Refuses, Service, run, run_after};
 
-const AUTO: InFlight = InFlight { begin: 64, most: 1_024 };
+const AUTO: InFlight = InFlight { begin: 64, most: 1_024, near: 1_024 };
 
 /// Of the tests in which little happens at random, and of those in which much does.
 const SEED: u64 = 9;
@@ -32,6 +32,21 @@ fn more_in_flight_make_up_for_latency() {
         // 64 + 192 + 384 and the rest, where 64 in flight take sixteen rounds.
         assert!(found.seconds <= 4.5 * latency / 1e3, "{latency}: {found:?}");
         assert!(found.most_in_flight > 400, "{found:?}");
+    }
+    // Farther away a round is longer, and fewer of them are needed: 64 + 240 and the rest.
+    let found = alone(AUTO, 1_000, steady(200.0, 1e6));
+    assert!(found.seconds <= 3.5 * 0.2, "{found:?}");
+    let found = alone(AUTO, 20_000, steady(200.0, 1e6));
+    assert_eq!(found.most_in_flight, 1_024, "{found:?}");
+}
+
+#[test]
+fn where_answers_come_quickly_there_are_no_more_than_there_is_room_for() {
+    let bounds = InFlight { near: 300, ..AUTO };
+    for (latency, most) in [(5.0, 300), (50.0, 300), (100.0, 510), (200.0, 1_024)] {
+        let found = alone(bounds, 40_000, steady(latency, 1e6));
+        assert!(found.most_in_flight <= most, "{latency}: {found:?}");
+        assert!(found.most_in_flight > most * 9 / 10 || latency < 50.0, "{latency}: {found:?}");
     }
 }
 
@@ -73,7 +88,7 @@ fn what_brings_nothing_is_taken_back() {
     // 80 in flight are enough for 400 a second; 64 are not.
     let found = alone(AUTO, 10_000, steady(200.0, 400.0));
     assert!(found.rate() > 370.0 && found.last <= 200, "{found:?}");
-    // 380 are needed, and found; twice as many are no harm.
+    // 380 are needed; twice as many are no harm.
     let found = alone(AUTO, 20_000, steady(200.0, 1_900.0));
     assert!(found.rate() > 1_600.0 && (300..=800).contains(&found.last), "{found:?}");
 }
@@ -87,7 +102,7 @@ fn a_service_that_becomes_quicker_is_asked_for_more() {
 
 #[test]
 fn a_service_that_refuses_above_a_rate_is_asked_at_nearly_that_rate() {
-    for latency in [0.5, 5.0, 50.0, 200.0] {
+    for latency in [0.02, 0.5, 5.0, 20.0, 50.0, 200.0] {
         for jitter in [0.0, latency] {
             for rate in [1_000.0, 500.0] {
                 let mut shares = Vec::new();
@@ -109,11 +124,35 @@ fn a_service_that_refuses_above_a_rate_is_asked_at_nearly_that_rate() {
 fn a_rate_learned_from_a_few_requests_one_by_one_is_soon_left_behind() {
     for first in [2, 5, 8, 20] {
         let service = refusing(50.0, 0.0, Refuses::Above(600.0));
-        let found = run_after(first, SEED, AUTO, 10_000, &[(0.0, service)]);
+        let found = run_after(first, 1, SEED, AUTO, 10_000, &[(0.0, service)]);
         // What the first ones took is not the controller's.
         let seconds = found.seconds - first as f64 * 0.05;
         assert!(10_000.0 / seconds >= 0.9 * 600.0, "{first}: {found:?}");
         assert!(found.share_refused() <= 0.03, "{first}: {found:?}");
+    }
+}
+
+#[test]
+fn a_few_answers_tell_how_many_a_service_far_away_may_be_asked_for() {
+    let looked =
+        |latency, pages| run_after(7, 7, SEED, AUTO, pages, &[(0.0, steady(latency, 1e6))]);
+    // The looks, 240 and the rest.
+    let found = looked(200.0, 800);
+    assert!(found.seconds <= 3.5 * 0.2, "{found:?}");
+    // One of eight processes takes an eighth of that: 30.
+    let bounds = Concurrency::Auto { shares: 8 }.in_flight(1_000);
+    let found = run_after(4, 4, SEED, bounds, 34, &[(0.0, steady(200.0, 1e6))]);
+    assert_eq!((found.most_in_flight, found.seconds > 0.39), (30, true), "{found:?}");
+    // No more than at the beginning where that is enough.
+    assert_eq!(looked(20.0, 60).most_in_flight, 53);
+    assert_eq!(looked(20.0, 70).most_in_flight, 63);
+    for latency in [20.0, 50.0, 200.0] {
+        for rate in [500.0, 600.0, 1_000.0] {
+            let service = refusing(latency, 0.0, Refuses::Above(rate));
+            let found = run_after(7, 7, SEED, AUTO, 20_000, &[(0.0, service)]);
+            assert!(20_000.0 / found.seconds >= 0.9 * rate, "{latency} {rate}: {found:?}");
+            assert!(found.share_refused() <= 0.03, "{latency} {rate}: {found:?}");
+        }
     }
 }
 

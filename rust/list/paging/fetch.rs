@@ -113,6 +113,7 @@ mod tests {
 
     use futures::future::BoxFuture;
     use futures::{FutureExt as _, StreamExt as _};
+    use tokio::time::Instant;
 
     use super::*;
     use crate::list::limit::InFlight;
@@ -137,7 +138,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pages_of_neighbours_are_no_quick_answers_and_no_requests() {
-        let limit = ConcurrencyLimit::within(InFlight { begin: 64, most: 1_024 }, None);
+        let limit =
+            ConcurrencyLimit::within(InFlight { begin: 64, most: 1_024, near: 1_024 }, None);
         let fetcher = Fetcher {
             source: Arc::new(Neighbours::default()),
             limit: Arc::clone(&limit),
@@ -154,5 +156,70 @@ mod tests {
             .await;
         assert!(limit.allowed() > 400, "{}", limit.allowed());
         assert_eq!(fetcher.stats().list_requests, 4_500);
+    }
+
+    /// Refuses above so many requests a second, at once.
+    struct Refusing {
+        rate: f64,
+        latency: Duration,
+        left: Mutex<(f64, Instant)>,
+        refused: AtomicU64,
+    }
+
+    impl PageSource for Refusing {
+        fn page<'a>(&'a self, _: PageRequest<'a>) -> BoxFuture<'a, Result<Page, PageError>> {
+            async move {
+                let refused = {
+                    let mut left = self.left.lock().unwrap();
+                    let now = Instant::now();
+                    left.0 += (now - left.1).as_secs_f64() * self.rate;
+                    left.0 = left.0.min(self.rate / 10.0);
+                    left.1 = now;
+                    left.0 < 1.0 || {
+                        left.0 -= 1.0;
+                        false
+                    }
+                };
+                tokio::time::sleep(self.latency).await;
+                if refused {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                    return Err(PageError::new(PageErrorKind::Throttled, "slow down"));
+                }
+                Ok(Page::default())
+            }
+            .boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quick_service_that_refuses_above_a_rate_refuses_few() {
+        for (rate, millis) in [(300.0, 1), (600.0, 1), (600.0, 5), (600.0, 20)] {
+            let begun = Instant::now();
+            let source = Arc::new(Refusing {
+                rate,
+                latency: Duration::from_millis(millis),
+                left: Mutex::new((rate / 10.0, begun)),
+                refused: AtomicU64::new(0),
+            });
+            let bounds = InFlight { begin: 64, most: 1_024, near: 1_024 };
+            let fetcher = Fetcher {
+                source: Arc::clone(&source) as Arc<dyn PageSource>,
+                limit: ConcurrencyLimit::within(bounds, None),
+                retry: RetryPolicy::default(),
+                stats: Arc::default(),
+            };
+            futures::stream::iter(0..10_000)
+                .map(|_| fetcher.page(PageRequest::default()))
+                .buffer_unordered(1_024)
+                .for_each(|page| {
+                    assert!(page.is_ok());
+                    std::future::ready(())
+                })
+                .await;
+            let seconds = begun.elapsed().as_secs_f64();
+            let refused = source.refused.load(Ordering::Relaxed);
+            let found = format!("{rate} {millis}: {seconds} s, {refused} refused");
+            assert!(10_000.0 / seconds >= 0.9 * rate && refused <= 300, "{found}");
+        }
     }
 }
