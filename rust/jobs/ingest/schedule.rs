@@ -188,7 +188,7 @@ impl<'a> Schedule<'a> {
             if !is_known {
                 return None;
             }
-            let later = later.get_or_insert_with(|| self.clone());
+            let later = later.get_or_insert_with(|| Box::new(self.clone()));
             let mut next = later.take(held);
             if next.is_empty() {
                 held = 0;
