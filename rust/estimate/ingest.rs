@@ -7,7 +7,7 @@ use crate::Result;
 use crate::density::Density;
 use crate::grid::chunk_box::ChunkBox;
 use crate::list::array_keys::ArrayKeys;
-use crate::list::limit::InFlight;
+use crate::list::limit::{InFlight, within_open_files};
 use crate::list::pages::summary;
 use crate::list::{Lister, PAGE_SIZE, ranked_region};
 use crate::plan::{Batches, ExpectedArray, PlanLimits, split_rules};
@@ -22,7 +22,7 @@ const MOST_BATCHES: u64 = 200;
 pub struct IngestEstimate {
     /// Of each array.
     pub arrays: Vec<ArrayEstimate>,
-    /// LIST requests in flight that memory has room for, at the beginning and at most.
+    /// LIST requests in flight that there is memory and files for, at the beginning and at most.
     pub in_flight: InFlight,
     /// References that a commit has room for.
     pub references_per_commit: u64,
@@ -92,7 +92,7 @@ pub fn estimate_ingest(
     // Small batches share a commit.
     let filled = if found <= limits.references_per_commit { count.min(1) } else { count };
     Ok(IngestEstimate {
-        in_flight: limits.in_flight,
+        in_flight: within_open_files(limits.in_flight),
         arrays,
         references_per_commit: limits.references_per_commit,
         commits: 1 + filled,

@@ -62,12 +62,9 @@ impl ConcurrencyLimit {
     }
 
     /// As many requests in flight as pay, within bounds, and no two of them sent closer together
-    /// than `apart`. Each has a socket: no more than the process may open files.
+    /// than `apart`, and no more than there are [sockets](within_open_files) for.
     pub fn within(bounds: InFlight, apart: Option<Duration>) -> Arc<Self> {
-        let bounds = match open_files() {
-            Some(files) => bounds.no_more_than(sockets_within(files)),
-            None => bounds,
-        };
+        let bounds = within_open_files(bounds);
         let state = State { controller: Controller::new(bounds, apart), busy: Busy::default() };
         Arc::new(Self {
             bounds,
@@ -156,6 +153,16 @@ impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.limit.state().controller.give_back();
         self.limit.freed.notify_one();
+    }
+}
+
+/// The same bounds, but no more than three quarters of the files that this process may open: each request
+/// in flight has a socket.
+#[must_use]
+pub fn within_open_files(bounds: InFlight) -> InFlight {
+    match open_files() {
+        Some(files) => bounds.no_more_than(sockets_within(files)),
+        None => bounds,
     }
 }
 

@@ -57,7 +57,8 @@ const BYTES_PER_REQUEST: u64 = 75 << 10;
 /// The same where connections keep small buffers: nothing needs to be left for these.
 const BYTES_PER_REQUEST_WITH_SMALL_BUFFERS: u64 = 44 << 10;
 
-/// The same where answers take so long that few of them wait at a time: the buffer.
+/// The same where answers take so long that few of them wait at a time: what a connection's buffer of up
+/// to 64 KB takes on average.
 const BYTES_PER_REQUEST_FAR_AWAY: u64 = 24 << 10;
 
 /// For 378 requests in flight, or 599 with small buffers and 1,024 far away.
@@ -251,6 +252,9 @@ mod tests {
             assert!(small.in_flight.most >= limits.in_flight.most, "{small:?}");
             let (one, other) = (small.references_per_commit, limits.references_per_commit);
             assert!(one.abs_diff(other) < other / 500, "{small:?}, {limits:?}");
+            let near = bytes_of(small.in_flight.near, BYTES_PER_REQUEST_WITH_SMALL_BUFFERS);
+            let far = bytes_of(small.in_flight.most, BYTES_PER_REQUEST_FAR_AWAY);
+            assert!(near.max(far) <= memory / 4, "{small:?}");
         }
     }
 

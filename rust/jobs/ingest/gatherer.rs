@@ -38,8 +38,13 @@ const BUSY_PAGES: u64 = 64;
 /// full, and in one what is in flight.
 const ROUNDS_AHEAD: u64 = 2;
 
-/// What is begun ahead, at most: a step of a million references is as many pages as may be in flight.
+/// What is begun ahead, at most: a step of a million references is about as many pages as may be in
+/// flight far away.
 const STEPS_AHEAD: usize = 3;
+
+/// Pages that may be missing when something is begun, unless more than so many may be in flight: those
+/// that have come and are not taken yet, because references wait to be written, take memory.
+const MOST_MISSING: u64 = 1_200;
 
 /// Pages of what is ahead that wait, at most.
 const MOST_HELD: usize = 300;
@@ -126,7 +131,7 @@ struct Pages<'a> {
 
 impl Pages<'_> {
     /// The next page; while it is waited for, and while there are such as were held, pages of what is
-    /// `ahead` are held, up to so many: requests go on, and memory has room for half of those in flight.
+    /// `ahead` are held, up to so many: requests go on.
     async fn next(&mut self, ahead: &mut VecDeque<Self>, most: usize) -> Option<ListedPage> {
         poll_fn(|context| {
             let held = self.held.pop_front();
@@ -239,27 +244,32 @@ impl<'a> Gatherer<'a> {
 
     /// Lists parts, several at a time, until all are complete or there is no room for their chunks;
     /// `expected` tells how many are likely, and `next` which parts are listed after these, one after
-    /// the other.
+    /// the other, and whether that is known.
     async fn list(
         &mut self,
         parts: &[Part],
         room: Room,
         expected: u64,
-        next: impl Iterator<Item = Vec<Part>>,
+        next: impl Iterator<Item = (Vec<Part>, bool)>,
         tell: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<Outcome<'a>> {
         let mut open: Vec<_> = parts.iter().map(|part| self.begin(part)).collect();
         let begun = self.ahead.pop_front().filter(|begun| begun.parts == parts);
         let mut next = next.peekable();
-        let still_ahead =
-            self.ahead.iter().take_while(|begun| next.next_if_eq(&begun.parts).is_some());
-        let still_ahead = still_ahead.count();
+        // What was begun stays as long as it is what comes, known or not.
+        let mut comes = |begun: &Pages<'_>| next.next_if(|(parts, _)| *parts == begun.parts);
+        let still_ahead = self.ahead.iter().take_while(|begun| comes(begun).is_some()).count();
         self.ahead.truncate(still_ahead);
         let mut pages = begun.unwrap_or_else(|| self.pages(parts.to_vec(), expected));
         let mut outcome = Outcome::default();
         let mut found = 0;
         let page_size = u64::from(PAGE_SIZE);
         let rounds = if parts.iter().all(|part| self.is_full(part)) { 1 } else { ROUNDS_AHEAD };
+        // More rounds bring the first step ahead sooner, not more steps.
+        let most_missing = |allowed: u64, ahead: usize| match ahead {
+            0 => (rounds * allowed).min(allowed.max(MOST_MISSING)),
+            _ => allowed,
+        };
         let mut looks_ahead = expected > FEW_PAGES * page_size;
         loop {
             self.unwritten.room_for(found, room.in_memory(), room.begun > 0).await;
@@ -292,9 +302,10 @@ impl<'a> Gatherer<'a> {
                 && self.ahead.len() < STEPS_AHEAD
                 && pages.missing(found)
                     + self.ahead.iter().map(|later| later.missing(0)).sum::<u64>()
-                    <= rounds * (allowed as u64)
+                    <= most_missing(allowed as u64, self.ahead.len())
             {
-                match next.next().and_then(|parts| self.ahead(parts)) {
+                let known = next.next().filter(|(_, is_known)| *is_known);
+                match known.and_then(|(parts, _)| self.ahead(parts)) {
                     Some(later) => self.ahead.push_back(later),
                     None => looks_ahead = false,
                 }

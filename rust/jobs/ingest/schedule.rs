@@ -173,21 +173,18 @@ impl<'a> Schedule<'a> {
     }
 
     /// What is taken after `parts`, one after the other, when all hold what they are expected to: for
-    /// the same commit, of which `references` were ready before them, or for the next. It ends where
-    /// more would be a guess.
+    /// the same commit, of which `references` were ready before them, or for the next. With each of
+    /// them, whether it is known, rather than guessed.
     pub(super) fn after(
         &self,
         parts: &[Part],
         references: u64,
-    ) -> impl Iterator<Item = Vec<Part>> + use<'_, 'a> {
+    ) -> impl Iterator<Item = (Vec<Part>, bool)> + use<'_, 'a> {
         let mut held = references.saturating_add(self.expected_of(parts));
         let mut is_known = self.are_full(parts);
         // A copy is worth its price only where somebody asks.
         let mut later = None;
         std::iter::from_fn(move || {
-            if !is_known {
-                return None;
-            }
             let later = later.get_or_insert_with(|| Box::new(self.clone()));
             let mut next = later.take(held);
             if next.is_empty() {
@@ -195,8 +192,9 @@ impl<'a> Schedule<'a> {
                 next = later.take(held);
             }
             held = held.saturating_add(later.expected_of(&next));
-            is_known = later.are_full(&next);
-            (!next.is_empty()).then_some(next)
+            let was_known = is_known;
+            is_known &= later.are_full(&next);
+            (!next.is_empty()).then_some((next, was_known))
         })
     }
 

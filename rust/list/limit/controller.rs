@@ -22,11 +22,12 @@ const LEAST_ROUND: Duration = Duration::from_millis(10);
 const GROWTH: (usize, usize) = (3, 2);
 
 /// Requests a second that a service is asked for after the first round of answers, and after others,
-/// where it is so far away that those are fewer. S3 bears 5,500 below a prefix ("Best practices design
+/// where it is so far away that three times or twice as many in flight would ask for fewer. S3 bears 5,500 below a prefix ("Best practices design
 /// patterns: optimizing Amazon S3 performance"); many bear less.
 const RATES: (f64, f64) = (1_200.0, 5_000.0);
 
-/// So many answers tell how far away a service is, before there was work for all that were allowed.
+/// So many answers tell how far away a service is, when there has not yet been work for all that are
+/// allowed.
 const LOOKS: usize = 4;
 
 /// An answer that takes so many times as long as the quickest one of late may have waited in a queue.
@@ -141,7 +142,8 @@ impl Controller {
         if 2 * self.in_flight < self.allowed {
             // There was nothing to do, or everything is new: what is measured begins here.
             self.round = Round { full: self.round.full, ..Round::new(now, self.allowed, false) };
-            if self.epoch == 0 {
+            let recovers = matches!(self.phase, Phase::Recovering { .. });
+            if self.pace.rate().is_none() && !recovers {
                 // A rate of before would be that of the few requests that there were to send. After a
                 // refusal it is few requests that are allowed.
                 self.pace.begin_anew();
@@ -195,7 +197,7 @@ impl Controller {
                 self.look();
                 self.grown(last, before)
             }
-            Phase::Recovering { to } => self.needed().unwrap_or(to).min(2 * was),
+            Phase::Recovering { to } => self.needed().unwrap_or(to).min(2 * was).min(self.most()),
             Phase::Holding { .. } | Phase::Trying { .. } => was,
         };
         if self.allowed < most {
@@ -215,6 +217,8 @@ impl Controller {
     /// A round of answers came at `rate`: what that says of the number in flight.
     fn judge(&mut self, now: Duration, rate: f64, busy: impl FnOnce() -> f64) {
         let (was, full) = (self.round.allowed, self.round.full.1);
+        // The service may have come nearer.
+        self.allowed = self.allowed.min(self.most());
         let is_most = self.allowed >= self.most();
         let needless = self.round.waiting.saturating_sub(KEPT_WAITING);
         let needless = usize::try_from(needless).unwrap_or(usize::MAX);
@@ -228,7 +232,7 @@ impl Controller {
                 self.stale = self.in_flight;
                 Self::hold(now, PATIENCE.0)
             }
-            Phase::Recovering { to } if self.allowed >= to => {
+            Phase::Recovering { to } if self.allowed >= to.min(self.most()) => {
                 Phase::Holding { until: now + PATIENCE.0, patience: PATIENCE.0 }
             }
             Phase::Holding { until, patience } if self.bounds.is_fixed() => {
@@ -336,7 +340,7 @@ impl Controller {
                 self.far_away(RATES.0).max(GROWTH.0 * was)
             }
             Some(before) if self.takes_longer(before) => was,
-            // Half of the answers have come, none of them was a refusal, and none had to wait.
+            // Half of the answers have come, none of them was a refusal, and on average they did not wait.
             _ if 2 * self.round.answers >= was && self.is_even() => {
                 self.far_away(RATES.1).max(GROWTH.1 * was)
             }

@@ -48,6 +48,10 @@ fn where_answers_come_quickly_there_are_no_more_than_there_is_room_for() {
         assert!(found.most_in_flight <= most, "{latency}: {found:?}");
         assert!(found.most_in_flight > most * 9 / 10 || latency < 50.0, "{latency}: {found:?}");
     }
+    // A service that has come nearer.
+    let services = [(0.0, steady(200.0, 1e6)), (2.0, steady(10.0, 1e6))];
+    let found = run(SEED, bounds, 40_000, &services);
+    assert!(found.most_in_flight >= 1_000 && found.last <= 300, "{found:?}");
 }
 
 #[test]

@@ -51,14 +51,20 @@ fn what_comes_after_is_known_where_nothing_is_guessed() {
         for later in after_first {
             assert_eq!(schedule.after(&parts, 0).next().as_ref(), Some(&later));
             parts = schedule.take(0);
-            assert_eq!(parts, later);
+            assert_eq!((parts.clone(), true), later);
         }
         assert!(schedule.is_empty() && ranges(&parts) == [(56, 64)]);
         assert_eq!(schedule.after(&parts, 0).next(), None);
     });
     with_schedule(32, 4, |mut schedule| {
         let parts = schedule.take(0);
-        assert_eq!(schedule.after(&parts, 0).next(), None);
+        assert!(schedule.after(&parts, 0).all(|(_, is_known)| !is_known));
+        // What is guessed is what comes, as long as nothing else is learned.
+        let guessed: Vec<_> = schedule.after(&parts, 0).map(|(parts, _)| parts).collect();
+        for later in guessed {
+            assert_eq!(schedule.take(0), later);
+        }
+        assert!(schedule.is_empty());
     });
 }
 
@@ -80,7 +86,8 @@ fn a_commit_is_given_out_in_steps() {
         assert_eq!(ranges(&schedule.take(0)), [(0, 4)]);
         assert!(schedule.has_more_for(4));
         let next = schedule.clone().take(4);
-        let after: Vec<_> = schedule.after(&next, 4).map(|parts| ranges(&parts)).take(3).collect();
+        let after: Vec<_> =
+            schedule.after(&next, 4).map(|(parts, _)| ranges(&parts)).take(3).collect();
         assert_eq!(after, [[(4, 8)], [(8, 12)], [(12, 16)]]);
         assert_eq!(ranges(&schedule.take(4)), [(4, 8)]);
         assert!(!schedule.has_more_for(8) && schedule.has_more_for(0));
