@@ -59,6 +59,11 @@ impl Unwritten {
         if waits_for_these { waiting > 0 } else { all > 0 }
     }
 
+    /// As many as take the memory that all of them take.
+    pub(crate) fn references(&self) -> u64 {
+        self.waiting_and_all().1
+    }
+
     /// References whose manifests are not made, and all that take memory.
     fn waiting_and_all(&self) -> (u64, u64) {
         let queued = self.0.queued.load(Ordering::Relaxed);

@@ -42,9 +42,12 @@ const ROUNDS_AHEAD: u64 = 2;
 /// flight far away.
 const STEPS_AHEAD: usize = 3;
 
-/// Pages that may be missing when something is begun, unless more than so many may be in flight: those
-/// that have come and are not taken yet, because references wait to be written, take memory.
-const MOST_MISSING: u64 = 1_200;
+/// Pages that have come and are not taken yet, because references wait to be written, take memory: when
+/// something is begun, as many may be missing as that leaves room for. So many always may.
+const FEW_MISSING: u64 = 200;
+
+/// As many references take the memory of one page that waits (70 KB).
+const REFERENCES_OF_A_PAGE: u64 = 2_400;
 
 /// Pages of what is ahead that wait, at most.
 const MOST_HELD: usize = 300;
@@ -265,11 +268,6 @@ impl<'a> Gatherer<'a> {
         let mut found = 0;
         let page_size = u64::from(PAGE_SIZE);
         let rounds = if parts.iter().all(|part| self.is_full(part)) { 1 } else { ROUNDS_AHEAD };
-        // More rounds bring the first step ahead sooner, not more steps.
-        let most_missing = |allowed: u64, ahead: usize| match ahead {
-            0 => (rounds * allowed).min(allowed.max(MOST_MISSING)),
-            _ => allowed,
-        };
         let mut looks_ahead = expected > FEW_PAGES * page_size;
         loop {
             self.unwritten.room_for(found, room.in_memory(), room.begun > 0).await;
@@ -302,7 +300,7 @@ impl<'a> Gatherer<'a> {
                 && self.ahead.len() < STEPS_AHEAD
                 && pages.missing(found)
                     + self.ahead.iter().map(|later| later.missing(0)).sum::<u64>()
-                    <= most_missing(allowed as u64, self.ahead.len())
+                    <= (rounds * (allowed as u64)).min(self.most_missing(room, found))
             {
                 let known = next.next().filter(|(_, is_known)| *is_known);
                 match known.and_then(|(parts, _)| self.ahead(parts)) {
@@ -316,6 +314,12 @@ impl<'a> Gatherer<'a> {
             outcome.given_up.push((part, batch.len()));
         }
         Ok(outcome)
+    }
+
+    /// Pages that may be missing when more is begun.
+    fn most_missing(&self, room: Room, found: u64) -> u64 {
+        let taken = found.saturating_add(self.unwritten.references());
+        FEW_MISSING + room.in_memory().saturating_sub(taken) / REFERENCES_OF_A_PAGE
     }
 
     /// The pages of parts that hold `expected` chunks; nothing is sent before they are polled.
