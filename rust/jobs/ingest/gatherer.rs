@@ -43,7 +43,7 @@ const ROUNDS_AHEAD: u64 = 2;
 const STEPS_AHEAD: usize = 3;
 
 /// Pages that have come and are not taken yet, because references wait to be written, take memory: when
-/// something is begun, as many may be missing as that leaves room for. So many always may.
+/// something is begun, as many may be missing as that leaves room for, and always so many.
 const FEW_MISSING: u64 = 200;
 
 /// As many references take the memory of one page that waits (70 KB).

@@ -46,10 +46,12 @@ impl Concurrency {
     /// The same where there is more room, for `far`, as long as few answers wait to be read at a time.
     #[must_use]
     pub fn in_flight_far_away(self, room: usize, far: usize) -> InFlight {
-        let InFlight { begin, near, .. } = self.in_flight(room);
+        let bounds = self.in_flight(room);
         match self {
-            Self::Auto { .. } => InFlight { begin, near, most: self.in_flight(far).most.max(near) },
-            Self::Fixed(_) => self.in_flight(room),
+            Self::Auto { .. } => {
+                InFlight { most: self.in_flight(far).most.max(bounds.most), ..bounds }
+            }
+            Self::Fixed(_) => bounds,
         }
     }
 }

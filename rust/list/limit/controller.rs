@@ -88,6 +88,11 @@ impl Round {
     fn new(began: Duration, allowed: usize, was_full: bool) -> Self {
         Self { began, allowed, answers: 0, full: (was_full, false), waiting: u32::MAX }
     }
+
+    /// Whether the number was all used, in this round or in the one before.
+    fn is_full(&self) -> bool {
+        self.full.0 || self.full.1
+    }
 }
 
 /// The state of one limit.
@@ -233,7 +238,7 @@ impl Controller {
                 Self::hold(now, PATIENCE.0)
             }
             Phase::Recovering { to } if self.allowed >= to.min(self.most()) => {
-                Phase::Holding { until: now + PATIENCE.0, patience: PATIENCE.0 }
+                Self::hold(now, PATIENCE.0)
             }
             Phase::Holding { until, patience } if self.bounds.is_fixed() => {
                 // Back to the number that was asked for.
@@ -321,10 +326,11 @@ impl Controller {
     /// Takes a few answers for what they tell of the distance, when there was no work yet for all that
     /// are allowed: far away, the first requests may be more.
     fn look(&mut self) {
-        let is_full = self.round.full.0 || self.round.full.1;
+        if self.round.is_full() || self.round.answers != LOOKS {
+            return;
+        }
         let far = self.far_away(RATES.0).min(self.most());
-        if !is_full && self.round.answers == LOOKS && far >= 2 * self.allowed.max(self.bounds.begin)
-        {
+        if far >= 2 * self.allowed.max(self.bounds.begin) {
             self.allowed = far;
         }
     }
@@ -333,9 +339,8 @@ impl Controller {
     /// `before` tells of the round before.
     fn grown(&self, last: f64, before: Option<(usize, f64)>) -> usize {
         let was = self.round.allowed;
-        let is_full = self.round.full.0 || self.round.full.1;
         let grown = match before {
-            _ if !is_full || self.is_queueing() => was,
+            _ if !self.round.is_full() || self.is_queueing() => was,
             None if was <= self.bounds.begin && last <= SLOW * self.quickest() => {
                 self.far_away(RATES.0).max(GROWTH.0 * was)
             }
@@ -387,7 +392,7 @@ impl Controller {
     /// Twice as many as are in flight at the pace that was learned: half of them still does.
     fn needed(&self) -> Option<usize> {
         let needed = 2.0 * self.pace.rate()? * self.latency?;
-        Some(at_least(needed).saturating_add(2).min(self.most()))
+        Some(at_least(needed).saturating_add(2))
     }
 }
 

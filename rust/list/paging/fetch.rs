@@ -116,7 +116,27 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::list::limit::InFlight;
+    use crate::list::limit::Concurrency;
+
+    /// Asks for so many pages, as many at a time as are found to be worth it.
+    async fn all_pages(source: Arc<dyn PageSource>, pages: usize) -> Fetcher {
+        let bounds = Concurrency::default().in_flight(usize::MAX);
+        let fetcher = Fetcher {
+            source,
+            limit: ConcurrencyLimit::within(bounds, None),
+            retry: RetryPolicy::default(),
+            stats: Arc::default(),
+        };
+        futures::stream::iter(0..pages)
+            .map(|_| fetcher.page(PageRequest::default()))
+            .buffer_unordered(1_024)
+            .for_each(|page| {
+                assert!(page.is_ok());
+                std::future::ready(())
+            })
+            .await;
+        fetcher
+    }
 
     /// Every tenth page comes at once, because a neighbour has asked for it.
     #[derive(Default)]
@@ -138,23 +158,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pages_of_neighbours_are_no_quick_answers_and_no_requests() {
-        let limit =
-            ConcurrencyLimit::within(InFlight { begin: 64, most: 1_024, near: 1_024 }, None);
-        let fetcher = Fetcher {
-            source: Arc::new(Neighbours::default()),
-            limit: Arc::clone(&limit),
-            retry: RetryPolicy::default(),
-            stats: Arc::default(),
-        };
-        futures::stream::iter(0..5_000)
-            .map(|_| fetcher.page(PageRequest::default()))
-            .buffer_unordered(1_024)
-            .for_each(|page| {
-                assert!(page.is_ok());
-                std::future::ready(())
-            })
-            .await;
-        assert!(limit.allowed() > 400, "{}", limit.allowed());
+        let fetcher = all_pages(Arc::new(Neighbours::default()), 5_000).await;
+        let allowed = fetcher.limit.allowed();
+        assert!(allowed > 400, "{allowed}");
         assert_eq!(fetcher.stats().list_requests, 4_500);
     }
 
@@ -201,21 +207,7 @@ mod tests {
                 left: Mutex::new((rate / 10.0, begun)),
                 refused: AtomicU64::new(0),
             });
-            let bounds = InFlight { begin: 64, most: 1_024, near: 1_024 };
-            let fetcher = Fetcher {
-                source: Arc::clone(&source) as Arc<dyn PageSource>,
-                limit: ConcurrencyLimit::within(bounds, None),
-                retry: RetryPolicy::default(),
-                stats: Arc::default(),
-            };
-            futures::stream::iter(0..10_000)
-                .map(|_| fetcher.page(PageRequest::default()))
-                .buffer_unordered(1_024)
-                .for_each(|page| {
-                    assert!(page.is_ok());
-                    std::future::ready(())
-                })
-                .await;
+            all_pages(Arc::clone(&source) as Arc<dyn PageSource>, 10_000).await;
             let seconds = begun.elapsed().as_secs_f64();
             let refused = source.refused.load(Ordering::Relaxed);
             let found = format!("{rate} {millis}: {seconds} s, {refused} refused");
